@@ -1,0 +1,3 @@
+//! The `hookkeeper` binary: hands over to the command line.
+
+fn main() {}
