@@ -1,8 +1,8 @@
 //! What the shells tell the engine.
 
 use crate::api::{
-    Declared, Identity, Kind, ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
-    WebhookProviderStatus, WebhookSubscriptionSpec,
+    Declared, Identity, Kind, ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
+    WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 
 use super::ports::Invalid;

@@ -12,10 +12,10 @@ use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec,
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
+pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::outcome::{
     Applied, CallFailure, Listing, MintFailure, Minted, Published, Refusal, RemoteSubscription,
 };
-pub use crate::rotation::facts::ProviderProfile;
 use crate::rotation::time::Moment;
 use crate::secret::SecretText;
 

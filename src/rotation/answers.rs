@@ -91,16 +91,26 @@ impl Judgement {
 pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
     let said = |advice: &str| format!("{} ({}); {advice}", failure, operation.as_str());
     match failure {
-        CallFailure::Status { missing: true, .. } if operation != Operation::List && operation != Operation::Create => {
+        CallFailure::Status { missing: true, .. }
+            if operation != Operation::List && operation != Operation::Create =>
+        {
             Judgement {
                 missing: true,
-                ..Judgement::new(Reason::RemoteMissing, said("the remote subscription is no longer there"))
+                ..Judgement::new(
+                    Reason::RemoteMissing,
+                    said("the remote subscription is no longer there"),
+                )
             }
         }
-        CallFailure::Status { code, retry_after, .. } => judge_status(operation, *code, *retry_after, &said),
+        CallFailure::Status {
+            code, retry_after, ..
+        } => judge_status(operation, *code, *retry_after, &said),
         CallFailure::Redirect { .. } => Judgement {
             pace: Pace::Rarely,
-            ..Judgement::new(Reason::ProviderUnavailable, said("correct spec.baseUrl of the provider"))
+            ..Judgement::new(
+                Reason::ProviderUnavailable,
+                said("correct spec.baseUrl of the provider"),
+            )
         },
         CallFailure::NotSent { .. } => Judgement {
             counts_against_origin: true,
@@ -113,7 +123,10 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
         },
         CallFailure::Unreadable { .. } => Judgement {
             outcome_unknown: true,
-            ..Judgement::new(Reason::ProviderUnavailable, said("compare spec.operations with the provider's documentation"))
+            ..Judgement::new(
+                Reason::ProviderUnavailable,
+                said("compare spec.operations with the provider's documentation"),
+            )
         },
         CallFailure::Refused(refusal) => judge_refusal(refusal, Reason::ProviderUnavailable),
     }
@@ -128,11 +141,17 @@ fn judge_status(
     match code {
         401 => Judgement {
             hold: Hold::Provider,
-            ..Judgement::new(Reason::ProviderRefusedCredentials, said("renew the credential in the provider's Secret"))
+            ..Judgement::new(
+                Reason::ProviderRefusedCredentials,
+                said("renew the credential in the provider's Secret"),
+            )
         },
         403 if operation == Operation::List => Judgement {
             pace: Pace::Rarely,
-            ..Judgement::new(Reason::ListForbidden, said("grant the credential the right to list, or go on without"))
+            ..Judgement::new(
+                Reason::ListForbidden,
+                said("grant the credential the right to list, or go on without"),
+            )
         },
         403 => Judgement::new(
             Reason::ProviderRefusedCredentials,
@@ -140,7 +159,10 @@ fn judge_status(
         ),
         429 => Judgement {
             hold: Hold::Origin(retry_after),
-            ..Judgement::new(Reason::RateLimited, said("calls to this origin pause; lower spec.limits if it happens often"))
+            ..Judgement::new(
+                Reason::RateLimited,
+                said("calls to this origin pause; lower spec.limits if it happens often"),
+            )
         },
         408 | 500..=599 => Judgement {
             outcome_unknown: true,
@@ -149,11 +171,17 @@ fn judge_status(
         },
         _ if operation == Operation::List => Judgement {
             pace: Pace::Rarely,
-            ..Judgement::new(Reason::ProviderUnavailable, said("compare spec.operations.list with the provider's documentation"))
+            ..Judgement::new(
+                Reason::ProviderUnavailable,
+                said("compare spec.operations.list with the provider's documentation"),
+            )
         },
         _ => Judgement {
             pace: Pace::Rarely,
-            ..Judgement::new(Reason::ProviderRefusedDocument, said("compare the subscription with the provider's documentation"))
+            ..Judgement::new(
+                Reason::ProviderRefusedDocument,
+                said("compare the subscription with the provider's documentation"),
+            )
         },
     }
 }
@@ -163,17 +191,29 @@ fn judge_status(
 pub fn judge_mint(failure: &MintFailure) -> Judgement {
     let said = |advice: &str| format!("{failure}; {advice}");
     match failure {
-        MintFailure::Status { code: 429, retry_after, .. } => Judgement {
+        MintFailure::Status {
+            code: 429,
+            retry_after,
+            ..
+        } => Judgement {
             hold: Hold::Source(*retry_after),
             ..Judgement::new(Reason::RateLimited, said("mints of this source pause"))
         },
-        MintFailure::Status { code: 408 | 500..=599, credential_refused: false, .. } | MintFailure::NotSent { .. } => {
+        MintFailure::Status {
+            code: 408 | 500..=599,
+            credential_refused: false,
+            ..
+        }
+        | MintFailure::NotSent { .. } => {
             Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
         }
         MintFailure::Unanswered { .. } => {
             Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
         }
-        MintFailure::Status { credential_refused: true, .. } => Judgement::new(
+        MintFailure::Status {
+            credential_refused: true,
+            ..
+        } => Judgement::new(
             Reason::TokenSourceRefused,
             said("check the client's id, its secret and whether it is enabled"),
         ),
@@ -181,9 +221,10 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
             Reason::TokenSourceRefused,
             said("compare the token source with the token server's documentation"),
         ),
-        MintFailure::Redirect { .. } => {
-            Judgement::new(Reason::TokenSourceUnavailable, said("correct the token source's URL"))
-        }
+        MintFailure::Redirect { .. } => Judgement::new(
+            Reason::TokenSourceUnavailable,
+            said("correct the token source's URL"),
+        ),
         MintFailure::Unusable { .. } => Judgement::new(
             Reason::TokenSourceUnavailable,
             said("set response.tokenPath and response.expiresInPath to where the answer has them"),
@@ -198,7 +239,9 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
 
 fn judge_refusal(refusal: &Refusal, unavailable: Reason) -> Judgement {
     let reason = match refusal {
-        Refusal::DestinationNotAllowed { .. } | Refusal::HostNotAllowed { .. } => Reason::DestinationNotAllowed,
+        Refusal::DestinationNotAllowed { .. } | Refusal::HostNotAllowed { .. } => {
+            Reason::DestinationNotAllowed
+        }
         Refusal::SecretNotFound { .. } => Reason::SecretNotFound,
         Refusal::SecretUnavailable { .. } | Refusal::ClaimEnded => unavailable,
         Refusal::UnusableValue { .. } | Refusal::Unsupported { .. } => Reason::InvalidSpec,
@@ -211,7 +254,11 @@ mod tests {
     use super::*;
 
     fn status(code: u16) -> CallFailure {
-        CallFailure::Status { code, retry_after: None, missing: matches!(code, 404 | 410) }
+        CallFailure::Status {
+            code,
+            retry_after: None,
+            missing: matches!(code, 404 | 410),
+        }
     }
 
     #[test]
@@ -220,41 +267,80 @@ mod tests {
             assert!(judge_call(Operation::Update, &status(code)).missing);
             assert!(judge_call(Operation::Delete, &status(code)).missing);
             assert!(!judge_call(Operation::Create, &status(code)).missing);
-            assert_eq!(judge_call(Operation::Create, &status(code)).reason, Reason::ProviderRefusedDocument);
-            assert_eq!(judge_call(Operation::List, &status(code)).reason, Reason::ProviderUnavailable);
+            assert_eq!(
+                judge_call(Operation::Create, &status(code)).reason,
+                Reason::ProviderRefusedDocument
+            );
+            assert_eq!(
+                judge_call(Operation::List, &status(code)).reason,
+                Reason::ProviderUnavailable
+            );
         }
     }
 
     #[test]
     fn credentials() {
-        assert_eq!(judge_call(Operation::Update, &status(401)).hold, Hold::Provider);
+        assert_eq!(
+            judge_call(Operation::Update, &status(401)).hold,
+            Hold::Provider
+        );
         let forbidden = judge_call(Operation::Update, &status(403));
-        assert_eq!((forbidden.reason, forbidden.hold), (Reason::ProviderRefusedCredentials, Hold::Nothing));
-        assert_eq!(judge_call(Operation::List, &status(403)).reason, Reason::ListForbidden);
+        assert_eq!(
+            (forbidden.reason, forbidden.hold),
+            (Reason::ProviderRefusedCredentials, Hold::Nothing)
+        );
+        assert_eq!(
+            judge_call(Operation::List, &status(403)).reason,
+            Reason::ListForbidden
+        );
     }
 
     #[test]
     fn outcomes_that_are_unknown() {
         for code in [408, 500, 502, 504] {
-            assert!(judge_call(Operation::Create, &status(code)).outcome_unknown, "{code}");
+            assert!(
+                judge_call(Operation::Create, &status(code)).outcome_unknown,
+                "{code}"
+            );
         }
         for code in [400, 401, 403, 404, 409, 422, 429] {
-            assert!(!judge_call(Operation::Create, &status(code)).outcome_unknown, "{code}");
+            assert!(
+                !judge_call(Operation::Create, &status(code)).outcome_unknown,
+                "{code}"
+            );
         }
-        let lost = CallFailure::Unanswered { what: "timeout".into() };
+        let lost = CallFailure::Unanswered {
+            what: "timeout".into(),
+        };
         assert!(judge_call(Operation::Create, &lost).outcome_unknown);
-        let unreadable = CallFailure::Unreadable { what: "no id".into() };
+        let unreadable = CallFailure::Unreadable {
+            what: "no id".into(),
+        };
         assert!(judge_call(Operation::Create, &unreadable).outcome_unknown);
-        let not_sent = CallFailure::NotSent { what: "refused".into() };
+        let not_sent = CallFailure::NotSent {
+            what: "refused".into(),
+        };
         assert!(!judge_call(Operation::Create, &not_sent).outcome_unknown);
     }
 
     #[test]
     fn a_rate_limit_holds_what_it_speaks_of() {
         let wait = Some(Duration::from_secs(7));
-        let call = CallFailure::Status { code: 429, retry_after: wait, missing: false };
-        assert_eq!(judge_call(Operation::Update, &call).hold, Hold::Origin(wait));
-        let mint = MintFailure::Status { code: 429, retry_after: None, credential_refused: false, oauth_error: None };
+        let call = CallFailure::Status {
+            code: 429,
+            retry_after: wait,
+            missing: false,
+        };
+        assert_eq!(
+            judge_call(Operation::Update, &call).hold,
+            Hold::Origin(wait)
+        );
+        let mint = MintFailure::Status {
+            code: 429,
+            retry_after: None,
+            credential_refused: false,
+            oauth_error: None,
+        };
         assert_eq!(judge_mint(&mint).hold, Hold::Source(None));
     }
 
@@ -262,7 +348,10 @@ mod tests {
     fn a_refused_document_is_tried_rarely() {
         for code in [400, 409, 422] {
             let judgement = judge_call(Operation::Update, &status(code));
-            assert_eq!((judgement.reason, judgement.pace), (Reason::ProviderRefusedDocument, Pace::Rarely));
+            assert_eq!(
+                (judgement.reason, judgement.pace),
+                (Reason::ProviderRefusedDocument, Pace::Rarely)
+            );
         }
     }
 }

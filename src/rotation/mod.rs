@@ -5,8 +5,13 @@
 
 pub mod answers;
 pub mod backoff;
+pub mod claims;
+pub mod conditions;
+pub mod decide;
 pub mod facts;
+mod locate;
 pub mod outcome;
 pub mod schedule;
+pub mod status;
 pub mod target;
 pub mod time;
