@@ -1,4 +1,329 @@
 //! The engine: carries out what the rules decide, at the time they decide it.
+//!
+//! One task owns all state. It takes changes from a shell, asks [`crate::rotation::decide`] what
+//! each subscription needs next, and files it under the time of that. Calls run beside it as
+//! futures that own what they need and report back; none of them touches the state, so a panic in
+//! one stays with its object, and dropping the engine at any await drops everything at once.
+//!
+//! # Why not kube's `Controller`
+//! Its runtime is built around reconciling on events: a watch event bypasses the delay an error
+//! asked for, an earlier requeue is dropped when a later run returns, a hung reconcile keeps its
+//! slot, one panic ends the controller, and there is no attempt count, no order by deadline and no
+//! budget for each provider. This product is a deadline scheduler, so the scheduler is its own:
+//! one queue ordered by deadline, one entry for each object, each entry recomputed from `decide` on
+//! every change.
 
+mod attend;
+mod budget;
+mod calls;
 pub mod change;
+mod changes;
+mod entry;
+mod finish;
+mod gauges;
+mod hold_back;
+mod ids;
+mod listings;
+mod mints;
 pub mod ports;
+mod publishing;
+mod ready;
+mod state;
+mod timers;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+
+use self::calls::{Job, Then};
+use self::change::Change;
+use self::ids::{SourceId, SubscriptionId};
+use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
+use self::state::State;
+use self::timers::Alarm;
+use crate::api::SubscriptionStatus;
+use crate::rotation::time::Moment;
+
+/// The outside, as the engine sees it.
+#[derive(Clone)]
+pub struct Ports {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Unpredictable numbers.
+    pub random: Arc<dyn Random>,
+    /// Makes statuses durable.
+    pub record: Arc<dyn Record>,
+    /// Publishes tokens.
+    pub publish: Arc<dyn Publish>,
+    /// Obtains tokens.
+    pub minter: Arc<dyn Minter>,
+    /// Calls providers.
+    pub remotes: Arc<dyn Remotes>,
+    /// May this process act?
+    pub leadership: Arc<dyn Leadership>,
+    /// Tells people.
+    pub notices: Arc<dyn Notices>,
+    /// Counts.
+    pub meter: Arc<dyn Meter>,
+}
+
+/// How the engine works; the defaults are those of a production process.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Calls to providers and token sources at the same time, each.
+    pub workers: usize,
+    /// Records at the same time.
+    pub recorders: usize,
+    /// The engine looks at the clocks at least this often.
+    pub tick: Duration,
+    /// How long a deletion may be held up by a provider that cannot be called.
+    pub grace: Duration,
+    /// How often `secret` sources are read.
+    pub secret_poll_interval: Duration,
+    /// How long running steps may take to end when the engine is asked to stop.
+    pub shutdown_limit: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: 16,
+            recorders: 64,
+            tick: Duration::from_secs(1),
+            grace: Duration::from_secs(600),
+            secret_poll_interval: Duration::from_secs(60),
+            shutdown_limit: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Why the engine ended without having been asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineEnded {
+    /// The shell went away.
+    #[error("no more changes can arrive: the task that watches the objects has ended")]
+    ShellEnded,
+}
+
+/// How many waiting subscriptions are attended to before calls are looked after again.
+const BATCH: usize = 256;
+/// A difference between the clocks' steps above this means that the wall clock was set.
+const CLOCK_STEP: i64 = 1_000;
+
+/// The deadline scheduler.
+pub struct Engine {
+    ports: Ports,
+    options: Options,
+    state: State,
+    /// Subscriptions to be looked at now.
+    attention: VecDeque<SubscriptionId>,
+    jobs: FuturesUnordered<Job>,
+    /// Mints that wait for a worker, earliest deadline first.
+    mint_queue: BTreeSet<(i64, SourceId)>,
+    mints_running: usize,
+    calls_running: usize,
+    records_running: usize,
+    /// Records that wait for their turn.
+    record_queue: VecDeque<(SubscriptionId, Box<SubscriptionStatus>, Then)>,
+    synced: bool,
+    stopping: bool,
+    /// Wall time less boot time in milliseconds, to notice a clock that was set.
+    clock_offset: Option<i64>,
+    term: Option<u64>,
+    next_gauges: Duration,
+}
+
+impl Engine {
+    /// Puts an engine together; nothing happens before [`Engine::run`].
+    #[must_use]
+    pub fn new(ports: Ports, options: Options) -> Self {
+        Self {
+            ports,
+            options,
+            state: State::default(),
+            attention: VecDeque::new(),
+            jobs: FuturesUnordered::new(),
+            mint_queue: BTreeSet::new(),
+            mints_running: 0,
+            calls_running: 0,
+            records_running: 0,
+            record_queue: VecDeque::new(),
+            synced: false,
+            stopping: false,
+            clock_offset: None,
+            term: None,
+            next_gauges: Duration::ZERO,
+        }
+    }
+
+    /// Works until `shutdown` ends, then lets running steps finish and be recorded.
+    ///
+    /// # Errors
+    /// [`EngineEnded::ShellEnded`] when the sender of changes is dropped without a shutdown.
+    pub async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), EngineEnded> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            self.turn();
+            let wait = self.until_next_turn();
+            let sleep = self.ports.clock.sleep(wait);
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                change = changes.recv() => {
+                    let Some(change) = change else { return Err(EngineEnded::ShellEnded) };
+                    self.change(change);
+                    for _ in 0..BATCH {
+                        let Ok(change) = changes.try_recv() else { break };
+                        self.change(change);
+                    }
+                }
+                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.finish(done),
+                () = sleep => {}
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Everything that can be done without waiting.
+    fn turn(&mut self) {
+        let now = self.ports.clock.now();
+        self.ports.meter.heartbeat();
+        self.watch_clocks(now);
+        self.watch_leadership();
+        if !self.synced {
+            return;
+        }
+        for _ in 0..BATCH {
+            match self.state.timers.pop_due(now.boot) {
+                Some(Alarm::Subscription(id)) => {
+                    if let Some(entry) = self.state.entry_mut(id) {
+                        entry.timer = None;
+                    }
+                    self.attention.push_back(id);
+                }
+                Some(Alarm::Source(id)) => self.source_alarm(id, now),
+                Some(Alarm::Provider(id)) => self.provider_alarm(id, now),
+                None => break,
+            }
+        }
+        for _ in 0..BATCH {
+            let Some(id) = self.attention.pop_front() else {
+                break;
+            };
+            self.attend(id, now);
+        }
+        self.start_records();
+        if !self.stopping {
+            self.start_mints(now);
+            self.start_calls(now);
+        }
+        self.report_gauges(now);
+    }
+
+    fn until_next_turn(&mut self) -> Duration {
+        if !self.attention.is_empty() {
+            return Duration::ZERO;
+        }
+        let now = self.ports.clock.now().boot;
+        let timer = self
+            .state
+            .timers
+            .next()
+            .map_or(self.options.tick, |at| at.saturating_sub(now));
+        let budget = self
+            .next_budget(now)
+            .map_or(self.options.tick, |at| at.saturating_sub(now));
+        // Whole milliseconds, and never none at all, so that waiting always makes progress.
+        timer
+            .min(budget)
+            .min(self.options.tick)
+            .max(Duration::from_millis(1))
+    }
+
+    /// Timers are filed by boot time; when the wall clock is set, every decision is made anew.
+    fn watch_clocks(&mut self, now: Moment) {
+        let boot = i64::try_from(now.boot.as_millis()).unwrap_or(i64::MAX);
+        let offset = now.wall.timestamp_millis().saturating_sub(boot);
+        let step = self
+            .clock_offset
+            .replace(offset)
+            .map_or(0, |before| offset.saturating_sub(before));
+        if step.abs() > CLOCK_STEP {
+            tracing::warn!(
+                seconds = step / 1_000,
+                "the wall clock was set; everything is looked at anew"
+            );
+            self.attend_all();
+        }
+    }
+
+    /// A new term begins with a look at everything; without a claim nothing is done outside.
+    fn watch_leadership(&mut self) {
+        let term = self.ports.leadership.claim().map(|claim| claim.term);
+        if term != self.term {
+            self.term = term;
+            if term.is_some() {
+                self.attend_all();
+            }
+        }
+    }
+
+    fn attend_all(&mut self) {
+        self.attention.extend(
+            self.state
+                .subscriptions
+                .numbers()
+                .into_iter()
+                .map(SubscriptionId),
+        );
+    }
+
+    /// Lets running steps finish and be recorded, within a limit.
+    async fn stop(&mut self) {
+        self.stopping = true;
+        let limit = self.ports.clock.now().boot + self.options.shutdown_limit;
+        loop {
+            self.start_records();
+            let now = self.ports.clock.now().boot;
+            if (self.jobs.is_empty() && self.record_queue.is_empty()) || now >= limit {
+                break;
+            }
+            let sleep = self.ports.clock.sleep(limit.saturating_sub(now));
+            tokio::select! {
+                biased;
+                Some(done) = self.jobs.next(), if !self.jobs.is_empty() => {
+                    self.finish(done);
+                    let now = self.ports.clock.now();
+                    while let Some(id) = self.attention.pop_front() {
+                        self.attend(id, now);
+                    }
+                }
+                () = sleep => break,
+            }
+        }
+        if !self.jobs.is_empty() {
+            tracing::warn!(
+                steps = self.jobs.len(),
+                "stopping although some steps have not ended"
+            );
+        }
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Engine")
+            .field("synced", &self.synced)
+            .field("jobs", &self.jobs.len())
+            .finish()
+    }
+}

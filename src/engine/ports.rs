@@ -197,6 +197,8 @@ pub struct Document {
     pub spec: Arc<WebhookSubscriptionSpec>,
     /// The token to put in.
     pub token: SecretText,
+    /// The hosts the token may be sent to, where it was read from a Secret that says so.
+    pub token_hosts: Option<Arc<[String]>>,
 }
 
 /// A rule that an object breaks: the field and what to do.
@@ -290,8 +292,10 @@ pub trait Meter: Send + Sync {
     fn mint(&self, class: &'static str, took: Duration);
     /// A request to a provider came to an end.
     fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration);
-    /// The state of everything, at most once a second.
+    /// The state of everything, every some seconds.
     fn gauges(&self, gauges: &Gauges);
+    /// The scheduler is alive.
+    fn heartbeat(&self) {}
 }
 
 /// The state of the engine in numbers.

@@ -317,6 +317,13 @@ mod tests {
             what: "no id".into(),
         };
         assert!(judge_call(Operation::Create, &unreadable).outcome_unknown);
+        for (code, unknown) in [(302, true), (303, true), (307, false), (308, false)] {
+            assert_eq!(
+                judge_call(Operation::Create, &CallFailure::Redirect { code }).outcome_unknown,
+                unknown,
+                "{code}"
+            );
+        }
         let not_sent = CallFailure::NotSent {
             what: "refused".into(),
         };

@@ -418,7 +418,7 @@ impl Case<'_> {
             Why::Due | Why::Split => other && fresh,
             Why::Manual => {
                 let seen = self.memory.request_seen.as_ref().map(|(_, seen)| *seen);
-                fresh && seen.is_some_and(|seen| hand.minted.wall >= seen)
+                fresh && seen.is_some_and(|seen| hand.confirmed.max(hand.minted.wall) >= seen)
             }
             Why::Document
             | Why::Drift

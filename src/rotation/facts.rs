@@ -120,6 +120,8 @@ pub struct Hand {
     pub minted: Moment,
     /// When it ends; `None` when nobody knows.
     pub expires: Option<DateTime<Utc>>,
+    /// When the source returned it last.
+    pub confirmed: DateTime<Utc>,
 }
 
 impl Hand {

@@ -166,6 +166,8 @@ pub struct Minted {
     pub lifetime: Option<Duration>,
     /// For a source that is read: what identifies this version of the token.
     pub version: Option<String>,
+    /// For a source that is read: the hosts the token may be sent to; `None` when it does not say.
+    pub allowed_hosts: Option<Vec<String>>,
 }
 
 /// A remote subscription as a listing shows it.

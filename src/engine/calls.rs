@@ -1,0 +1,226 @@
+//! Calls to the outside, as futures that own what they need and report back.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::Engine;
+use super::ids::{ProviderId, SourceId, SubscriptionId};
+use super::ports::{
+    Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, Publish,
+    PublishFailure, Published, RecordFailure, Refusal, Remote,
+};
+use crate::api::{Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::rotation::decide::Why;
+use crate::rotation::facts::Hand;
+use crate::rotation::time::Moment;
+
+/// A call under way.
+pub(super) type Job = BoxFuture<'static, Done>;
+
+/// No call takes longer than this, whatever its own limits: every wait has an end.
+const LONGEST_CALL: Duration = Duration::from_secs(300);
+
+/// What a call was about, for the case that it panics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// A call to the provider for one subscription.
+    Call(SubscriptionId),
+    /// A record or another step of one subscription that uses no budget.
+    Subscription(SubscriptionId),
+    Mint(SourceId),
+    Publishing(SourceId),
+    Listing(ProviderId),
+    /// A status of a source or provider.
+    Aside,
+}
+
+/// What an apply was made with.
+#[derive(Clone, Debug)]
+pub(super) struct Applying {
+    pub(super) id: String,
+    pub(super) ownership: Ownership,
+    pub(super) why: Why,
+    pub(super) hand: Hand,
+    pub(super) digest: String,
+}
+
+/// What a create was made with.
+#[derive(Clone, Debug)]
+pub(super) struct Creating {
+    pub(super) hand: Hand,
+    pub(super) digest: String,
+}
+
+/// What follows a record.
+#[derive(Clone, Debug)]
+pub(super) enum Then {
+    /// The subscription is looked at again.
+    Attend,
+    /// The create is sent: its record is durable.
+    Create(Creating),
+    /// The status was handed to an heir: now the one that had it is let go.
+    Release(SubscriptionId),
+}
+
+/// What a call brought.
+pub(super) enum Report {
+    Recorded {
+        status: Box<SubscriptionStatus>,
+        then: Then,
+        result: Result<(), RecordFailure>,
+    },
+    Guarded(Result<(), RecordFailure>),
+    Released(Result<(), RecordFailure>),
+    Applied {
+        applying: Applying,
+        started: Moment,
+        result: Result<Applied, CallFailure>,
+    },
+    Created {
+        creating: Creating,
+        started: Moment,
+        result: Result<Applied, CallFailure>,
+    },
+    Deleted {
+        id: String,
+        started: Moment,
+        result: Result<(), CallFailure>,
+    },
+    Secrets(Result<Option<String>, Refusal>),
+    Minted {
+        started: Moment,
+        result: Result<Minted, MintFailure>,
+    },
+    PublishedRead(Result<Option<Published>, PublishFailure>),
+    PublishedWritten {
+        tokens: Box<Published>,
+        result: Result<(), PublishFailure>,
+    },
+    Listed {
+        started: Moment,
+        result: Result<Listing, CallFailure>,
+    },
+    SourceRecorded,
+    ProviderRecorded(ProviderId),
+    /// The call panicked; what it had done is not known.
+    Panicked,
+    /// The call did not end within the limit of all calls.
+    Overdue,
+}
+
+/// A call has ended.
+pub(super) struct Done {
+    pub(super) about: About,
+    pub(super) report: Report,
+}
+
+impl Engine {
+    /// Runs a call beside the state. It has an end, and its panic is caught.
+    pub(super) fn spawn(&self, about: About, call: impl Future<Output = Report> + Send + 'static) {
+        let limit = self.ports.clock.sleep(LONGEST_CALL);
+        let caught = AssertUnwindSafe(call).catch_unwind();
+        self.jobs.push(Box::pin(async move {
+            let report = tokio::select! {
+                biased;
+                report = caught => report.unwrap_or(Report::Panicked),
+                () = limit => Report::Overdue,
+            };
+            Done { about, report }
+        }));
+    }
+
+    /// A guard for the term in which the step was decided.
+    pub(super) fn guard(&self) -> CallGuard {
+        let (leadership, clock) = (
+            Arc::clone(&self.ports.leadership),
+            Arc::clone(&self.ports.clock),
+        );
+        let term = self.term;
+        CallGuard::new(move || {
+            let claim = leadership
+                .claim()
+                .filter(|claim| Some(claim.term) == term)?;
+            let now = clock.now();
+            let by_wall = claim
+                .until
+                .wall
+                .signed_duration_since(now.wall)
+                .to_std()
+                .ok()?;
+            let by_boot = claim.until.boot.checked_sub(now.boot)?;
+            Some(by_wall.min(by_boot))
+        })
+    }
+
+    pub(super) fn call_update(
+        &self,
+        id: SubscriptionId,
+        remote: Arc<dyn Remote>,
+        document: Document,
+        applying: Applying,
+    ) {
+        let (guard, started) = (self.guard(), self.ports.clock.now());
+        self.spawn(About::Call(id), async move {
+            let result = remote.update(&applying.id, &document, &guard).await;
+            Report::Applied {
+                applying,
+                started,
+                result,
+            }
+        });
+    }
+
+    pub(super) fn call_create(
+        &self,
+        id: SubscriptionId,
+        remote: Arc<dyn Remote>,
+        document: Document,
+        creating: Creating,
+    ) {
+        let (guard, started) = (self.guard(), self.ports.clock.now());
+        self.spawn(About::Call(id), async move {
+            let result = remote.create(&document, &guard).await;
+            Report::Created {
+                creating,
+                started,
+                result,
+            }
+        });
+    }
+
+    pub(super) fn call_record_source(&self, id: SourceId, status: TokenSourceStatus) {
+        let Some(super::state::SourceKey::Object(key)) =
+            self.state.source(id).map(|source| source.key.clone())
+        else {
+            return;
+        };
+        let record = Arc::clone(&self.ports.record);
+        self.spawn(About::Aside, async move {
+            if let Err(failure) = record.token_source(&key, &status).await {
+                tracing::warn!(%key, %failure, "the status of a TokenSource could not be recorded");
+            }
+            Report::SourceRecorded
+        });
+    }
+
+    pub(super) fn call_record_provider(&self, id: ProviderId, status: WebhookProviderStatus) {
+        let Some(key) = self.state.provider(id).map(|provider| provider.key.clone()) else {
+            return;
+        };
+        let record = Arc::clone(&self.ports.record);
+        self.spawn(About::Aside, async move {
+            if let Err(failure) = record.provider(&key, &status).await {
+                tracing::warn!(%key, %failure, "the status of a WebhookProvider could not be recorded");
+            }
+            Report::ProviderRecorded(id)
+        });
+    }
+
+    pub(super) fn publish_port(&self) -> Arc<dyn Publish> {
+        Arc::clone(&self.ports.publish)
+    }
+}

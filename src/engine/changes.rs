@@ -1,0 +1,629 @@
+//! Taking in what the shell says of the desired state.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::budget::Bucket;
+use super::change::Change;
+use super::entry::{Entry, Object};
+use super::hold_back::HoldBack;
+use super::ids::{ProviderId, SourceId, SubscriptionId};
+use super::ports::Invalid;
+use super::ready::Ready;
+use super::state::{Origin, SourceKey, State};
+use crate::api::{
+    ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, Kind, ObjectKey, Reason,
+    SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
+    WebhookProviderStatus, WebhookSubscriptionSpec,
+};
+use crate::rotation::backoff::{self, Wait};
+use crate::rotation::status;
+use crate::rotation::time::{Moment, between};
+
+impl Engine {
+    pub(super) fn change(&mut self, change: Change) {
+        let now = self.ports.clock.now();
+        match change {
+            Change::Subscription(declared) => self.upsert_subscription(*declared, now),
+            Change::TokenSource(declared) => self.upsert_source(*declared),
+            Change::Provider(declared) => self.upsert_provider(*declared, now),
+            Change::Invalid {
+                kind,
+                identity,
+                problem,
+                status,
+            } => self.invalid(kind, identity, &problem, status, now),
+            Change::Gone {
+                kind: Kind::WebhookSubscription,
+                key,
+                prune,
+            } => self.subscription_gone(&key, prune, now),
+            Change::Gone {
+                kind: Kind::TokenSource,
+                key,
+                ..
+            } => self.source_gone(&key),
+            Change::Gone {
+                kind: Kind::WebhookProvider,
+                key,
+                ..
+            } => self.provider_gone(&key),
+            Change::Synced => self.synced(now),
+        }
+    }
+
+    /// All objects are known: only now can members be compared and claims be judged.
+    fn synced(&mut self, now: Moment) {
+        self.synced = true;
+        for id in self.state.sources.numbers() {
+            self.begin_source(SourceId(id), now);
+        }
+        for id in self.state.providers.numbers() {
+            self.begin_provider(ProviderId(id), now);
+        }
+        self.attend_all();
+    }
+
+    fn upsert_subscription(
+        &mut self,
+        mut declared: Declared<WebhookSubscriptionSpec, SubscriptionStatus>,
+        now: Moment,
+    ) {
+        declared.identity.rotate_requested = declared
+            .identity
+            .rotate_requested
+            .as_deref()
+            .map(status::printable);
+        let Some(id) = self.state.by_key.get(&declared.identity.key).copied() else {
+            self.add_subscription(Object::from(declared), now);
+            return;
+        };
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(before) = entry.object() else { return };
+        if before.identity.uid != declared.identity.uid {
+            // Another object of the same name: it waits until the old one's running step has ended.
+            if entry.is_busy() {
+                entry.successor = Some(Box::new(declared));
+            } else {
+                self.remove_subscription(id);
+                self.add_subscription(Object::from(declared), now);
+            }
+            return;
+        }
+        let leading = self.term.is_some();
+        let status = if leading {
+            before.status.clone()
+        } else {
+            declared.status
+        };
+        let mut object = Object {
+            identity: declared.identity,
+            spec: Some(declared.spec),
+            status,
+        };
+        let problem = self.problem_of(id, &object, before.spec.as_ref());
+        if problem.is_some() && before.spec.is_some() {
+            object.spec.clone_from(&before.spec);
+        }
+        let spec_changed = object.spec != before.spec;
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        entry.gone = false;
+        entry.invalid = problem.map(|problem| problem.to_string().into());
+        let request = object.identity.rotate_requested.clone();
+        entry.remember(|memory| {
+            memory.deleting_since = None;
+            if spec_changed && object.status.webhook_id.is_none() {
+                memory.listing_after = Some(now.wall);
+            }
+            note_request(&mut memory.request_seen, request, now);
+        });
+        entry.store(&object);
+        self.place_in_source(id, &object, now);
+        self.state.index(id, &object);
+        self.attend_soon(id);
+    }
+
+    /// The first rule of the provider's that a new version breaks, as far as the provider is known.
+    fn problem_of(
+        &self,
+        id: SubscriptionId,
+        object: &Object,
+        before: Option<&WebhookSubscriptionSpec>,
+    ) -> Option<Invalid> {
+        let spec = object.spec.as_ref()?;
+        if before.is_some_and(|before| before.provider_ref != spec.provider_ref) {
+            return Some(Invalid {
+                field: "spec.providerRef".to_owned(),
+                problem: "cannot be changed; delete this object and create another one".to_owned(),
+            });
+        }
+        let remote = self
+            .state
+            .provider(self.state.entry(id)?.provider)?
+            .remote
+            .as_ref()?;
+        remote.check(spec).err()
+    }
+
+    fn add_subscription(&mut self, mut object: Object, now: Moment) {
+        let (namespace, name) = self.state.namespace(&object.identity.key.namespace);
+        let key = ObjectKey {
+            namespace: name,
+            name: Arc::clone(&object.identity.key.name),
+        };
+        let provider_name = object
+            .spec
+            .as_ref()
+            .map_or("", |spec| spec.provider_ref.name.as_str());
+        let provider = self
+            .state
+            .provider_for(&key.sibling(provider_name), now.boot);
+        let is_new = object
+            .status
+            .observed_generation
+            .is_none_or(|seen| seen < 0);
+        if let Some(request) = object
+            .identity
+            .rotate_requested
+            .as_deref()
+            .filter(|_| is_new)
+        {
+            object.status = status::request_noted(&object.status, request);
+        }
+        let mut entry = Entry::new(&object, key.clone(), provider, namespace);
+        // A mint before this process began: its boot time follows from the wall clock of now.
+        entry.minted_boot = object
+            .status
+            .token_minted_time
+            .filter(|minted| *minted <= now.wall)
+            .map(|minted| now.boot.saturating_sub(between(minted, now.wall)));
+        let request = object.identity.rotate_requested.clone();
+        let (status, has_id) = (&object.status, object.status.webhook_id.is_some());
+        entry.remember(|memory| {
+            memory.listing_after = (!has_id).then_some(now.wall);
+            note_request(&mut memory.request_seen, request, now);
+            if let Some(failures) = &status.failures {
+                let cap = backoff::LONGEST_LONG_WAIT;
+                memory.failures = u32::try_from(failures.count).unwrap_or(0);
+                memory.failing = Some((failures.reason, health_message(status)));
+                memory.wait = Wait::recorded(now.wall, failures.next_attempt_time, cap)
+                    .zip(failures.inputs.clone());
+            }
+        });
+        let id = SubscriptionId(self.state.subscriptions.insert(entry));
+        self.state.by_key.insert(key, id);
+        if let Some(provider) = self.state.provider_mut(provider) {
+            provider.users.insert(id);
+        }
+        self.place_in_source(id, &object, now);
+        self.restore_mint_failure(id, &object, now);
+        self.state.index(id, &object);
+        self.attend_soon(id);
+    }
+
+    /// A mint's back-off is recorded in the members: it does not start from nothing.
+    fn restore_mint_failure(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+        let Some(failures) = &object.status.failures else {
+            return;
+        };
+        let of_mint = matches!(
+            failures.reason,
+            Reason::TokenSourceUnavailable
+                | Reason::TokenSourceRefused
+                | Reason::TokenExpiredOnArrival
+        );
+        let Some(entry) = self.state.entry_mut(id).filter(|_| of_mint) else {
+            return;
+        };
+        entry.remember(|memory| {
+            memory.wait = None;
+            memory.failing = None;
+            memory.failures = 0;
+        });
+        let source = entry.source;
+        if let Some(source) = source.and_then(|source| self.state.source_mut(source))
+            && source.state.wait.is_none()
+        {
+            source.state.wait =
+                Wait::recorded(now.wall, failures.next_attempt_time, backoff::LONGEST_WAIT);
+            source.state.failing = Some((failures.reason, health_message(&object.status)));
+            source.failures = u32::try_from(failures.count).unwrap_or(0);
+        }
+    }
+
+    /// Moves a subscription to the source its spec names.
+    fn place_in_source(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+        let Some(entry) = self.state.entry(id) else {
+            return;
+        };
+        let key = entry.key.clone();
+        let wanted = object
+            .spec
+            .as_ref()
+            .and_then(|spec| State::source_key(&key, spec));
+        let wanted_id = wanted.as_ref().map(|wanted| self.state.source_for(wanted));
+        let before = self.state.entry(id).and_then(|entry| entry.source);
+        if before == wanted_id {
+            return;
+        }
+        let provider = self.state.entry(id).map(|entry| entry.provider);
+        self.state.unindex(id);
+        if let Some(provider) = provider.and_then(|provider| self.state.provider_mut(provider)) {
+            provider.users.insert(id);
+        }
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.source = wanted_id;
+        }
+        if let Some(source_id) = wanted_id {
+            let inline = object
+                .spec
+                .as_ref()
+                .and_then(WebhookSubscriptionSpec::inline_source);
+            let mut is_new = false;
+            if let Some(source) = self.state.source_mut(source_id) {
+                source.users.insert(id);
+                if let (SourceKey::Inline { .. }, None, Some(inline)) =
+                    (&source.key, &source.spec, inline)
+                {
+                    source.set_spec(inline);
+                    is_new = true;
+                }
+            }
+            if is_new && self.synced {
+                self.begin_source(source_id, now);
+            }
+        }
+        if let Some(before) = before {
+            self.drop_unused_source(before);
+        }
+    }
+
+    fn drop_unused_source(&mut self, id: SourceId) {
+        let unused = self.state.source(id).is_some_and(|source| {
+            source.users.is_empty()
+                && matches!(source.key, SourceKey::Inline { .. })
+                && !source.minting
+        });
+        if unused && let Some(mut source) = self.state.sources.remove(id.0) {
+            self.state
+                .timers
+                .unfile(&mut source.timer, super::timers::Alarm::Source(id));
+            self.state.source_by_key.remove(&source.key);
+            self.mint_queue.retain(|(_, queued)| *queued != id);
+        }
+    }
+
+    /// Takes a subscription out of the state, with everything that points at it.
+    pub(super) fn remove_subscription(&mut self, id: SubscriptionId) {
+        self.leave_line(id);
+        self.state.unindex(id);
+        let Some(mut entry) = self.state.subscriptions.remove(id.0) else {
+            return;
+        };
+        self.state
+            .timers
+            .unfile(&mut entry.timer, super::timers::Alarm::Subscription(id));
+        self.state.by_key.remove(&entry.key);
+        for origin in self.state.origins.values_mut() {
+            origin.failing.remove(&id);
+        }
+        if let Some(source) = entry.source {
+            self.drop_unused_source(source);
+        }
+    }
+
+    fn subscription_gone(&mut self, key: &ObjectKey, prune: bool, now: Moment) {
+        let Some(id) = self.state.by_key.get(key).copied() else {
+            return;
+        };
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(mut object) = entry.object() else {
+            return;
+        };
+        let follows = object
+            .spec
+            .as_ref()
+            .map(WebhookSubscriptionSpec::deletion_policy);
+        let left_behind = object
+            .status
+            .webhook_id
+            .clone()
+            .filter(|_| !prune && follows == Some(DeletionPolicy::Delete));
+        if let Some(spec) = object.spec.as_mut().filter(|_| !prune) {
+            spec.deletion_policy = Some(DeletionPolicy::Orphan);
+        }
+        entry.gone = true;
+        entry.remember(|memory| {
+            memory.deleting_since = Some(memory.deleting_since.unwrap_or(now.wall))
+        });
+        entry.store(&object);
+        self.state.index(id, &object);
+        if let Some(remote) = left_behind {
+            let note = format!(
+                "the object is gone without having been deleted; webhook {remote} stays at the provider"
+            );
+            self.tell(
+                Kind::WebhookSubscription,
+                key,
+                true,
+                Reason::RemoteOrphaned,
+                note,
+            );
+        }
+        self.attend_soon(id);
+    }
+
+    fn upsert_source(&mut self, declared: Declared<TokenSourceSpec, TokenSourceStatus>) {
+        let now = self.ports.clock.now();
+        let id = self
+            .state
+            .source_for(&SourceKey::Object(declared.identity.key.clone()));
+        let leading = self.term.is_some();
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let is_new = source.object.is_none();
+        let status = match source.object.take() {
+            Some((before, status)) if leading && before.uid == declared.identity.uid => status,
+            _ => declared.status,
+        };
+        source.object = Some((declared.identity, status));
+        source.invalid = None;
+        let changed = source.spec.as_deref() != Some(&declared.spec);
+        if changed {
+            source.set_spec(declared.spec);
+            source.state.wait = None;
+            source.failures = 0;
+            source.state.failing = None;
+        }
+        source.refresh();
+        if self.synced && (is_new || changed) {
+            self.begin_source(id, now);
+            self.attend_users_of_source(id);
+        }
+    }
+
+    fn source_gone(&mut self, key: &ObjectKey) {
+        let Some(id) = self
+            .state
+            .source_by_key
+            .get(&SourceKey::Object(key.clone()))
+            .copied()
+        else {
+            return;
+        };
+        if let Some(source) = self.state.source_mut(id) {
+            source.spec = None;
+            source.object = None;
+            source.invalid = None;
+            source.state.hand = None;
+            source.token = None;
+            source.refresh();
+        }
+        self.attend_users_of_source(id);
+    }
+
+    fn upsert_provider(
+        &mut self,
+        declared: Declared<WebhookProviderSpec, WebhookProviderStatus>,
+        now: Moment,
+    ) {
+        let key = declared.identity.key.clone();
+        let id = self.state.provider_for(&key, now.boot);
+        let resolved = self.ports.remotes.resolve(&key, &declared.spec);
+        let leading = self.term.is_some();
+        let Some(provider) = self.state.provider_mut(id) else {
+            return;
+        };
+        let before = provider.declared.take();
+        let same = before
+            .as_ref()
+            .is_some_and(|(_, spec, _)| **spec == declared.spec);
+        let status = match before {
+            Some((identity, _, status)) if leading && identity.uid == declared.identity.uid => {
+                status
+            }
+            _ => declared.status,
+        };
+        if let Some(until) = status.held_back_until {
+            provider
+                .hold
+                .restore(now.wall, until, Reason::ProviderUnavailable);
+        }
+        provider.suspended = declared.spec.is_suspended();
+        provider.declared = Some((declared.identity, Arc::new(declared.spec), status));
+        match resolved {
+            Ok(remote) if !same || provider.remote.is_none() => {
+                provider.bucket = Bucket::new(remote.profile().requests_per_minute, 1.0, now.boot);
+                provider.remote = Some(remote);
+                provider.invalid = None;
+                provider.list_forbidden = false;
+                provider.hold = if same {
+                    std::mem::take(&mut provider.hold)
+                } else {
+                    HoldBack::default()
+                };
+            }
+            Ok(_) => provider.invalid = None,
+            Err(problem) => provider.invalid = Some(problem.to_string()),
+        }
+        self.set_up_origin(id, now);
+        if self.synced {
+            self.begin_provider(id, now);
+            self.attend_users_of_provider(id);
+        }
+    }
+
+    /// The budget of an origin: a preset's own, otherwise the widest of its provider objects.
+    fn set_up_origin(&mut self, id: ProviderId, now: Moment) {
+        let Some(origin) = self
+            .state
+            .provider(id)
+            .and_then(|provider| provider.origin().map(str::to_owned))
+        else {
+            return;
+        };
+        let profiles = self.state.providers.iter().filter_map(|(_, provider)| {
+            let profile = provider.remote.as_ref()?.profile();
+            (profile.origin == origin).then_some(profile)
+        });
+        let (mut widest, mut preset) = (1, None);
+        for profile in profiles {
+            widest = widest.max(profile.requests_per_minute);
+            preset = preset.or(profile.preset_requests_per_minute);
+        }
+        let budget = preset.unwrap_or(widest);
+        let state = self.state.origins.entry(origin).or_insert_with(|| Origin {
+            bucket: Bucket::new(budget, 1.0, now.boot),
+            failing_bucket: Bucket::new(budget, 0.2, now.boot),
+            requests_per_minute: budget,
+            ready: Ready::default(),
+            hold: HoldBack::default(),
+            probing: false,
+            failing: std::collections::BTreeSet::new(),
+            calls: 0,
+        });
+        if state.requests_per_minute != budget {
+            state.requests_per_minute = budget;
+            state.bucket.set_rate(budget, 1.0, now.boot);
+            state.failing_bucket.set_rate(budget, 0.2, now.boot);
+        }
+    }
+
+    fn provider_gone(&mut self, key: &ObjectKey) {
+        let Some(id) = self.state.provider_by_key.get(key).copied() else {
+            return;
+        };
+        if let Some(provider) = self.state.provider_mut(id) {
+            provider.declared = None;
+            provider.remote = None;
+            provider.invalid = None;
+            provider.listing = None;
+        }
+        self.attend_users_of_provider(id);
+    }
+
+    /// An object that breaks a rule: its last valid version stays in force.
+    fn invalid(
+        &mut self,
+        kind: Kind,
+        identity: Identity,
+        problem: &Invalid,
+        recorded: serde_json::Value,
+        now: Moment,
+    ) {
+        let key = identity.key.clone();
+        match kind {
+            Kind::WebhookSubscription => {
+                if !self.state.by_key.contains_key(&key) {
+                    let status = serde_json::from_value(recorded).unwrap_or_default();
+                    self.add_subscription(
+                        Object {
+                            identity: identity.clone(),
+                            spec: None,
+                            status,
+                        },
+                        now,
+                    );
+                }
+                let Some(id) = self.state.by_key.get(&key).copied() else {
+                    return;
+                };
+                let Some(entry) = self.state.entry_mut(id) else {
+                    return;
+                };
+                let Some(mut object) = entry.object() else {
+                    return;
+                };
+                object.identity = identity;
+                entry.invalid = Some(problem.to_string().into());
+                entry.store(&object);
+                self.attend_soon(id);
+            }
+            Kind::TokenSource => {
+                let id = self.state.source_for(&SourceKey::Object(key));
+                if let Some(source) = self.state.source_mut(id) {
+                    source.invalid = Some(problem.to_string());
+                    let status = serde_json::from_value(recorded).unwrap_or_default();
+                    let status = source.object.take().map_or(status, |(_, status)| status);
+                    source.object = Some((identity, status));
+                }
+                self.record_source(id, now);
+                self.attend_users_of_source(id);
+            }
+            Kind::WebhookProvider => {
+                let id = self.state.provider_for(&key, now.boot);
+                if let Some(provider) = self.state.provider_mut(id) {
+                    provider.invalid = Some(problem.to_string());
+                    let status = serde_json::from_value(recorded).unwrap_or_default();
+                    if let Some((before, _, _)) = &mut provider.declared {
+                        *before = identity;
+                    } else {
+                        provider.declared = Some((identity, Arc::default(), status));
+                    }
+                }
+                self.record_provider(id, now);
+                self.attend_users_of_provider(id);
+            }
+        }
+    }
+
+    pub(super) fn attend_users_of_source(&mut self, id: SourceId) {
+        if let Some(source) = self.state.source(id) {
+            self.attention.extend(source.users.iter().copied());
+        }
+    }
+
+    pub(super) fn attend_users_of_provider(&mut self, id: ProviderId) {
+        if let Some(provider) = self.state.provider(id) {
+            self.attention.extend(provider.users.iter().copied());
+        }
+    }
+
+    pub(super) fn attend_soon(&mut self, id: SubscriptionId) {
+        self.attention.push_back(id);
+    }
+}
+
+fn note_request(
+    seen: &mut Option<(String, chrono::DateTime<chrono::Utc>)>,
+    request: Option<String>,
+    now: Moment,
+) {
+    match request {
+        Some(request) if seen.as_ref().is_none_or(|(known, _)| *known != request) => {
+            *seen = Some((request, now.wall))
+        }
+        Some(_) => {}
+        None => *seen = None,
+    }
+}
+
+fn health_message(status: &SubscriptionStatus) -> String {
+    status
+        .conditions
+        .iter()
+        .find(|condition| {
+            condition.kind == ConditionType::RotationHealthy
+                && condition.status == ConditionStatus::False
+        })
+        .map_or_else(
+            || "an attempt failed before this process began".to_owned(),
+            |condition| condition.message.clone(),
+        )
+}
+
+impl super::state::Source {
+    pub(super) fn set_spec(&mut self, spec: TokenSourceSpec) {
+        self.state.revokes_previous = spec.revokes_previous();
+        self.state.timeout = spec.timeout();
+        self.state.polled = spec.secret.is_some();
+        self.spec = Some(Arc::new(spec));
+    }
+}

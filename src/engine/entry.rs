@@ -1,0 +1,194 @@
+//! One subscription in the engine's state, kept small.
+//!
+//! A waiting subscription is kept as its JSON and read again when its time comes: the typed form
+//! takes several times the bytes, and it is needed for microseconds a day. Beside the JSON stands
+//! only what must be known without reading it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ProviderId, SourceId};
+use super::ready::{NamespaceId, Place};
+use super::timers::Milliseconds;
+use crate::api::{
+    ConditionStatus, ConditionType, Declared, Identity, ObjectKey, Reason, SubscriptionStatus,
+    WebhookSubscriptionSpec,
+};
+use crate::rotation::backoff::Wait;
+use crate::rotation::facts::Memory;
+
+/// A subscription, read from its compact form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Object {
+    pub(super) identity: Identity,
+    /// The last valid version this process has seen.
+    pub(super) spec: Option<WebhookSubscriptionSpec>,
+    pub(super) status: SubscriptionStatus,
+}
+
+/// What is done for a subscription at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Nothing.
+    None,
+    /// A call or a record is under way; nothing else is begun meanwhile.
+    Busy,
+}
+
+/// Numbers for the metrics, without reading the JSON.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Summary {
+    pub(super) state: &'static str,
+    pub(super) reason: Reason,
+    pub(super) expires: Option<i64>,
+    pub(super) due: Option<i64>,
+    /// Whether a rotation of it counts for the metrics: not suspended, active.
+    pub(super) watched: bool,
+}
+
+/// One subscription in the engine's state.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: ObjectKey,
+    stored: Box<[u8]>,
+    /// The rule that the current version breaks.
+    pub(super) invalid: Option<Box<str>>,
+    /// Whether its deletion was asked for and the engine is to carry it out.
+    pub(super) gone: bool,
+    pub(super) provider: ProviderId,
+    pub(super) source: Option<SourceId>,
+    pub(super) namespace: NamespaceId,
+    memory: Option<Box<Memory>>,
+    pub(super) minted_boot: Option<Duration>,
+    pub(super) work: Work,
+    /// Something changed while it was being worked on.
+    pub(super) dirty: bool,
+    pub(super) timer: Option<Milliseconds>,
+    pub(super) place: Option<Place>,
+    /// The status is not durable: when to try again, and how often that failed.
+    pub(super) unrecorded: Option<(Wait, u32)>,
+    /// Hashes under which it claims remotes.
+    pub(super) claims: [Option<u64>; 2],
+    /// Fingerprint it carries as a member of its source.
+    pub(super) carried: Option<Arc<str>>,
+    pub(super) summary: Summary,
+    /// A new object of the same name that came while this one was being worked on.
+    pub(super) successor: Option<Box<Declared<WebhookSubscriptionSpec, SubscriptionStatus>>>,
+}
+
+impl Entry {
+    pub(super) fn new(
+        object: &Object,
+        key: ObjectKey,
+        provider: ProviderId,
+        namespace: NamespaceId,
+    ) -> Self {
+        let mut entry = Self {
+            key,
+            stored: Box::default(),
+            invalid: None,
+            gone: false,
+            provider,
+            source: None,
+            namespace,
+            memory: None,
+            minted_boot: None,
+            work: Work::None,
+            dirty: false,
+            timer: None,
+            place: None,
+            unrecorded: None,
+            claims: [None, None],
+            carried: None,
+            summary: Summary {
+                state: "degraded",
+                reason: Reason::Pending,
+                expires: None,
+                due: None,
+                watched: false,
+            },
+            successor: None,
+        };
+        entry.store(object);
+        entry
+    }
+
+    /// Reads the subscription. `None` can only mean a fault of our own, and the caller reports it.
+    pub(super) fn object(&self) -> Option<Object> {
+        serde_json::from_slice(&self.stored).ok()
+    }
+
+    pub(super) fn store(&mut self, object: &Object) {
+        if let Ok(bytes) = serde_json::to_vec(object) {
+            self.stored = bytes.into_boxed_slice();
+        }
+        self.summary = summary(object);
+    }
+
+    pub(super) fn memory(&self) -> Memory {
+        let mut memory = self.memory.as_deref().cloned().unwrap_or_default();
+        memory.minted_boot = self.minted_boot;
+        memory
+    }
+
+    /// Changes what is remembered; nothing is kept where there is nothing to remember.
+    pub(super) fn remember(&mut self, change: impl FnOnce(&mut Memory)) {
+        let mut memory = self
+            .memory
+            .take()
+            .map_or_else(Memory::default, |memory| *memory);
+        change(&mut memory);
+        memory.minted_boot = None;
+        if memory != Memory::default() {
+            self.memory = Some(Box::new(memory));
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.work == Work::Busy
+    }
+}
+
+fn summary(object: &Object) -> Summary {
+    let condition = |kind| {
+        object
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == kind)
+    };
+    let spec = object.spec.as_ref();
+    let ready = condition(ConditionType::Ready);
+    let health = condition(ConditionType::RotationHealthy);
+    let stalled = condition(ConditionType::Stalled);
+    let is = |condition: Option<&crate::api::Condition>, status| {
+        condition.is_some_and(|condition| condition.status == status)
+    };
+    let reason = |condition: Option<&crate::api::Condition>| {
+        condition.map_or(Reason::Pending, |ready| ready.reason)
+    };
+    let (state, reason) = if spec.is_some_and(WebhookSubscriptionSpec::is_suspended) {
+        ("suspended", Reason::Suspended)
+    } else if is(stalled, ConditionStatus::True) {
+        ("stalled", reason(stalled))
+    } else if reason(ready) == Reason::TokenExpired {
+        ("expired", Reason::TokenExpired)
+    } else if is(ready, ConditionStatus::True) && !is(health, ConditionStatus::False) {
+        ("ready", reason(ready))
+    } else if is(ready, ConditionStatus::True) {
+        ("degraded", reason(health))
+    } else {
+        ("degraded", reason(ready))
+    };
+    let milliseconds = |time: DateTime<Utc>| time.timestamp_millis();
+    Summary {
+        state,
+        reason,
+        expires: object.status.token_expiration_time.map(milliseconds),
+        due: object.status.next_rotation_time.map(milliseconds),
+        watched: spec.is_some_and(|spec| spec.is_active() && !spec.is_suspended()),
+    }
+}

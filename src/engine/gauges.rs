@@ -1,0 +1,92 @@
+//! The state of the engine in numbers.
+
+use std::time::Duration;
+
+use chrono::DateTime;
+
+use super::Engine;
+use super::ports::{Gauges, SubscriptionGauge};
+use crate::rotation::time::{Moment, between};
+
+/// Numbers are gathered no more often than this.
+const EVERY: Duration = Duration::from_secs(5);
+
+impl Engine {
+    pub(super) fn report_gauges(&mut self, now: Moment) {
+        if now.boot < self.next_gauges {
+            return;
+        }
+        self.next_gauges = now.boot + EVERY;
+        let mut gauges = Gauges {
+            queue_length: self.state.timers.len(),
+            workers_busy: self.calls_running + self.mints_running,
+            leader: self.term.is_some(),
+            ..Gauges::default()
+        };
+        for (_, entry) in self.state.subscriptions.iter() {
+            let Some(provider) = self.state.provider(entry.provider) else {
+                continue;
+            };
+            let summary = entry.summary;
+            let time =
+                |milliseconds: Option<i64>| milliseconds.and_then(DateTime::from_timestamp_millis);
+            let untouched = summary.watched && !entry.is_busy() && entry.memory().failures == 0;
+            if untouched && summary.state == "ready" {
+                gauges.rotation_overdue = gauges
+                    .rotation_overdue
+                    .max(Self::overdue(time(summary.due), now));
+            }
+            gauges.subscriptions.push(SubscriptionGauge {
+                key: entry.key.clone(),
+                provider: provider.key.clone(),
+                state: summary.state,
+                reason: summary.reason,
+                expires: time(summary.expires).filter(|_| summary.watched),
+            });
+        }
+        for (_, provider) in self.state.providers.iter() {
+            let origin = provider
+                .origin()
+                .and_then(|origin| self.state.origins.get(origin));
+            let held = origin
+                .and_then(|origin| origin.hold.pending(now.wall))
+                .into_iter()
+                .chain(provider.hold.pending(now.wall))
+                .map(|(until, _)| between(now.wall, until).as_secs_f64())
+                .fold(0.0, f64::max);
+            gauges.held_back.push((provider.key.clone(), held));
+            let late = origin.map_or(0, |origin| {
+                infeasible(
+                    &origin.ready.deadlines(),
+                    origin.requests_per_minute,
+                    now.wall.timestamp_millis(),
+                )
+            });
+            gauges.infeasible.push((provider.key.clone(), late));
+        }
+        self.ports.meter.gauges(&gauges);
+    }
+}
+
+/// How many of these deadlines, earliest first, pass before their turn comes at this rate.
+fn infeasible(deadlines: &[i64], requests_per_minute: u32, now: i64) -> usize {
+    let step = 60_000 / i64::from(requests_per_minute.max(1));
+    let turns = (1_i64..).map(|turn| now.saturating_add(turn.saturating_mul(step)));
+    deadlines
+        .iter()
+        .zip(turns)
+        .filter(|(deadline, done)| **deadline < *done)
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::infeasible;
+
+    #[test]
+    fn work_that_cannot_finish_is_counted_ahead_of_time() {
+        assert_eq!(infeasible(&[1_500, 2_500, 3_500], 60, 0), 0);
+        assert_eq!(infeasible(&[1_500, 1_600, 1_700], 60, 0), 2);
+        assert_eq!(infeasible(&[], 60, 0), 0);
+    }
+}

@@ -1,0 +1,74 @@
+//! Leaving an origin, a provider or a source alone for a while.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::api::Reason;
+use crate::rotation::backoff::{self, Wait};
+
+/// Opened by an answer or by failures, tried with one call at a time when its wait is over, closed
+/// by a success.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HoldBack {
+    wait: Option<Wait>,
+    reason: Option<Reason>,
+    opened: u32,
+}
+
+impl HoldBack {
+    /// Opens it, or makes it longer.
+    pub(super) fn open(&mut self, now: DateTime<Utc>, asked: Option<Duration>, reason: Reason) {
+        self.wait = Some(Wait::starting(now, backoff::hold(asked, self.opened)));
+        self.opened += 1;
+        self.reason = Some(reason);
+    }
+
+    /// Takes a recorded hold-back up again.
+    pub(super) fn restore(&mut self, now: DateTime<Utc>, until: DateTime<Utc>, reason: Reason) {
+        if let Some(wait) = Wait::recorded(now, until, backoff::LONGEST_RETRY_AFTER) {
+            self.wait = Some(wait);
+            self.reason = Some(reason);
+            self.opened = 1;
+        }
+    }
+
+    /// Until when no call is made, and why.
+    pub(super) fn pending(&self, now: DateTime<Utc>) -> Option<(DateTime<Utc>, Reason)> {
+        Some((self.wait?.pending(now)?, self.reason?))
+    }
+
+    /// Whether it is open and its wait is over: one call may try.
+    pub(super) fn probes(&self, now: DateTime<Utc>) -> bool {
+        self.wait.is_some() && self.pending(now).is_none()
+    }
+
+    /// A call succeeded. Returns whether it was open.
+    pub(super) fn close(&mut self) -> bool {
+        let was_open = self.wait.is_some();
+        *self = Self::default();
+        was_open
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_until_a_success() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let mut hold = HoldBack::default();
+        hold.open(now, None, Reason::RateLimited);
+        let first = hold.pending(now).unwrap().0;
+        hold.open(first, None, Reason::RateLimited);
+        let second = hold.pending(first).unwrap().0;
+        assert_eq!(
+            ((first - now).num_seconds(), (second - first).num_seconds()),
+            (30, 60)
+        );
+        assert!(hold.probes(second) && !hold.probes(first));
+        assert!(hold.close() && !hold.close());
+        assert!(!hold.probes(second));
+    }
+}

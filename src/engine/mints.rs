@@ -1,0 +1,512 @@
+//! Obtaining tokens: one mint at a time for each source, and what it brings for all its members.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Engine;
+use super::calls::{About, Report};
+use super::entry::Object;
+use super::finish::class_of_code;
+use super::ids::{SourceId, SubscriptionId};
+use super::ports::{MintFailure, Minted};
+use super::state::{Source, SourceKey};
+use super::timers::Alarm;
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, Reason, TokenSourceStatus, set_condition,
+};
+use crate::rotation::answers::{Hold, judge_mint};
+use crate::rotation::backoff::{self, Wait};
+use crate::rotation::decide::{self, Standing};
+use crate::rotation::facts::{Hand, Subject};
+use crate::rotation::schedule;
+use crate::rotation::status;
+use crate::rotation::target::short_digest;
+use crate::rotation::time::{Moment, add, between};
+
+impl Engine {
+    /// A source has come into use: what is published is read, and what is polled is read too.
+    pub(super) fn begin_source(&mut self, id: SourceId, now: Moment) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let Some(spec) = source.spec.clone() else {
+            return;
+        };
+        source.refresh();
+        if spec.publish_to.is_some() && source.state.hand.is_none() {
+            source.state.unread = true;
+            self.read_published(id);
+        }
+        if spec.secret.is_some() {
+            self.alarm_source(id, now.boot);
+        }
+        self.record_source(id, now);
+    }
+
+    pub(super) fn alarm_source(&mut self, id: SourceId, at: Duration) {
+        if let Some(source) = self.state.sources.get_mut(id.0) {
+            self.state
+                .timers
+                .file(&mut source.timer, at, Alarm::Source(id));
+        }
+    }
+
+    pub(super) fn source_alarm(&mut self, id: SourceId, now: Moment) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        source.timer = None;
+        if source.state.polled {
+            source.wanted = Some(now.wall);
+            self.mint_queue.insert((now.wall.timestamp_millis(), id));
+            let poll = self.options.secret_poll_interval;
+            self.alarm_source(id, now.boot + poll);
+            return;
+        }
+        self.tend_publication(id, now);
+        self.attend_users_of_source(id);
+    }
+
+    /// A member needs a new token: the mint is queued, and everybody who asks meanwhile waits for it.
+    pub(super) fn want_mint(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+        let Some(source_id) = self.state.entry(id).and_then(|entry| entry.source) else {
+            return;
+        };
+        let Some(source) = self.state.source_mut(source_id) else {
+            return;
+        };
+        source.waiting.insert(id);
+        if source.minting {
+            return;
+        }
+        let deadline = object.status.token_expiration_time.unwrap_or(now.wall);
+        match source.wanted {
+            Some(before) if before <= deadline => {}
+            before => {
+                source.wanted = Some(deadline);
+                if let Some(before) = before {
+                    self.mint_queue
+                        .remove(&(before.timestamp_millis(), source_id));
+                }
+                self.mint_queue
+                    .insert((deadline.timestamp_millis(), source_id));
+            }
+        }
+    }
+
+    /// Hands waiting mints to free workers, the earliest deadline first.
+    pub(super) fn start_mints(&mut self, now: Moment) {
+        if self.term.is_none() {
+            return;
+        }
+        while self.mints_running < self.options.workers {
+            let Some((_, id)) = self.mint_queue.pop_first() else {
+                break;
+            };
+            let Some(source) = self.state.source_mut(id) else {
+                continue;
+            };
+            source.wanted = None;
+            let Some(spec) = source.spec.clone().filter(|_| !source.minting) else {
+                continue;
+            };
+            if !source.state.polled
+                && source
+                    .state
+                    .wait
+                    .is_some_and(|wait| wait.pending(now.wall).is_some())
+            {
+                // Something else has just minted: those who waited decide again.
+                let waiting = std::mem::take(&mut source.waiting);
+                self.attention.extend(waiting);
+                continue;
+            }
+            source.minting = true;
+            self.mints_running += 1;
+            let namespace = Arc::clone(source.key.namespace());
+            let (minter, guard) = (Arc::clone(&self.ports.minter), self.guard());
+            self.spawn(About::Mint(id), async move {
+                Report::Minted {
+                    started: now,
+                    result: minter.mint(&namespace, &spec, &guard).await,
+                }
+            });
+        }
+    }
+
+    pub(super) fn minted(
+        &mut self,
+        id: SourceId,
+        started: Moment,
+        result: Result<Minted, MintFailure>,
+        now: Moment,
+    ) {
+        self.mints_running = self.mints_running.saturating_sub(1);
+        let class = match &result {
+            Ok(_) => "2xx",
+            Err(MintFailure::Status { code, .. } | MintFailure::Redirect { code }) => {
+                class_of_code(*code)
+            }
+            Err(MintFailure::NotSent { .. }) => "unreachable",
+            Err(MintFailure::Unanswered { .. }) => "timeout",
+            Err(MintFailure::Unusable { .. } | MintFailure::ExpiredOnArrival) => "invalid",
+            Err(MintFailure::Refused(_)) => "refused",
+        };
+        self.ports
+            .meter
+            .mint(class, now.boot.saturating_sub(started.boot));
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        source.minting = false;
+        match result {
+            Ok(minted) => self.token_arrived(id, minted, started, now),
+            Err(failure) => self.mint_failed(id, &failure, now),
+        }
+    }
+
+    fn token_arrived(&mut self, id: SourceId, minted: Minted, started: Moment, now: Moment) {
+        let previous_life = self.previous_lifetime(id);
+        let random = self.ports.random.bits();
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let polled = source.state.polled;
+        source.token_hosts = minted.allowed_hosts.map(Into::into);
+        let same = source.token.as_ref() == Some(&minted.token) && source.state.hand.is_some();
+        if same
+            && !(polled
+                && minted
+                    .version
+                    .as_deref()
+                    .map(|version| short_digest(&[version]))
+                    != source.fingerprint())
+        {
+            source.failures = 0;
+            source.state.failing = None;
+            source.hold.close();
+            if let Some(hand) = &mut source.state.hand {
+                hand.confirmed = started.wall;
+                if !polled {
+                    let remaining = hand
+                        .expires
+                        .map_or(Duration::from_secs(60), |end| between(now.wall, end));
+                    source.state.wait =
+                        Some(Wait::starting(now.wall, schedule::ask_again(remaining)));
+                    source.state.not_renewed = true;
+                }
+            }
+            self.attend_waiting_or_users(id, polled);
+            return;
+        }
+        let lifetime = minted
+            .lifetime
+            .or(if polled { None } else { previous_life });
+        if lifetime.is_none() && !polled {
+            self.lifetime_unknown(id, now);
+            return;
+        }
+        let source_fingerprint = match &minted.version {
+            Some(version) => short_digest(&[version]),
+            None => format!("{random:016x}"),
+        };
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let hand = Hand {
+            fingerprint: source_fingerprint,
+            minted: started,
+            expires: lifetime
+                .map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
+            confirmed: started.wall,
+        };
+        tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = ?hand.expires, "a new token");
+        source.last_lifetime = lifetime.or(source.last_lifetime);
+        source.failures = 0;
+        source.hold.close();
+        source.state.failing = None;
+        source.state.not_renewed = false;
+        source.state.apply_after = None;
+        source.state.wait =
+            (!polled).then(|| Wait::starting(started.wall, schedule::mint_spacing(lifetime)));
+        source.state.hand = Some(hand);
+        source.token = Some(minted.token);
+        source.waiting.clear();
+        source.refresh();
+        self.record_source(id, now);
+        self.publish_hand(id, now);
+        self.attend_users_of_source(id);
+    }
+
+    /// The members that asked are looked at; a polled source may have lived on for everybody.
+    fn attend_waiting_or_users(&mut self, id: SourceId, everybody: bool) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut source.waiting);
+        if !everybody {
+            self.attention.extend(waiting);
+        } else if !waiting.is_empty() {
+            self.attend_users_of_source(id);
+        }
+    }
+
+    /// How long the source's tokens lived before, for an answer that does not say.
+    fn previous_lifetime(&self, id: SourceId) -> Option<Duration> {
+        let source = self.state.source(id)?;
+        let life = |minted: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>| {
+            Some(between(minted?, end?))
+        };
+        let of_object = source
+            .object
+            .as_ref()
+            .and_then(|(_, status)| life(status.token_minted_time, status.token_expiration_time));
+        source.last_lifetime.or(of_object).or_else(|| {
+            source.users.iter().find_map(|user| {
+                let status = self.state.entry(*user)?.object()?.status;
+                life(status.token_minted_time, status.token_expiration_time)
+            })
+        })
+    }
+
+    fn lifetime_unknown(&mut self, id: SourceId, now: Moment) {
+        let message = "the token source does not say how long its tokens live; set assumedLifetime on the token source";
+        self.mint_did_not_help(
+            id,
+            Reason::LifetimeUnknown,
+            message.to_owned(),
+            backoff::LONGEST_LONG_WAIT,
+            now,
+        );
+    }
+
+    fn mint_failed(&mut self, id: SourceId, failure: &MintFailure, now: Moment) {
+        let judgement = judge_mint(failure);
+        let random = self.ports.random.bits();
+        let cap = backoff::cap(self.shortest_lead(id, now));
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let wait = match judgement.hold {
+            Hold::Source(asked) => {
+                source.hold.open(now.wall, asked, judgement.reason);
+                source
+                    .hold
+                    .pending(now.wall)
+                    .map_or(Duration::ZERO, |(until, _)| between(now.wall, until))
+            }
+            _ => backoff::delay(source.failures, cap, random),
+        };
+        tracing::warn!(source = %source.key, reason = %judgement.reason, "{}", judgement.message);
+        self.mint_did_not_help(id, judgement.reason, judgement.message, wait, now);
+    }
+
+    pub(super) fn mint_broken(&mut self, id: SourceId, what: &str, now: Moment) {
+        self.mints_running = self.mints_running.saturating_sub(1);
+        if let Some(source) = self.state.source_mut(id) {
+            source.minting = false;
+        }
+        let message = format!("{what}; please report it with the log around this time");
+        self.mint_did_not_help(
+            id,
+            Reason::InternalError,
+            message,
+            backoff::LONGEST_WAIT,
+            now,
+        );
+    }
+
+    /// No token came: the source waits, and the members that asked say why.
+    fn mint_did_not_help(
+        &mut self,
+        id: SourceId,
+        reason: Reason,
+        message: String,
+        wait: Duration,
+        now: Moment,
+    ) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let wait = Wait::starting(now.wall, wait.max(Duration::from_millis(100)));
+        source.failures = source.failures.saturating_add(1);
+        source.state.wait = Some(wait);
+        let changed = source
+            .state
+            .failing
+            .as_ref()
+            .is_none_or(|(before, _)| *before != reason);
+        let count = source.failures;
+        let told = changed || backoff::is_recorded(count);
+        if told {
+            source.state.failing = Some((reason, message.clone()));
+        }
+        let waiting = std::mem::take(&mut source.waiting);
+        if told {
+            self.record_source(id, now);
+        }
+        for member in waiting {
+            if let Some(provider) = self.provider_key(member) {
+                self.ports.meter.rotation(&provider, reason, None);
+            }
+            if told {
+                self.note_mint_failure(member, count, reason, &message, wait, now);
+            } else {
+                self.attend_soon(member);
+            }
+        }
+    }
+
+    /// A mint's failure is recorded in the members that waited for it.
+    fn note_mint_failure(
+        &mut self,
+        id: SubscriptionId,
+        count: u32,
+        reason: Reason,
+        message: &str,
+        wait: Wait,
+        now: Moment,
+    ) {
+        let Some(entry) = self.state.entry(id).filter(|entry| !entry.is_busy()) else {
+            return;
+        };
+        let Some(mut object) = entry.object() else {
+            return;
+        };
+        let desired = self
+            .judge(id, now)
+            .and_then(|judged| judged.desired)
+            .unwrap_or_default();
+        let subject = Subject {
+            identity: &object.identity,
+            spec: None,
+            invalid: None,
+            status: &object.status,
+        };
+        let inputs = decide::attempt_inputs(&subject, &desired);
+        let fields = status::failed(&object.status, count, reason, &inputs, now.wall, wait.until);
+        let standing = if reason == Reason::LifetimeUnknown && object.status.webhook_id.is_none() {
+            Standing::Stalled(reason, message.to_owned())
+        } else {
+            Standing::BackingOff(reason, message.to_owned())
+        };
+        let before = object.clone();
+        object.status = fields.clone();
+        let status = self.presented(id, &object, &fields, &standing, None, now);
+        self.announce(&before, &status);
+        self.record(id, status, super::calls::Then::Attend);
+    }
+
+    /// The shortest lead among the members: their patience sets the pace of attempts.
+    fn shortest_lead(&self, id: SourceId, now: Moment) -> Option<Duration> {
+        let source = self.state.source(id)?;
+        source
+            .users
+            .iter()
+            .take(32)
+            .filter_map(|user| {
+                let entry = self.state.entry(*user)?;
+                let object = entry.object()?;
+                let spec = object.spec.as_ref()?;
+                let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+                let subject = Subject {
+                    identity: &object.identity,
+                    spec: Some(spec),
+                    invalid: None,
+                    status: &object.status,
+                };
+                decide::planned(now, &subject, spec, remote.profile(), &source.state)
+                    .map(|plan| plan.lead)
+            })
+            .min()
+    }
+
+    /// Brings a `TokenSource` object's status in line and writes it when it differs.
+    pub(super) fn record_source(&mut self, id: SourceId, now: Moment) {
+        if self.term.is_none() {
+            return;
+        }
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let Some((identity, before)) = source.object.clone() else {
+            return;
+        };
+        let status = source.presented(&before, identity.generation, now);
+        if status == before {
+            return;
+        }
+        source.object = Some((identity, status.clone()));
+        self.call_record_source(id, status);
+    }
+}
+
+impl Source {
+    fn fingerprint(&self) -> Option<String> {
+        self.state
+            .hand
+            .as_ref()
+            .map(|hand| hand.fingerprint.clone())
+    }
+
+    fn presented(
+        &self,
+        before: &TokenSourceStatus,
+        generation: i64,
+        now: Moment,
+    ) -> TokenSourceStatus {
+        let mut status = before.clone();
+        status.observed_generation = Some(generation);
+        if let Some(hand) = &self.state.hand {
+            status.token_fingerprint = Some(hand.fingerprint.clone());
+            status.token_minted_time = Some(hand.minted.wall);
+            status.token_expiration_time = hand.expires;
+        }
+        let (holds, reason, message) = match (&self.invalid, &self.state.failing) {
+            (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
+            (None, Some((reason, message))) => (ConditionStatus::False, *reason, message.clone()),
+            (None, None) => {
+                let message = "valid, and the last mint, if any, succeeded";
+                (ConditionStatus::True, Reason::Valid, message.to_owned())
+            }
+        };
+        let stalled = (reason == Reason::InvalidSpec).then(|| message.clone());
+        let condition = |kind, status, reason, message| Condition {
+            kind,
+            status,
+            reason,
+            message,
+            observed_generation: Some(generation),
+            last_transition_time: now.wall,
+        };
+        let conditions = &mut status.conditions;
+        set_condition(
+            conditions,
+            ConditionType::Ready,
+            Some(condition(ConditionType::Ready, holds, reason, message)),
+        );
+        let stalled = stalled.map(|message| {
+            condition(
+                ConditionType::Stalled,
+                ConditionStatus::True,
+                Reason::InvalidSpec,
+                message,
+            )
+        });
+        set_condition(conditions, ConditionType::Stalled, stalled);
+        status
+    }
+}
+
+impl std::fmt::Display for SourceKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Object(key) => write!(formatter, "{key}"),
+            Self::Inline { namespace, digest } => {
+                write!(formatter, "{namespace}/(inline {digest})")
+            }
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! Publishing tokens for receivers: `current` before it is applied, `previous` while it may still
+//! arrive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::calls::{About, Report};
+use super::ids::{SourceId, SubscriptionId};
+use super::ports::{PublishFailure, Published};
+use super::state::SourceKey;
+use crate::api::{ObjectKey, Reason};
+use crate::rotation::backoff::{self, Wait};
+use crate::rotation::decide;
+use crate::rotation::facts::{Hand, Subject};
+use crate::rotation::schedule;
+use crate::rotation::time::{Moment, between};
+
+impl Engine {
+    fn publication_of(&self, id: SourceId) -> Option<(ObjectKey, String)> {
+        let source = self.state.source(id)?;
+        let SourceKey::Object(key) = &source.key else {
+            return None;
+        };
+        let publish_to = source.spec.as_ref()?.publish_to.as_ref()?;
+        Some((key.clone(), publish_to.secret_name.clone()))
+    }
+
+    pub(super) fn read_published(&mut self, id: SourceId) {
+        let Some((key, secret_name)) = self.publication_of(id) else {
+            return;
+        };
+        let Some(source) = self
+            .state
+            .source_mut(id)
+            .filter(|source| !source.published.busy)
+        else {
+            return;
+        };
+        source.published.busy = true;
+        let publish = self.publish_port();
+        self.spawn(About::Publishing(id), async move {
+            Report::PublishedRead(publish.read(&key, &secret_name).await)
+        });
+    }
+
+    /// A published token that is alive is in hand: it is applied, and nothing new is minted.
+    pub(super) fn published_read(
+        &mut self,
+        id: SourceId,
+        result: Result<Option<Published>, PublishFailure>,
+        now: Moment,
+    ) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        source.published.busy = false;
+        match result {
+            Ok(found) => {
+                source.state.unread = false;
+                source.published.failures = 0;
+                if let Some(tokens) = found {
+                    let alive = tokens.expires.is_none_or(|expires| expires > now.wall);
+                    if alive && source.state.hand.is_none() {
+                        let age = between(tokens.minted, now.wall);
+                        source.state.hand = Some(Hand {
+                            fingerprint: tokens.fingerprint.clone(),
+                            minted: Moment {
+                                wall: tokens.minted,
+                                boot: now.boot.saturating_sub(age),
+                            },
+                            expires: tokens.expires,
+                            confirmed: tokens.minted,
+                        });
+                        source.token = Some(tokens.current.clone());
+                        source.last_lifetime = tokens
+                            .expires
+                            .map(|expires| between(tokens.minted, expires));
+                    }
+                    source.published.tokens = Some(tokens);
+                }
+                source.refresh();
+                self.plan_tending(id, now);
+            }
+            Err(failure) => {
+                tracing::warn!(source = %source.key, %failure, "the published token could not be read; it is tried again");
+                source.published.failures += 1;
+                let wait = backoff::delay(source.published.failures, Duration::from_secs(30), 0);
+                self.alarm_source(id, now.boot + wait);
+            }
+        }
+        self.attend_users_of_source(id);
+    }
+
+    /// A new token is published before it is applied.
+    pub(super) fn publish_hand(&mut self, id: SourceId, now: Moment) {
+        if self.publication_of(id).is_none() {
+            return;
+        }
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let (Some(hand), Some(token)) = (&source.state.hand, &source.token) else {
+            return;
+        };
+        // `previous` is the last token that was recorded as applied, not the last one minted.
+        let applied = source
+            .published
+            .applied
+            .as_ref()
+            .map(|(_, token)| token.clone());
+        let stood = source.published.tokens.as_ref();
+        let carried = |fingerprint: &str| {
+            source
+                .carried
+                .keys()
+                .any(|carried| **carried == *fingerprint)
+        };
+        let previous = applied.or_else(|| {
+            stood.and_then(|stood| {
+                if carried(&stood.fingerprint) {
+                    Some(stood.current.clone())
+                } else {
+                    stood.previous.clone()
+                }
+            })
+        });
+        source.published.pending = Some(Published {
+            current: token.clone(),
+            previous,
+            fingerprint: hand.fingerprint.clone(),
+            minted: hand.minted.wall,
+            expires: hand.expires,
+        });
+        // Until it is published nobody applies it, within reason: see `decide`.
+        source.state.apply_after = Some(Wait::starting(now.wall, Duration::from_secs(3_600)));
+        self.write_published(id);
+    }
+
+    fn write_published(&mut self, id: SourceId) {
+        let Some((key, secret_name)) = self.publication_of(id) else {
+            return;
+        };
+        let Some(source) = self
+            .state
+            .source_mut(id)
+            .filter(|source| !source.published.busy)
+        else {
+            return;
+        };
+        let Some(tokens) = source.published.pending.clone() else {
+            return;
+        };
+        source.published.busy = true;
+        let publish = self.publish_port();
+        self.spawn(About::Publishing(id), async move {
+            let result = publish.write(&key, &secret_name, &tokens).await;
+            Report::PublishedWritten {
+                tokens: Box::new(tokens),
+                result,
+            }
+        });
+    }
+
+    pub(super) fn published_written(
+        &mut self,
+        id: SourceId,
+        tokens: Published,
+        result: Result<(), PublishFailure>,
+        now: Moment,
+    ) {
+        let pause = self.publishing_pause(id, now);
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        source.published.busy = false;
+        match result {
+            Ok(()) => {
+                source.published.failures = 0;
+                let is_new = source
+                    .published
+                    .tokens
+                    .as_ref()
+                    .is_none_or(|before| before.fingerprint != tokens.fingerprint);
+                let newer_waits = source
+                    .published
+                    .pending
+                    .as_ref()
+                    .is_some_and(|pending| *pending != tokens);
+                source.published.tokens = Some(tokens);
+                if newer_waits {
+                    self.write_published(id);
+                } else {
+                    source.published.pending = None;
+                    if is_new {
+                        source.state.apply_after = Some(Wait::starting(now.wall, pause));
+                    }
+                    source.state.failing = None;
+                    self.record_source(id, now);
+                    self.attend_users_of_source(id);
+                }
+            }
+            Err(failure) => {
+                let reason = match failure {
+                    PublishFailure::Conflict(_) => Reason::Conflict,
+                    PublishFailure::Unavailable(_) => Reason::InternalError,
+                };
+                source.published.failures += 1;
+                let message = format!("the token could not be published: {failure}");
+                tracing::warn!(source = %source.key, %reason, "{message}");
+                source.state.failing = Some((reason, message));
+                let wait = backoff::delay(source.published.failures, Duration::from_secs(30), 0);
+                self.record_source(id, now);
+                self.alarm_source(id, now.boot + wait);
+            }
+        }
+    }
+
+    pub(super) fn publishing_broken(&mut self, id: SourceId, what: &str, now: Moment) {
+        if let Some(source) = self.state.source_mut(id) {
+            source.published.busy = false;
+            tracing::error!(source = %source.key, "{what}");
+        }
+        self.alarm_source(id, now.boot + backoff::LONGEST_WAIT);
+    }
+
+    /// How long kubelets get to bring the published token to its readers.
+    fn publishing_pause(&self, id: SourceId, _now: Moment) -> Duration {
+        let Some(source) = self.state.source(id) else {
+            return Duration::ZERO;
+        };
+        let Some(hand) = &source.state.hand else {
+            return Duration::ZERO;
+        };
+        let Some(expires) = hand.expires else {
+            return schedule::publishing_pause(Duration::MAX);
+        };
+        let lead = source.users.iter().find_map(|user| {
+            let entry = self.state.entry(*user)?;
+            let object = entry.object()?;
+            let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+            let terms = decide::terms(object.spec.as_ref()?, remote.profile(), &source.state);
+            Some(schedule::plan(hand.minted.wall, expires, &terms).lead)
+        });
+        schedule::publishing_pause(lead.unwrap_or_default())
+    }
+
+    /// A token has been recorded as applied: from now on it is what `previous` will be.
+    pub(super) fn remember_applied(&mut self, id: SubscriptionId, hand: &Hand) {
+        let Some(source_id) = self.state.entry(id).and_then(|entry| entry.source) else {
+            return;
+        };
+        if self.publication_of(source_id).is_none() {
+            return;
+        }
+        let Some(source) = self.state.source_mut(source_id) else {
+            return;
+        };
+        if source
+            .state
+            .hand
+            .as_ref()
+            .is_some_and(|current| current.fingerprint == hand.fingerprint)
+            && let Some(token) = &source.token
+        {
+            source.published.applied = Some((Arc::from(hand.fingerprint.as_str()), token.clone()));
+        }
+    }
+
+    /// After an apply: once all members have moved, `previous` goes when the overlap is over.
+    pub(super) fn after_apply(&mut self, id: SubscriptionId, now: Moment) {
+        if let Some(source) = self.state.entry(id).and_then(|entry| entry.source) {
+            self.plan_tending(source, now);
+        }
+    }
+
+    fn plan_tending(&mut self, id: SourceId, now: Moment) {
+        let overlap = self.longest_overlap(id);
+        let Some(source) = self.state.source(id) else {
+            return;
+        };
+        let Some(tokens) = &source.published.tokens else {
+            return;
+        };
+        let all_moved = source
+            .carried
+            .keys()
+            .all(|carried| **carried == *tokens.fingerprint);
+        if tokens.previous.is_some() && all_moved && !source.carried.is_empty() {
+            self.alarm_source(id, now.boot + overlap);
+        }
+    }
+
+    fn longest_overlap(&self, id: SourceId) -> Duration {
+        let Some(source) = self.state.source(id) else {
+            return Duration::ZERO;
+        };
+        source
+            .users
+            .iter()
+            .filter_map(|user| {
+                let entry = self.state.entry(*user)?;
+                let object = entry.object()?;
+                let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+                let subject = Subject {
+                    identity: &object.identity,
+                    spec: object.spec.as_ref(),
+                    invalid: None,
+                    status: &object.status,
+                };
+                Some(decide::terms(subject.spec?, remote.profile(), &source.state).overlap)
+            })
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// The source's time has come: write what could not be written, read what could not be read, or
+    /// drop a `previous` that nobody needs any more.
+    pub(super) fn tend_publication(&mut self, id: SourceId, _now: Moment) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        if source.state.unread {
+            return self.read_published(id);
+        }
+        if source.published.pending.is_some() {
+            return self.write_published(id);
+        }
+        let Some(tokens) = &source.published.tokens else {
+            return;
+        };
+        let all_moved = source
+            .carried
+            .keys()
+            .all(|carried| **carried == *tokens.fingerprint);
+        if tokens.previous.is_some() && all_moved {
+            source.published.pending = Some(Published {
+                previous: None,
+                ..tokens.clone()
+            });
+            self.write_published(id);
+        }
+    }
+}

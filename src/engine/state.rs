@@ -1,0 +1,533 @@
+//! Everything the engine knows: subscriptions, providers, sources, origins, and who claims what.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::budget::Bucket;
+use super::entry::{Entry, Object};
+use super::hold_back::HoldBack;
+use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
+use super::ports::{Published, Remote};
+use super::ready::{NamespaceId, Ready};
+use super::timers::{Milliseconds, Timers};
+use crate::api::{
+    ConditionStatus, ConditionType, Declared, Identity, ObjectKey, Reason, TokenSourceSpec,
+    TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
+};
+use crate::rotation::claims;
+use crate::rotation::facts::{ListingView, OwnerOf, SourceState};
+use crate::rotation::target::{short_digest, target};
+use crate::secret::SecretText;
+
+/// Which source: an object, or what a subscription spells out. Identical ones are one source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum SourceKey {
+    Object(ObjectKey),
+    Inline { namespace: Arc<str>, digest: String },
+}
+
+impl SourceKey {
+    pub(super) fn namespace(&self) -> &Arc<str> {
+        match self {
+            Self::Object(key) => &key.namespace,
+            Self::Inline { namespace, .. } => namespace,
+        }
+    }
+
+    /// Fixed for the source, and different between sources.
+    pub(super) fn seed(&self) -> u64 {
+        let digest = match self {
+            Self::Object(key) => short_digest(&[&key.namespace, &key.name]),
+            Self::Inline { namespace, digest } => short_digest(&[namespace, digest]),
+        };
+        u64::from_str_radix(&digest, 16).unwrap_or(0)
+    }
+}
+
+/// A token source and its members.
+pub(super) struct Source {
+    pub(super) key: SourceKey,
+    /// The last valid version; `None` while there is none.
+    pub(super) spec: Option<Arc<TokenSourceSpec>>,
+    pub(super) invalid: Option<String>,
+    /// The object, where the source is one.
+    pub(super) object: Option<(Identity, TokenSourceStatus)>,
+    pub(super) state: SourceState,
+    /// The token that belongs to the hand in `state`.
+    pub(super) token: Option<SecretText>,
+    /// The hosts the token may be sent to, where its Secret says so.
+    pub(super) token_hosts: Option<Arc<[String]>>,
+    /// Everything that refers to the source.
+    pub(super) users: BTreeSet<SubscriptionId>,
+    /// How many of the members carry each fingerprint.
+    pub(super) carried: BTreeMap<Arc<str>, u32>,
+    /// Those that asked for the mint that is waited for.
+    pub(super) waiting: BTreeSet<SubscriptionId>,
+    /// The earliest deadline among them.
+    pub(super) wanted: Option<DateTime<Utc>>,
+    pub(super) minting: bool,
+    pub(super) failures: u32,
+    pub(super) hold: HoldBack,
+    pub(super) last_lifetime: Option<Duration>,
+    pub(super) published: Publication,
+    pub(super) timer: Option<Milliseconds>,
+}
+
+/// What is known of the Secret a source publishes to.
+#[derive(Debug, Default)]
+pub(super) struct Publication {
+    /// What stands there.
+    pub(super) tokens: Option<Published>,
+    /// What should stand there and does not yet.
+    pub(super) pending: Option<Published>,
+    /// The token that was applied last, until it may be forgotten.
+    pub(super) applied: Option<(Arc<str>, SecretText)>,
+    /// A read or a write is under way.
+    pub(super) busy: bool,
+    /// A write failed: when to try again.
+    pub(super) failures: u32,
+}
+
+/// A provider and its users.
+pub(super) struct Provider {
+    pub(super) key: ObjectKey,
+    pub(super) declared: Option<(Identity, Arc<WebhookProviderSpec>, WebhookProviderStatus)>,
+    /// The last valid version, ready to be called.
+    pub(super) remote: Option<Arc<dyn Remote>>,
+    pub(super) invalid: Option<String>,
+    pub(super) suspended: bool,
+    pub(super) users: BTreeSet<SubscriptionId>,
+    pub(super) listing: Option<Arc<ListingView>>,
+    /// A listing begun at this time or later is asked for, and by whom.
+    pub(super) wanted: Option<DateTime<Utc>>,
+    pub(super) waiting: BTreeSet<SubscriptionId>,
+    pub(super) listing_now: bool,
+    pub(super) list_forbidden: bool,
+    pub(super) list_failures: u32,
+    pub(super) list_wait: Option<crate::rotation::backoff::Wait>,
+    pub(super) next_verification: Option<Duration>,
+    /// Opened by a 401.
+    pub(super) hold: HoldBack,
+    pub(super) calls: u32,
+    pub(super) bucket: Bucket,
+    /// Those that wait for a place among `maxConcurrent`, or for the provider's own budget.
+    pub(super) blocked: BTreeSet<SubscriptionId>,
+    pub(super) answered: Option<(ConditionStatus, Reason, String)>,
+    pub(super) recording: bool,
+    pub(super) timer: Option<Milliseconds>,
+}
+
+impl Provider {
+    pub(super) fn origin(&self) -> Option<&str> {
+        self.remote
+            .as_ref()
+            .map(|remote| remote.profile().origin.as_str())
+    }
+}
+
+/// What goes to one scheme, host and port.
+pub(super) struct Origin {
+    pub(super) bucket: Bucket,
+    /// The fifth of the budget for those that keep failing.
+    pub(super) failing_bucket: Bucket,
+    pub(super) requests_per_minute: u32,
+    pub(super) ready: Ready,
+    pub(super) hold: HoldBack,
+    /// A call that tries whether the hold-back may end is under way.
+    pub(super) probing: bool,
+    /// Distinct objects that failed in a row with a fault of the origin.
+    pub(super) failing: BTreeSet<SubscriptionId>,
+    pub(super) calls: u32,
+}
+
+/// Everything the engine knows.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) subscriptions: Slab<Entry>,
+    pub(super) by_key: HashMap<ObjectKey, SubscriptionId>,
+    pub(super) providers: Slab<Provider>,
+    pub(super) provider_by_key: HashMap<ObjectKey, ProviderId>,
+    pub(super) sources: Slab<Source>,
+    pub(super) source_by_key: HashMap<SourceKey, SourceId>,
+    pub(super) origins: BTreeMap<String, Origin>,
+    pub(super) timers: Timers,
+    claims: BTreeSet<(u64, SubscriptionId)>,
+    namespaces: HashMap<Arc<str>, NamespaceId>,
+    pub(super) busy_by_namespace: HashMap<NamespaceId, usize>,
+}
+
+fn hash(parts: &[&str]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    parts.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Claim to a remote by its id.
+fn claim_of_id(origin: &str, id: &str) -> u64 {
+    hash(&["id", origin, id])
+}
+
+/// Claim to a remote that is not known yet.
+fn claim_of_target(provider: &ObjectKey, spec: &WebhookSubscriptionSpec) -> u64 {
+    let target = target(spec.action.as_deref(), &spec.postback_url);
+    hash(&["target", &provider.namespace, &provider.name, &target])
+}
+
+impl State {
+    pub(super) fn entry(&self, id: SubscriptionId) -> Option<&Entry> {
+        self.subscriptions.get(id.0)
+    }
+
+    pub(super) fn entry_mut(&mut self, id: SubscriptionId) -> Option<&mut Entry> {
+        self.subscriptions.get_mut(id.0)
+    }
+
+    pub(super) fn provider(&self, id: ProviderId) -> Option<&Provider> {
+        self.providers.get(id.0)
+    }
+
+    pub(super) fn provider_mut(&mut self, id: ProviderId) -> Option<&mut Provider> {
+        self.providers.get_mut(id.0)
+    }
+
+    pub(super) fn source(&self, id: SourceId) -> Option<&Source> {
+        self.sources.get(id.0)
+    }
+
+    pub(super) fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.sources.get_mut(id.0)
+    }
+
+    /// The number of a namespace, and the one copy of its name.
+    pub(super) fn namespace(&mut self, name: &Arc<str>) -> (NamespaceId, Arc<str>) {
+        if let Some((name, id)) = self.namespaces.get_key_value(name) {
+            return (*id, Arc::clone(name));
+        }
+        let id = NamespaceId::try_from(self.namespaces.len()).unwrap_or(NamespaceId::MAX);
+        self.namespaces.insert(Arc::clone(name), id);
+        (id, Arc::clone(name))
+    }
+
+    /// The provider of that name, or a place for it while there is none.
+    pub(super) fn provider_for(&mut self, key: &ObjectKey, now: Duration) -> ProviderId {
+        if let Some(id) = self.provider_by_key.get(key) {
+            return *id;
+        }
+        let id = ProviderId(self.providers.insert(Provider {
+            key: key.clone(),
+            declared: None,
+            remote: None,
+            invalid: None,
+            suspended: false,
+            users: BTreeSet::new(),
+            listing: None,
+            wanted: None,
+            waiting: BTreeSet::new(),
+            listing_now: false,
+            list_forbidden: false,
+            list_failures: 0,
+            list_wait: None,
+            next_verification: None,
+            hold: HoldBack::default(),
+            calls: 0,
+            bucket: Bucket::new(60, 1.0, now),
+            blocked: BTreeSet::new(),
+            answered: None,
+            recording: false,
+            timer: None,
+        }));
+        self.provider_by_key.insert(key.clone(), id);
+        id
+    }
+
+    /// The source of that key, or a place for it while there is none.
+    pub(super) fn source_for(&mut self, key: &SourceKey) -> SourceId {
+        if let Some(id) = self.source_by_key.get(key) {
+            return *id;
+        }
+        let state = SourceState {
+            jitter_seed: key.seed(),
+            ..SourceState::default()
+        };
+        let id = SourceId(self.sources.insert(Source {
+            key: key.clone(),
+            spec: None,
+            invalid: None,
+            object: None,
+            state,
+            token: None,
+            token_hosts: None,
+            users: BTreeSet::new(),
+            carried: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            wanted: None,
+            minting: false,
+            failures: 0,
+            hold: HoldBack::default(),
+            last_lifetime: None,
+            published: Publication::default(),
+            timer: None,
+        }));
+        self.source_by_key.insert(key.clone(), id);
+        id
+    }
+
+    /// Which source a subscription uses.
+    pub(super) fn source_key(key: &ObjectKey, spec: &WebhookSubscriptionSpec) -> Option<SourceKey> {
+        if let Some(reference) = &spec.token_source_ref {
+            return Some(SourceKey::Object(key.sibling(&reference.name)));
+        }
+        let inline = spec.inline_source()?;
+        let text = serde_json::to_string(&inline).ok()?;
+        Some(SourceKey::Inline {
+            namespace: Arc::clone(&key.namespace),
+            digest: short_digest(&[&text]),
+        })
+    }
+
+    /// Brings the indexes in line with an object: its claims, and its place among the members.
+    pub(super) fn index(&mut self, id: SubscriptionId, object: &Object) {
+        let Some(entry) = self.subscriptions.get(id.0) else {
+            return;
+        };
+        let provider = self.providers.get(entry.provider.0);
+        let provider_key = provider.map(|provider| provider.key.clone());
+        let known_id = object
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.webhook_id.as_ref())
+            .or(object.status.webhook_id.as_ref());
+        let origin = object
+            .status
+            .webhook_origin
+            .as_deref()
+            .or_else(|| provider.and_then(Provider::origin))
+            .unwrap_or_default();
+        let wanted = [
+            known_id.map(|known| claim_of_id(origin, known)),
+            object
+                .spec
+                .as_ref()
+                .zip(provider_key.as_ref())
+                .map(|(spec, key)| claim_of_target(key, spec)),
+        ];
+        let stalled = object.status.conditions.iter().any(|condition| {
+            condition.kind == ConditionType::Stalled && condition.reason != Reason::InvalidSpec
+        });
+        let member = object
+            .spec
+            .as_ref()
+            .is_some_and(|spec| !spec.is_suspended())
+            && object.identity.deleted.is_none()
+            && !entry.gone
+            && !stalled;
+        let fingerprint = object
+            .status
+            .token_fingerprint
+            .as_deref()
+            .filter(|_| member);
+        let source = entry.source;
+        let (before, carried) = (entry.claims, entry.carried.clone());
+        if before != wanted {
+            for claim in before.into_iter().flatten() {
+                self.claims.remove(&(claim, id));
+            }
+            for claim in wanted.into_iter().flatten() {
+                self.claims.insert((claim, id));
+            }
+        }
+        let mut shared = None;
+        if carried.as_deref() != fingerprint
+            && let Some(source) = source.and_then(|source| self.sources.get_mut(source.0))
+        {
+            source.forget_carried(carried.as_ref());
+            shared = fingerprint.map(|fingerprint| source.count_carried(fingerprint));
+        } else if carried.as_deref() == fingerprint {
+            shared = carried;
+        }
+        if let Some(entry) = self.subscriptions.get_mut(id.0) {
+            entry.claims = wanted;
+            entry.carried = shared;
+        }
+        if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
+            source.refresh();
+        }
+    }
+
+    /// Takes a subscription out of every index.
+    pub(super) fn unindex(&mut self, id: SubscriptionId) {
+        let Some(entry) = self.subscriptions.get_mut(id.0) else {
+            return;
+        };
+        let (claims, carried, source, provider) = (
+            entry.claims,
+            entry.carried.take(),
+            entry.source,
+            entry.provider,
+        );
+        entry.claims = [None, None];
+        for claim in claims.into_iter().flatten() {
+            self.claims.remove(&(claim, id));
+        }
+        if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
+            source.forget_carried(carried.as_ref());
+            source.users.remove(&id);
+            source.waiting.remove(&id);
+            source.refresh();
+        }
+        if let Some(provider) = self.providers.get_mut(provider.0) {
+            provider.users.remove(&id);
+            provider.waiting.remove(&id);
+            provider.blocked.remove(&id);
+        }
+    }
+
+    fn others(
+        &self,
+        claim: Option<u64>,
+        besides: SubscriptionId,
+    ) -> impl Iterator<Item = SubscriptionId> {
+        let range =
+            claim.map(|claim| (claim, SubscriptionId(0))..=(claim, SubscriptionId(u32::MAX)));
+        range
+            .into_iter()
+            .flat_map(|range| self.claims.range(range))
+            .map(|(_, id)| *id)
+            .filter(move |id| *id != besides)
+    }
+
+    fn has_id(object: &Object) -> bool {
+        object.status.webhook_id.is_some()
+            || object
+                .spec
+                .as_ref()
+                .is_some_and(|spec| spec.webhook_id.is_some())
+    }
+
+    /// The object with a better claim to the same remote.
+    pub(super) fn rival(&self, id: SubscriptionId, object: &Object) -> Option<ObjectKey> {
+        let entry = self.entry(id)?;
+        let recorded = object.status.webhook_id.is_some();
+        let claim = if Self::has_id(object) {
+            entry.claims[0]
+        } else {
+            entry.claims[1]
+        };
+        self.others(claim, id).find_map(|other_id| {
+            let other = self.entry(other_id)?;
+            let theirs = other.object()?;
+            let wins = claims::beats(
+                (&theirs.identity, theirs.status.webhook_id.is_some()),
+                (&object.identity, recorded),
+            );
+            wins.then(|| other.key.clone())
+        })
+    }
+
+    /// The object that waits for this one's remote.
+    pub(super) fn heir(&self, id: SubscriptionId) -> Option<(SubscriptionId, ObjectKey)> {
+        let entry = self.entry(id)?;
+        let [by_id, by_target] = entry.claims;
+        let same_provider = |other: &Entry| other.provider == entry.provider;
+        let mut heirs: Vec<(SubscriptionId, Object)> = self
+            .others(by_target, id)
+            .chain(self.others(by_id, id))
+            .filter_map(|other_id| {
+                let other = self
+                    .entry(other_id)
+                    .filter(|other| same_provider(other) && !other.gone)?;
+                let object = other.object()?;
+                let alive = object.identity.deleted.is_none();
+                (alive && object.status.webhook_id.is_none() && object.spec.is_some())
+                    .then_some((other_id, object))
+            })
+            .collect();
+        heirs.sort_by(|(_, one), (_, other)| {
+            if claims::beats((&one.identity, false), (&other.identity, false)) {
+                std::cmp::Ordering::Less
+            } else {
+                std::cmp::Ordering::Greater
+            }
+        });
+        heirs
+            .first()
+            .map(|(id, object)| (*id, object.identity.key.clone()))
+    }
+}
+
+/// Who owns the remotes of one origin, from one subscription's point of view.
+pub(super) struct Owners<'a> {
+    pub(super) state: &'a State,
+    pub(super) origin: &'a str,
+    pub(super) subject: SubscriptionId,
+}
+
+impl OwnerOf for Owners<'_> {
+    fn owner(&self, id: &str) -> Option<&ObjectKey> {
+        let claim = claim_of_id(self.origin, id);
+        let owner = self.state.others(Some(claim), self.subject).next()?;
+        self.state.entry(owner).map(|entry| &entry.key)
+    }
+}
+
+impl Source {
+    fn count_carried(&mut self, fingerprint: &str) -> Arc<str> {
+        if let Some((shared, count)) = self
+            .carried
+            .iter_mut()
+            .find(|(shared, _)| ***shared == *fingerprint)
+        {
+            *count += 1;
+            return Arc::clone(shared);
+        }
+        let shared: Arc<str> = fingerprint.into();
+        self.carried.insert(Arc::clone(&shared), 1);
+        shared
+    }
+
+    fn forget_carried(&mut self, fingerprint: Option<&Arc<str>>) {
+        if let Some(fingerprint) = fingerprint
+            && let Some(count) = self.carried.get_mut(fingerprint)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.carried.remove(fingerprint);
+            }
+        }
+    }
+
+    /// What is known of the newest token follows from the hand, or from what the members carry.
+    pub(super) fn refresh(&mut self) {
+        self.state.members = u32::try_from(self.users.len()).unwrap_or(u32::MAX);
+        if let Some(hand) = &self.state.hand {
+            self.state.newest = Some(hand.fingerprint.clone());
+            self.state.split = false;
+            return;
+        }
+        let recorded = self
+            .object
+            .as_ref()
+            .and_then(|(_, status)| status.token_fingerprint.as_deref());
+        let mut known = self.carried.keys().map(|shared| &**shared).chain(recorded);
+        let first = known.next();
+        let split = known.any(|other| Some(other) != first);
+        self.state.newest = first.filter(|_| !split).map(str::to_owned);
+        self.state.split = split && !self.state.polled;
+    }
+}
+
+/// The declared form and the stored form of a subscription differ by one thing: a stored one may
+/// have no valid version.
+impl From<Declared<WebhookSubscriptionSpec, crate::api::SubscriptionStatus>> for Object {
+    fn from(declared: Declared<WebhookSubscriptionSpec, crate::api::SubscriptionStatus>) -> Self {
+        Self {
+            identity: declared.identity,
+            spec: Some(declared.spec),
+            status: declared.status,
+        }
+    }
+}
