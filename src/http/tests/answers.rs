@@ -325,15 +325,21 @@ impl Write for Log {
     }
 }
 
-#[tokio::test]
-async fn nothing_secret_is_printed_at_any_level() {
+#[test]
+fn nothing_secret_is_printed_at_any_level() {
+    // Whether a place in the code logs at all is decided once for the whole process.
+    let name = "http::tests::answers::nothing_secret_is_printed_at_any_level";
+    in_a_process_of_its_own(name, &[], print_everything());
+}
+
+async fn print_everything() {
     let log = Log::default();
     let sink = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || sink.clone())
         .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
 
     let server = Server::answering(
         "HTTP/1.1 200 OK\r\nX-Token: canary\r\nLink: <canary>\r\nContent-Length: 6\r\n\r\ncanary",
@@ -360,40 +366,44 @@ async fn nothing_secret_is_printed_at_any_level() {
 
 #[test]
 fn a_proxy_from_the_environment_is_not_used() {
-    const CHILD: &str = "HOOKKEEPER_TEST_CHILD";
-    if std::env::var_os(CHILD).is_none() {
-        // The environment is read by the whole process, so this one's is left alone.
-        let program = if cfg!(target_os = "linux") {
-            // Still this program when a build has replaced its file meanwhile.
-            "/proc/self/exe".into()
-        } else {
-            std::env::current_exe().unwrap()
-        };
-        let mut child = std::process::Command::new(program);
-        child.args([
-            "--exact",
-            "http::tests::answers::a_proxy_from_the_environment_is_not_used",
-        ]);
-        for name in [
-            "HTTP_PROXY",
-            "http_proxy",
-            "HTTPS_PROXY",
-            "ALL_PROXY",
-            "all_proxy",
-        ] {
-            child.env(name, "http://127.0.0.1:1");
-        }
-        let output = child.env(CHILD, "1").output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        assert!(
-            String::from_utf8_lossy(&output.stdout).contains("1 passed"),
-            "{output:?}"
-        );
-        return;
-    }
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
+    let name = "http::tests::answers::a_proxy_from_the_environment_is_not_used";
+    let proxies = [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "all_proxy",
+    ]
+    .map(|name| (name, "http://127.0.0.1:1"));
+    in_a_process_of_its_own(name, &proxies, async {
         let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         get(&client(LOOPBACK), &server.url("/")).await.unwrap();
     });
+}
+
+/// Runs a test where it cannot meet the others: in a process that runs nothing but this test,
+/// with these variables in its environment.
+fn in_a_process_of_its_own(name: &str, variables: &[(&str, &str)], test: impl Future<Output = ()>) {
+    const CHILD: &str = "HOOKKEEPER_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        tokio::runtime::Runtime::new().unwrap().block_on(test);
+        return;
+    }
+    let program = if cfg!(target_os = "linux") {
+        // Still this program when a build has replaced its file meanwhile.
+        "/proc/self/exe".into()
+    } else {
+        std::env::current_exe().unwrap()
+    };
+    let output = std::process::Command::new(program)
+        .args(["--exact", name])
+        .envs(variables.iter().copied())
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("1 passed"),
+        "{printed}"
+    );
 }
