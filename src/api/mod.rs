@@ -1,1 +1,51 @@
-//! To be filled.
+//! The custom resources: their types, their schema and their validation.
+//!
+//! Nothing here does I/O or reads a clock. Everything a user can write is one of the three kinds
+//! [`WebhookProvider`], [`WebhookSubscription`] and [`TokenSource`], all in group
+//! `hookkeeper.dev`, version `v1alpha1`, namespaced. Every reference stays inside the object's own
+//! namespace: no reference has a `namespace` field.
+
+mod condition;
+mod duration;
+mod identity;
+mod provider;
+mod reference;
+mod status;
+mod subscription;
+mod token_source;
+
+pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
+pub use duration::{Duration, InvalidDuration};
+pub use identity::{Declared, Identity, Kind, ObjectKey};
+pub use provider::{
+    BasicAuth, BearerAuth, Empty, FieldWithEquals, Limits, ListFields, Operation, Operations,
+    PageNumber, Pagination, Postback, ProviderAuth, ProviderParameter, WebhookProvider,
+    WebhookProviderSpec,
+};
+pub use reference::{LocalReference, NamedValue, SecretKeyReference, SecretSource, SourcedValue};
+pub use status::{
+    CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus,
+    WebhookProviderStatus,
+};
+pub use subscription::{
+    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, TokenPlaceholder,
+    WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
+};
+pub use token_source::{
+    ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource,
+    OAuth2TokenSource, PublishTo, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource,
+    TokenResponse, TokenSource, TokenSourceSpec,
+};
+
+/// Group of the three kinds.
+pub const GROUP: &str = "hookkeeper.dev";
+/// Version of the three kinds.
+pub const VERSION: &str = "v1alpha1";
+/// Any string; a change asks for one rotation now.
+pub const ROTATE_ANNOTATION: &str = "hookkeeper.dev/rotate-requested-at";
+/// `"true"` lets a deletion finish without the provider.
+pub const FORCE_ORPHAN_ANNOTATION: &str = "hookkeeper.dev/force-orphan";
+/// On a Secret: the hosts its values may be sent to, separated by commas.
+pub const ALLOWED_HOSTS_ANNOTATION: &str = "hookkeeper.dev/allowed-hosts";
+/// Holds a deletion up until the remote subscription is gone.
+pub const FINALIZER: &str = "hookkeeper.dev/remote-subscription";

@@ -1,1 +1,3 @@
-//! To be filled.
+//! The engine: carries out what the rules decide, at the time they decide it.
+
+pub mod ports;

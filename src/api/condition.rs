@@ -1,0 +1,191 @@
+//! Conditions: the state of an object in the form that kubectl, Helm, Flux and Argo CD understand.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One aspect of an object's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Which aspect.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// What happened and what to do next; never empty, never a body, header value, query or token.
+    pub message: String,
+    /// The generation this was said of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When `status` changed last.
+    pub last_transition_time: DateTime<Utc>,
+}
+
+/// Aspects of an object's state.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum ConditionType {
+    /// The remote subscription is known, its token lives, this generation's document is in place.
+    Ready,
+    /// The last attempt succeeded, or none was due.
+    RotationHealthy,
+    /// Work for this generation is under way or waits for something that may come.
+    Reconciling,
+    /// Nothing will happen until a person changes something.
+    Stalled,
+}
+
+/// Whether a condition holds.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody has found out.
+    Unknown,
+}
+
+/// Longest message of a condition, in characters; the API server's limit is 32 KiB.
+const MESSAGE_LIMIT: usize = 1024;
+
+/// Puts a condition into the list, or takes it out with `None`.
+///
+/// The time of transition stays when the status does, so that equal lists mean that nothing changed.
+pub fn set_condition(
+    conditions: &mut Vec<Condition>,
+    kind: ConditionType,
+    wanted: Option<Condition>,
+) {
+    let before = conditions
+        .iter()
+        .position(|condition| condition.kind == kind);
+    match (before, wanted) {
+        (None, None) => {}
+        (Some(at), None) => {
+            conditions.remove(at);
+        }
+        (at, Some(mut condition)) => {
+            if condition.message.chars().count() > MESSAGE_LIMIT {
+                condition.message = condition
+                    .message
+                    .chars()
+                    .take(MESSAGE_LIMIT - 1)
+                    .chain(['…'])
+                    .collect();
+            }
+            match at {
+                Some(at) => {
+                    if conditions[at].status == condition.status {
+                        condition.last_transition_time = conditions[at].last_transition_time;
+                    }
+                    conditions[at] = condition;
+                }
+                None => conditions.push(condition),
+            }
+            conditions.sort_by_key(|condition| condition.kind);
+        }
+    }
+}
+
+/// Why something is as it is: used as a condition's reason, an event's reason and a metric's label.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Reason {
+    /// A new token was applied.
+    Rotated,
+    /// A remote subscription that was there before was taken over.
+    Adopted,
+    /// A remote subscription was created.
+    Created,
+    /// A remote subscription that had vanished was created again.
+    Recreated,
+    /// The remote subscription was deleted.
+    Deleted,
+    /// A rotation succeeded after failures.
+    Recovered,
+    /// Nothing had to be done.
+    Unchanged,
+    /// The last attempt succeeded.
+    Succeeded,
+    /// The object is valid.
+    Valid,
+    /// Nobody has asked the provider yet.
+    NotVerified,
+    /// The applied token's life has ended.
+    TokenExpired,
+    /// Work has not come to an end.
+    Pending,
+    /// The object or its provider is suspended.
+    Suspended,
+    /// Another object owns the same remote subscription, or the Secret to publish to.
+    Conflict,
+    /// The object breaks a rule.
+    InvalidSpec,
+    /// The remote subscription has vanished.
+    RemoteMissing,
+    /// There is no such `WebhookProvider`.
+    ProviderNotFound,
+    /// There is no such `TokenSource`.
+    TokenSourceNotFound,
+    /// There is no such Secret, or it lacks the key.
+    SecretNotFound,
+    /// Works, but the previous token dies sooner than the overlap asks.
+    OverlapShort,
+    /// The token source does not answer, or not with a usable token.
+    TokenSourceUnavailable,
+    /// The token source refuses our credential or request.
+    TokenSourceRefused,
+    /// The token source keeps returning the same token.
+    TokenNotRenewed,
+    /// Nobody says how long the token lives.
+    LifetimeUnknown,
+    /// The token source returned a token whose life had ended.
+    TokenExpiredOnArrival,
+    /// The provider does not answer.
+    ProviderUnavailable,
+    /// The provider refuses our credential.
+    ProviderRefusedCredentials,
+    /// The provider refuses the document.
+    ProviderRefusedDocument,
+    /// The provider or the token source asks for fewer requests.
+    RateLimited,
+    /// The provider does not let us list.
+    ListForbidden,
+    /// The remote subscription is changed by somebody else, again and again.
+    DriftPersists,
+    /// The destination policy forbids the host.
+    DestinationNotAllowed,
+    /// A fault of our own.
+    InternalError,
+    /// A remote subscription of the same action and URL exists that is not on record.
+    AlreadyExists,
+    /// Several remote subscriptions could be meant.
+    Ambiguous,
+    /// It cannot be found out whether a create took effect.
+    CreationOutcomeUnknown,
+    /// The recorded ids do not belong to this provider or account.
+    ProviderMismatch,
+    /// A second remote subscription of the same action and URL was found.
+    DuplicateFound,
+    /// A deletion went on without the provider.
+    RemoteOrphaned,
+    /// A reason of a later release.
+    #[serde(other)]
+    Unknown,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, formatter)
+    }
+}

@@ -1,0 +1,104 @@
+//! What the engine needs to know of an object besides its spec and status.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Namespace and name of an object; its kind is known from where the key stands.
+///
+/// Cheap to clone: it is passed along with every step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectKey {
+    /// Namespace; `default` for a manifest that names none.
+    pub namespace: Arc<str>,
+    /// Name, unique within kind and namespace.
+    pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    /// Puts a key together.
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    /// An object of the same namespace.
+    #[must_use]
+    pub fn sibling(&self, name: &str) -> Self {
+        Self {
+            namespace: Arc::clone(&self.namespace),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// The three kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// The platform that sends the webhooks.
+    WebhookProvider,
+    /// Where fresh tokens come from.
+    TokenSource,
+    /// One webhook at the provider.
+    WebhookSubscription,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::WebhookProvider => "WebhookProvider",
+            Self::TokenSource => "TokenSource",
+            Self::WebhookSubscription => "WebhookSubscription",
+        })
+    }
+}
+
+/// What of an object's metadata matters to a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Differs between an object and a later one of the same name.
+    pub uid: String,
+    /// Changes with the spec, and with nothing else.
+    pub generation: i64,
+    /// When the object was created; of two claimants the older one wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<DateTime<Utc>>,
+    /// Since when it is being deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<DateTime<Utc>>,
+    /// Whether our finalizer is on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guarded: bool,
+    /// Value of the annotation [`super::ROTATE_ANNOTATION`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_requested: Option<String>,
+    /// Whether the annotation [`super::FORCE_ORPHAN_ANNOTATION`] is `"true"`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force_orphan: bool,
+}
+
+/// An object as a shell hands it to the engine: who it is, what it asks for, what is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declared<Spec, Status> {
+    /// Who it is.
+    pub identity: Identity,
+    /// What it asks for.
+    pub spec: Spec,
+    /// What is recorded of it.
+    #[serde(default)]
+    pub status: Status,
+}

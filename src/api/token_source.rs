@@ -1,0 +1,282 @@
+//! `TokenSource`: where fresh tokens come from, as an object and written out in a subscription.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::Duration;
+use super::reference::{NamedValue, SecretSource, SourcedValue};
+use super::status::TokenSourceStatus;
+
+/// Where fresh tokens come from: exactly one of `oauth2`, `http`, `serviceAccount`, `secret`.
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, CustomResource, KubeSchema,
+)]
+#[kube(
+    group = "hookkeeper.dev",
+    version = "v1alpha1",
+    kind = "TokenSource",
+    plural = "tokensources",
+    singular = "tokensource",
+    shortname = "tsrc",
+    namespaced,
+    status = "TokenSourceStatus"
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenSourceSpec {
+    /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2TokenSource>,
+    /// Any HTTP endpoint that answers with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTokenSource>,
+    /// A token for a service account of the cluster, by the TokenRequest API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountTokenSource>,
+    /// A token in a Secret that something else keeps fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretTokenSource>,
+    /// How long a token lives when the source does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assumed_lifetime: Option<Duration>,
+    /// Whether issuing a token ends the previous one's life. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revokes_previous: Option<bool>,
+    /// A Secret that receives the current and the previous token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish_to: Option<PublishTo>,
+}
+
+/// Where fresh tokens come from, written out in a subscription: as in a `TokenSource`, which can
+/// also publish its tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InlineTokenSource {
+    /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2: Option<OAuth2TokenSource>,
+    /// Any HTTP endpoint that answers with a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpTokenSource>,
+    /// A token for a service account of the cluster, by the TokenRequest API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountTokenSource>,
+    /// A token in a Secret that something else keeps fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretTokenSource>,
+    /// How long a token lives when the source does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assumed_lifetime: Option<Duration>,
+    /// Whether issuing a token ends the previous one's life. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revokes_previous: Option<bool>,
+}
+
+impl From<InlineTokenSource> for TokenSourceSpec {
+    fn from(inline: InlineTokenSource) -> Self {
+        let InlineTokenSource {
+            oauth2,
+            http,
+            service_account,
+            secret,
+            assumed_lifetime,
+            revokes_previous,
+        } = inline;
+        Self {
+            oauth2,
+            http,
+            service_account,
+            secret,
+            assumed_lifetime,
+            revokes_previous,
+            publish_to: None,
+        }
+    }
+}
+
+impl TokenSourceSpec {
+    /// Whether issuing a token ends the previous one's life.
+    #[must_use]
+    pub fn revokes_previous(&self) -> bool {
+        self.revokes_previous.unwrap_or(false)
+    }
+
+    /// How long one request to the source may take: the spec's `timeout`, or 10 s.
+    #[must_use]
+    pub fn timeout(&self) -> std::time::Duration {
+        let of_oauth2 = self
+            .oauth2
+            .as_ref()
+            .and_then(|source| source.timeout.as_ref());
+        let of_http = self
+            .http
+            .as_ref()
+            .and_then(|source| source.timeout.as_ref());
+        of_oauth2
+            .or(of_http)
+            .map_or(std::time::Duration::from_secs(10), Duration::to_std)
+    }
+}
+
+/// OAuth 2.0 client credentials (RFC 6749, section 4.4).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OAuth2TokenSource {
+    /// The authorisation server's token endpoint.
+    pub token_url: String,
+    /// The client's identifier.
+    pub client_id: SourcedValue,
+    /// The client's secret.
+    pub client_secret: SecretSource,
+    /// Scopes to ask for, sent separated by blanks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The `audience` parameter some servers want.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// How the client proves who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_authentication: Option<ClientAuthentication>,
+    /// Further form fields of the request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_parameters: BTreeMap<String, String>,
+    /// How long the request may take. Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+/// How an OAuth 2.0 client proves who it is (RFC 6749, section 2.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ClientAuthentication {
+    /// HTTP Basic, identifier and secret form-encoded first. The default.
+    #[default]
+    Basic,
+    /// `client_id` and `client_secret` in the form.
+    Post,
+}
+
+/// Any HTTP endpoint that answers with a token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpTokenSource {
+    /// The endpoint.
+    pub url: String,
+    /// Method of the request. Default POST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<HttpMethod>,
+    /// Headers of the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<NamedValue>,
+    /// Query parameters, added to those of the URL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub query: Vec<NamedValue>,
+    /// Fields of a form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub form: Vec<NamedValue>,
+    /// Members of a JSON object, all strings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub json: Vec<NamedValue>,
+    /// A body of any other kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<HttpBody>,
+    /// How to read the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<TokenResponse>,
+    /// How long the request may take. Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+/// Method of an HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HttpMethod {
+    /// GET.
+    Get,
+    /// POST.
+    Post,
+    /// PUT.
+    Put,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
+}
+
+/// A request body with a content type of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpBody {
+    /// Value of the Content-Type header.
+    pub content_type: String,
+    /// The body itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// Where the body is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<SecretSource>,
+}
+
+/// How to read the answer of a token endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenResponse {
+    /// Json (default), or Text: the whole body is the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<ResponseFormat>,
+    /// JSON Pointer (RFC 6901) to the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_path: Option<String>,
+    /// JSON Pointer to the seconds until expiry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in_path: Option<String>,
+    /// JSON Pointer to the moment of expiry: RFC 3339, or an epoch in s or ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_path: Option<String>,
+}
+
+/// Form of a token endpoint's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum ResponseFormat {
+    /// A JSON document. The default.
+    #[default]
+    Json,
+    /// The token and nothing else.
+    Text,
+}
+
+/// A token for a service account of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccountTokenSource {
+    /// Name of the service account.
+    pub name: String,
+    /// Audiences of the token, at least one; the API server's own are refused.
+    pub audiences: Vec<String>,
+    /// Life of the token in seconds, as the API server may grant it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiration_seconds: Option<i64>,
+}
+
+/// A token that something else keeps fresh in a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretTokenSource {
+    /// Name of the Secret.
+    pub name: String,
+    /// Key of the token.
+    pub key: String,
+    /// Key of the moment of expiry: RFC 3339, or an epoch in s or ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_key: Option<String>,
+}
+
+/// Where the current and the previous token are published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PublishTo {
+    /// Name of the Secret, created and owned by the `TokenSource`.
+    pub secret_name: String,
+}

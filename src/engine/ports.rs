@@ -1,0 +1,329 @@
+//! The engine's view of the outside: small traits, and nothing else.
+//!
+//! The shells, the rooms that talk to the network and the simulation implement them; the simulation
+//! runs the very same engine on virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::api::{
+    Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec,
+    TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
+};
+pub use crate::rotation::outcome::{
+    Applied, CallFailure, Listing, MintFailure, Minted, Published, Refusal, RemoteSubscription,
+};
+use crate::rotation::time::Moment;
+use crate::secret::SecretText;
+
+/// Time: what it is, and waiting for it to pass.
+pub trait Clock: Send + Sync {
+    /// The current moment on both clocks.
+    fn now(&self) -> Moment;
+    /// Ends after the time has passed. Never asked for more than some minutes.
+    fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// Unpredictable numbers for fingerprints and back-off; seeded in the simulation.
+pub trait Random: Send + Sync {
+    /// 64 random bits.
+    fn bits(&self) -> u64;
+}
+
+/// One key of a Secret.
+#[derive(Clone, Debug)]
+pub struct SecretValue {
+    /// The value.
+    pub text: SecretText,
+    /// Changes whenever the Secret does: its uid and resourceVersion, or inode, mtime and size.
+    pub version: String,
+    /// The hosts the value may be sent to; `None` when the Secret does not say.
+    pub allowed_hosts: Option<Vec<String>>,
+}
+
+/// Why a Secret could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretFailure {
+    /// There is no such Secret, or it lacks the key.
+    #[error("not found")]
+    NotFound,
+    /// It could not be read; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Reads Secrets, at the moment of use.
+pub trait Secrets: Send + Sync {
+    /// One key's value.
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        reference: &'a SecretKeyReference,
+    ) -> BoxFuture<'a, Result<SecretValue, SecretFailure>>;
+}
+
+/// Why a record could not be made durable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordFailure {
+    /// The object is gone; there is nothing to record on.
+    #[error("the object is gone")]
+    Gone,
+    /// This process may no longer write: another one leads.
+    #[error("another process leads")]
+    Superseded,
+    /// It may or may not be durable; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Makes a status or a finalizer durable, and answers only when it is.
+pub trait Record: Send + Sync {
+    /// Writes a subscription's status. The write is meant for the object with this uid only.
+    fn subscription<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        status: &'a SubscriptionStatus,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    /// Writes a token source's status.
+    fn token_source<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        status: &'a TokenSourceStatus,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    /// Writes a provider's status.
+    fn provider<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        status: &'a WebhookProviderStatus,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    /// Puts our finalizer on a subscription, before something must be done at its deletion.
+    fn guard<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    /// Lets a deleted subscription go: takes the finalizer off, or forgets what is recorded.
+    fn release<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+}
+
+/// Why a token could not be published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishFailure {
+    /// Something of that name exists that is not ours.
+    #[error("{0} exists and does not belong to the TokenSource")]
+    Conflict(String),
+    /// It could not be read or written; trying again may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Keeps the current and the previous token where receivers can read them.
+pub trait Publish: Send + Sync {
+    /// What is published for a source; `None` when nothing is.
+    fn read<'a>(
+        &'a self,
+        source: &'a ObjectKey,
+        secret_name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Published>, PublishFailure>>;
+    /// Replaces what is published.
+    fn write<'a>(
+        &'a self,
+        source: &'a ObjectKey,
+        secret_name: &'a str,
+        tokens: &'a Published,
+    ) -> BoxFuture<'a, Result<(), PublishFailure>>;
+}
+
+/// Obtains tokens.
+pub trait Minter: Send + Sync {
+    /// Obtains one token. `guard` is asked right before the request is sent.
+    fn mint<'a>(
+        &'a self,
+        namespace: &'a str,
+        source: &'a TokenSourceSpec,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Minted, MintFailure>>;
+}
+
+/// Says, right before a request is sent, whether it may still be, and until when.
+#[derive(Clone)]
+pub struct CallGuard(Arc<dyn Fn() -> Option<Duration> + Send + Sync>);
+
+impl CallGuard {
+    /// A guard that asks the function: `None` means that the request must not be sent, otherwise
+    /// its timeout is cut to the duration.
+    pub fn new(ask: impl Fn() -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// A guard that always permits.
+    #[must_use]
+    pub fn open() -> Self {
+        Self::new(|| Some(Duration::MAX))
+    }
+
+    /// Cuts a request's timeout to what is left of the claim.
+    ///
+    /// # Errors
+    /// [`Refusal::ClaimEnded`] when nothing is left.
+    pub fn cut(&self, timeout: Duration) -> Result<Duration, Refusal> {
+        match (self.0)() {
+            Some(left) if !left.is_zero() => Ok(timeout.min(left)),
+            _ => Err(Refusal::ClaimEnded),
+        }
+    }
+}
+
+impl std::fmt::Debug for CallGuard {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("CallGuard")
+    }
+}
+
+/// What the engine must know of a provider to plan calls to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderProfile {
+    /// Scheme, host and port: what a rate limit counts.
+    pub origin: String,
+    /// Requests a minute; at least 1.
+    pub requests_per_minute: u32,
+    /// Whether these limits are a preset's own for its own origin, which can only be narrowed.
+    pub preset_requests_per_minute: Option<u32>,
+    /// Requests at the same time; at least 1.
+    pub max_concurrent: u32,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Default of the subscriptions' `rotation.overlap`.
+    pub overlap: Duration,
+    /// How often the listing is compared with what is on record; zero means never.
+    pub verify_interval: Duration,
+    /// How long the provider may take to show what it did.
+    pub settle: Duration,
+    /// Whether there is an operation to list.
+    pub can_list: bool,
+    /// Whether there is an operation to create.
+    pub can_create: bool,
+    /// Whether there is an operation to delete.
+    pub can_delete: bool,
+}
+
+/// A document to send, but for the parts that only the provider's room knows.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Namespace of the subscription, where its Secrets are.
+    pub namespace: Arc<str>,
+    /// What the subscription asks for.
+    pub spec: Arc<WebhookSubscriptionSpec>,
+    /// The token to put in.
+    pub token: SecretText,
+}
+
+/// A rule that an object breaks: the field and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct Invalid {
+    /// Path of the field, such as `spec.postbackUrl`.
+    pub field: String,
+    /// What is wrong and how to put it right.
+    pub problem: String,
+}
+
+/// Turns a provider's description into something that can be called.
+pub trait Remotes: Send + Sync {
+    /// Merges the description with its preset, parses and checks it. Makes no call.
+    ///
+    /// # Errors
+    /// The first rule that the description breaks.
+    fn resolve(
+        &self,
+        key: &ObjectKey,
+        spec: &WebhookProviderSpec,
+    ) -> Result<Arc<dyn Remote>, Invalid>;
+}
+
+/// One provider: manages its subscriptions.
+pub trait Remote: Send + Sync {
+    /// What the engine must know to plan calls.
+    fn profile(&self) -> &ProviderProfile;
+    /// Checks a subscription against the provider's rules. Makes no call.
+    ///
+    /// # Errors
+    /// The first rule that the subscription breaks.
+    fn check(&self, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid>;
+    /// A warning about a valid subscription, such as a request catcher behind its postback URL.
+    fn warning(&self, spec: &WebhookSubscriptionSpec) -> Option<String>;
+    /// Digest of everything the update document is made of but token and Secret bytes: action,
+    /// URL, parameters, header specs, the operation.
+    fn document_digest(&self, spec: &WebhookSubscriptionSpec) -> String;
+    /// Digest of the identity of each Secret in the document, as [`Applied::secrets`] has it.
+    fn document_secrets<'a>(
+        &'a self,
+        namespace: &'a str,
+        spec: &'a WebhookSubscriptionSpec,
+    ) -> BoxFuture<'a, Result<Option<String>, Refusal>>;
+    /// Reads all pages, twice or until two passes in a row see the same ids.
+    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>>;
+    /// Creates a subscription; sends exactly one request.
+    fn create<'a>(
+        &'a self,
+        document: &'a Document,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Applied, CallFailure>>;
+    /// Replaces a subscription's document; sends exactly one request.
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        document: &'a Document,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Applied, CallFailure>>;
+    /// Deletes a subscription; one that is missing is an `Err` with `missing: true`.
+    fn delete<'a>(
+        &'a self,
+        spec: &'a WebhookSubscriptionSpec,
+        id: &'a str,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<(), CallFailure>>;
+}
+
+/// The right to act, with its own end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Differs between two times of leading, even of one process.
+    pub term: u64,
+    /// The claim ends when either clock has come to this.
+    pub until: Moment,
+}
+
+/// May this process act, and until when?
+pub trait Leadership: Send + Sync {
+    /// The claim in force; `None` while another process leads.
+    fn claim(&self) -> Option<Claim>;
+}
+
+/// Something people may want to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Kind of the object it is about.
+    pub kind: Kind,
+    /// The object it is about.
+    pub key: ObjectKey,
+    /// Whether it is a warning.
+    pub warning: bool,
+    /// What happened, in one word.
+    pub reason: Reason,
+    /// What happened and what to do next.
+    pub note: String,
+}
+
+/// Tells people. Never fails the work and never waits.
+pub trait Notices: Send + Sync {
+    /// Hands a notice over.
+    fn tell(&self, notice: Notice);
+}
