@@ -85,8 +85,7 @@ pub(super) fn views(world: &World, now: DateTime<Utc>) -> Vec<WebhookView> {
 
 pub(super) fn add_webhook(shared: &Shared, document: &Value) -> Result<String, String> {
     let document = Document::from_json(document)?;
-    let now = shared.clock.now();
-    let mut world = shared.lock();
+    let (mut world, now) = shared.lock_now();
     let (action, postback_url) = (document.action.clone(), document.postback_url.clone());
     let webhook = world.create(now, document).id;
     let event = Event::HandMade {
@@ -100,13 +99,12 @@ pub(super) fn add_webhook(shared: &Shared, document: &Value) -> Result<String, S
 }
 
 pub(super) fn remove_webhook(shared: &Shared, id: &str) -> bool {
-    let now = shared.clock.now();
-    shared.lock().vanish(now, id, Vanishing::ByHand)
+    let (mut world, now) = shared.lock_now();
+    world.vanish(now, id, Vanishing::ByHand)
 }
 
 pub(super) fn change_client(shared: &Shared, id: &str, change: ClientChange) -> bool {
-    let now = shared.clock.now();
-    let mut world = shared.lock();
+    let (mut world, now) = shared.lock_now();
     let changed = world.tokens.change(id, change);
     if changed {
         let client = id.to_owned();
@@ -128,18 +126,18 @@ async fn ledger(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) ->
 }
 
 async fn summary(State(shared): State<Arc<Shared>>) -> Json<LedgerSummary> {
-    let now = shared.clock.now();
-    Json(shared.lock().summary(now))
+    let (world, now) = shared.lock_now();
+    Json(world.summary(now))
 }
 
 async fn late(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let now = shared.clock.now();
-    Json(json!({"late": shared.lock().late_now(now)}))
+    let (world, now) = shared.lock_now();
+    Json(json!({"late": world.late_now(now)}))
 }
 
 async fn list_webhooks(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let now = shared.clock.now();
-    Json(json!({"webhooks": views(&shared.lock(), now)}))
+    let (world, now) = shared.lock_now();
+    Json(json!({"webhooks": views(&world, now)}))
 }
 
 async fn post_webhook(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {

@@ -106,8 +106,7 @@ pub(super) async fn run(shared: Arc<Shared>, sender: Sender) {
     loop {
         let mut wait = IDLE;
         while in_flight.len() < AT_ONCE {
-            let now = shared.clock.now();
-            let mut world = shared.lock();
+            let (mut world, now) = shared.lock_now();
             let Some(parcel) = world.next_parcel(now) else {
                 let due = world.schedule.next_due();
                 wait = due.map_or(IDLE, |due| (due - now).to_std().unwrap_or_default());
@@ -125,9 +124,7 @@ pub(super) async fn run(shared: Arc<Shared>, sender: Sender) {
 
 async fn deliver(shared: Arc<Shared>, sender: Sender, parcel: Parcel) {
     let (outcome, answer) = sender.send(&parcel).await;
-    let now = shared.clock.now();
     let real = |provider| shared.clock.real(provider);
-    shared
-        .lock()
-        .delivered(now, parcel, outcome, answer, real);
+    let (mut world, now) = shared.lock_now();
+    world.delivered(now, parcel, outcome, answer, real);
 }

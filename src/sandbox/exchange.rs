@@ -60,7 +60,10 @@ impl Answer {
 
     /// The answer that a fault gives in place of this one.
     fn under(mut self, fault: &Fault) -> Self {
-        if let Some(status) = fault.status.and_then(|code| StatusCode::from_u16(code).ok()) {
+        if let Some(status) = fault
+            .status
+            .and_then(|code| StatusCode::from_u16(code).ok())
+        {
             self = match fault.body {
                 FaultBody::Gupy => Self::error(
                     status,
@@ -80,7 +83,10 @@ impl Answer {
             let half = self.body.floor_char_boundary(self.body.len() / 2);
             self.body.truncate(half);
         }
-        let headers = [(RETRY_AFTER, &fault.retry_after), (LOCATION, &fault.location)];
+        let headers = [
+            (RETRY_AFTER, &fault.retry_after),
+            (LOCATION, &fault.location),
+        ];
         for (name, text) in headers {
             if let Some(value) = text.as_ref().and_then(|t| HeaderValue::try_from(t).ok()) {
                 self.headers.push((name, value));
@@ -119,10 +125,12 @@ where
         + Send
         + 'static,
 {
-    let fault = shared.lock().strike(shared.clock.now(), &subject);
-    let Some(fault) = fault else {
-        let now = shared.clock.now();
-        return perform_and_note(&mut shared.lock(), now, None, perform).into_response();
+    let fault = {
+        let (mut world, now) = shared.lock_now();
+        match world.strike(now, &subject) {
+            Some(fault) => fault,
+            None => return perform_and_note(&mut world, now, None, perform).into_response(),
+        }
     };
     // A task of its own: a client that gives up does not take back what is queued at the provider.
     let task = tokio::spawn(async move {
@@ -130,8 +138,7 @@ where
             tokio::time::sleep(fault.delay()).await;
         }
         let answer = {
-            let now = shared.clock.now();
-            let mut world = shared.lock();
+            let (mut world, now) = shared.lock_now();
             if fault.takes_effect() {
                 perform_and_note(&mut world, now, Some(&fault), perform)
             } else {

@@ -109,13 +109,13 @@ async fn answer(
     let elapsed = shared.clock.provider_elapsed();
     let limited = shared.lock().rate_limited(peer.ip, elapsed);
     if limited {
-        let now = shared.clock.now();
         let event = Event::ProviderCall(ProviderCall {
             rate_limited: true,
             answer: Some(StatusCode::TOO_MANY_REQUESTS.as_u16()),
             ..note
         });
-        shared.lock().ledger.record(now, event);
+        let (mut world, now) = shared.lock_now();
+        world.ledger.record(now, event);
         return Answer::error(
             StatusCode::TOO_MANY_REQUESTS,
             "Too Many Requests",

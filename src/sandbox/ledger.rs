@@ -357,7 +357,10 @@ mod tests {
         ledger.record(now, update(None, Some("b")));
         ledger.record(now, update(None, None));
         let sums = ledger.sums();
-        assert_eq!((sums.updates, sums.rotations, sums.surplus_updates), (5, 2, 1));
+        assert_eq!(
+            (sums.updates, sums.rotations, sums.surplus_updates),
+            (5, 2, 1)
+        );
     }
 
     #[test]

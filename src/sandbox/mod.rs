@@ -157,9 +157,14 @@ impl Sandbox {
     /// When a setting makes no sense or the address is taken.
     pub async fn start(config: Config) -> Result<Self, Error> {
         if !config.time_scale.is_finite() || !(0.001..=1e6).contains(&config.time_scale) {
-            return Err(Error::Setting("the time scale must be from 0.001 to 1000000"));
+            return Err(Error::Setting(
+                "the time scale must be from 0.001 to 1000000",
+            ));
         }
-        if config.delivery_interval.is_some_and(|interval| interval.is_zero()) {
+        if config
+            .delivery_interval
+            .is_some_and(|interval| interval.is_zero())
+        {
             return Err(Error::Setting("the delivery interval must not be zero"));
         }
         let listen_error = |source| Error::Listen {
@@ -189,8 +194,8 @@ impl Sandbox {
     /// The sums of what has happened.
     #[must_use]
     pub fn ledger(&self) -> LedgerSummary {
-        let now = self.shared.clock.now();
-        self.shared.lock().summary(now)
+        let (world, now) = self.shared.lock_now();
+        world.summary(now)
     }
 
     /// What has happened after entry number `since`, oldest first; 0 for all that is still kept.
@@ -202,15 +207,15 @@ impl Sandbox {
     /// Late times under way at this moment.
     #[must_use]
     pub fn late_now(&self) -> Vec<Late> {
-        let now = self.shared.clock.now();
-        self.shared.lock().late_now(now)
+        let (world, now) = self.shared.lock_now();
+        world.late_now(now)
     }
 
     /// The webhooks stored at this moment, oldest first.
     #[must_use]
     pub fn webhooks(&self) -> Vec<WebhookView> {
-        let now = self.shared.clock.now();
-        admin::views(&self.shared.lock(), now)
+        let (world, now) = self.shared.lock_now();
+        admin::views(&world, now)
     }
 
     /// The faults.

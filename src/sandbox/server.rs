@@ -12,6 +12,7 @@ use axum::extract::connect_info::Connected;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use axum::serve::{IncomingStream, Listener};
+use chrono::{DateTime, Utc};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -43,6 +44,13 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The world and the present moment, read in this order so that changes carry rising times.
+    pub(super) fn lock_now(&self) -> (MutexGuard<'_, World>, DateTime<Utc>) {
+        let world = self.lock();
+        let now = self.clock.now();
+        (world, now)
     }
 
     /// Resolves when the sandbox shuts down.

@@ -133,26 +133,32 @@ async fn answer(
     let mut subject = Subject::new(Target::Token);
     subject.client.clone_from(&note.client);
     let untouched = Some(Event::TokenRequest(note.clone()));
-    exchange(shared, peer, subject, untouched, move |world, now, fault| {
-        let (answer, note) = match request {
-            Err(refusal) => (refusal, note),
-            Ok(given) => {
-                let random = &mut world.random;
-                match world.tokens.issue(now, &given.id, &given.secret, random) {
-                    None => (refused(style), note),
-                    Some(issued) => {
-                        let note = TokenRequest {
-                            token: Some(issued.token.label.clone()),
-                            expires: Some(issued.token.expires),
-                            ..note
-                        };
-                        (granted(style, &issued, fault), note)
+    exchange(
+        shared,
+        peer,
+        subject,
+        untouched,
+        move |world, now, fault| {
+            let (answer, note) = match request {
+                Err(refusal) => (refusal, note),
+                Ok(given) => {
+                    let random = &mut world.random;
+                    match world.tokens.issue(now, &given.id, &given.secret, random) {
+                        None => (refused(style), note),
+                        Some(issued) => {
+                            let note = TokenRequest {
+                                token: Some(issued.token.label.clone()),
+                                expires: Some(issued.token.expires),
+                                ..note
+                            };
+                            (granted(style, &issued, fault), note)
+                        }
                     }
                 }
-            }
-        };
-        (answer, Some(Event::TokenRequest(note)))
-    })
+            };
+            (answer, Some(Event::TokenRequest(note)))
+        },
+    )
     .await
 }
 
@@ -232,7 +238,10 @@ mod tests {
     #[test]
     fn posted_credentials() {
         assert_eq!(
-            read(None, "grant_type=client_credentials&client_id=a&client_secret=%26"),
+            read(
+                None,
+                "grant_type=client_credentials&client_id=a&client_secret=%26"
+            ),
             Ok(("a".into(), "&".into()))
         );
     }

@@ -45,10 +45,7 @@ pub(super) struct Parcel {
 }
 
 impl World {
-    pub(super) fn new(
-        config: &Config,
-        real: impl Fn(Duration) -> Duration,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(config: &Config, real: impl Fn(Duration) -> Duration) -> Result<Self, Error> {
         Ok(Self {
             random: Random::from_system()?,
             tokens: TokenServer::new(config.clients.clone()),
