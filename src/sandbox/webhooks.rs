@@ -229,11 +229,12 @@ fn carried(document: &Document, tokens: &TokenServer) -> Option<Arc<Token>> {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::super::clock::after;
     use super::super::random::Random;
-    use super::super::tokens::Client;
+    use super::super::tokens::{Client, ClientChange};
     use super::*;
 
     struct Bench {
@@ -395,5 +396,87 @@ mod tests {
         let change = bench.webhooks.replace(now, "v", moved, bench_tokens);
         assert!(change.unwrap().doubles);
         assert_eq!(bench.webhooks.len(), 2);
+    }
+
+    /// What happens to the webhook in one second.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Nothing,
+        Mint,
+        /// An update with one of the tokens issued so far, counted from the newest.
+        Update {
+            token: usize,
+            active: bool,
+        },
+        Foreign,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => Just(Step::Nothing),
+            2 => Just(Step::Mint),
+            3 => (0..4_usize, prop::bool::weighted(0.8))
+                .prop_map(|(token, active)| Step::Update { token, active }),
+            1 => Just(Step::Foreign),
+        ]
+    }
+
+    proptest! {
+        /// Late times agree with asking, every single second, whether the token is dead.
+        #[test]
+        fn lateness_agrees_with_looking_every_second(
+            steps in proptest::collection::vec(step(), 1..150),
+            revokes in any::<bool>(),
+        ) {
+            let mut bench = Bench::new(revokes);
+            let life = 7;
+            let change = ClientChange { token_life_seconds: Some(life), ..ClientChange::default() };
+            bench.tokens.change("a", change);
+            let mut issued: Vec<(String, u64, Option<u64>)> = Vec::new();
+            let mut carried: Option<usize> = None;
+            let mut active = true;
+            bench.create(0, "w", "foreign");
+
+            let mut measured: Vec<(u64, u64)> = Vec::new();
+            let mut expected: Vec<(u64, u64)> = Vec::new();
+            for (second, step) in (0_u64..).zip(&steps) {
+                match *step {
+                    Step::Nothing => {}
+                    Step::Mint => {
+                        if let (true, Some(previous)) = (revokes, issued.last_mut()) {
+                            previous.2 = Some(second);
+                        }
+                        let text = bench.token(second);
+                        issued.push((text, second + life, None));
+                    }
+                    Step::Foreign => {
+                        carried = None;
+                        active = true;
+                        measured.extend(bench.update(second, "foreign", "active"));
+                    }
+                    Step::Update { token, active: activity } => {
+                        if let Some(index) = issued.len().checked_sub(token + 1) {
+                            carried = Some(index);
+                            active = activity;
+                            let text = issued[index].0.clone();
+                            let status = if activity { "active" } else { "inactive" };
+                            measured.extend(bench.update(second, &text, status));
+                        }
+                    }
+                }
+                let dead = carried.is_some_and(|index| {
+                    let (_, expires, revoked) = &issued[index];
+                    *expires <= second || revoked.is_some_and(|at| at <= second)
+                });
+                if dead && active {
+                    match expected.last_mut() {
+                        Some((_, end)) if *end == second => *end += 1,
+                        _ => expected.push((second, second + 1)),
+                    }
+                }
+            }
+            measured.extend(bench.late(steps.len() as u64));
+            prop_assert_eq!(measured, expected);
+        }
     }
 }

@@ -260,3 +260,151 @@ fn names_a_token(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name == "authorization" || name.contains("token")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::RETRY_MINUTES;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Bench {
+        world: World,
+        now: DateTime<Utc>,
+    }
+
+    impl Bench {
+        fn new(config: Config) -> Self {
+            Self {
+                world: World::new(&config, |provider| provider).unwrap(),
+                now: Utc::now(),
+            }
+        }
+
+        fn create(&mut self, token: &str) -> String {
+            self.world.create(self.now, document(token)).id
+        }
+
+        /// Sends everything that comes due within `time`, each answered by `answer`.
+        fn run(&mut self, time: Duration, mut answer: impl FnMut(&Parcel) -> Outcome) {
+            let end = after(self.now, time);
+            while let Some(due) = self.world.schedule.next_due().filter(|due| *due <= end) {
+                self.now = due;
+                while let Some(parcel) = self.world.next_parcel(due) {
+                    let outcome = answer(&parcel);
+                    self.world
+                        .delivered(due, parcel, outcome, None, |provider| provider);
+                }
+            }
+            self.now = end;
+        }
+    }
+
+    fn document(token: &str) -> Document {
+        let body = json!({
+            "action": "a", "postbackUrl": "https://example.com", "clientHeaders": {"token": token},
+        });
+        Document::from_json(&body).unwrap()
+    }
+
+    fn hourly() -> Config {
+        Config {
+            delivery_interval: Some(HOUR),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn an_event_is_tried_seven_times_and_then_lost() {
+        let mut bench = Bench::new(hourly());
+        bench.create("x");
+        let mut numbers = Vec::new();
+        let mut first = None;
+        bench.run(3 * HOUR, |parcel| {
+            if *first.get_or_insert(parcel.attempt.event.clone()) == parcel.attempt.event {
+                numbers.push(parcel.attempt.number);
+            }
+            Outcome::Refused
+        });
+        assert_eq!(numbers, (1..=RETRY_MINUTES.len() + 1).collect::<Vec<_>>());
+        assert_eq!(bench.world.summary(bench.now).events_lost, 1);
+    }
+
+    #[test]
+    fn seven_days_of_nothing_but_failures_remove_a_webhook() {
+        let mut bench = Bench::new(hourly());
+        bench.create("x");
+        bench.run(7 * 24 * HOUR, |_| Outcome::Refused);
+        assert_eq!(
+            bench.world.webhooks.len(),
+            1,
+            "the first failure was after an hour"
+        );
+        bench.run(HOUR, |_| Outcome::Refused);
+        assert_eq!(bench.world.webhooks.len(), 0);
+        bench.run(24 * HOUR, |_| {
+            panic!("nothing is sent to a webhook that is gone")
+        });
+        assert_eq!(bench.world.schedule.next_due(), None);
+    }
+
+    #[test]
+    fn one_success_in_seven_days_keeps_a_webhook() {
+        let mut bench = Bench::new(hourly());
+        bench.create("x");
+        let mut sent = 0;
+        bench.run(30 * 24 * HOUR, |_| {
+            sent += 1;
+            if sent % 500 == 0 {
+                Outcome::Accepted
+            } else {
+                Outcome::Refused
+            }
+        });
+        assert!(sent > 4000);
+        assert_eq!(bench.world.webhooks.len(), 1);
+    }
+
+    #[test]
+    fn retries_carry_what_is_stored_or_what_they_began_with() {
+        for repeat in [false, true] {
+            let mut bench = Bench::new(Config {
+                retries_repeat_headers: repeat,
+                ..hourly()
+            });
+            let id = bench.create("old");
+            bench.run(HOUR, |_| Outcome::Refused);
+            let now = bench.now;
+            bench.world.replace(now, &id, document("new")).unwrap();
+            let mut carried = Vec::new();
+            bench.run(HOUR / 2, |parcel| {
+                carried.push(parcel.load.headers[0].1.expose().to_owned());
+                Outcome::Refused
+            });
+            let expected = if repeat { "old" } else { "new" };
+            assert_eq!(carried, [expected; 3]);
+        }
+    }
+
+    #[test]
+    fn one_living_token_among_the_headers_is_enough() {
+        let mut bench = Bench::new(Config::default());
+        let world = &mut bench.world;
+        let mut issue = |at| {
+            let client = ("hr-integration", "sandbox-client-secret");
+            let issued = world
+                .tokens
+                .issue(at, client.0, client.1, &mut world.random);
+            issued.unwrap().text
+        };
+        let old = issue(bench.now);
+        let now = after(bench.now, Duration::from_secs(60));
+        let new = issue(now);
+        let verdict = |headers: &[(&str, &str)]| bench.world.verdict(now, headers.iter().copied());
+        assert_eq!(verdict(&[("a", &old), ("b", &new)]), Outcome::Accepted);
+        assert_eq!(verdict(&[("x-token", "?"), ("b", &old)]), Outcome::Expired);
+        assert_eq!(verdict(&[("b", &old), ("x-token", "?")]), Outcome::Expired);
+        assert_eq!(verdict(&[("Authorization", "?")]), Outcome::Unknown);
+        assert_eq!(verdict(&[("content-type", "text/plain")]), Outcome::Missing);
+    }
+}
