@@ -80,8 +80,8 @@ impl Answer {
         }
         if fault.malformed_body {
             // Half of a JSON document is never one, except for a lone number.
-            let half = self.body.floor_char_boundary(self.body.len() / 2);
-            self.body.truncate(half);
+            let half = self.body.chars().count() / 2;
+            self.body = self.body.chars().take(half).collect();
         }
         let headers = [
             (RETRY_AFTER, &fault.retry_after),
