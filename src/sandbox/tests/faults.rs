@@ -110,3 +110,29 @@ async fn what_hangs_hangs_until_the_end() {
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty());
 }
+
+#[tokio::test]
+async fn a_delay_comes_before_the_effect_or_after_it() {
+    for after_effect in [false, true] {
+        let sandbox = quiet().await;
+        let mut fault = Fault::at(Target::Create).times(1);
+        fault.delay_ms = 600_000;
+        fault.after_effect = Some(after_effect).filter(|after| *after);
+        sandbox.faults().add(fault).unwrap();
+        let address = sandbox.address;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let body = document("t").to_string();
+        let text = format!(
+            "POST /api/v1/webhooks HTTP/1.1\r\nHost: x\r\n{BEARER}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        until(&sandbox, |summary| summary.faults == 1).await;
+        if after_effect {
+            until(&sandbox, |summary| summary.creates == 1).await;
+        }
+        // A second request is served meanwhile, so the first has had every chance.
+        create(&sandbox, "t").await;
+        assert_eq!(sandbox.ledger().creates, 1 + u64::from(after_effect));
+    }
+}

@@ -114,12 +114,17 @@ async fn until(sandbox: &Sandbox, happened: impl Fn(&LedgerSummary) -> bool) -> 
     .expect("it never happened")
 }
 
-fn outcomes(sandbox: &Sandbox) -> Vec<Outcome> {
+fn deliveries(sandbox: &Sandbox) -> Vec<Delivery> {
     let entries = sandbox.entries(0).into_iter();
     entries
         .filter_map(|entry| match entry.event {
-            Event::Delivery(delivery) => Some(delivery.outcome),
+            Event::Delivery(delivery) => Some(delivery),
             _ => None,
         })
         .collect()
+}
+
+fn outcomes(sandbox: &Sandbox) -> Vec<Outcome> {
+    let all = deliveries(sandbox).into_iter();
+    all.map(|delivery| delivery.outcome).collect()
 }
