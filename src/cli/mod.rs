@@ -1,1 +1,3 @@
-//! To be filled.
+//! The command line: one file per subcommand.
+
+pub mod sandbox;

@@ -1,1 +1,305 @@
-//! To be filled.
+//! A Gupy-like provider with a token server, deliveries and a receiver: the other side of
+//! hookkeeper, for trying it out, for the demo, and as the judge in tests.
+//!
+//! Everything runs behind one listener: Gupy's webhook API under `/api/v1/webhooks`, tokens under
+//! `/oauth/token` (RFC 6749) and `/api/v1/auth/token` (as Gupy's admission product answers), the
+//! receiver under `/receive/`, and `/admin/` for the ledger and for faults. Nothing is kept beyond
+//! the process, and nothing guards `/admin/`: it belongs on loopback.
+//!
+//! How it hangs together: [`world`] holds all state behind one lock and changes it without waiting
+//! or reading a clock; the files named after endpoints translate HTTP into those changes; `exchange`
+//! carries out faults around them; `deliveries` sends what is due.
+//!
+//! What Gupy documents is followed. Where it is silent, the choice is stated where it is made.
+
+mod admin;
+mod clock;
+mod deliveries;
+mod document;
+mod exchange;
+mod faults;
+mod gupy;
+mod ledger;
+mod random;
+mod rate_limit;
+mod receiver;
+mod schedule;
+mod server;
+mod token_endpoint;
+mod tokens;
+mod webhooks;
+mod world;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use url::Url;
+
+pub use admin::WebhookView;
+pub use document::Status;
+pub use faults::{Fault, FaultBody, FaultState, Target};
+pub use ledger::{
+    DETAILED_ENTRIES, Delivery, Entry, Event, LedgerSummary, Operation, Outcome, ProviderCall,
+    TokenRequest, Vanishing,
+};
+pub use tokens::{Client, ClientChange, Death};
+pub use webhooks::Late;
+pub use write::{SandboxInfo, WriteOptions, Written, write_manifests};
+
+use crate::secret::SecretText;
+use server::Shared;
+
+/// How long a shutdown waits for requests that are being answered.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// The management token of a sandbox that was given none.
+pub const TRIAL_MANAGEMENT_TOKEN: &str = "sandbox-management-token";
+/// The id of the one client of a sandbox that was given none.
+pub const TRIAL_CLIENT_ID: &str = "hr-integration";
+/// The secret of that client.
+pub const TRIAL_CLIENT_SECRET: &str = "sandbox-client-secret";
+
+/// What a sandbox is like.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The bearer token of the provider's API.
+    pub management_token: SecretText,
+    /// The clients of the token server.
+    pub clients: Vec<Client>,
+    /// The provider's rate limit per source address, on average over five minutes of provider
+    /// time; `None` for no limit.
+    pub requests_per_minute: Option<u32>,
+    /// How many times faster than real time the provider's own rules pass: delivery retries, the
+    /// removal of failing webhooks, the window of the rate limit. Tokens live in real time.
+    pub time_scale: f64,
+    /// How often (real time) each active webhook has an event; `None` for no deliveries.
+    pub delivery_interval: Option<Duration>,
+    /// Where deliveries go instead of to the sandbox's own receiver.
+    pub deliver_to: Option<Url>,
+    /// Whether a retry carries the headers of the first attempt instead of the stored ones. What
+    /// Gupy does is not documented.
+    pub retries_repeat_headers: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
+            clients: vec![Client {
+                id: TRIAL_CLIENT_ID.to_owned(),
+                secret: TRIAL_CLIENT_SECRET.into(),
+                token_life: Duration::from_secs(60),
+                revokes_previous: false,
+            }],
+            requests_per_minute: Some(500),
+            time_scale: 1.0,
+            delivery_interval: Some(Duration::from_secs(5)),
+            deliver_to: None,
+            retries_repeat_headers: false,
+        }
+    }
+}
+
+/// Why a sandbox could not start or write its files.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Setting(&'static str),
+    /// The client that sends deliveries could not be made.
+    #[error("cannot send deliveries: {0}")]
+    Deliveries(String),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// A running sandbox; it ends when this is dropped.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: JoinHandle<()>,
+    deliveries: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Binds and runs.
+    ///
+    /// # Errors
+    /// When a setting makes no sense or the address is taken.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        if !config.time_scale.is_finite() || !(0.001..=1e6).contains(&config.time_scale) {
+            return Err(Error::Setting(
+                "the time scale must be from 0.001 to 1000000",
+            ));
+        }
+        if config
+            .delivery_interval
+            .is_some_and(|interval| interval.is_zero())
+        {
+            return Err(Error::Setting("the delivery interval must not be zero"));
+        }
+        let listen_error = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = tokio::net::TcpListener::bind(config.listen)
+            .await
+            .map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let shared = Arc::new(Shared::new(&config)?);
+        let sender = deliveries::Sender::new(config.deliver_to, &base_url(address))?;
+        Ok(Self {
+            server: tokio::spawn(server::run(listener, Arc::clone(&shared))),
+            deliveries: tokio::spawn(deliveries::run(Arc::clone(&shared), sender)),
+            shared,
+            address,
+        })
+    }
+
+    /// The base URL, without a trailing slash.
+    #[must_use]
+    pub fn url(&self) -> String {
+        base_url(self.address)
+    }
+
+    /// The sums of what has happened.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerSummary {
+        let (world, now) = self.shared.lock_now();
+        world.summary(now)
+    }
+
+    /// What has happened after entry number `since`, oldest first; 0 for all that is still kept.
+    #[must_use]
+    pub fn entries(&self, since: u64) -> Vec<Entry> {
+        self.shared.lock().ledger.since(since)
+    }
+
+    /// Late times under way at this moment.
+    #[must_use]
+    pub fn late_now(&self) -> Vec<Late> {
+        let (world, now) = self.shared.lock_now();
+        world.late_now(now)
+    }
+
+    /// The webhooks stored at this moment, oldest first.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<WebhookView> {
+        let (world, now) = self.shared.lock_now();
+        admin::views(&world, now)
+    }
+
+    /// The faults.
+    #[must_use]
+    pub fn faults(&self) -> Faults<'_> {
+        Faults(&self.shared)
+    }
+
+    /// Makes a webhook by hand, past the API: no call is counted, and a double is nobody's fault.
+    ///
+    /// # Errors
+    /// The `detail` with which the API would refuse the document.
+    pub fn add_webhook(&self, document: &Value) -> Result<String, String> {
+        admin::add_webhook(&self.shared, document)
+    }
+
+    /// Makes a webhook vanish; false when there is none of that id.
+    pub fn remove_webhook(&self, id: &str) -> bool {
+        admin::remove_webhook(&self.shared, id)
+    }
+
+    /// Changes a client of the token server; false when there is none of that id.
+    pub fn change_client(&self, id: &str, change: ClientChange) -> bool {
+        admin::change_client(&self.shared, id, change)
+    }
+
+    /// Sets the sandbox's clock, and no other, forward: tokens expire, retries come due.
+    pub fn advance(&self, by: Duration) {
+        self.shared.clock.travel(by);
+        self.shared.wake.notify_one();
+    }
+
+    /// Stops listening, ends open connections and waits for that.
+    pub async fn shutdown(mut self) {
+        self.close();
+        if tokio::time::timeout(SHUTDOWN_GRACE, &mut self.server)
+            .await
+            .is_err()
+        {
+            self.server.abort();
+        }
+    }
+
+    fn close(&self) {
+        self.shared.closing.send_replace(true);
+        self.deliveries.abort();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The faults of a running sandbox.
+pub struct Faults<'a>(&'a Shared);
+
+impl Faults<'_> {
+    /// Asks for a fault and returns its number.
+    ///
+    /// # Errors
+    /// Why the fault makes no sense.
+    pub fn add(&self, fault: Fault) -> Result<u64, &'static str> {
+        self.0.lock().faults.add(fault)
+    }
+
+    /// All faults, used up or not, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<FaultState> {
+        self.0.lock().faults.list()
+    }
+
+    /// Ends all faults. Requests that hang already go on hanging.
+    pub fn clear(&self) {
+        self.0.lock().faults.clear();
+    }
+}
+
+fn base_url(address: SocketAddr) -> String {
+    // Nobody can connect to "all addresses".
+    let ip = match address.ip() {
+        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}

@@ -1,0 +1,410 @@
+//! Everything the sandbox knows, behind one lock, and the changes to it.
+//!
+//! No function here waits or reads a clock: each takes the present moment, which makes days of
+//! provider time testable in microseconds.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+
+use super::clock::after;
+use super::document::{Document, Status};
+use super::faults::{Fault, FaultBook, Subject};
+use super::ledger::{Delivery, Event, Ledger, LedgerSummary, Outcome, Vanishing};
+use super::random::Random;
+use super::rate_limit::RateLimit;
+use super::schedule::{Attempt, Job, Load, REMOVAL, Schedule};
+use super::tokens::{Death, TokenServer};
+use super::webhooks::{Change, Late, Webhooks};
+use super::{Config, Error};
+use crate::secret::SecretText;
+
+/// The state of a sandbox.
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) tokens: TokenServer,
+    pub(super) webhooks: Webhooks,
+    pub(super) ledger: Ledger,
+    pub(super) faults: FaultBook,
+    pub(super) management_token: SecretText,
+    pub(super) schedule: Schedule,
+    rate_limit: RateLimit,
+    delivery_interval: Option<Duration>,
+    retries_repeat_headers: bool,
+    /// `REMOVAL` in real time.
+    removal: Duration,
+}
+
+/// A delivery ready to be sent.
+pub(super) struct Parcel {
+    pub(super) attempt: Attempt,
+    pub(super) load: Load,
+    pub(super) body: String,
+}
+
+impl World {
+    pub(super) fn new(config: &Config, real: impl Fn(Duration) -> Duration) -> Result<Self, Error> {
+        Ok(Self {
+            random: Random::from_system()?,
+            tokens: TokenServer::new(config.clients.clone()),
+            webhooks: Webhooks::default(),
+            ledger: Ledger::default(),
+            faults: FaultBook::default(),
+            management_token: config.management_token.clone(),
+            schedule: Schedule::default(),
+            rate_limit: RateLimit::new(config.requests_per_minute),
+            delivery_interval: config.delivery_interval,
+            retries_repeat_headers: config.retries_repeat_headers,
+            removal: real(REMOVAL),
+        })
+    }
+
+    /// The fault that strikes this request, noted in the ledger.
+    pub(super) fn strike(&mut self, now: DateTime<Utc>, subject: &Subject) -> Option<Fault> {
+        let (fault, effect) = self.faults.strike(subject)?;
+        let target = subject.target;
+        self.ledger.record(now, Event::Fault { fault, target });
+        Some(effect)
+    }
+
+    /// Whether the rate limit refuses a request, which counts it.
+    pub(super) fn rate_limited(&mut self, source: IpAddr, provider_elapsed: Duration) -> bool {
+        self.rate_limit.blocks(source, provider_elapsed)
+    }
+
+    /// Stores a new webhook and files its first delivery.
+    pub(super) fn create(&mut self, now: DateTime<Utc>, document: Document) -> Change {
+        let id = self.random.uuid();
+        if let Some(interval) = self.delivery_interval {
+            let webhook = id.clone();
+            self.schedule
+                .file(after(now, interval), Job::Fresh { webhook });
+        }
+        self.webhooks.create(now, id, document, &self.tokens)
+    }
+
+    /// Replaces a webhook; `None` when there is none of that id.
+    pub(super) fn replace(
+        &mut self,
+        now: DateTime<Utc>,
+        id: &str,
+        document: Document,
+    ) -> Option<Change> {
+        let mut change = self.webhooks.replace(now, id, document, &self.tokens)?;
+        if let Some(late) = change.late.take() {
+            self.ledger.record(now, Event::Late(late));
+        }
+        Some(change)
+    }
+
+    /// Removes a webhook; false when there is none of that id.
+    pub(super) fn remove(&mut self, now: DateTime<Utc>, id: &str) -> bool {
+        let Some(webhook) = self.webhooks.remove(id) else {
+            return false;
+        };
+        if let Some(late) = webhook.late(now) {
+            self.ledger.record(now, Event::Late(late));
+        }
+        true
+    }
+
+    /// Removes a webhook without a word to anybody; false when there is none of that id.
+    pub(super) fn vanish(&mut self, now: DateTime<Utc>, id: &str, cause: Vanishing) -> bool {
+        let removed = self.remove(now, id);
+        if removed {
+            let webhook = id.to_owned();
+            self.ledger.record(now, Event::Vanished { webhook, cause });
+        }
+        removed
+    }
+
+    /// The next delivery that is due, if one is.
+    pub(super) fn next_parcel(&mut self, now: DateTime<Utc>) -> Option<Parcel> {
+        loop {
+            let attempt = match self.schedule.take(now)? {
+                Job::Again(attempt) => attempt,
+                Job::Fresh { webhook } => {
+                    if self.webhooks.get(&webhook).is_none() {
+                        continue;
+                    }
+                    if let Some(interval) = self.delivery_interval {
+                        let next = Job::Fresh {
+                            webhook: webhook.clone(),
+                        };
+                        self.schedule.file(after(now, interval), next);
+                    }
+                    Attempt {
+                        webhook,
+                        event: self.random.uuid(),
+                        date: now,
+                        number: 1,
+                        kept: None,
+                    }
+                }
+            };
+            // A webhook that is gone or inactive by now gets nothing, retries included.
+            if let Some(parcel) = self.pack(attempt) {
+                return Some(parcel);
+            }
+        }
+    }
+
+    fn pack(&self, attempt: Attempt) -> Option<Parcel> {
+        let webhook = self.webhooks.get(&attempt.webhook)?;
+        let document = &webhook.document;
+        if document.status == Status::Inactive {
+            return None;
+        }
+        let body = json!({
+            "companyName": "Sandbox",
+            "id": attempt.event,
+            "event": document.action,
+            "date": attempt.date.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            "data": {"note": "made by the sandbox"},
+        });
+        let load = attempt.kept.clone().unwrap_or_else(|| Load {
+            headers: document.delivery_headers(),
+            token: webhook.token.as_ref().map(|token| token.label.clone()),
+        });
+        Some(Parcel {
+            load,
+            body: body.to_string(),
+            attempt,
+        })
+    }
+
+    /// Notes what became of a delivery, files the retry, removes a webhook that only ever fails.
+    pub(super) fn delivered(
+        &mut self,
+        now: DateTime<Utc>,
+        parcel: Parcel,
+        outcome: Outcome,
+        answer: Option<u16>,
+        real: impl Fn(Duration) -> Duration,
+    ) {
+        let Parcel {
+            mut attempt, load, ..
+        } = parcel;
+        let token = load.token.clone();
+        let failed = outcome != Outcome::Accepted;
+        if self.retries_repeat_headers {
+            attempt.kept = Some(load);
+        }
+        let lost = failed && !self.schedule.retry(now, &attempt, real);
+        let removed = self
+            .webhooks
+            .get_mut(&attempt.webhook)
+            .is_some_and(|webhook| {
+                webhook.failing_since = failed.then(|| webhook.failing_since.unwrap_or(now));
+                webhook
+                    .failing_since
+                    .is_some_and(|since| after(since, self.removal) <= now)
+            });
+        let delivery = Delivery {
+            webhook: attempt.webhook.clone(),
+            event: attempt.event,
+            attempt: attempt.number,
+            token,
+            outcome,
+            answer,
+            lost,
+        };
+        self.ledger.record(now, Event::Delivery(delivery));
+        if removed {
+            self.vanish(now, &attempt.webhook, Vanishing::FailedDeliveries);
+        }
+    }
+
+    /// The own receiver's verdict on a delivery's headers: one living token is enough.
+    pub(super) fn verdict<'a>(
+        &self,
+        now: DateTime<Utc>,
+        headers: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Outcome {
+        let mut verdict = Outcome::Missing;
+        for (name, value) in headers {
+            match self.tokens.find(value).map(|token| token.dead(now)) {
+                Some(None) => return Outcome::Accepted,
+                Some(Some(Death::Expired)) => verdict = Outcome::Expired,
+                Some(Some(Death::Revoked)) => verdict = Outcome::Revoked,
+                None if verdict == Outcome::Missing && names_a_token(name) => {
+                    verdict = Outcome::Unknown;
+                }
+                None => {}
+            }
+        }
+        verdict
+    }
+
+    /// Late times under way.
+    pub(super) fn late_now(&self, now: DateTime<Utc>) -> Vec<Late> {
+        self.webhooks.iter().filter_map(|w| w.late(now)).collect()
+    }
+
+    /// The sums, with late times under way counted up to now.
+    pub(super) fn summary(&self, now: DateTime<Utc>) -> LedgerSummary {
+        let mut summary = self.ledger.sums();
+        for late in self.late_now(now) {
+            summary.count_late(&late);
+            summary.late_now += 1;
+        }
+        summary.webhooks = self.webhooks.len() as u64;
+        summary
+    }
+}
+
+/// Whether a header of this name is where a token would be.
+fn names_a_token(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name == "authorization" || name.contains("token")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schedule::RETRY_MINUTES;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Bench {
+        world: World,
+        now: DateTime<Utc>,
+    }
+
+    impl Bench {
+        fn new(config: Config) -> Self {
+            Self {
+                world: World::new(&config, |provider| provider).unwrap(),
+                now: Utc::now(),
+            }
+        }
+
+        fn create(&mut self, token: &str) -> String {
+            self.world.create(self.now, document(token)).id
+        }
+
+        /// Sends everything that comes due within `time`, each answered by `answer`.
+        fn run(&mut self, time: Duration, mut answer: impl FnMut(&Parcel) -> Outcome) {
+            let end = after(self.now, time);
+            while let Some(due) = self.world.schedule.next_due().filter(|due| *due <= end) {
+                self.now = due;
+                while let Some(parcel) = self.world.next_parcel(due) {
+                    let outcome = answer(&parcel);
+                    self.world
+                        .delivered(due, parcel, outcome, None, |provider| provider);
+                }
+            }
+            self.now = end;
+        }
+    }
+
+    fn document(token: &str) -> Document {
+        let body = json!({
+            "action": "a", "postbackUrl": "https://example.com", "clientHeaders": {"token": token},
+        });
+        Document::from_json(&body).unwrap()
+    }
+
+    fn hourly() -> Config {
+        Config {
+            delivery_interval: Some(HOUR),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn an_event_is_tried_seven_times_and_then_lost() {
+        let mut bench = Bench::new(hourly());
+        bench.create("x");
+        let mut numbers = Vec::new();
+        let mut first = None;
+        bench.run(3 * HOUR, |parcel| {
+            if *first.get_or_insert(parcel.attempt.event.clone()) == parcel.attempt.event {
+                numbers.push(parcel.attempt.number);
+            }
+            Outcome::Refused
+        });
+        assert_eq!(numbers, (1..=RETRY_MINUTES.len() + 1).collect::<Vec<_>>());
+        assert_eq!(bench.world.summary(bench.now).events_lost, 1);
+    }
+
+    #[test]
+    fn seven_days_of_nothing_but_failures_remove_a_webhook() {
+        let mut bench = Bench::new(hourly());
+        bench.create("x");
+        bench.run(7 * 24 * HOUR, |_| Outcome::Refused);
+        assert_eq!(
+            bench.world.webhooks.len(),
+            1,
+            "the first failure was after an hour"
+        );
+        bench.run(HOUR, |_| Outcome::Refused);
+        assert_eq!(bench.world.webhooks.len(), 0);
+        bench.run(24 * HOUR, |_| {
+            panic!("nothing is sent to a webhook that is gone")
+        });
+        assert_eq!(bench.world.schedule.next_due(), None);
+    }
+
+    #[test]
+    fn one_success_in_seven_days_keeps_a_webhook() {
+        let mut bench = Bench::new(hourly());
+        bench.create("x");
+        let mut sent = 0;
+        bench.run(30 * 24 * HOUR, |_| {
+            sent += 1;
+            if sent % 500 == 0 {
+                Outcome::Accepted
+            } else {
+                Outcome::Refused
+            }
+        });
+        assert!(sent > 4000);
+        assert_eq!(bench.world.webhooks.len(), 1);
+    }
+
+    #[test]
+    fn retries_carry_what_is_stored_or_what_they_began_with() {
+        for repeat in [false, true] {
+            let mut bench = Bench::new(Config {
+                retries_repeat_headers: repeat,
+                ..hourly()
+            });
+            let id = bench.create("old");
+            bench.run(HOUR, |_| Outcome::Refused);
+            let now = bench.now;
+            bench.world.replace(now, &id, document("new")).unwrap();
+            let mut carried = Vec::new();
+            bench.run(HOUR / 2, |parcel| {
+                carried.push(parcel.load.headers[0].1.expose().to_owned());
+                Outcome::Refused
+            });
+            let expected = if repeat { "old" } else { "new" };
+            assert_eq!(carried, [expected; 3]);
+        }
+    }
+
+    #[test]
+    fn one_living_token_among_the_headers_is_enough() {
+        let mut bench = Bench::new(Config::default());
+        let world = &mut bench.world;
+        let mut issue = |at| {
+            let client = ("hr-integration", "sandbox-client-secret");
+            let issued = world
+                .tokens
+                .issue(at, client.0, client.1, &mut world.random);
+            issued.unwrap().text
+        };
+        let old = issue(bench.now);
+        let now = after(bench.now, Duration::from_secs(60));
+        let new = issue(now);
+        let verdict = |headers: &[(&str, &str)]| bench.world.verdict(now, headers.iter().copied());
+        assert_eq!(verdict(&[("a", &old), ("b", &new)]), Outcome::Accepted);
+        assert_eq!(verdict(&[("x-token", "?"), ("b", &old)]), Outcome::Expired);
+        assert_eq!(verdict(&[("b", &old), ("x-token", "?")]), Outcome::Expired);
+        assert_eq!(verdict(&[("Authorization", "?")]), Outcome::Unknown);
+        assert_eq!(verdict(&[("content-type", "text/plain")]), Outcome::Missing);
+    }
+}
