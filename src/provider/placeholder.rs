@@ -202,7 +202,9 @@ pub enum TemplateProblem {
     #[error("the placeholder has no closing brace; write {{{{ for a brace that is meant as text")]
     Unclosed,
     /// A brace inside a placeholder.
-    #[error("a placeholder cannot hold another brace; write {{{{ for a brace that is meant as text")]
+    #[error(
+        "a placeholder cannot hold another brace; write {{{{ for a brace that is meant as text"
+    )]
     Nested,
     /// No such name.
     #[error("`{0}` is no known name; known are {NAMES}")]
@@ -335,11 +337,14 @@ fn parse_placeholder(inner: &str, at: usize) -> Result<Placeholder, TemplateErro
         return Err(TemplateProblem::Nested.at(at));
     }
     let mut parts = inner.split('|');
-    let source = parse_source(parts.next().unwrap_or_default()).map_err(|problem| problem.at(at))?;
+    let name = parts.next().unwrap_or_default();
+    let source = parse_source(name).map_err(|problem| problem.at(at))?;
     let mut shape = source.shape();
     let mut filters = Vec::new();
+    let mut after = at + 1 + name.chars().count();
     for part in parts {
-        let at = at + 1 + characters(inner, &inner[offset(inner, part)..]);
+        let at = after + 1;
+        after = at + part.chars().count();
         if filters.len() == MAX_FILTERS {
             return Err(TemplateProblem::TooManyFilters.at(at));
         }
@@ -362,11 +367,6 @@ fn parse_placeholder(inner: &str, at: usize) -> Result<Placeholder, TemplateErro
         filters,
         shape,
     })
-}
-
-/// Where `part`, a slice of `whole`, starts in it.
-fn offset(whole: &str, part: &str) -> usize {
-    (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
 fn parse_source(text: &str) -> Result<Source, TemplateProblem> {
@@ -413,11 +413,15 @@ fn parse_filter(text: &str) -> Result<Filter, TemplateProblem> {
         "base64" => plain(Filter::Base64, "base64"),
         "json" => plain(Filter::Json, "json"),
         "choose" => {
-            let (yes, no) = two("choose", "choose(TEXT_FOR_TRUE,TEXT_FOR_FALSE), without blanks around")?;
+            let (yes, no) = two(
+                "choose",
+                "choose(TEXT_FOR_TRUE,TEXT_FOR_FALSE), without blanks around",
+            )?;
             Ok(Filter::Choose { yes, no })
         }
         "pairs" => {
-            let usage = "pairs(NAME_OF_KEY,NAME_OF_VALUE), two different names, without blanks around";
+            let usage =
+                "pairs(NAME_OF_KEY,NAME_OF_VALUE), two different names, without blanks around";
             let (key, value) = two("pairs", usage)?;
             if key == value || key.is_empty() || value.is_empty() {
                 return Err(TemplateProblem::Arguments("pairs", usage));
@@ -460,34 +464,62 @@ mod tests {
         for (text, source, filters, shape) in [
             ("{id}", Source::Id, vec![], Shape::Text),
             ("{headers}", Source::Headers, vec![], Shape::Object),
-            ("{headers.X.Y}", Source::Header("X.Y".into()), vec![], Shape::Text),
-            ("{parameters.a}", Source::Parameter("a".into()), vec![], Shape::Text),
+            (
+                "{headers.X.Y}",
+                Source::Header("X.Y".into()),
+                vec![],
+                Shape::Text,
+            ),
+            (
+                "{parameters.a}",
+                Source::Parameter("a".into()),
+                vec![],
+                Shape::Text,
+            ),
             ("{page|json}", Source::Page, vec![Filter::Json], Shape::Text),
             (
                 "{active|choose(on,)}",
                 Source::Active,
-                vec![Filter::Choose { yes: "on".into(), no: String::new() }],
+                vec![Filter::Choose {
+                    yes: "on".into(),
+                    no: String::new(),
+                }],
                 Shape::Text,
             ),
             (
                 "{headers|pairs(key,value)|json|base64}",
                 Source::Headers,
                 vec![
-                    Filter::Pairs { key: "key".into(), value: "value".into() },
+                    Filter::Pairs {
+                        key: "key".into(),
+                        value: "value".into(),
+                    },
                     Filter::Json,
                     Filter::Base64,
                 ],
                 Shape::Text,
             ),
         ] {
-            assert_eq!(only(text), Placeholder { source, filters, shape }, "{text}");
+            assert_eq!(
+                only(text),
+                Placeholder {
+                    source,
+                    filters,
+                    shape
+                },
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn two_opening_braces_are_one_and_a_closing_one_is_itself() {
         let template = Template::parse("{{{token}}{{}}").unwrap();
-        let [Piece::Text(before), Piece::Placeholder(_), Piece::Text(after)] = template.pieces()
+        let [
+            Piece::Text(before),
+            Piece::Placeholder(_),
+            Piece::Text(after),
+        ] = template.pieces()
         else {
             panic!("{template:?}");
         };
@@ -501,13 +533,25 @@ mod tests {
         for (text, at, problem) in [
             ("é {tokn}", 3, TemplateProblem::UnknownName("tokn".into())),
             ("{}", 1, TemplateProblem::UnknownName(String::new())),
-            ("{ token }", 1, TemplateProblem::UnknownName(" token ".into())),
+            (
+                "{ token }",
+                1,
+                TemplateProblem::UnknownName(" token ".into()),
+            ),
             ("{token", 1, TemplateProblem::Unclosed),
             ("{a{b}", 1, TemplateProblem::Nested),
             ("{token.x}", 1, TemplateProblem::NoParts("token".into())),
             ("{headers.}", 1, TemplateProblem::EmptyPart),
-            ("{token|base65}", 8, TemplateProblem::UnknownFilter("base65".into())),
-            ("{token|json()}", 8, TemplateProblem::Arguments("json", "json")),
+            (
+                "{token|base65}",
+                8,
+                TemplateProblem::UnknownFilter("base65".into()),
+            ),
+            (
+                "{token|json()}",
+                8,
+                TemplateProblem::Arguments("json", "json"),
+            ),
             (
                 "{token|json|choose(a,b)}",
                 13,
@@ -524,7 +568,11 @@ mod tests {
                 TemplateProblem::TooManyFilters,
             ),
             (&long, 1, TemplateProblem::TooLong),
-            (&many, 4 * MAX_PLACEHOLDERS + 1, TemplateProblem::TooManyPlaceholders),
+            (
+                &many,
+                4 * MAX_PLACEHOLDERS + 1,
+                TemplateProblem::TooManyPlaceholders,
+            ),
         ] {
             assert_eq!(Template::parse(text), Err(problem.at(at)), "{text}");
         }
@@ -539,7 +587,10 @@ mod tests {
             "{headers|pairs(,a)}",
         ] {
             let error = Template::parse(text).unwrap_err();
-            assert!(matches!(error.problem, TemplateProblem::Arguments(..)), "{text}: {error}");
+            assert!(
+                matches!(error.problem, TemplateProblem::Arguments(..)),
+                "{text}: {error}"
+            );
         }
     }
 
