@@ -59,3 +59,14 @@ pub(super) fn check_text(text: &str, field: &Field) -> Result<(), Invalid> {
         Err(field.invalid("a header cannot hold line breaks or other control characters"))
     }
 }
+
+/// Checks a content type.
+///
+/// # Errors
+/// It is empty, or has a character that no header may have.
+pub(super) fn check_content_type(text: &str, field: &Field) -> Result<(), Invalid> {
+    if text.trim().is_empty() {
+        return Err(field.invalid("the content type is empty; leave the field out for the default"));
+    }
+    check_text(text, field)
+}

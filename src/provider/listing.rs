@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 use url::Url;
 
 use super::gateway::{Connection, without};
 use super::link::next_link;
-use super::operation::{Fields, ListOperation, Pagination};
+use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
 use super::render::Scope;
 use crate::engine::ports::{CallFailure, CallGuard, Listing, RemoteSubscription};
@@ -156,11 +156,18 @@ fn read_item(fields: &Fields, item: &Value) -> Result<RemoteSubscription, CallFa
     let text = |pointer: &super::pointer::Pointer| Some(pointer.find(item)?.as_str()?.to_owned());
     let active = fields.active.as_ref().and_then(|(pointer, equals)| {
         let value = pointer.find(item)?;
-        match (equals, value) {
-            (None, value) => value.as_bool(),
-            (Some(_), Value::Null) => None,
-            (Some(equals), Value::String(text)) => Some(text == equals),
-            (Some(equals), value) => Some(value.to_string() == *equals),
+        let Some(equals) = equals else {
+            return value.as_bool();
+        };
+        match value {
+            Value::String(text) => Some(text == equals),
+            Value::Bool(flag) => Some(equals.parse() == Ok(*flag)),
+            Value::Number(number) => Some(
+                equals
+                    .parse::<Number>()
+                    .is_ok_and(|wanted| *number == wanted),
+            ),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
     });
     Ok(RemoteSubscription {

@@ -5,7 +5,7 @@
 //! to the wire:
 //!
 //! - `preset`, `resolved`: the object laid over a built-in description, limits, parameters;
-//! - `operation`: each request, made of a `path`, headers and a `document`, all of which are texts
+//! - `operation`, `list_operation`: each request, made of a `path`, headers and a `document`, all of which are texts
 //!   of the placeholder language (`placeholder` parses it, `render` fills it in);
 //! - `postback`, `client_headers`: what is asked of subscriptions, and the headers that carry the
 //!   token;
@@ -25,6 +25,7 @@ mod field;
 mod gateway;
 mod header;
 mod link;
+mod list_operation;
 mod listing;
 mod operation;
 mod path;

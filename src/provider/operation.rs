@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::document::DocumentTemplate;
 use super::field::Field;
-use super::header::{check_text, header_name};
+use super::header::{check_content_type, check_text, header_name};
 use super::path::PathTemplate;
-use super::placeholder::{Piece, Source, Template};
+use super::placeholder::{Piece, Shape, Source, Template, TemplateProblem};
 use super::pointer::Pointer;
-use crate::api::{self, HttpMethod, ListFields};
+use crate::api::{self, HttpMethod};
 use crate::engine::ports::Invalid;
 use crate::http::{HeaderName, Method};
 
@@ -30,36 +30,10 @@ pub(super) struct Operation {
     pub(super) settle: Option<Duration>,
 }
 
-/// The request that lists all subscriptions.
-pub(super) struct ListOperation {
-    pub(super) request: Operation,
-    pub(super) items: Pointer,
-    pub(super) pagination: Pagination,
-    pub(super) fields: Fields,
-}
-
 /// The request that creates a subscription.
 pub(super) struct CreateOperation {
     pub(super) request: Operation,
     pub(super) id: Pointer,
-}
-
-/// How a listing of several pages is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pagination {
-    PageNumber { total_pages: Pointer },
-    UntilEmpty,
-    LinkHeader,
-    None,
-}
-
-/// Where the fields of a listed subscription are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fields {
-    pub(super) id: Pointer,
-    pub(super) action: Option<Pointer>,
-    pub(super) postback_url: Option<Pointer>,
-    pub(super) active: Option<(Pointer, Option<String>)>,
 }
 
 /// Which of the four requests.
@@ -81,7 +55,7 @@ impl Role {
         }
     }
 
-    fn field(self) -> Field {
+    pub(super) fn field(self) -> Field {
         Field::new("spec.operations").child(self.name())
     }
 
@@ -134,7 +108,11 @@ impl Context<'_> {
 }
 
 impl Operation {
-    fn parse(written: &api::Operation, role: Role, context: &Context<'_>) -> Result<Self, Invalid> {
+    pub(super) fn parse(
+        written: &api::Operation,
+        role: Role,
+        context: &Context<'_>,
+    ) -> Result<Self, Invalid> {
         let field = role.field();
         if !role.methods().contains(&written.method) {
             return Err(field
@@ -159,7 +137,7 @@ impl Operation {
             if document.is_none() {
                 return Err(field.invalid("there is no document to have a content type"));
             }
-            check_text(content_type, &field)?;
+            check_content_type(content_type, &field)?;
         }
 
         refuse_foreign_fields(written, role, &field)?;
@@ -267,85 +245,6 @@ impl CreateOperation {
     }
 }
 
-impl ListOperation {
-    /// Checks the request that lists.
-    pub(super) fn parse(written: &api::Operation, context: &Context<'_>) -> Result<Self, Invalid> {
-        let field = Role::List.field();
-        let request = Operation::parse(written, Role::List, context)?;
-        let pagination = parse_pagination(written, &field.child("pagination"))?;
-        let counts = matches!(
-            pagination,
-            Pagination::PageNumber { .. } | Pagination::UntilEmpty
-        );
-        match (counts, request.sources().contains(&Source::Page)) {
-            (true, false) => Err(field
-                .child("path")
-                .invalid("the pages are counted, so {page} must stand in the path or document")),
-            (false, true) => Err(field
-                .child("path")
-                .invalid("{page} is known only where pagination is pageNumber or untilEmpty")),
-            _ => Ok(()),
-        }?;
-        let Some(fields) = &written.fields else {
-            return Err(field
-                .child("fields")
-                .invalid("say at least where the id stands, such as {id: /id}"));
-        };
-        Ok(Self {
-            items: Pointer::parse(
-                written.items.as_deref().unwrap_or_default(),
-                &field.child("items"),
-            )?,
-            fields: parse_fields(fields, &field.child("fields"))?,
-            pagination,
-            request,
-        })
-    }
-}
-
-fn parse_pagination(written: &api::Operation, field: &Field) -> Result<Pagination, Invalid> {
-    let given = written.pagination.clone().unwrap_or_default();
-    let one = [
-        given.page_number.is_some(),
-        given.until_empty.is_some(),
-        given.link_header.is_some(),
-        given.none.is_some(),
-    ];
-    if one.into_iter().filter(|given| *given).count() != 1 {
-        return Err(field.invalid("set exactly one of pageNumber, untilEmpty, linkHeader and none"));
-    }
-    if let Some(page_number) = given.page_number {
-        let field = field.child("pageNumber").child("totalPages");
-        let total_pages = Pointer::parse(&page_number.total_pages, &field)?;
-        Ok(Pagination::PageNumber { total_pages })
-    } else if given.until_empty.is_some() {
-        Ok(Pagination::UntilEmpty)
-    } else if given.link_header.is_some() {
-        Ok(Pagination::LinkHeader)
-    } else {
-        Ok(Pagination::None)
-    }
-}
-
-fn parse_fields(fields: &ListFields, field: &Field) -> Result<Fields, Invalid> {
-    let optional = |pointer: &Option<String>, name| {
-        let pointer = pointer.as_ref();
-        pointer
-            .map(|pointer| Pointer::parse(pointer, &field.child(name)))
-            .transpose()
-    };
-    let active = fields.active.as_ref().map(|active| {
-        let pointer = Pointer::parse(&active.path, &field.child("active").child("path"))?;
-        Ok((pointer, active.equals.clone()))
-    });
-    Ok(Fields {
-        id: Pointer::parse(&fields.id, &field.child("id"))?,
-        action: optional(&fields.action, "action")?,
-        postback_url: optional(&fields.postback_url, "postbackUrl")?,
-        active: active.transpose()?,
-    })
-}
-
 /// A field that an operation has no use for would be ignored in silence; say so instead.
 fn refuse_foreign_fields(
     written: &api::Operation,
@@ -420,16 +319,13 @@ fn parse_headers(
         let template = Template::parse(value).map_err(|error| field.invalid(error))?;
         context.accept(role, &template, &field)?;
         for piece in template.pieces() {
-            if let Piece::Text(text) = piece {
-                check_text(text, &field)?;
-            }
-        }
-        let structure = super::placeholder::TemplateProblem::Structure;
-        for piece in template.pieces() {
-            if let Piece::Placeholder(placeholder) = piece
-                && let shape @ (super::Shape::Object | super::Shape::List) = placeholder.shape
-            {
-                return Err(field.invalid(structure(shape)));
+            match piece {
+                Piece::Text(text) => check_text(text, &field)?,
+                Piece::Placeholder(placeholder) => {
+                    if let shape @ (Shape::Object | Shape::List) = placeholder.shape {
+                        return Err(field.invalid(TemplateProblem::Structure(shape)));
+                    }
+                }
             }
         }
         headers.push((name, template));

@@ -82,10 +82,12 @@ pub(super) fn read_id(value: &Value) -> Option<String> {
         Value::Number(number) if number.is_u64() || number.is_i64() => number.to_string(),
         _ => return None,
     };
-    let usable = !matches!(id.as_str(), "" | "." | "..")
-        && id.len() <= MAX_ID
-        && !id.chars().any(char::is_control);
-    usable.then_some(id)
+    is_usable_id(&id).then_some(id)
+}
+
+/// Whether the text can stand as an id in a path and in status.
+pub(super) fn is_usable_id(id: &str) -> bool {
+    !matches!(id, "" | "." | "..") && id.len() <= MAX_ID && !id.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -49,11 +49,7 @@ impl Scope<'_> {
             Source::PostbackUrl => self.postback_url.map(text),
             Source::Active => self.active.map(Value::Boolean),
             Source::Headers => self.headers.map(|headers| Value::Object(headers.to_vec())),
-            Source::Header(name) => self
-                .headers?
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(name))
-                .map(|(_, value)| Value::Text(value.clone())),
+            Source::Header(name) => self.header(name).cloned().map(Value::Text),
             Source::Parameters => self.parameters.map(|parameters| {
                 let entry = |(name, value): (&String, &String)| {
                     (name.clone(), SecretText::from(value.as_str()))
@@ -66,11 +62,30 @@ impl Scope<'_> {
         }
     }
 
+    fn has(&self, source: &Source) -> bool {
+        match source {
+            Source::Id => self.id.is_some(),
+            Source::Action => self.action.is_some(),
+            Source::PostbackUrl => self.postback_url.is_some(),
+            Source::Active => self.active.is_some(),
+            Source::Headers => self.headers.is_some(),
+            Source::Header(name) => self.header(name).is_some(),
+            Source::Parameters => self.parameters.is_some(),
+            Source::Parameter(name) => self.parameters.is_some_and(|all| all.contains_key(name)),
+            Source::Token => self.token.is_some(),
+            Source::Page => self.page.is_some(),
+        }
+    }
+
     /// Whether everything the text needs is there.
     pub(super) fn has_all_of(&self, template: &Template) -> bool {
-        template
-            .sources()
-            .all(|source| self.value(source).is_some())
+        template.sources().all(|source| self.has(source))
+    }
+
+    fn header(&self, name: &str) -> Option<&SecretText> {
+        let mut headers = self.headers?.iter();
+        let (_, value) = headers.find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(value)
     }
 }
 

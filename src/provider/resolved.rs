@@ -9,9 +9,11 @@ use super::client_headers::{self, Origin};
 use super::credentials::Credential;
 use super::digest;
 use super::field::Field;
-use super::header::check_text;
-use super::operation::{Context, CreateOperation, ListOperation, Operation};
+use super::header::check_content_type;
+use super::list_operation::ListOperation;
+use super::operation::{Context, CreateOperation, Operation};
 use super::placeholder::Source;
+use super::pointer::is_usable_id;
 use super::postback::PostbackRules;
 use super::preset::Preset;
 use crate::api::{Limits, ProviderParameter, WebhookProviderSpec, WebhookSubscriptionSpec};
@@ -82,7 +84,7 @@ impl Provider {
         let parameters = parse_parameters(&merged.parameters)?;
         let content_type = merged.content_type;
         if let Some(content_type) = &content_type {
-            check_text(content_type, &Field::new("spec.contentType"))?;
+            check_content_type(content_type, &Field::new("spec.contentType"))?;
         }
 
         let names = parameters.keys().map(String::as_str).collect();
@@ -171,6 +173,13 @@ impl Provider {
     pub fn check(&self, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
         self.postback.check(&spec.postback_url)?;
         client_headers::check(spec)?;
+        if spec
+            .webhook_id
+            .as_deref()
+            .is_some_and(|id| !is_usable_id(id))
+        {
+            return Err(Field::new("spec.webhookId").invalid("this can be no id"));
+        }
         self.check_parameters(spec)?;
         let requests = [
             Some(&self.update),
@@ -210,7 +219,7 @@ impl Provider {
 
     fn check_parameters(&self, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
         let field = Field::new("spec.parameters");
-        for (name, value) in &spec.parameters {
+        for name in spec.parameters.keys() {
             let field = field.child(name);
             if !self.parameters.contains_key(name) {
                 let known: Vec<_> = self.parameters.keys().map(String::as_str).collect();
@@ -222,11 +231,6 @@ impl Provider {
                 return Err(field.invalid(format!(
                     "the provider has no such parameter; known are: {known}"
                 )));
-            }
-            if value.contains("{{") {
-                return Err(field.invalid(
-                    "the value holds {{, so it looks like a template that nothing has filled in",
-                ));
             }
         }
         let mut required = self
@@ -263,9 +267,12 @@ impl Provider {
         let Some(document) = &request.document else {
             return Ok(());
         };
+        let headers = client_headers::effective(spec, self.content_type.as_deref());
         let is_present = |source: &Source| match source {
             Source::Parameter(name) => spec.parameters.contains_key(name),
-            Source::Header(name) => client_headers::find(spec, name).is_some(),
+            Source::Header(name) => headers
+                .iter()
+                .any(|(sent, _)| sent.eq_ignore_ascii_case(name)),
             _ => true,
         };
         let carries = |header| matches!(client_headers::origin(header), Some(Origin::Token(_)));
