@@ -13,7 +13,7 @@ use crate::secret::SecretText;
 /// The most values, objects and lists in one document.
 const MAX_NODES: usize = 1000;
 /// How deep objects and lists may be nested.
-const MAX_DEPTH: usize = 16;
+const MAX_DEPTH: usize = 32;
 
 /// A JSON document with placeholders in its leaves, parsed.
 #[derive(Clone, Debug)]

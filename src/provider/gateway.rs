@@ -154,6 +154,16 @@ impl Connection {
         if operation.is_success(answer.status) {
             return Ok(answer);
         }
+        if !(400..600).contains(&answer.status) {
+            // The provider may well have done it, so this must not count as a refusal: a create
+            // would be sent again.
+            return Err(CallFailure::Unreadable {
+                what: format!(
+                    "status {} is none of the operation's success codes",
+                    answer.status
+                ),
+            });
+        }
         Err(CallFailure::Status {
             code: answer.status,
             retry_after: answer.retry_after,

@@ -334,7 +334,9 @@ parameters: [{name: a}]
         .answers(422, "")
         .answers(404, "");
     assert!(remote.update("1", &document, &guard).await.is_ok());
-    for (code, is_missing) in [(204, false), (422, true), (404, false)] {
+    let other_success = remote.update("a/b", &document, &guard).await;
+    assert!(matches!(other_success, Err(CallFailure::Unreadable { .. })));
+    for (code, is_missing) in [(422, true), (404, false)] {
         let failed = remote.update("a/b", &document, &guard).await;
         assert!(
             matches!(failed, Err(CallFailure::Status { code: c, missing, .. }) if c == code && missing == is_missing),
