@@ -41,9 +41,9 @@ pub(super) fn of_document(provider: &Provider, spec: &WebhookSubscriptionSpec) -
     }))
 }
 
-/// Digest of the identity of each Secret; `None` when there is none.
-pub(super) fn of_secrets(mut secrets: Vec<[String; 3]>) -> Option<String> {
-    secrets.sort();
+/// Digest of the identity of each Secret, in the order of their headers' names; `None` when there
+/// is none.
+pub(super) fn of_secrets(secrets: Vec<[String; 3]>) -> Option<String> {
     (!secrets.is_empty()).then(|| hexadecimal(&json!(secrets)))
 }
 

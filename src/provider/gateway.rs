@@ -8,7 +8,6 @@ use url::Url;
 use super::buffer::TooLarge;
 use super::client_headers::{self, Resolved};
 use super::digest;
-use super::header::is_value;
 use super::listing;
 use super::operation::Operation;
 use super::pointer::{Answered, read_id};
@@ -132,11 +131,6 @@ impl Connection {
             let Some(value) = value.text(scope).map_err(too_large)? else {
                 continue;
             };
-            if !is_value(value.expose()) {
-                return Err(unusable(format!(
-                    "the header {name} of the request would hold a line break or another control character"
-                )));
-            }
             headers.push((name.clone(), value));
         }
         let document = operation.document.as_ref();

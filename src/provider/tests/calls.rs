@@ -154,6 +154,11 @@ async fn a_secret_goes_to_allowed_hosts_only() {
             "127.0.0.1",
         ),
         (
+            api_key().with("team/receiver/apiKey", CANARY, Some("x127.0.0.1,27.0.0.1")),
+            "receiver",
+            "127.0.0.1",
+        ),
+        (
             api_key().with("team/receiver/apiKey", CANARY, Some("")),
             "receiver",
             "127.0.0.1",
@@ -253,6 +258,38 @@ async fn every_way_to_say_who_we_are() {
 }
 
 #[tokio::test]
+async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
+    let server = Server::start().await;
+    let secret = |key: &str| format!("secretKeyRef: {{name: gupy-api, key: {key}}}");
+    let (user, password) = (secret("user"), secret("token"));
+    let auth = format!("basic: {{username: {{valueFrom: {{{user}}}}}, password: {{{password}}}}}");
+    let auth = format!("preset: gupy\nauth: {{{auth}}}");
+    for (user, password) in [
+        ("canary-7f3a91:x", "p"),
+        ("u", "canary-7f3a91\n"),
+        ("canary-7f3a91\r\n", "p"),
+    ] {
+        let secrets = Keys::default().with("team/gupy-api/user", user, None).with(
+            "team/gupy-api/token",
+            password,
+            None,
+        );
+        let remote = server.remote(provider(&auth), secrets);
+        let document = document(APPLICATION_COMPLETED);
+        let refused = remote
+            .update("1", &document, &CallGuard::open())
+            .await
+            .unwrap_err();
+        assert!(matches!(
+            refused,
+            CallFailure::Refused(Refusal::UnusableValue { .. })
+        ));
+        assert!(!format!("{refused} {refused:?}").contains(CANARY));
+    }
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
 async fn the_guard_is_asked_right_before_each_request() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
@@ -312,6 +349,45 @@ async fn an_answer_that_is_no_success_is_reported_without_its_body() {
     server.answers_with(307, &[("location", "/elsewhere")], "");
     let redirect = remote.update("1", &document, &guard).await;
     assert_eq!(redirect, Err(CallFailure::Redirect { code: 307 }));
+}
+
+#[tokio::test]
+async fn secrets_of_headers_that_are_not_sent_are_not_read() {
+    let server = Server::start().await;
+    let spec = provider(
+        "
+auth: {none: {}}
+operations:
+  update: {method: PUT, path: '/{id}', json: {t: '{token}'}, headers: {X-Token: 'Token {token}'}}
+",
+    );
+    let remote = server.remote(spec, Keys::default());
+    let yaml = "  - {name: a, valueFrom: {secretKeyRef: {name: no, key: no}}}\ntokenSourceRef";
+    let mut document = document(&APPLICATION_COMPLETED.replace("tokenSourceRef", yaml));
+    server.answers(200, "");
+    let applied = remote
+        .update("1", &document, &CallGuard::open())
+        .await
+        .unwrap();
+    assert_eq!(applied.secrets, None);
+    let seen = &server.seen()[0];
+    assert_eq!(seen.body, json!({"t": CANARY}));
+    assert_eq!(
+        seen.header("x-token"),
+        Some(format!("Token {CANARY}").as_str())
+    );
+
+    document.token = format!("{CANARY}\n").into();
+    let refused = remote
+        .update("1", &document, &CallGuard::open())
+        .await
+        .unwrap_err();
+    assert!(matches!(
+        refused,
+        CallFailure::Refused(Refusal::UnusableValue { .. })
+    ));
+    assert!(!format!("{refused} {refused:?}").contains(CANARY));
+    assert_eq!(server.seen().len(), 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! The digest changes when, and only when, something that is sent does.
 
+use serde_json::json;
+
 use super::{APPLICATION_COMPLETED, GUPY, provider, subscription};
-use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
+use crate::api::{HttpMethod, Operation, Operations, WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::provider::Provider;
 
 const HEADERS: &str = "
@@ -20,6 +22,17 @@ fn object() -> WebhookSubscriptionSpec {
 
 fn digest(provider: &WebhookProviderSpec, spec: &WebhookSubscriptionSpec) -> String {
     Provider::resolve(provider).unwrap().document_digest(spec)
+}
+
+/// Edits the update operation of the preset, written out in the object.
+fn update(spec: &mut WebhookProviderSpec, edit: impl FnOnce(&mut Operation)) {
+    let resolved = Provider::resolve(spec).unwrap();
+    let mut written = resolved.update.written;
+    edit(&mut written);
+    spec.operations = Some(Operations {
+        update: Some(written),
+        ..Operations::default()
+    });
 }
 
 type EditSubscription = fn(&mut WebhookSubscriptionSpec);
@@ -64,6 +77,25 @@ fn what_is_sent_changes_the_digest() {
         |spec| spec.base_url = Some("https://api.example.com".into()),
         |spec| spec.base_url = Some("https://api.gupy.io/v2".into()),
         |spec| spec.content_type = Some("application/json".into()),
+        |spec| update(spec, |update| update.method = HttpMethod::Patch),
+        |spec| update(spec, |update| update.path.push('/')),
+        |spec| update(spec, |update| update.content_type = Some("a/b".into())),
+        |spec| {
+            update(spec, |update| {
+                update.headers.insert("X-A".into(), "b".into());
+            });
+        },
+        |spec| {
+            update(spec, |update| {
+                update.headers.insert("X-A".into(), "c".into());
+            });
+        },
+        |spec| update(spec, |update| update.json = Some(json!({"h": "{headers}"}))),
+        |spec| {
+            update(spec, |update| {
+                update.json = Some(json!({"h": "{headers|json}"}))
+            })
+        },
     ];
     for edit in edits {
         let mut spec = provider(GUPY);
@@ -104,6 +136,13 @@ fn what_is_not_sent_does_not() {
     let edits: &[EditProvider] = &[
         |spec| spec.base_url = Some("https://API.gupy.io:443/".into()),
         |spec| spec.suspend = Some(true),
+        |spec| update(spec, |_| {}),
+        |spec| update(spec, |update| update.success = vec![200]),
+        |spec| {
+            update(spec, |update| {
+                update.content_type = Some("application/json".into())
+            })
+        },
         |spec| spec.overlap = Some("1m".parse().unwrap()),
         |spec| spec.auth = serde_saphyr::from_str("none: {}").unwrap(),
         |spec| {

@@ -489,3 +489,33 @@ fn what_a_request_needs_must_be_set() {
         .unwrap_err();
     assert_eq!(refused.field, "spec.clientHeaders");
 }
+
+#[test]
+fn every_request_counts_for_what_must_be_set() {
+    let spec = with(
+        complete(),
+        "/operations/create/json",
+        json!({"h": "{headers}", "a": "{action}"}),
+    );
+    let provider = resolve(spec).unwrap();
+    let refused = provider
+        .check(&edited(|spec| spec.action = None))
+        .unwrap_err();
+    assert_eq!(refused.field, "spec.action");
+
+    let spec = with(
+        complete(),
+        "/operations/delete/path",
+        json!("/{parameters.owner}/{id}"),
+    );
+    let provider = resolve(spec).unwrap();
+    let refused = provider
+        .check(&subscription(APPLICATION_COMPLETED))
+        .unwrap_err();
+    assert_eq!(refused.field, "spec.parameters.owner");
+
+    // Only what carries the token must do so.
+    let spec = with(complete(), "/operations/delete/json", json!({"id": "{id}"}));
+    let provider = resolve(spec).unwrap();
+    assert_eq!(provider.check(&subscription(APPLICATION_COMPLETED)), Ok(()));
+}
