@@ -1,0 +1,323 @@
+//! Carries out a provider's operations: the ports [`Remotes`] and [`Remote`].
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use url::Url;
+
+use super::buffer::TooLarge;
+use super::client_headers::{self, Resolved};
+use super::digest;
+use super::listing;
+use super::operation::Operation;
+use super::pointer::{Answered, read_id};
+use super::render::Scope;
+use super::resolved::Provider;
+use super::secrets::SecretReader;
+use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
+use crate::engine::ports::{
+    Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
+    Remotes, Secrets,
+};
+use crate::http::{Answer, Client, Error, Request};
+use crate::secret::SecretText;
+
+/// Turns descriptions of providers into something that can be called.
+#[derive(Clone)]
+pub struct Gateway {
+    http: Client,
+    secrets: Arc<dyn Secrets>,
+}
+
+impl Gateway {
+    /// A gateway that sends through the client. Secrets are read at each call; whoever hands them
+    /// out keeps them for a while, and refuses those without `allowed-hosts` where one is required,
+    /// by naming no host at all.
+    #[must_use]
+    pub fn new(http: Client, secrets: Arc<dyn Secrets>) -> Self {
+        Self { http, secrets }
+    }
+}
+
+impl Remotes for Gateway {
+    fn resolve(
+        &self,
+        key: &ObjectKey,
+        spec: &WebhookProviderSpec,
+    ) -> Result<Arc<dyn Remote>, Invalid> {
+        Ok(Arc::new(Connection {
+            provider: Provider::resolve(spec)?,
+            namespace: Arc::clone(&key.namespace),
+            http: self.http.clone(),
+            secrets: Arc::clone(&self.secrets),
+        }))
+    }
+}
+
+/// One provider and the means to call it.
+pub(super) struct Connection {
+    pub(super) provider: Provider,
+    /// Where the provider's credential is.
+    namespace: Arc<str>,
+    http: Client,
+    secrets: Arc<dyn Secrets>,
+}
+
+impl Connection {
+    fn reader<'a>(&'a self, namespace: &'a str) -> SecretReader<'a> {
+        SecretReader {
+            secrets: self.secrets.as_ref(),
+            namespace,
+        }
+    }
+
+    /// The client headers with the token in, and the digest of their Secrets.
+    async fn client_headers(
+        &self,
+        namespace: &str,
+        spec: &WebhookSubscriptionSpec,
+        token: &SecretText,
+    ) -> Result<(Vec<(String, SecretText)>, Option<String>), Refusal> {
+        if !self.provider.sends_headers() {
+            return Ok((Vec::new(), None));
+        }
+        let postback = Url::parse(&spec.postback_url).ok();
+        let postback = postback
+            .as_ref()
+            .and_then(Url::host_str)
+            .unwrap_or_default();
+        let hosts = [self.provider.host.as_str(), postback];
+        let content_type = self.provider.content_type.as_deref();
+        let Resolved { headers, secrets } =
+            client_headers::resolve(spec, content_type, token, &self.reader(namespace), &hosts)
+                .await?;
+        Ok((headers, digest::of_secrets(secrets)))
+    }
+
+    /// The operation's URL with the values in.
+    pub(super) fn url(&self, operation: &Operation, scope: &Scope<'_>) -> Result<Url, CallFailure> {
+        let path = operation.path.render(scope);
+        let path = path.map_err(|problem| unusable(problem.to_string()))?;
+        Url::parse(&format!("{}{path}", self.provider.base_url))
+            .map_err(|_| unusable("the URL of the request cannot be read"))
+    }
+
+    /// Makes the operation's request of the values and sends it, if the guard still permits.
+    async fn call(
+        &self,
+        operation: &Operation,
+        scope: &Scope<'_>,
+        guard: &CallGuard,
+    ) -> Result<Answer, CallFailure> {
+        self.call_at(operation, self.url(operation, scope)?, scope, guard)
+            .await
+    }
+
+    /// As [`Self::call`], to a URL at the provider's origin.
+    pub(super) async fn call_at(
+        &self,
+        operation: &Operation,
+        url: Url,
+        scope: &Scope<'_>,
+        guard: &CallGuard,
+    ) -> Result<Answer, CallFailure> {
+        let provider = &self.provider;
+        let too_large =
+            |TooLarge| unusable("the document or a header of the request is larger than 1 MiB");
+        let reader = self.reader(&self.namespace);
+        let mut headers = provider.credential.headers(&reader, &provider.host).await?;
+        for (name, value) in &operation.headers {
+            // As a member of a document: left out where something it needs is absent.
+            let Some(value) = value.text(scope).map_err(too_large)? else {
+                continue;
+            };
+            headers.push((name.clone(), value));
+        }
+        let document = operation.document.as_ref();
+        let document = document.map(|document| document.render(scope));
+        let document = document.transpose().map_err(too_large)?;
+        let request = Request {
+            method: operation.method.clone(),
+            url,
+            headers,
+            body: document.map(|document| (operation.content_type.clone(), document)),
+            // Last, so that the least time lies between asking and sending.
+            timeout: guard.cut(provider.profile.timeout)?,
+        };
+        let answer = self.http.send(request).await.map_err(failure)?;
+        if operation.is_success(answer.status) {
+            return Ok(answer);
+        }
+        if !(400..600).contains(&answer.status) {
+            // The provider may well have done it, so this must not count as a refusal: a create
+            // would be sent again.
+            return Err(CallFailure::Unreadable {
+                what: format!(
+                    "status {} is none of the operation's success codes",
+                    answer.status
+                ),
+            });
+        }
+        Err(CallFailure::Status {
+            code: answer.status,
+            retry_after: answer.retry_after,
+            missing: operation.is_missing(answer.status),
+        })
+    }
+
+    async fn send_document(
+        &self,
+        operation: &Operation,
+        id: Option<&str>,
+        document: &Document,
+        guard: &CallGuard,
+    ) -> Result<(Answer, Option<String>), CallFailure> {
+        let Document {
+            namespace,
+            spec,
+            token,
+        } = document;
+        let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
+        let scope = Scope {
+            headers: Some(&headers),
+            token: Some(token),
+            ..scope_of(spec, id)
+        };
+        let answer = self.call(operation, &scope, guard).await?;
+        Ok((answer, secrets))
+    }
+}
+
+impl Remote for Connection {
+    fn profile(&self) -> &ProviderProfile {
+        self.provider.profile()
+    }
+
+    fn check(&self, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
+        self.provider.check(spec)
+    }
+
+    fn warning(&self, spec: &WebhookSubscriptionSpec) -> Option<String> {
+        self.provider.warning(spec)
+    }
+
+    fn document_digest(&self, spec: &WebhookSubscriptionSpec) -> String {
+        self.provider.document_digest(spec)
+    }
+
+    fn document_secrets<'a>(
+        &'a self,
+        namespace: &'a str,
+        spec: &'a WebhookSubscriptionSpec,
+    ) -> BoxFuture<'a, Result<Option<String>, Refusal>> {
+        Box::pin(async move {
+            let no_token = SecretText::new(String::new());
+            let (_, secrets) = self.client_headers(namespace, spec, &no_token).await?;
+            Ok(secrets)
+        })
+    }
+
+    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
+        Box::pin(listing::complete(self, guard))
+    }
+
+    fn create<'a>(
+        &'a self,
+        document: &'a Document,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
+        Box::pin(async move {
+            let Some(create) = &self.provider.create else {
+                return Err(without("create"));
+            };
+            let sent = self.send_document(&create.request, None, document, guard);
+            let (answer, secrets) = sent.await?;
+            let id = Answered::read(&answer.body)
+                .and_then(|answered| create.id.find(answered.value()).and_then(read_id))
+                .ok_or_else(|| CallFailure::Unreadable {
+                    what: format!(
+                        "no usable id at {:?} of the answer to create",
+                        create.id.as_str()
+                    ),
+                })?;
+            Ok(Applied {
+                id: Some(id),
+                secrets,
+            })
+        })
+    }
+
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        document: &'a Document,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
+        Box::pin(async move {
+            let update = &self.provider.update;
+            let (_, secrets) = self
+                .send_document(update, Some(id), document, guard)
+                .await?;
+            Ok(Applied { id: None, secrets })
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        spec: &'a WebhookSubscriptionSpec,
+        id: &'a str,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        Box::pin(async move {
+            let Some(delete) = &self.provider.delete else {
+                return Err(without("delete"));
+            };
+            self.call(delete, &scope_of(spec, Some(id)), guard).await?;
+            Ok(())
+        })
+    }
+}
+
+/// What a subscription gives to placeholders, but for headers and token.
+fn scope_of<'a>(spec: &'a WebhookSubscriptionSpec, id: Option<&'a str>) -> Scope<'a> {
+    Scope {
+        id,
+        action: spec.action.as_deref(),
+        postback_url: Some(&spec.postback_url),
+        active: Some(spec.is_active()),
+        parameters: Some(&spec.parameters),
+        ..Scope::default()
+    }
+}
+
+pub(super) fn without(operation: &str) -> CallFailure {
+    CallFailure::Refused(Refusal::Unsupported {
+        what: format!("the provider has no operation to {operation}"),
+    })
+}
+
+fn unusable(what: impl Into<String>) -> CallFailure {
+    CallFailure::Refused(Refusal::UnusableValue { what: what.into() })
+}
+
+/// The client's errors hold no body, header, path or query, so their texts can be passed on.
+fn failure(error: Error) -> CallFailure {
+    match error {
+        Error::DestinationNotAllowed { host, allow } => {
+            Refusal::DestinationNotAllowed { host, allow }.into()
+        }
+        Error::InvalidRequest { what } => unusable(what),
+        Error::Redirect { status, .. } => CallFailure::Redirect { code: status },
+        Error::TooLarge { .. } | Error::UnexpectedEncoding { .. } | Error::InvalidAnswer { .. } => {
+            CallFailure::Unreadable {
+                what: error.to_string(),
+            }
+        }
+        error if error.outcome_unknown() => CallFailure::Unanswered {
+            what: error.to_string(),
+        },
+        error => CallFailure::NotSent {
+            what: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,72 @@
+//! What may stand in a header.
+
+use super::field::Field;
+use crate::engine::ports::Invalid;
+use crate::http::HeaderName;
+
+/// The longest name, in bytes.
+const MAX_NAME: usize = 128;
+/// Headers that frame a message or say where it goes; the client sets them itself and refuses them
+/// from others. `content-type` of a request is a field of its own.
+const NOT_FREE: [&str; 9] = [
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Checks the name of a header of a request of ours.
+///
+/// # Errors
+/// The name is no HTTP token (RFC 9110, section 5.6.2) or not free to set.
+pub(super) fn header_name(name: &str, field: &Field) -> Result<HeaderName, Invalid> {
+    let name = parse_name(name).ok_or_else(|| {
+        field.invalid("the name of a header has letters, digits and !#$%&'*+-.^_`|~ only")
+    })?;
+    if NOT_FREE.contains(&name.as_str()) {
+        return Err(field.invalid("this header is not free to set"));
+    }
+    Ok(name)
+}
+
+/// The name of a header, if it is one.
+pub(super) fn parse_name(name: &str) -> Option<HeaderName> {
+    if name.len() > MAX_NAME {
+        return None;
+    }
+    HeaderName::from_bytes(name.as_bytes()).ok()
+}
+
+/// Whether the text can be (part of) the value of a header: no line break, NUL or other control
+/// character but the tab (RFC 9110, section 5.5).
+pub(super) fn is_value(text: &str) -> bool {
+    text.chars().all(|c| c == '\t' || !c.is_control())
+}
+
+/// Checks a part of a header's value that stands in an object.
+///
+/// # Errors
+/// It has a character that no header may have.
+pub(super) fn check_text(text: &str, field: &Field) -> Result<(), Invalid> {
+    if is_value(text) {
+        Ok(())
+    } else {
+        Err(field.invalid("a header cannot hold line breaks or other control characters"))
+    }
+}
+
+/// Checks a content type.
+///
+/// # Errors
+/// It is empty, or has a character that no header may have.
+pub(super) fn check_content_type(text: &str, field: &Field) -> Result<(), Invalid> {
+    if text.trim().is_empty() {
+        return Err(field.invalid("the content type is empty; leave the field out for the default"));
+    }
+    check_text(text, field)
+}

@@ -1,0 +1,225 @@
+//! Listings of every kind of pagination, and pages that shift.
+
+use serde_json::{Value, json};
+
+use super::server::{Keys, Server};
+use super::{CANARY, provider};
+use crate::engine::ports::{CallFailure, CallGuard, Listing, Remote};
+
+fn spec(pagination: &str, path: &str) -> crate::api::WebhookProviderSpec {
+    provider(&format!(
+        "
+auth: {{none: {{}}}}
+operations:
+  list:
+    method: GET
+    path: {path}
+    items: /items
+    pagination: {{{pagination}}}
+    fields: {{id: /id, action: /on, postbackUrl: /to, active: {{path: /state, equals: active}}}}
+  update: {{method: PUT, path: '/{{id}}', json: {{t: '{{token}}'}}}}
+"
+    ))
+}
+
+const BY_NUMBER: (&str, &str) = ("pageNumber: {totalPages: /pages}", "/hooks?page={page}");
+const UNTIL_EMPTY: (&str, &str) = ("untilEmpty: {}", "/hooks?page={page}");
+const BY_LINK: (&str, &str) = ("linkHeader: {}", "/hooks");
+const ONE_PAGE: (&str, &str) = ("none: {}", "/hooks");
+
+fn remote(server: &Server, (pagination, path): (&str, &str)) -> std::sync::Arc<dyn Remote> {
+    server.remote(spec(pagination, path), Keys::default())
+}
+
+fn page(ids: &[&str], pages: u32) -> Value {
+    let items: Vec<_> = ids.iter().map(|id| json!({"id": id})).collect();
+    json!({"items": items, "pages": pages})
+}
+
+async fn list(server: &Server, kind: (&str, &str)) -> Result<Listing, CallFailure> {
+    remote(server, kind).list(&CallGuard::open()).await
+}
+
+fn ids(listing: &Listing) -> Vec<&str> {
+    listing
+        .subscriptions
+        .iter()
+        .map(|one| one.id.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn one_page_is_read_once() {
+    let server = Server::start().await;
+    let items = json!({"items": [
+        {"id": "a", "on": "job.published", "to": "https://gate.example.com/", "state": "active"},
+        {"id": 7, "state": "inactive", "clientHeaders": {"token": CANARY}},
+        {"id": "c", "state": null, "on": 5},
+    ], "pages": 1});
+    for kind in [BY_NUMBER, BY_LINK, ONE_PAGE] {
+        server.answers(200, &items);
+        let listing = list(&server, kind).await.unwrap();
+        assert_eq!(listing.requests, 1);
+        assert_eq!(ids(&listing), ["7", "a", "c"]);
+        let [seven, a, c] = &listing.subscriptions[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (seven.active, a.active, c.active),
+            (Some(false), Some(true), None)
+        );
+        assert_eq!(a.action.as_deref(), Some("job.published"));
+        assert_eq!(a.postback_url.as_deref(), Some("https://gate.example.com/"));
+        assert_eq!((&c.action, &c.postback_url), (&None, &None));
+    }
+    for empty in [
+        json!({"items": [], "pages": 0}),
+        json!({"items": [], "pages": "1"}),
+    ] {
+        for kind in [BY_NUMBER, UNTIL_EMPTY] {
+            server.answers(200, &empty);
+            assert_eq!(list(&server, kind).await.unwrap().requests, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn several_pages_are_read_until_two_passes_agree() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        server
+            .answers(200, page(&["a", "b"], 2))
+            .answers(200, page(&["c"], 2));
+    }
+    let listing = list(&server, BY_NUMBER).await.unwrap();
+    assert_eq!((ids(&listing), listing.requests), (vec!["a", "b", "c"], 4));
+    assert_eq!(
+        server.lines()[..2],
+        ["GET /hooks?page=1", "GET /hooks?page=2"]
+    );
+
+    // `a` is deleted between the pages, so `c` moves to the first and the first pass misses it.
+    let server = Server::start().await;
+    server
+        .answers(200, page(&["a", "b"], 2))
+        .answers(200, page(&["d"], 2));
+    for _ in 0..2 {
+        server
+            .answers(200, page(&["b", "c"], 2))
+            .answers(200, page(&["d"], 2));
+    }
+    let listing = list(&server, BY_NUMBER).await.unwrap();
+    assert_eq!((ids(&listing), listing.requests), (vec!["b", "c", "d"], 6));
+
+    // Something new moves `b` to the second page, where it shows up again.
+    let server = Server::start().await;
+    for _ in 0..2 {
+        server
+            .answers(200, page(&["a", "b"], 2))
+            .answers(200, page(&["b"], 2));
+    }
+    assert_eq!(ids(&list(&server, BY_NUMBER).await.unwrap()), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn pages_that_never_settle_are_given_up() {
+    let server = Server::start().await;
+    for id in ["a", "b", "c", "d", "e"] {
+        server
+            .answers(200, page(&[id], 2))
+            .answers(200, page(&["x"], 2));
+    }
+    let failed = list(&server, BY_NUMBER).await;
+    assert!(
+        matches!(failed, Err(CallFailure::Unreadable { .. })),
+        "{failed:?}"
+    );
+    assert_eq!(server.seen().len(), 8);
+}
+
+#[tokio::test]
+async fn the_first_empty_page_ends_a_listing() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        server
+            .answers(200, page(&["a"], 0))
+            .answers(200, page(&["b"], 0))
+            .answers(200, page(&[], 0));
+    }
+    let listing = list(&server, UNTIL_EMPTY).await.unwrap();
+    assert_eq!((ids(&listing), listing.requests), (vec!["a", "b"], 6));
+}
+
+#[tokio::test]
+async fn links_are_followed_at_the_same_origin_only() {
+    let server = Server::start().await;
+    for _ in 0..2 {
+        server
+            .answers_with(
+                200,
+                &[("link", "</hooks?after=a%2Fb>; rel=\"next\"")],
+                page(&["a"], 0),
+            )
+            .answers_with(200, &[("link", "</hooks>; rel=first")], page(&["b"], 0));
+    }
+    let listing = list(&server, BY_LINK).await.unwrap();
+    assert_eq!((ids(&listing), listing.requests), (vec!["a", "b"], 4));
+    assert_eq!(
+        server.lines()[..2],
+        ["GET /hooks", "GET /hooks?after=a%2Fb"]
+    );
+
+    let port = server.address.port();
+    for target in [
+        "http://127.0.0.2/hooks",
+        "//evil.example/hooks",
+        &format!("https://127.0.0.1:{port}/hooks"),
+        &format!("http://{CANARY}@127.0.0.1:{port}/hooks"),
+        "http://127.0.0.1:99999/",
+    ] {
+        let link = format!("<{target}>; rel=next");
+        server.answers_with(200, &[("link", &link)], page(&["a"], 0));
+        let before = server.seen().len();
+        let failed = list(&server, BY_LINK).await.unwrap_err();
+        assert!(
+            matches!(failed, CallFailure::Unreadable { .. }),
+            "{target}: {failed:?}"
+        );
+        assert!(!format!("{failed:?}").contains(CANARY));
+        assert_eq!(server.seen().len(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_list_is_unreadable() {
+    let server = Server::start().await;
+    for body in [
+        json!(CANARY).to_string(),
+        CANARY.to_owned(),
+        String::new(),
+        json!({"items": {"a": CANARY}, "pages": 1}).to_string(),
+        json!({"items": [{"no": CANARY}], "pages": 1}).to_string(),
+        json!({"items": [{"id": {"x": CANARY}}], "pages": 1}).to_string(),
+        json!({"items": [{"id": "a"}]}).to_string(),
+        json!({"items": [], "pages": CANARY}).to_string(),
+    ] {
+        server.answers(200, &body);
+        let failed = list(&server, BY_NUMBER).await.unwrap_err();
+        assert!(
+            matches!(failed, CallFailure::Unreadable { .. }),
+            "{body}: {failed:?}"
+        );
+        assert!(!format!("{failed} {failed:?}").contains(CANARY), "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn a_failing_page_fails_the_listing() {
+    let server = Server::start().await;
+    server.answers(200, page(&["a"], 2)).answers(502, "");
+    let failed = list(&server, BY_NUMBER).await;
+    assert!(
+        matches!(failed, Err(CallFailure::Status { code: 502, .. })),
+        "{failed:?}"
+    );
+}

@@ -1,0 +1,40 @@
+//! Tests of the room as a whole; those of one idea stand in its file.
+
+use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
+
+mod calls;
+mod digest;
+mod documents;
+mod listings;
+mod placeholder;
+mod preset;
+mod rules;
+mod server;
+
+/// A secret that must appear nowhere but on the wire.
+pub(super) const CANARY: &str = "canary-7f3a91";
+
+/// A provider object's `spec`, from YAML.
+pub(super) fn provider(yaml: &str) -> WebhookProviderSpec {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// A subscription's `spec`, from YAML.
+pub(super) fn subscription(yaml: &str) -> WebhookSubscriptionSpec {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// The shortest useful provider and subscription.
+pub(super) const GUPY: &str = "
+preset: gupy
+auth:
+  bearer: {secretKeyRef: {name: gupy-api, key: token}}
+";
+pub(super) const APPLICATION_COMPLETED: &str = "
+providerRef: {name: gupy}
+action: application.completed
+postbackUrl: https://integrations.example.com/gupy
+clientHeaders:
+  - {name: token, valueFrom: {token: {}}}
+tokenSourceRef: {name: integration}
+";
