@@ -1,0 +1,41 @@
+//! What the shells tell the engine.
+
+use crate::api::{
+    Declared, Identity, Kind, ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
+    WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
+};
+
+use super::ports::Invalid;
+
+/// A change of the desired state.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A subscription is there, or is different.
+    Subscription(Box<Declared<WebhookSubscriptionSpec, SubscriptionStatus>>),
+    /// A token source is there, or is different.
+    TokenSource(Box<Declared<TokenSourceSpec, TokenSourceStatus>>),
+    /// A provider is there, or is different.
+    Provider(Box<Declared<WebhookProviderSpec, WebhookProviderStatus>>),
+    /// An object breaks a rule; its last valid version stays in force.
+    Invalid {
+        /// Kind of the object.
+        kind: Kind,
+        /// Who it is.
+        identity: Identity,
+        /// The rule it breaks.
+        problem: Invalid,
+        /// What is recorded of it.
+        status: serde_json::Value,
+    },
+    /// An object is gone from the desired state.
+    Gone {
+        /// Kind of the object.
+        kind: Kind,
+        /// Which one.
+        key: ObjectKey,
+        /// Whether its deletion policy is followed; otherwise it is orphaned with a warning.
+        prune: bool,
+    },
+    /// Everything that was there at the start has been handed over.
+    Synced,
+}
