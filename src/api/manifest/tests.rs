@@ -468,7 +468,7 @@ fn bombs_end_in_an_error() {
         "[".repeat(100_000),
         "{a: ".repeat(100_000),
         "- ".repeat(100_000),
-        (0..100_000_usize.min(1_400))
+        (0..1_400)
             .map(|depth| format!("{}a:\n", " ".repeat(depth)))
             .collect(),
         format!("a: &a {large}\nb: [{aliases}]\n"),
