@@ -1,3 +1,5 @@
-//! The command line: one file per subcommand.
+//! The command line: one file for each subcommand.
 
+pub mod check;
+pub mod crds;
 pub mod sandbox;

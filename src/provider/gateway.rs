@@ -176,6 +176,7 @@ impl Connection {
             namespace,
             spec,
             token,
+            token_hosts: _,
         } = document;
         let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
         let scope = Scope {

@@ -107,6 +107,7 @@ impl TokenMinter {
             token,
             lifetime,
             version: None,
+            allowed_hosts: None,
         })
     }
 }

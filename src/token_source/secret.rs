@@ -74,6 +74,7 @@ fn judge(
         token,
         lifetime,
         version: Some(value.version),
+        allowed_hosts: value.allowed_hosts,
     })
 }
 

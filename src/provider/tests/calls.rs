@@ -18,6 +18,7 @@ fn document(yaml: &str) -> Document {
         namespace: "team".into(),
         spec: Arc::new(subscription(yaml)),
         token: CANARY.into(),
+        token_hosts: None,
     }
 }
 
