@@ -1,1 +1,4 @@
-//! The one integration-test binary.
+//! The one integration-test binary: each links everything once.
+
+mod simulation;
+mod world;
