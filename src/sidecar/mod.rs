@@ -1,1 +1,7 @@
-//! To be filled.
+//! The shell without a cluster: manifests from a folder, Secrets from files and the environment,
+//! and a state file in the place of the API server's status.
+
+mod durable;
+mod names;
+pub mod publish;
+pub mod state;
