@@ -6,21 +6,27 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// One aspect of an object's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// Which aspect.
     #[serde(rename = "type")]
+    #[schemars(schema_with = "schema::camel_word")]
     pub kind: ConditionType,
     /// Whether it holds.
     pub status: ConditionStatus,
     /// Why, in one word.
+    #[schemars(schema_with = "schema::camel_word")]
     pub reason: Reason,
     /// What happened and what to do next; never empty, never a body, header value, query or token.
+    #[schemars(length(max = 32768))]
     pub message: String,
     /// The generation this was said of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
     /// When `status` changed last.
     pub last_transition_time: DateTime<Utc>,

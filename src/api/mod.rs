@@ -6,13 +6,17 @@
 //! namespace: no reference has a `namespace` field.
 
 mod condition;
+pub mod crd;
 mod duration;
 mod identity;
+pub mod manifest;
 mod provider;
 mod reference;
+mod schema;
 mod status;
 mod subscription;
 mod token_source;
+pub mod validation;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use duration::{Duration, InvalidDuration};

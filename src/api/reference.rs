@@ -3,11 +3,14 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// Another object of a known kind in the same namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LocalReference {
     /// Name of the object, in the namespace of the object that refers to it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
 }
 
@@ -16,8 +19,10 @@ pub struct LocalReference {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretKeyReference {
     /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
     /// Key inside the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY))]
     pub key: String,
 }
 
@@ -32,9 +37,11 @@ pub struct SecretSource {
 /// A value, written out or taken from a Secret: exactly one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::SOURCED_RULE).message(schema::SOURCED_MESSAGE))]
 pub struct SourcedValue {
     /// The value itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
     pub value: Option<String>,
     /// Where the value is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,11 +51,14 @@ pub struct SourcedValue {
 /// A named value: a header, a query parameter, a form field or a JSON member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::SOURCED_RULE).message(schema::SOURCED_MESSAGE))]
 pub struct NamedValue {
     /// Name of the header, parameter, field or member.
+    #[schemars(length(min = 1, max = 128))]
     pub name: String,
     /// The value itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192))]
     pub value: Option<String>,
     /// Where the value is.
     #[serde(default, skip_serializing_if = "Option::is_none")]

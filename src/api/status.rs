@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, Reason};
+use super::schema;
 
 /// What is recorded of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,18 +17,22 @@ use super::condition::{Condition, Reason};
 pub struct SubscriptionStatus {
     /// The generation that was seen and judged last; -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
     pub observed_generation: Option<i64>,
     /// Id of the remote subscription.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
     pub webhook_id: Option<String>,
     /// Scheme, host and port where that id lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub webhook_origin: Option<String>,
     /// How the remote subscription came to be ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
     /// Random, drawn at the mint: equal means the same token, and nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub token_fingerprint: Option<String>,
     /// When the applied token was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,12 +48,15 @@ pub struct SubscriptionStatus {
     pub next_rotation_time: Option<DateTime<Utc>>,
     /// Digest of the applied document without token and secret bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub applied_digest: Option<String>,
     /// Digest of uid and resourceVersion of the Secrets in the applied document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub applied_secrets: Option<String>,
     /// The manual request that was satisfied last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
     pub last_handled_rotate_request: Option<String>,
     /// Attempts that failed since the last success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +69,7 @@ pub struct SubscriptionStatus {
     pub missing_since: Option<DateTime<Utc>>,
     /// The state in the standard form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
@@ -79,8 +88,10 @@ pub enum Ownership {
 #[serde(rename_all = "camelCase")]
 pub struct Failures {
     /// How many in a row.
+    #[schemars(range(min = 0))]
     pub count: i32,
     /// Why the last one failed.
+    #[schemars(schema_with = "schema::camel_word")]
     pub reason: Reason,
     /// When the first of them failed.
     pub since: DateTime<Utc>,
@@ -88,6 +99,7 @@ pub struct Failures {
     pub next_attempt_time: DateTime<Utc>,
     /// Digest of what the failed attempt was made with; other inputs do not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
     pub inputs: Option<String>,
 }
 
@@ -96,6 +108,7 @@ pub struct Failures {
 #[serde(rename_all = "camelCase")]
 pub struct CreationRecord {
     /// Digest of action and URL.
+    #[schemars(length(max = 512))]
     pub target: String,
     /// When the create was begun.
     pub started_time: DateTime<Utc>,
@@ -107,9 +120,11 @@ pub struct CreationRecord {
 pub struct TokenSourceStatus {
     /// The generation that was seen and judged last; -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
     pub observed_generation: Option<i64>,
     /// Random, drawn at the mint: equal means the same token, and nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub token_fingerprint: Option<String>,
     /// When the newest token was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +134,7 @@ pub struct TokenSourceStatus {
     pub token_expiration_time: Option<DateTime<Utc>>,
     /// The state in the standard form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
 
@@ -128,11 +144,13 @@ pub struct TokenSourceStatus {
 pub struct WebhookProviderStatus {
     /// The generation that was seen and judged last; -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1))]
     pub observed_generation: Option<i64>,
     /// No call is made before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back_until: Option<DateTime<Utc>>,
     /// The state in the standard form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

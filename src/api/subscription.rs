@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::reference::{LocalReference, SecretKeyReference};
+use super::schema;
 use super::status::SubscriptionStatus;
 use super::token_source::{InlineTokenSource, TokenSourceSpec};
 
@@ -21,31 +22,98 @@ use super::token_source::{InlineTokenSource, TokenSourceSpec};
     singular = "webhooksubscription",
     shortname = "whs",
     namespaced,
-    status = "SubscriptionStatus"
+    status = "SubscriptionStatus",
+    doc = "One webhook at a provider, whose access token hookkeeper keeps fresh.",
+    category = "hookkeeper",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Healthy",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='RotationHealthy')].status"
+    ),
+    printcolumn(name = "Action", type_ = "string", json_path = ".spec.action"),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        json_path = ".status.tokenExpirationTime",
+        format = "date-time"
+    ),
+    printcolumn(
+        name = "Next",
+        type_ = "string",
+        json_path = ".status.nextRotationTime",
+        format = "date-time"
+    ),
+    printcolumn(
+        name = "Last Rotated",
+        type_ = "date",
+        json_path = ".status.lastRotatedTime"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Provider",
+        type_ = "string",
+        json_path = ".spec.providerRef.name",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Webhook ID",
+        type_ = "string",
+        json_path = ".status.webhookId",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    selectable = ".spec.providerRef.name",
+    selectable = ".spec.action"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("[has(self.tokenSource), has(self.tokenSourceRef)].filter(x, x).size() == 1").message("give exactly one of tokenSource and tokenSourceRef"))]
 pub struct WebhookSubscriptionSpec {
     /// The `WebhookProvider`, in the same namespace. Cannot be changed.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("cannot be changed; delete this object and create another one"))]
     pub provider_ref: LocalReference,
     /// The event to subscribe to, such as `application.completed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = schema::ACTION))]
     pub action: Option<String>,
     /// Where deliveries go: an absolute URL without user info, fragment or white space.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new(schema::URL_RULE).message(schema::URL_MESSAGE))]
     pub postback_url: String,
     /// Whether the provider delivers. An inactive subscription is still rotated. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = true))]
     pub active: Option<bool>,
     /// The headers the provider sends with every delivery, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new(schema::UNIQUE_HEADERS_RULE).message(schema::UNIQUE_HEADERS_MESSAGE))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub client_headers: Vec<ClientHeader>,
     /// What else the provider's document needs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::text_map::<32, 64, 2048>")]
     pub parameters: BTreeMap<String, String>,
     /// Take over this remote subscription; none is ever created or recreated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = schema::VISIBLE_ASCII))]
     pub webhook_id: Option<String>,
     /// What to do with a remote subscription of the same action and URL that is not on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Never"))]
     pub adoption_policy: Option<AdoptionPolicy>,
     /// Where tokens come from, written out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,23 +126,29 @@ pub struct WebhookSubscriptionSpec {
     pub rotation: Option<Rotation>,
     /// What happens at the provider when the object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Orphan"))]
     pub deletion_policy: Option<DeletionPolicy>,
     /// What happens when the remote subscription has vanished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = "Recreate"))]
     pub when_missing: Option<WhenMissing>,
     /// Make no calls. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = false))]
     pub suspend: Option<bool>,
 }
 
 /// One header of every delivery: `name` and exactly one of `value` and `valueFrom`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::SOURCED_RULE).message(schema::SOURCED_MESSAGE))]
 pub struct ClientHeader {
     /// Name, an HTTP token, unique without regard to case, sent as written.
+    #[schemars(length(min = 1, max = 128), regex(pattern = schema::HTTP_TOKEN))]
     pub name: String,
     /// The value itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8192), regex(pattern = schema::HEADER_VALUE))]
     pub value: Option<String>,
     /// Where the value comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +158,7 @@ pub struct ClientHeader {
 /// Where a header's value comes from: exactly one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("[has(self.secretKeyRef), has(self.token)].filter(x, x).size() == 1").message("give exactly one of secretKeyRef and token"))]
 pub struct HeaderSource {
     /// The key of a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +174,7 @@ pub struct HeaderSource {
 pub struct TokenPlaceholder {
     /// What stands before the token, such as `"Bearer "`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = schema::HEADER_VALUE))]
     pub prefix: Option<String>,
 }
 
@@ -108,6 +184,7 @@ pub struct TokenPlaceholder {
 pub struct Rotation {
     /// A rotation is due this long before expiry. Default: a third of the token's lifetime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub renew_before: Option<Duration>,
     /// How long the previous token should still be valid after a rotation, so that retries of
     /// older deliveries pass; best effort. Default: the provider's.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::Duration;
 use super::reference::{NamedValue, SecretSource, SourcedValue};
+use super::schema;
 use super::status::TokenSourceStatus;
 
 /// Where fresh tokens come from: exactly one of `oauth2`, `http`, `serviceAccount`, `secret`.
@@ -22,9 +23,36 @@ use super::status::TokenSourceStatus;
     singular = "tokensource",
     shortname = "tsrc",
     namespaced,
-    status = "TokenSourceStatus"
+    status = "TokenSourceStatus",
+    doc = "Where fresh access tokens come from, for one subscription or several.",
+    category = "hookkeeper",
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        json_path = ".status.tokenExpirationTime",
+        format = "date-time"
+    ),
+    printcolumn(name = "Minted", type_ = "date", json_path = ".status.tokenMintedTime"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].message",
+        priority = 1
+    ),
+    selectable = ".spec.publishTo.secretName"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::SOURCE_RULE).message(schema::SOURCE_MESSAGE))]
 pub struct TokenSourceSpec {
     /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,6 +68,7 @@ pub struct TokenSourceSpec {
     pub secret: Option<SecretTokenSource>,
     /// How long a token lives when the source does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
     /// Whether issuing a token ends the previous one's life. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +82,7 @@ pub struct TokenSourceSpec {
 /// also publish its tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::SOURCE_RULE).message(schema::SOURCE_MESSAGE))]
 pub struct InlineTokenSource {
     /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +98,7 @@ pub struct InlineTokenSource {
     pub secret: Option<SecretTokenSource>,
     /// How long a token lives when the source does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
     /// Whether issuing a token ends the previous one's life. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +156,8 @@ impl TokenSourceSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OAuth2TokenSource {
     /// The authorisation server's token endpoint.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new(schema::URL_RULE).message(schema::URL_MESSAGE))]
     pub token_url: String,
     /// The client's identifier.
     pub client_id: SourcedValue,
@@ -132,18 +165,23 @@ pub struct OAuth2TokenSource {
     pub client_secret: SecretSource,
     /// Scopes to ask for, sent separated by blanks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = schema::SCOPE)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub scopes: Vec<String>,
     /// The `audience` parameter some servers want.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2048))]
     pub audience: Option<String>,
     /// How the client proves who it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_authentication: Option<ClientAuthentication>,
     /// Further form fields of the request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::text_map::<32, 128, 4096>")]
     pub extra_parameters: BTreeMap<String, String>,
     /// How long the request may take. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub timeout: Option<Duration>,
 }
 
@@ -160,23 +198,36 @@ pub enum ClientAuthentication {
 /// Any HTTP endpoint that answers with a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("[has(self.form), has(self.json), has(self.body)].filter(x, x).size() <= 1").message("give at most one of form, json and body"))]
 pub struct HttpTokenSource {
     /// The endpoint.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new(schema::URL_RULE).message(schema::URL_MESSAGE))]
     pub url: String,
     /// Method of the request. Default POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<HttpMethod>,
     /// Headers of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new(schema::UNIQUE_HEADERS_RULE).message(schema::UNIQUE_HEADERS_MESSAGE))]
+    #[x_kube(validation = Rule::new(schema::HEADERS_RULE).message(schema::HEADERS_MESSAGE))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub headers: Vec<NamedValue>,
     /// Query parameters, added to those of the URL.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub query: Vec<NamedValue>,
     /// Fields of a form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub form: Vec<NamedValue>,
     /// Members of a JSON object, all strings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub json: Vec<NamedValue>,
     /// A body of any other kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -186,6 +237,7 @@ pub struct HttpTokenSource {
     pub response: Option<TokenResponse>,
     /// How long the request may take. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub timeout: Option<Duration>,
 }
 
@@ -208,11 +260,14 @@ pub enum HttpMethod {
 /// A request body with a content type of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::SOURCED_RULE).message(schema::SOURCED_MESSAGE))]
 pub struct HttpBody {
     /// Value of the Content-Type header.
+    #[schemars(length(min = 1, max = 256), regex(pattern = schema::PRINTABLE_ASCII))]
     pub content_type: String,
     /// The body itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
     pub value: Option<String>,
     /// Where the body is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -222,18 +277,22 @@ pub struct HttpBody {
 /// How to read the answer of a token endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.format) || self.format != 'Text' || !(has(self.tokenPath) || has(self.expiresInPath) || has(self.expiresAtPath))").message("paths go with format Json; with Text the whole answer is the token"))]
 pub struct TokenResponse {
     /// Json (default), or Text: the whole body is the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<ResponseFormat>,
     /// JSON Pointer (RFC 6901) to the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub token_path: Option<String>,
     /// JSON Pointer to the seconds until expiry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub expires_in_path: Option<String>,
     /// JSON Pointer to the moment of expiry: RFC 3339, or an epoch in s or ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub expires_at_path: Option<String>,
 }
 
@@ -252,11 +311,15 @@ pub enum ResponseFormat {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ServiceAccountTokenSource {
     /// Name of the service account.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
     /// Audiences of the token, at least one; the API server's own are refused.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 1024)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub audiences: Vec<String>,
     /// Life of the token in seconds, as the API server may grant it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 600, max = 4_294_967_296_i64))]
     pub expiration_seconds: Option<i64>,
 }
 
@@ -265,11 +328,14 @@ pub struct ServiceAccountTokenSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretTokenSource {
     /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
     /// Key of the token.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY))]
     pub key: String,
     /// Key of the moment of expiry: RFC 3339, or an epoch in s or ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY))]
     pub expires_at_key: Option<String>,
 }
 
@@ -278,5 +344,6 @@ pub struct SecretTokenSource {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PublishTo {
     /// Name of the Secret, created and owned by the `TokenSource`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub secret_name: String,
 }
