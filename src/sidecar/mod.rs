@@ -2,6 +2,8 @@
 //! and a state file in the place of the API server's status.
 
 mod durable;
+pub mod manifests;
 mod names;
 pub mod publish;
+pub mod secrets;
 pub mod state;

@@ -248,8 +248,11 @@ impl State {
         }
         let shared = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            shared.write()
+            let result = shared.write();
+            // Before the turn: whoever comes next may be the last to hold the file.
+            drop(shared);
+            drop(turn);
+            result
         })
         .await
         .unwrap_or_else(|_| Err("the writing of the state file was cut short".to_owned()))
