@@ -1,21 +1,22 @@
-//! What a shell tells the engine about the desired state.
+//! What the shells tell the engine.
 
-use super::ports::Invalid;
 use crate::api::{
     Declared, Identity, Kind, ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
     WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 
-/// One change of the desired state.
-#[derive(Clone, Debug, PartialEq)]
+use super::ports::Invalid;
+
+/// A change of the desired state.
+#[derive(Clone, Debug)]
 pub enum Change {
-    /// A subscription is there, or is different now.
+    /// A subscription is there, or is different.
     Subscription(Box<Declared<WebhookSubscriptionSpec, SubscriptionStatus>>),
-    /// A token source is there, or is different now.
+    /// A token source is there, or is different.
     TokenSource(Box<Declared<TokenSourceSpec, TokenSourceStatus>>),
-    /// A provider is there, or is different now.
+    /// A provider is there, or is different.
     Provider(Box<Declared<WebhookProviderSpec, WebhookProviderStatus>>),
-    /// An object that breaks a rule; its last valid version stays in force.
+    /// An object breaks a rule; its last valid version stays in force.
     Invalid {
         /// Kind of the object.
         kind: Kind,
@@ -23,16 +24,16 @@ pub enum Change {
         identity: Identity,
         /// The rule it breaks.
         problem: Invalid,
-        /// What is recorded of it, in the form of its kind.
+        /// What is recorded of it.
         status: serde_json::Value,
     },
-    /// The object is gone from the desired state.
+    /// An object is gone from the desired state.
     Gone {
         /// Kind of the object.
         kind: Kind,
-        /// Namespace and name of the object.
+        /// Which one.
         key: ObjectKey,
-        /// Follow the deletion policy; otherwise the object is orphaned with a warning.
+        /// Whether its deletion policy is followed; otherwise it is orphaned with a warning.
         prune: bool,
     },
     /// Everything that was there at the start has been handed over.

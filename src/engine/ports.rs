@@ -12,6 +12,7 @@ use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec,
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
+pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::outcome::{
     Applied, CallFailure, Listing, MintFailure, Minted, Published, Refusal, RemoteSubscription,
 };
@@ -187,33 +188,6 @@ impl std::fmt::Debug for CallGuard {
     }
 }
 
-/// What the engine must know of a provider to plan calls to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProviderProfile {
-    /// Scheme, host and port: what a rate limit counts.
-    pub origin: String,
-    /// Requests a minute; at least 1.
-    pub requests_per_minute: u32,
-    /// Whether these limits are a preset's own for its own origin, which can only be narrowed.
-    pub preset_requests_per_minute: Option<u32>,
-    /// Requests at the same time; at least 1.
-    pub max_concurrent: u32,
-    /// How long one request may take.
-    pub timeout: Duration,
-    /// Default of the subscriptions' `rotation.overlap`.
-    pub overlap: Duration,
-    /// How often the listing is compared with what is on record; zero means never.
-    pub verify_interval: Duration,
-    /// How long the provider may take to show what it did.
-    pub settle: Duration,
-    /// Whether there is an operation to list.
-    pub can_list: bool,
-    /// Whether there is an operation to create.
-    pub can_create: bool,
-    /// Whether there is an operation to delete.
-    pub can_delete: bool,
-}
-
 /// A document to send, but for the parts that only the provider's room knows.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -305,6 +279,53 @@ pub struct Claim {
 pub trait Leadership: Send + Sync {
     /// The claim in force; `None` while another process leads.
     fn claim(&self) -> Option<Claim>;
+}
+
+/// Counts what happened, for the metrics. Never fails and never waits.
+pub trait Meter: Send + Sync {
+    /// A rotation came to an end. `lead` is the life left in the old token, in seconds; negative
+    /// when it had ended.
+    fn rotation(&self, provider: &ObjectKey, outcome: Reason, lead: Option<f64>);
+    /// A mint came to an end. `class` is `2xx`, `4xx`, `timeout`, `refused` and so on.
+    fn mint(&self, class: &'static str, took: Duration);
+    /// A request to a provider came to an end.
+    fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration);
+    /// The state of everything, at most once a second.
+    fn gauges(&self, gauges: &Gauges);
+}
+
+/// The state of the engine in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// Entries that wait for their time.
+    pub queue_length: usize,
+    /// Calls under way.
+    pub workers_busy: usize,
+    /// The most overdue rotation of which no attempt has been started, in seconds.
+    pub rotation_overdue: f64,
+    /// Seconds until each held-back provider may be called again.
+    pub held_back: Vec<(ObjectKey, f64)>,
+    /// Waiting rotations that cannot finish before expiry at the permitted rate.
+    pub infeasible: Vec<(ObjectKey, usize)>,
+    /// One row for each subscription.
+    pub subscriptions: Vec<SubscriptionGauge>,
+    /// Whether this process acts.
+    pub leader: bool,
+}
+
+/// One subscription in numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionGauge {
+    /// The subscription.
+    pub key: ObjectKey,
+    /// Its provider.
+    pub provider: ObjectKey,
+    /// `ready`, `degraded`, `expired`, `stalled` or `suspended`.
+    pub state: &'static str,
+    /// Why.
+    pub reason: Reason,
+    /// When its token ends; absent for suspended and inactive ones.
+    pub expires: Option<chrono::DateTime<chrono::Utc>>,
 }
 
 /// Something people may want to hear of.

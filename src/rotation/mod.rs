@@ -3,5 +3,15 @@
 //! Nothing here reads a clock, draws a random number or does I/O; a test reads the sources and
 //! says so. The rules are the product's heart and are meant to be read on their own.
 
+pub mod answers;
+pub mod backoff;
+pub mod claims;
+pub mod conditions;
+pub mod decide;
+pub mod facts;
+mod locate;
 pub mod outcome;
+pub mod schedule;
+pub mod status;
+pub mod target;
 pub mod time;

@@ -1,0 +1,357 @@
+//! What follows from an answer: the table of answers, as code.
+
+use std::time::Duration;
+
+use super::outcome::{CallFailure, MintFailure, Refusal};
+use crate::api::Reason;
+
+/// The operations of a provider's API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Lists all subscriptions.
+    List,
+    /// Creates a subscription.
+    Create,
+    /// Replaces a subscription's document.
+    Update,
+    /// Deletes a subscription.
+    Delete,
+}
+
+impl Operation {
+    /// The operation's name as a metric label has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// How soon another attempt makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Soon: the fault may pass.
+    Soon,
+    /// Rarely: the same request would be refused again.
+    Rarely,
+}
+
+/// What must pause besides the object itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Nothing.
+    Nothing,
+    /// Everything that goes to the same origin, for as long as was asked.
+    Origin(Option<Duration>),
+    /// Everything of the provider object whose credential was refused.
+    Provider,
+    /// Every mint of the source, for as long as was asked.
+    Source(Option<Duration>),
+}
+
+/// What follows from a failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Why it failed, in one word.
+    pub reason: Reason,
+    /// What happened and what to do next.
+    pub message: String,
+    /// Whether the provider says that there is no such subscription.
+    pub missing: bool,
+    /// Whether the request may have taken effect.
+    pub outcome_unknown: bool,
+    /// How soon to try again.
+    pub pace: Pace,
+    /// What must pause besides.
+    pub hold: Hold,
+    /// Whether it speaks of the whole origin when it happens to several objects in a row.
+    pub counts_against_origin: bool,
+}
+
+impl Judgement {
+    fn new(reason: Reason, message: String) -> Self {
+        Self {
+            reason,
+            message,
+            missing: false,
+            outcome_unknown: false,
+            pace: Pace::Soon,
+            hold: Hold::Nothing,
+            counts_against_origin: false,
+        }
+    }
+}
+
+/// Judges a failed call to a provider.
+#[must_use]
+pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
+    let said = |advice: &str| format!("{} ({}); {advice}", failure, operation.as_str());
+    match failure {
+        CallFailure::Status { missing: true, .. }
+            if operation != Operation::List && operation != Operation::Create =>
+        {
+            Judgement {
+                missing: true,
+                ..Judgement::new(
+                    Reason::RemoteMissing,
+                    said("the remote subscription is no longer there"),
+                )
+            }
+        }
+        CallFailure::Status {
+            code, retry_after, ..
+        } => judge_status(operation, *code, *retry_after, &said),
+        CallFailure::Redirect { .. } => Judgement {
+            pace: Pace::Rarely,
+            ..Judgement::new(
+                Reason::ProviderUnavailable,
+                said("correct spec.baseUrl of the provider"),
+            )
+        },
+        CallFailure::NotSent { .. } => Judgement {
+            counts_against_origin: true,
+            ..Judgement::new(Reason::ProviderUnavailable, said("it is tried again"))
+        },
+        CallFailure::Unanswered { .. } => Judgement {
+            outcome_unknown: true,
+            counts_against_origin: true,
+            ..Judgement::new(Reason::ProviderUnavailable, said("it is tried again"))
+        },
+        CallFailure::Unreadable { .. } => Judgement {
+            outcome_unknown: true,
+            ..Judgement::new(
+                Reason::ProviderUnavailable,
+                said("compare spec.operations with the provider's documentation"),
+            )
+        },
+        CallFailure::Refused(refusal) => judge_refusal(refusal, Reason::ProviderUnavailable),
+    }
+}
+
+fn judge_status(
+    operation: Operation,
+    code: u16,
+    retry_after: Option<Duration>,
+    said: &dyn Fn(&str) -> String,
+) -> Judgement {
+    match code {
+        401 => Judgement {
+            hold: Hold::Provider,
+            ..Judgement::new(
+                Reason::ProviderRefusedCredentials,
+                said("renew the credential in the provider's Secret"),
+            )
+        },
+        403 if operation == Operation::List => Judgement {
+            pace: Pace::Rarely,
+            ..Judgement::new(
+                Reason::ListForbidden,
+                said("grant the credential the right to list, or go on without"),
+            )
+        },
+        403 => Judgement::new(
+            Reason::ProviderRefusedCredentials,
+            said("check that the credential is valid and has the right to this operation"),
+        ),
+        429 => Judgement {
+            hold: Hold::Origin(retry_after),
+            ..Judgement::new(
+                Reason::RateLimited,
+                said("calls to this origin pause; lower spec.limits if it happens often"),
+            )
+        },
+        408 | 500..=599 => Judgement {
+            outcome_unknown: true,
+            counts_against_origin: code != 408,
+            ..Judgement::new(Reason::ProviderUnavailable, said("it is tried again"))
+        },
+        _ if operation == Operation::List => Judgement {
+            pace: Pace::Rarely,
+            ..Judgement::new(
+                Reason::ProviderUnavailable,
+                said("compare spec.operations.list with the provider's documentation"),
+            )
+        },
+        _ => Judgement {
+            pace: Pace::Rarely,
+            ..Judgement::new(
+                Reason::ProviderRefusedDocument,
+                said("compare the subscription with the provider's documentation"),
+            )
+        },
+    }
+}
+
+/// Judges a failed mint.
+#[must_use]
+pub fn judge_mint(failure: &MintFailure) -> Judgement {
+    let said = |advice: &str| format!("{failure}; {advice}");
+    match failure {
+        MintFailure::Status {
+            code: 429,
+            retry_after,
+            ..
+        } => Judgement {
+            hold: Hold::Source(*retry_after),
+            ..Judgement::new(Reason::RateLimited, said("mints of this source pause"))
+        },
+        MintFailure::Status {
+            code: 408 | 500..=599,
+            credential_refused: false,
+            ..
+        }
+        | MintFailure::NotSent { .. } => {
+            Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
+        }
+        MintFailure::Unanswered { .. } => {
+            Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
+        }
+        MintFailure::Status {
+            credential_refused: true,
+            ..
+        } => Judgement::new(
+            Reason::TokenSourceRefused,
+            said("check the client's id, its secret and whether it is enabled"),
+        ),
+        MintFailure::Status { .. } => Judgement::new(
+            Reason::TokenSourceRefused,
+            said("compare the token source with the token server's documentation"),
+        ),
+        MintFailure::Redirect { .. } => Judgement::new(
+            Reason::TokenSourceUnavailable,
+            said("correct the token source's URL"),
+        ),
+        MintFailure::Unusable { .. } => Judgement::new(
+            Reason::TokenSourceUnavailable,
+            said("set response.tokenPath and response.expiresInPath to where the answer has them"),
+        ),
+        MintFailure::ExpiredOnArrival => Judgement::new(
+            Reason::TokenExpiredOnArrival,
+            said("check the token server's clock and what it answers as expiry"),
+        ),
+        MintFailure::Refused(refusal) => judge_refusal(refusal, Reason::TokenSourceUnavailable),
+    }
+}
+
+fn judge_refusal(refusal: &Refusal, unavailable: Reason) -> Judgement {
+    let reason = match refusal {
+        Refusal::DestinationNotAllowed { .. } | Refusal::HostNotAllowed { .. } => {
+            Reason::DestinationNotAllowed
+        }
+        Refusal::SecretNotFound { .. } => Reason::SecretNotFound,
+        Refusal::SecretUnavailable { .. } | Refusal::ClaimEnded => unavailable,
+        Refusal::UnusableValue { .. } | Refusal::Unsupported { .. } => Reason::InvalidSpec,
+    };
+    Judgement::new(reason, refusal.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16) -> CallFailure {
+        CallFailure::Status {
+            code,
+            retry_after: None,
+            missing: matches!(code, 404 | 410),
+        }
+    }
+
+    #[test]
+    fn a_missing_subscription_is_missing_for_update_and_delete_only() {
+        for code in [404, 410] {
+            assert!(judge_call(Operation::Update, &status(code)).missing);
+            assert!(judge_call(Operation::Delete, &status(code)).missing);
+            assert!(!judge_call(Operation::Create, &status(code)).missing);
+            assert_eq!(
+                judge_call(Operation::Create, &status(code)).reason,
+                Reason::ProviderRefusedDocument
+            );
+            assert_eq!(
+                judge_call(Operation::List, &status(code)).reason,
+                Reason::ProviderUnavailable
+            );
+        }
+    }
+
+    #[test]
+    fn credentials() {
+        assert_eq!(
+            judge_call(Operation::Update, &status(401)).hold,
+            Hold::Provider
+        );
+        let forbidden = judge_call(Operation::Update, &status(403));
+        assert_eq!(
+            (forbidden.reason, forbidden.hold),
+            (Reason::ProviderRefusedCredentials, Hold::Nothing)
+        );
+        assert_eq!(
+            judge_call(Operation::List, &status(403)).reason,
+            Reason::ListForbidden
+        );
+    }
+
+    #[test]
+    fn outcomes_that_are_unknown() {
+        for code in [408, 500, 502, 504] {
+            assert!(
+                judge_call(Operation::Create, &status(code)).outcome_unknown,
+                "{code}"
+            );
+        }
+        for code in [400, 401, 403, 404, 409, 422, 429] {
+            assert!(
+                !judge_call(Operation::Create, &status(code)).outcome_unknown,
+                "{code}"
+            );
+        }
+        let lost = CallFailure::Unanswered {
+            what: "timeout".into(),
+        };
+        assert!(judge_call(Operation::Create, &lost).outcome_unknown);
+        let unreadable = CallFailure::Unreadable {
+            what: "no id".into(),
+        };
+        assert!(judge_call(Operation::Create, &unreadable).outcome_unknown);
+        let not_sent = CallFailure::NotSent {
+            what: "refused".into(),
+        };
+        assert!(!judge_call(Operation::Create, &not_sent).outcome_unknown);
+    }
+
+    #[test]
+    fn a_rate_limit_holds_what_it_speaks_of() {
+        let wait = Some(Duration::from_secs(7));
+        let call = CallFailure::Status {
+            code: 429,
+            retry_after: wait,
+            missing: false,
+        };
+        assert_eq!(
+            judge_call(Operation::Update, &call).hold,
+            Hold::Origin(wait)
+        );
+        let mint = MintFailure::Status {
+            code: 429,
+            retry_after: None,
+            credential_refused: false,
+            oauth_error: None,
+        };
+        assert_eq!(judge_mint(&mint).hold, Hold::Source(None));
+    }
+
+    #[test]
+    fn a_refused_document_is_tried_rarely() {
+        for code in [400, 409, 422] {
+            let judgement = judge_call(Operation::Update, &status(code));
+            assert_eq!(
+                (judgement.reason, judgement.pace),
+                (Reason::ProviderRefusedDocument, Pace::Rarely)
+            );
+        }
+    }
+}

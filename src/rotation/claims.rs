@@ -1,0 +1,80 @@
+//! One remote, one owner.
+
+use std::cmp::Ordering;
+
+use crate::api::Identity;
+
+/// Whether the first of two objects that claim the same remote has the better claim.
+///
+/// An object with the id on record beats one without; then the older one wins, then the smaller
+/// UID; without a cluster there is neither, and namespace and name decide.
+#[must_use]
+pub fn beats(first: (&Identity, bool), second: (&Identity, bool)) -> bool {
+    let (one, one_recorded) = first;
+    let (other, other_recorded) = second;
+    let order = other_recorded
+        .cmp(&one_recorded)
+        .then_with(|| match (one.created, other.created) {
+            (Some(one), Some(other)) => one.cmp(&other),
+            _ => Ordering::Equal,
+        })
+        .then_with(|| match (one.created, other.created) {
+            (Some(_), Some(_)) => one.uid.cmp(&other.uid),
+            _ => Ordering::Equal,
+        })
+        .then_with(|| one.key.cmp(&other.key));
+    order == Ordering::Less
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{TimeDelta, Utc};
+
+    use super::*;
+    use crate::api::ObjectKey;
+
+    fn object(name: &str) -> Identity {
+        Identity {
+            key: ObjectKey::new("default", name),
+            uid: format!("uid-{name}"),
+            generation: 1,
+            created: None,
+            deleted: None,
+            guarded: false,
+            rotate_requested: None,
+            force_orphan: false,
+        }
+    }
+
+    #[test]
+    fn a_recorded_id_wins_over_age() {
+        let old = Identity {
+            created: Some(Utc::now() - TimeDelta::days(9)),
+            ..object("old")
+        };
+        let new = Identity {
+            created: Some(Utc::now()),
+            ..object("new")
+        };
+        assert!(beats((&new, true), (&old, false)));
+        assert!(beats((&old, false), (&new, false)));
+        assert!(!beats((&new, false), (&old, false)));
+    }
+
+    #[test]
+    fn without_times_the_name_decides() {
+        assert!(beats((&object("a"), false), (&object("b"), false)));
+        assert!(!beats((&object("b"), false), (&object("a"), false)));
+    }
+
+    #[test]
+    fn exactly_one_of_two_wins() {
+        let (a, b) = (object("a"), object("b"));
+        for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
+            assert_ne!(
+                beats((&a, first), (&b, second)),
+                beats((&b, second), (&a, first))
+            );
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Conditions of a subscription, from what is on record and how it stands.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::decide::Standing;
+use super::schedule::Plan;
+use super::time::Moment;
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition,
+};
+
+/// What conditions are made from besides the status itself.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The current moment.
+    pub now: Moment,
+    /// The generation that was judged.
+    pub generation: i64,
+    /// How the subscription stands.
+    pub standing: &'a Standing,
+    /// Digest of the document it should have; `None` when that cannot be said.
+    pub desired_digest: Option<&'a str>,
+    /// The rule that the current version breaks.
+    pub invalid: Option<&'a str>,
+    /// Plan of the next rotation.
+    pub plan: Option<&'a Plan>,
+    /// The last failure since the last success.
+    pub failing: Option<&'a (Reason, String)>,
+    /// Whether the provider refuses to list.
+    pub list_forbidden: bool,
+    /// The source keeps returning the token that is already in place.
+    pub not_renewed: bool,
+    /// Somebody else keeps changing the remote.
+    pub drift_persists: bool,
+    /// What happened just now, for the reason of `Ready`.
+    pub happened: Option<Reason>,
+}
+
+type Verdict = (ConditionStatus, Reason, String);
+
+pub(super) fn bring_in_line(status: &mut SubscriptionStatus, view: &View<'_>) {
+    let ready = ready(status, view);
+    let health = health(status, view);
+    let stalled = stalled(view);
+    let suspended = matches!(view.standing, Standing::Suspended);
+    let reconciling = (ready.0 != ConditionStatus::True && stalled.is_none() && !suspended)
+        .then(|| (ConditionStatus::True, ready.1, ready.2.clone()));
+    for (kind, verdict) in [
+        (ConditionType::Ready, Some(ready)),
+        (ConditionType::RotationHealthy, Some(health)),
+        (ConditionType::Reconciling, reconciling),
+        (ConditionType::Stalled, stalled),
+    ] {
+        let condition = verdict.map(|(holds, reason, message)| Condition {
+            kind,
+            status: holds,
+            reason,
+            message,
+            observed_generation: Some(view.generation),
+            last_transition_time: seconds(view.now.wall),
+        });
+        set_condition(&mut status.conditions, kind, condition);
+    }
+}
+
+fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
+    let no = |reason, message: String| (ConditionStatus::False, reason, message);
+    if let Some(problem) = view.invalid {
+        return no(Reason::InvalidSpec, problem.to_owned());
+    }
+    let expired = status
+        .token_expiration_time
+        .filter(|expires| *expires <= view.now.wall);
+    if let (Some(expires), Some(_)) = (expired, &status.webhook_id) {
+        let because = why_not(view).map_or_else(
+            || "a rotation is under way".to_owned(),
+            |(_, message)| message,
+        );
+        return no(
+            Reason::TokenExpired,
+            format!("the applied token ended at {}; {because}", written(expires)),
+        );
+    }
+    let in_place = status.webhook_id.is_some()
+        && status.missing_since.is_none()
+        && view
+            .desired_digest
+            .is_none_or(|desired| status.applied_digest.as_deref() == Some(desired))
+        && status.token_fingerprint.is_some();
+    let told_apart = matches!(
+        view.standing,
+        Standing::Conflict(..)
+            | Standing::Stalled(
+                Reason::ProviderMismatch | Reason::RemoteMissing | Reason::AlreadyExists,
+                _
+            )
+            | Standing::Awaiting(..)
+    );
+    if in_place && !told_apart {
+        let before = status
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == ConditionType::Ready);
+        let reason = view.happened.unwrap_or_else(|| match before {
+            Some(ready) if ready.status == ConditionStatus::True => ready.reason,
+            _ => Reason::Rotated,
+        });
+        let message = match status.token_expiration_time {
+            Some(expires) => format!("the applied token lives until {}", written(expires)),
+            None => "a token is applied; nobody says when it ends".to_owned(),
+        };
+        return (ConditionStatus::True, reason, message);
+    }
+    match why_not(view) {
+        Some((reason, message)) => no(reason, message),
+        None if status.missing_since.is_some() => no(
+            Reason::RemoteMissing,
+            "the provider no longer has this webhook; it is being looked for".to_owned(),
+        ),
+        None => no(
+            Reason::Pending,
+            "work for this generation is under way".to_owned(),
+        ),
+    }
+}
+
+/// What stands in the way, in the order of what a person should hear first.
+fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
+    match view.standing {
+        Standing::Suspended => Some((Reason::Suspended, "suspended; no calls are made".to_owned())),
+        Standing::Stalled(reason, message) | Standing::Awaiting(reason, message) => {
+            Some((*reason, message.clone()))
+        }
+        Standing::Conflict(other, id) => {
+            let about = id.as_ref().map_or_else(
+                || "the same action and postback URL at the same provider".to_owned(),
+                |id| format!("webhook {id}"),
+            );
+            Some((
+                Reason::Conflict,
+                format!(
+                    "{other} has the better claim to {about}; this object takes over when that one is deleted"
+                ),
+            ))
+        }
+        Standing::BackingOff(reason, message) => Some((*reason, message.clone())),
+        Standing::Settled | Standing::Invalid => view.failing.cloned(),
+        Standing::Settling(message) => Some(
+            view.failing
+                .cloned()
+                .unwrap_or_else(|| (Reason::Pending, message.clone())),
+        ),
+    }
+}
+
+fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
+    let no = |reason, message: String| (ConditionStatus::False, reason, message);
+    if let Some((reason, message)) = view.failing {
+        return no(*reason, message.clone());
+    }
+    match view.standing {
+        Standing::BackingOff(reason, message) => return no(*reason, message.clone()),
+        Standing::Stalled(Reason::LifetimeUnknown, message) => {
+            return no(Reason::LifetimeUnknown, message.clone());
+        }
+        _ => {}
+    }
+    if view.not_renewed {
+        let message = "the token source keeps returning the token that is already in place; shorten what caches it";
+        return no(Reason::TokenNotRenewed, message.to_owned());
+    }
+    if view.drift_persists {
+        let message = "somebody else changes this webhook at the provider again and again; stop that, or set webhookId elsewhere";
+        return no(Reason::DriftPersists, message.to_owned());
+    }
+    if status.token_fingerprint.is_none() {
+        return (
+            ConditionStatus::Unknown,
+            Reason::Pending,
+            "no token has been applied yet".to_owned(),
+        );
+    }
+    let yes = |reason, message: &str| (ConditionStatus::True, reason, message.to_owned());
+    if view.plan.is_some_and(|plan| plan.overlap_short) {
+        return yes(
+            Reason::OverlapShort,
+            "works; but the previous token dies sooner than the overlap asks: give tokens a life of at least 1.5 times \
+             the overlap, or let the receiver accept them longer",
+        );
+    }
+    if view.list_forbidden {
+        return yes(
+            Reason::ListForbidden,
+            "works; but the credential may not list, so changes at the provider go unnoticed",
+        );
+    }
+    yes(
+        Reason::Succeeded,
+        "the last attempt succeeded, or none was due",
+    )
+}
+
+fn stalled(view: &View<'_>) -> Option<Verdict> {
+    if let Some(problem) = view.invalid {
+        return Some((
+            ConditionStatus::True,
+            Reason::InvalidSpec,
+            problem.to_owned(),
+        ));
+    }
+    match view.standing {
+        Standing::Stalled(reason, message) => {
+            Some((ConditionStatus::True, *reason, message.clone()))
+        }
+        _ => None,
+    }
+}
+
+fn seconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    use chrono::SubsecRound;
+    time.trunc_subsecs(0)
+}
+
+fn written(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,231 @@
+//! What a decision is made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::backoff::Wait;
+use super::time::Moment;
+use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
+
+/// What must be known of a provider to plan calls to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderProfile {
+    /// Scheme, host and port: what a rate limit counts.
+    pub origin: String,
+    /// Requests a minute; at least 1.
+    pub requests_per_minute: u32,
+    /// The limit of a preset for its own origin, which can only be narrowed.
+    pub preset_requests_per_minute: Option<u32>,
+    /// Requests at the same time; at least 1.
+    pub max_concurrent: u32,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Default of the subscriptions' `rotation.overlap`.
+    pub overlap: Duration,
+    /// How often the listing is compared with what is on record; zero means never.
+    pub verify_interval: Duration,
+    /// How long the provider may take to show what it did.
+    pub settle: Duration,
+    /// Whether there is an operation to list.
+    pub can_list: bool,
+    /// Whether there is an operation to create.
+    pub can_create: bool,
+    /// Whether there is an operation to delete.
+    pub can_delete: bool,
+}
+
+/// The subscription that is decided on.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Who it is.
+    pub identity: &'a Identity,
+    /// Its last valid version; `None` when this process has seen none.
+    pub spec: Option<&'a WebhookSubscriptionSpec>,
+    /// The rule that the current version breaks.
+    pub invalid: Option<&'a str>,
+    /// What is recorded of it.
+    pub status: &'a SubscriptionStatus,
+}
+
+/// The provider a subscription refers to.
+#[derive(Clone, Copy, Debug)]
+pub enum ProviderFact<'a> {
+    /// There is none of that name.
+    NotFound,
+    /// There is one, and no valid version of it is known.
+    Invalid(&'a str),
+    /// It can be called.
+    Usable {
+        /// What must be known to plan calls.
+        profile: &'a ProviderProfile,
+        /// Whether it is suspended.
+        suspended: bool,
+        /// Whether its listing was refused with 403.
+        list_forbidden: bool,
+        /// Digest of the document this subscription should have.
+        desired_digest: &'a str,
+    },
+}
+
+/// The token source a subscription takes its tokens from.
+#[derive(Clone, Copy, Debug)]
+pub enum SourceFact<'a> {
+    /// There is none of that name.
+    NotFound,
+    /// There is one, and no valid version of it is known.
+    Invalid(&'a str),
+    /// Tokens can be asked for.
+    Usable(&'a SourceState),
+}
+
+/// What is known of a source's tokens.
+#[derive(Clone, Debug, Default)]
+pub struct SourceState {
+    /// The newest token, when this process holds it.
+    pub hand: Option<Hand>,
+    /// Fingerprint of the newest token, when it is known.
+    pub newest: Option<String>,
+    /// The members carry different tokens and none is in hand: a fan-out was cut short.
+    pub split: bool,
+    /// How many subscriptions the next token must be brought to.
+    pub members: u32,
+    /// Whether issuing a token ends the previous one's life.
+    pub revokes_previous: bool,
+    /// How long a mint may take.
+    pub timeout: Duration,
+    /// Fixed for the source.
+    pub jitter_seed: u64,
+    /// The source is read, not minted: never due.
+    pub polled: bool,
+    /// What is published has not been read yet.
+    pub unread: bool,
+    /// No mint before this time, and why.
+    pub wait: Option<Wait>,
+    /// Why the last mint failed.
+    pub failing: Option<(Reason, String)>,
+    /// A published token is left for its readers until this time.
+    pub apply_after: Option<Wait>,
+    /// Since when the source returns a token that is already in hand.
+    pub not_renewed: bool,
+}
+
+/// A token in hand, without the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hand {
+    /// Drawn at the mint.
+    pub fingerprint: String,
+    /// When it was asked for, on both clocks.
+    pub minted: Moment,
+    /// When it ends; `None` when nobody knows.
+    pub expires: Option<DateTime<Utc>>,
+}
+
+impl Hand {
+    /// Whether the token's life has not ended on either clock.
+    #[must_use]
+    pub fn is_alive(&self, now: Moment) -> bool {
+        self.expires.is_none_or(|expires| {
+            let life = super::time::between(self.minted.wall, expires);
+            now.wall < expires && now.boot.saturating_sub(self.minted.boot) < life
+        })
+    }
+}
+
+/// A remote subscription as the last complete listing showed it, in few bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Digest of action and URL.
+    pub target: String,
+    /// Whether the provider delivers, where the listing shows it.
+    pub active: Option<bool>,
+}
+
+/// The last complete listing of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListingView {
+    /// When its first request was sent; what happened later may be missing in it.
+    pub begun: DateTime<Utc>,
+    /// What it shows, by id.
+    pub remotes: BTreeMap<String, Listed>,
+    /// Three or more, and over half, of the ids on record are missing.
+    pub mismatch: bool,
+}
+
+/// Everything besides the subscription itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Its provider.
+    pub provider: ProviderFact<'a>,
+    /// Its token source.
+    pub source: SourceFact<'a>,
+    /// Another object that has the better claim to the same remote.
+    pub rival: Option<&'a ObjectKey>,
+    /// Another object that waits for this one's remote.
+    pub heir: Option<&'a ObjectKey>,
+    /// The origin or the provider is held back until then.
+    pub held_back: Option<(DateTime<Utc>, Reason)>,
+    /// The last complete listing of the provider.
+    pub listing: Option<&'a ListingView>,
+    /// The object that has an id of the provider on record.
+    pub owner_of: &'a dyn OwnerOf,
+    /// How long a deletion may be held up by a provider that cannot be called.
+    pub grace: Duration,
+}
+
+/// Finds the object that owns a remote.
+pub trait OwnerOf {
+    /// The object that has this id on record, unless it is the subject itself.
+    fn owner(&self, id: &str) -> Option<&ObjectKey>;
+}
+
+impl std::fmt::Debug for dyn OwnerOf + '_ {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("OwnerOf")
+    }
+}
+
+/// What this process remembers of a subscription besides its status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// A listing begun before this time says nothing about the object.
+    pub listing_after: Option<DateTime<Utc>>,
+    /// Since when it is being deleted, where the identity does not say.
+    pub deleting_since: Option<DateTime<Utc>>,
+    /// The wait after a failed attempt, and what the attempt was made with.
+    pub wait: Option<(Wait, String)>,
+    /// How often in a row it failed, and why.
+    pub failures: u32,
+    /// The last failure, for the conditions.
+    pub failing: Option<(Reason, String)>,
+    /// When the pending manual request was first seen.
+    pub request_seen: Option<(String, DateTime<Utc>)>,
+    /// The remote differs from the document, as a listing after the last apply shows.
+    pub drift: Option<Drift>,
+    /// A complete listing lacks the id.
+    pub absent: bool,
+    /// Begin of the first complete listing that lacks an id that an update did not find.
+    pub lacked_since: Option<DateTime<Utc>>,
+    /// A Secret in the document has changed since it was applied.
+    pub secrets_changed: bool,
+    /// An update with this document has an unknown outcome.
+    pub unsettled: Option<String>,
+    /// An older request may land late: apply once more at this time.
+    pub resend: Option<Wait>,
+    /// Look for a second match of a create at this time.
+    pub duplicate_check: Option<DateTime<Utc>>,
+    /// Boot time of the applied token's mint.
+    pub minted_boot: Option<Duration>,
+}
+
+/// The remote differs from what was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drift {
+    /// It was seen for the first time.
+    Seen,
+    /// It was applied again because of it.
+    Reapplied,
+    /// It is there again after that.
+    Persists,
+}

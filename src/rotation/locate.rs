@@ -1,0 +1,318 @@
+//! Which remote subscription is meant: the one on record, one that was found, or none.
+//!
+//! A provider's create is not idempotent, so "none" is only ever said after a complete listing, or
+//! where no listing can be had and no create of ours is open.
+
+use chrono::{DateTime, Utc};
+
+use super::decide::{Case, Standing, Step, Why, recreates};
+use super::facts::{Facts, ListingView, ProviderProfile, Subject};
+use super::target::target;
+use super::time::{Moment, add};
+use crate::api::{
+    AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec,
+};
+
+/// Rule 6: what is known of the remote subscription.
+pub(super) enum Located {
+    /// It is this one, to be rotated when rules 7 to 9 say so, or at once for a reason.
+    Known {
+        id: String,
+        ownership: Ownership,
+        why: Option<Why>,
+    },
+    /// There is none like it.
+    Absent { target: String },
+    /// Something comes first.
+    Unknown(Step),
+}
+
+/// What became of a create.
+pub(super) enum Outcome {
+    /// It took effect.
+    Found(String),
+    /// It did not.
+    Nothing,
+    /// More than one remote subscription could be it.
+    Several(Vec<String>),
+    /// A listing begun at this time or later is needed.
+    NeedsListing(DateTime<Utc>),
+    /// The provider may still be about to show it.
+    Settling(DateTime<Utc>),
+    /// The provider cannot be asked.
+    CannotKnow,
+}
+
+pub(super) fn locate(case: &Case<'_>, list_unavailable: bool) -> Located {
+    let (spec, status) = (case.spec, case.subject.status);
+    if let Some(given) = &spec.webhook_id {
+        return given_id(case, given);
+    }
+    if let Some(id) = &status.webhook_id {
+        if status.missing_since.is_none() {
+            let ownership = status.ownership.unwrap_or(Ownership::Created);
+            return Located::Known {
+                id: id.clone(),
+                ownership,
+                why: None,
+            };
+        }
+        return missing(case, id, list_unavailable);
+    }
+    if let Some(record) = &status.creation {
+        return open_creation(case, record, list_unavailable);
+    }
+    find(case, list_unavailable, case.memory.listing_after)
+}
+
+fn given_id(case: &Case<'_>, given: &str) -> Located {
+    let status = case.subject.status;
+    if let Some(owner) = case.facts.owner_of.owner(given) {
+        return Located::Unknown(case.wait(
+            None,
+            Standing::Conflict(owner.clone(), Some(given.to_owned())),
+        ));
+    }
+    if status.webhook_id.as_deref() != Some(given) {
+        return Located::Known {
+            id: given.to_owned(),
+            ownership: Ownership::Adopted,
+            why: Some(Why::Adopting),
+        };
+    }
+    let ownership = status.ownership.unwrap_or(Ownership::Adopted);
+    if status.missing_since.is_some() && !shows(case.facts.listing, given, status.missing_since) {
+        return Located::Unknown(case.wait(None, missing_standing(given)));
+    }
+    let why = status.missing_since.is_some().then_some(Why::Absent);
+    Located::Known {
+        id: given.to_owned(),
+        ownership,
+        why,
+    }
+}
+
+fn missing_standing(id: &str) -> Standing {
+    let message = format!(
+        "the provider no longer has webhook {id}; set spec.webhookId to the id of an existing one, or remove it to have \
+         one created"
+    );
+    Standing::Stalled(Reason::RemoteMissing, message)
+}
+
+fn shows(listing: Option<&ListingView>, id: &str, since: Option<DateTime<Utc>>) -> bool {
+    listing.is_some_and(|listing| {
+        since.is_none_or(|since| listing.begun >= since) && listing.remotes.contains_key(id)
+    })
+}
+
+/// An update was answered with "no such subscription".
+fn missing(case: &Case<'_>, id: &str, list_unavailable: bool) -> Located {
+    let status = case.subject.status;
+    let since = status
+        .missing_since
+        .unwrap_or(case.now.wall)
+        .min(case.now.wall);
+    if !recreates(case.spec) {
+        let message = format!(
+            "the provider no longer has webhook {id}; set spec.whenMissing to Recreate, or delete this object"
+        );
+        if !shows(case.facts.listing, id, Some(since)) {
+            return Located::Unknown(
+                case.wait(None, Standing::Stalled(Reason::RemoteMissing, message)),
+            );
+        }
+    }
+    let ownership = status.ownership.unwrap_or(Ownership::Created);
+    if shows(case.facts.listing, id, Some(since)) {
+        return Located::Known {
+            id: id.to_owned(),
+            ownership,
+            why: Some(Why::Absent),
+        };
+    }
+    if let Some(record) = &status.creation {
+        return open_creation(case, record, list_unavailable);
+    }
+    if list_unavailable {
+        let settled = add(since, case.profile.settle);
+        let message =
+            "the provider says that the webhook is gone; it is created again when that has settled";
+        return if case.now.wall < settled {
+            Located::Unknown(case.wait(Some(settled), Standing::Settling(message.into())))
+        } else {
+            Located::Absent {
+                target: wanted(case.spec),
+            }
+        };
+    }
+    // One listing that lacks the id may lag behind; a second one, a settling time later, decides.
+    let Some(lacked) = case.memory.lacked_since.filter(|lacked| *lacked >= since) else {
+        return Located::Unknown(Step::List { begun_after: since });
+    };
+    let confirmed = add(lacked, case.profile.settle);
+    if case.now.wall < confirmed {
+        let message = "listings no longer show the webhook; it is created again when a second listing confirms that";
+        return Located::Unknown(case.wait(Some(confirmed), Standing::Settling(message.into())));
+    }
+    if case
+        .facts
+        .listing
+        .is_some_and(|listing| listing.begun >= confirmed && listing.mismatch)
+    {
+        let message = "most of this provider's recorded webhooks are missing: most likely the credential belongs to \
+                       another account; nothing is created until the listing shows them again or the objects are \
+                       deleted"
+            .to_owned();
+        return Located::Unknown(
+            case.wait(None, Standing::Stalled(Reason::ProviderMismatch, message)),
+        );
+    }
+    find(case, false, Some(confirmed))
+}
+
+/// A create of ours whose outcome is not known.
+fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: bool) -> Located {
+    let outcome = if list_unavailable {
+        Outcome::CannotKnow
+    } else {
+        outcome_of_creation(case.now, case.subject, case.spec, case.facts, case.profile)
+    };
+    match outcome {
+        Outcome::Found(id) => Located::Known {
+            id,
+            ownership: Ownership::Created,
+            why: Some(Why::Adopting),
+        },
+        Outcome::Nothing => Located::Absent {
+            target: wanted(case.spec),
+        },
+        Outcome::Several(ids) => Located::Unknown(case.wait(None, ambiguous(&ids))),
+        Outcome::NeedsListing(begun_after) => Located::Unknown(Step::List { begun_after }),
+        Outcome::Settling(until) => {
+            let message = "it is not known whether a create took effect; a listing will tell when the provider has settled";
+            Located::Unknown(case.wait(Some(until), Standing::Settling(message.into())))
+        }
+        Outcome::CannotKnow => {
+            let message = format!(
+                "a create was begun at {} and its outcome cannot be found out without a listing; look at the provider \
+                 and set spec.webhookId to the new webhook's id, or delete and create this object if there is none",
+                record.started_time.format("%Y-%m-%dT%H:%M:%SZ")
+            );
+            Located::Unknown(case.wait(
+                None,
+                Standing::Stalled(Reason::CreationOutcomeUnknown, message),
+            ))
+        }
+    }
+}
+
+/// Reads the outcome of an open creation record from a listing that is late enough.
+pub(super) fn outcome_of_creation(
+    now: Moment,
+    subject: &Subject<'_>,
+    spec: &WebhookSubscriptionSpec,
+    facts: &Facts<'_>,
+    profile: &ProviderProfile,
+) -> Outcome {
+    let Some(record) = &subject.status.creation else {
+        return Outcome::Nothing;
+    };
+    if !profile.can_list {
+        return Outcome::CannotKnow;
+    }
+    // A record from the future was written by a clock that has been set back since.
+    let settled = add(record.started_time.min(now.wall), profile.settle);
+    if now.wall < settled {
+        return Outcome::Settling(settled);
+    }
+    let Some(listing) = facts.listing.filter(|listing| listing.begun >= settled) else {
+        return Outcome::NeedsListing(settled);
+    };
+    let current = wanted(spec);
+    let mut unclaimed: Vec<String> = matches(listing, &[record.target.as_str(), current.as_str()])
+        .filter(|id| facts.owner_of.owner(id).is_none())
+        .map(str::to_owned)
+        .collect();
+    match unclaimed.len() {
+        0 => Outcome::Nothing,
+        1 => Outcome::Found(unclaimed.remove(0)),
+        _ => Outcome::Several(unclaimed),
+    }
+}
+
+/// Looks for a remote subscription of the same action and URL before one is created.
+fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Utc>>) -> Located {
+    let wanted = wanted(case.spec);
+    if list_unavailable {
+        return Located::Absent { target: wanted };
+    }
+    let begun_after = begun_after.unwrap_or(case.now.wall).min(case.now.wall);
+    let Some(listing) = case
+        .facts
+        .listing
+        .filter(|listing| listing.begun >= begun_after)
+    else {
+        return Located::Unknown(Step::List { begun_after });
+    };
+    let mut unclaimed = Vec::new();
+    let mut owner: Option<(&ObjectKey, &str)> = None;
+    let targets = [wanted.as_str()];
+    for id in matches(listing, &targets) {
+        match case.facts.owner_of.owner(id) {
+            Some(other) => owner = Some((other, id)),
+            None => unclaimed.push(id.to_owned()),
+        }
+    }
+    match (unclaimed.len(), owner) {
+        (0, Some((other, id))) => Located::Unknown(
+            case.wait(None, Standing::Conflict(other.clone(), Some(id.to_owned()))),
+        ),
+        (0, None) => Located::Absent {
+            target: wanted.clone(),
+        },
+        (1, _) => {
+            let id = unclaimed.remove(0);
+            if case.spec.adoption_policy.unwrap_or_default() == AdoptionPolicy::Matching {
+                return Located::Known {
+                    id,
+                    ownership: Ownership::Adopted,
+                    why: Some(Why::Adopting),
+                };
+            }
+            let message = format!(
+                "webhook {id} with the same action and postback URL exists at the provider; take it over with \
+                 spec.webhookId: {id} or spec.adoptionPolicy: Matching (all its headers are replaced), or delete it there"
+            );
+            Located::Unknown(case.wait(None, Standing::Stalled(Reason::AlreadyExists, message)))
+        }
+        _ => Located::Unknown(case.wait(None, ambiguous(&unclaimed))),
+    }
+}
+
+fn matches<'a>(listing: &'a ListingView, targets: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    listing
+        .remotes
+        .iter()
+        .filter(move |(_, listed)| targets.contains(&listed.target.as_str()))
+        .map(|(id, _)| id.as_str())
+}
+
+fn ambiguous(ids: &[String]) -> Standing {
+    let shown = ids
+        .iter()
+        .take(5)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let message = format!(
+        "{} webhooks with the same action and postback URL exist at the provider ({shown}); set spec.webhookId to the \
+         one that is meant and delete the others there",
+        ids.len()
+    );
+    Standing::Stalled(Reason::Ambiguous, message)
+}
+
+fn wanted(spec: &WebhookSubscriptionSpec) -> String {
+    target(spec.action.as_deref(), &spec.postback_url)
+}

@@ -1,0 +1,315 @@
+//! When a rotation is due.
+//!
+//! Everything is computed in whole milliseconds with saturating arithmetic: a source that says
+//! `expires_in: 9e12` must not bring the process down.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+const SECOND: i64 = 1_000;
+const HOUR: i64 = 3_600 * SECOND;
+const DAY: i64 = 24 * HOUR;
+/// Lifetimes above this count as this.
+pub const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 24 * 3_600);
+const LONGEST_LIFETIME_MS: i64 = 400 * DAY;
+/// A rotation is never due sooner than this after the mint, or half the life if that is less.
+const SHORTEST_WAIT: i64 = 30 * SECOND;
+
+/// What the time of a rotation depends on besides the token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The user's wish; a third of the lifetime without one.
+    pub renew_before: Option<Duration>,
+    /// How long the previous token should still be valid after a rotation.
+    pub overlap: Duration,
+    /// How many subscriptions the new token must be brought to.
+    pub members: u32,
+    /// How many requests the provider takes in a minute; 0 counts as 1.
+    pub requests_per_minute: u32,
+    /// How long a mint may take.
+    pub mint_timeout: Duration,
+    /// How long an apply may take.
+    pub apply_timeout: Duration,
+    /// Whether issuing a token ends the previous one's life; overlap then counts as nothing.
+    pub revokes_previous: bool,
+    /// Fixed for the source, so that all its members move together.
+    pub jitter_seed: u64,
+}
+
+/// When to rotate a token, and why then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// When the rotation is due.
+    pub due: DateTime<Utc>,
+    /// When the token ends, as far as planning goes.
+    pub expires: DateTime<Utc>,
+    /// How long before expiry the rotation is wanted.
+    pub lead: Duration,
+    /// Least time before expiry in which an attempt can still succeed.
+    pub safety: Duration,
+    /// The life of the token is too short for the overlap that was asked for.
+    pub overlap_short: bool,
+}
+
+/// Plans the rotation of a token minted at one time and expiring at another.
+///
+/// `due` is never before `minted`, and never later than `safety` before `expires`.
+///
+/// ```
+/// use std::time::Duration;
+/// use chrono::{TimeDelta, Utc};
+/// use hookkeeper::rotation::schedule::{Terms, plan};
+///
+/// let terms = Terms {
+///     renew_before: None,
+///     overlap: Duration::ZERO,
+///     members: 1,
+///     requests_per_minute: 500,
+///     mint_timeout: Duration::from_secs(10),
+///     apply_timeout: Duration::from_secs(10),
+///     revokes_previous: false,
+///     jitter_seed: 0,
+/// };
+/// let minted = Utc::now();
+/// let plan = plan(minted, minted + TimeDelta::hours(24), &terms);
+/// assert_eq!(plan.due, minted + TimeDelta::hours(16));
+/// ```
+#[must_use]
+pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Plan {
+    let lifetime = expires
+        .signed_duration_since(minted)
+        .num_milliseconds()
+        .clamp(0, LONGEST_LIFETIME_MS);
+    let per_minute = i64::from(terms.requests_per_minute.max(1));
+    let drain = (2 * i64::from(terms.members)).saturating_mul(60 * SECOND) / per_minute;
+    let want = match terms.renew_before {
+        Some(wanted) => milliseconds(wanted),
+        None => (lifetime / 3).min(30 * DAY),
+    };
+    let asked_overlap = milliseconds(terms.overlap);
+    let overlap = if terms.revokes_previous {
+        0
+    } else {
+        asked_overlap
+    };
+    let safety = milliseconds(terms.mint_timeout)
+        .saturating_add(milliseconds(terms.apply_timeout))
+        .saturating_mul(2)
+        .min(lifetime / 4);
+    let lead = want
+        .max(overlap.saturating_add(drain))
+        .max(safety)
+        .min(2 * lifetime / 3);
+    let jitter = below(terms.jitter_seed, (lead / 10).min(HOUR));
+    let due = (lifetime - lead - jitter).max(SHORTEST_WAIT.min(lifetime / 2));
+    Plan {
+        due: later(minted, due),
+        expires: later(minted, lifetime),
+        lead: duration(lead),
+        safety: duration(safety),
+        overlap_short: asked_overlap > 0
+            && (terms.revokes_previous || lifetime - due < asked_overlap),
+    }
+}
+
+/// How long after a mint that brought a new token the next one may come.
+#[must_use]
+pub fn mint_spacing(lifetime: Option<Duration>) -> Duration {
+    let longest = duration(SHORTEST_WAIT);
+    lifetime.map_or(longest, |lifetime| longest.min(lifetime / 2))
+}
+
+/// How long to wait before asking again a source that returned the token already in hand: an
+/// eighth of the remaining life, and 5 s in the last minute.
+#[must_use]
+pub fn ask_again(remaining: Duration) -> Duration {
+    if remaining <= Duration::from_secs(60) {
+        Duration::from_secs(5)
+    } else {
+        remaining / 8
+    }
+}
+
+/// How long a new token is left in its published Secret before it is applied: kubelets take a
+/// minute or more to bring a changed Secret into a pod.
+#[must_use]
+pub fn publishing_pause(lead: Duration) -> Duration {
+    (lead / 4).min(Duration::from_secs(120))
+}
+
+/// A number in `[0, limit)` that depends on the seed alone; 0 when the limit is not positive.
+fn below(seed: u64, limit: i64) -> i64 {
+    match u64::try_from(limit) {
+        Ok(limit) if limit > 0 => {
+            i64::try_from((u128::from(seed) * u128::from(limit)) >> 64).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn duration(milliseconds: i64) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}
+
+fn later(time: DateTime<Utc>, milliseconds: i64) -> DateTime<Utc> {
+    TimeDelta::try_milliseconds(milliseconds)
+        .and_then(|wait| time.checked_add_signed(wait))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn terms(overlap: Duration) -> Terms {
+        Terms {
+            renew_before: None,
+            overlap,
+            members: 1,
+            requests_per_minute: 500,
+            mint_timeout: Duration::from_secs(10),
+            apply_timeout: Duration::from_secs(10),
+            revokes_previous: false,
+            jitter_seed: 0,
+        }
+    }
+
+    #[test]
+    fn the_table_of_the_design() {
+        let (hour, day) = (3_600, 24 * 3_600);
+        let two_hours = Duration::from_secs(2 * 3_600);
+        for (lifetime, with_overlap, without) in [
+            (20, 10_000, 13_334),
+            (300, 100_000, 200_000),
+            (hour, 20 * 60_000, 40 * 60_000),
+            (day, 16 * 3_600_000, 16 * 3_600_000),
+            (7 * day, 403_200_000, 403_200_000),
+            (3_650 * day, 370 * day * 1_000, 370 * day * 1_000),
+        ] {
+            let minted = DateTime::<Utc>::UNIX_EPOCH;
+            let expires = minted + TimeDelta::seconds(lifetime);
+            for (overlap, expected) in [(two_hours, with_overlap), (Duration::ZERO, without)] {
+                let due = plan(minted, expires, &terms(overlap)).due;
+                assert_eq!(
+                    (due - minted).num_milliseconds(),
+                    expected,
+                    "life {lifetime} s, overlap {overlap:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_overlap_that_the_life_cannot_hold_is_reported() {
+        let minted = DateTime::<Utc>::UNIX_EPOCH;
+        let two_hours = Duration::from_secs(2 * 3_600);
+        let short = |hours, terms: &Terms| {
+            plan(minted, minted + TimeDelta::hours(hours), terms).overlap_short
+        };
+        assert!(short(1, &terms(two_hours)));
+        assert!(!short(4, &terms(two_hours)));
+        assert!(short(
+            24,
+            &Terms {
+                revokes_previous: true,
+                ..terms(two_hours)
+            }
+        ));
+        assert!(!short(1, &terms(Duration::ZERO)));
+    }
+
+    #[test]
+    fn a_large_fan_out_starts_earlier() {
+        let minted = DateTime::<Utc>::UNIX_EPOCH;
+        let expires = minted + TimeDelta::hours(24);
+        let many = Terms {
+            members: 10_000,
+            requests_per_minute: 20,
+            ..terms(Duration::ZERO)
+        };
+        let lead = plan(minted, expires, &many).lead;
+        assert_eq!(
+            lead,
+            Duration::from_secs(16 * 3_600),
+            "two drains of 500 min, cut to two thirds of the life"
+        );
+    }
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            any::<u64>().prop_map(Duration::from_millis),
+            (0_u64..1_000_000).prop_map(Duration::from_millis)
+        ]
+    }
+
+    fn any_time() -> impl Strategy<Value = DateTime<Utc>> {
+        prop_oneof![
+            any::<i64>().prop_map(
+                |at| DateTime::from_timestamp_millis(at).unwrap_or(DateTime::<Utc>::MAX_UTC)
+            ),
+            (0_i64..4_000_000_000_000).prop_map(|at| DateTime::from_timestamp_millis(at).unwrap()),
+            Just(DateTime::<Utc>::MIN_UTC),
+        ]
+    }
+
+    fn any_terms() -> impl Strategy<Value = Terms> {
+        let sizes = (
+            proptest::option::of(any_duration()),
+            any_duration(),
+            any::<u32>(),
+            any::<u32>(),
+        );
+        (
+            sizes,
+            any_duration(),
+            any_duration(),
+            any::<bool>(),
+            any::<u64>(),
+        )
+            .prop_map(
+                |(
+                    (renew_before, overlap, members, requests_per_minute),
+                    mint_timeout,
+                    apply_timeout,
+                    revokes,
+                    seed,
+                )| Terms {
+                    renew_before,
+                    overlap,
+                    members,
+                    requests_per_minute,
+                    mint_timeout,
+                    apply_timeout,
+                    revokes_previous: revokes,
+                    jitter_seed: seed,
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn due_lies_between_the_mint_and_safety(minted in any_time(), expires in any_time(), terms in any_terms()) {
+            let plan = plan(minted, expires, &terms);
+            prop_assert!(plan.due >= minted);
+            prop_assert!(plan.expires >= minted);
+            let latest = plan.expires.signed_duration_since(plan.due);
+            prop_assert!(latest >= TimeDelta::from_std(plan.safety).unwrap());
+        }
+
+        #[test]
+        fn jitter_only_ever_makes_earlier(minted in any_time(), expires in any_time(), terms in any_terms()) {
+            let jittered = plan(minted, expires, &terms);
+            let plain = plan(minted, expires, &Terms { jitter_seed: 0, ..terms });
+            prop_assert!(jittered.due <= plain.due);
+            let earlier = plain.due.signed_duration_since(jittered.due).to_std().unwrap();
+            prop_assert!(earlier <= Duration::from_secs(3_600));
+        }
+    }
+}

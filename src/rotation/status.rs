@@ -1,0 +1,175 @@
+//! What is recorded after an outcome, and while nothing happens.
+//!
+//! Every way through this file ends in [`present`], which sets every condition from what is known:
+//! nothing falls through to `Ready`, and equal input gives equal output, so that an unchanged
+//! status is never written.
+
+use chrono::{DateTime, SubsecRound, Utc};
+
+use super::conditions::{self, View};
+use super::facts::Hand;
+use crate::api::{CreationRecord, Failures, Ownership, Reason, SubscriptionStatus};
+
+/// A token was brought to the remote subscription.
+#[derive(Clone, Debug)]
+pub struct Rotated<'a> {
+    /// Id of the remote subscription.
+    pub id: &'a str,
+    /// Where that id lives.
+    pub origin: &'a str,
+    /// How it is ours.
+    pub ownership: Ownership,
+    /// The token.
+    pub hand: &'a Hand,
+    /// Digest of the document.
+    pub digest: &'a str,
+    /// Digest of the identity of the Secrets in it.
+    pub secrets: Option<String>,
+    /// The manual request that this satisfies.
+    pub handled_request: Option<&'a str>,
+    /// When the answer came.
+    pub at: DateTime<Utc>,
+}
+
+/// Times in status have whole seconds where nothing hangs on more; a token's own times keep their
+/// milliseconds, because short lives are planned from them.
+fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.trunc_subsecs(3)
+}
+
+/// The fields after a token was applied.
+#[must_use]
+pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> SubscriptionStatus {
+    SubscriptionStatus {
+        webhook_id: Some(outcome.id.to_owned()),
+        webhook_origin: Some(outcome.origin.to_owned()),
+        ownership: Some(outcome.ownership),
+        token_fingerprint: Some(outcome.hand.fingerprint.clone()),
+        token_minted_time: Some(to_milliseconds(outcome.hand.minted.wall)),
+        token_expiration_time: outcome.hand.expires.map(to_milliseconds),
+        last_rotated_time: Some(to_milliseconds(outcome.at)),
+        applied_digest: Some(outcome.digest.to_owned()),
+        applied_secrets: outcome.secrets.clone(),
+        last_handled_rotate_request: outcome
+            .handled_request
+            .map(str::to_owned)
+            .or_else(|| before.last_handled_rotate_request.clone()),
+        failures: None,
+        creation: None,
+        missing_since: None,
+        ..before.clone()
+    }
+}
+
+/// The fields when a create is about to be sent.
+#[must_use]
+pub fn creation_opened(
+    before: &SubscriptionStatus,
+    target: &str,
+    now: DateTime<Utc>,
+) -> SubscriptionStatus {
+    let record = CreationRecord {
+        target: target.to_owned(),
+        started_time: to_milliseconds(now),
+    };
+    SubscriptionStatus {
+        creation: Some(record),
+        ..before.clone()
+    }
+}
+
+/// The fields after a create that certainly did not take effect.
+#[must_use]
+pub fn creation_closed(before: &SubscriptionStatus) -> SubscriptionStatus {
+    SubscriptionStatus {
+        creation: None,
+        ..before.clone()
+    }
+}
+
+/// The fields after the provider said that there is no such subscription.
+#[must_use]
+pub fn missing(before: &SubscriptionStatus, now: DateTime<Utc>) -> SubscriptionStatus {
+    SubscriptionStatus {
+        missing_since: before.missing_since.or(Some(to_milliseconds(now))),
+        ..before.clone()
+    }
+}
+
+/// The fields after a failed attempt. `count` is how many failed in a row.
+#[must_use]
+pub fn failed(
+    before: &SubscriptionStatus,
+    count: u32,
+    reason: Reason,
+    inputs: &str,
+    now: DateTime<Utc>,
+    next_attempt: DateTime<Utc>,
+) -> SubscriptionStatus {
+    let since = before
+        .failures
+        .as_ref()
+        .map_or_else(|| to_milliseconds(now), |failures| failures.since);
+    let failures = Failures {
+        count: i32::try_from(count).unwrap_or(i32::MAX),
+        reason,
+        since,
+        next_attempt_time: to_milliseconds(next_attempt),
+        inputs: Some(inputs.to_owned()),
+    };
+    SubscriptionStatus {
+        failures: Some(failures),
+        ..before.clone()
+    }
+}
+
+/// The object that waited takes over what the deleted one had.
+#[must_use]
+pub fn handed_over(heir: &SubscriptionStatus, owner: &SubscriptionStatus) -> SubscriptionStatus {
+    SubscriptionStatus {
+        webhook_id: owner.webhook_id.clone(),
+        webhook_origin: owner.webhook_origin.clone(),
+        ownership: owner.ownership,
+        token_fingerprint: owner.token_fingerprint.clone(),
+        token_minted_time: owner.token_minted_time,
+        token_expiration_time: owner.token_expiration_time,
+        last_rotated_time: owner.last_rotated_time,
+        applied_digest: owner.applied_digest.clone(),
+        applied_secrets: owner.applied_secrets.clone(),
+        missing_since: owner.missing_since,
+        creation: None,
+        failures: None,
+        ..heir.clone()
+    }
+}
+
+/// A manual request seen on a new object is recorded as handled: its first rotation is to come
+/// anyway.
+#[must_use]
+pub fn request_noted(before: &SubscriptionStatus, request: &str) -> SubscriptionStatus {
+    SubscriptionStatus {
+        last_handled_rotate_request: Some(printable(request)),
+        ..before.clone()
+    }
+}
+
+/// A manual request as it is recorded: at most 128 printable characters.
+#[must_use]
+pub fn printable(request: &str) -> String {
+    request
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(128)
+        .collect()
+}
+
+/// Brings conditions, `observedGeneration` and `nextRotationTime` in line with the fields and with
+/// how the subscription stands.
+#[must_use]
+pub fn present(fields: &SubscriptionStatus, view: &View<'_>) -> SubscriptionStatus {
+    let mut status = fields.clone();
+    status.observed_generation = Some(view.generation);
+    status.next_rotation_time = view.plan.map(|plan| to_milliseconds(plan.due));
+    conditions::bring_in_line(&mut status, view);
+    status
+}
