@@ -290,8 +290,10 @@ pub trait Meter: Send + Sync {
     fn mint(&self, class: &'static str, took: Duration);
     /// A request to a provider came to an end.
     fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration);
-    /// The state of everything, at most once a second.
+    /// The state of everything, every some seconds.
     fn gauges(&self, gauges: &Gauges);
+    /// The scheduler is alive.
+    fn heartbeat(&self) {}
 }
 
 /// The state of the engine in numbers.

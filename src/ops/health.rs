@@ -91,7 +91,11 @@ impl Readiness {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let mut missing = self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self
+            .readiness
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         missing.what.remove(&self.number);
     }
 }

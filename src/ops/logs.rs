@@ -26,7 +26,14 @@ pub enum LogFormat {
 
 /// Libraries that print headers, bodies or URLs when asked for detail.
 const GUARDED: [&str; 8] = [
-    "h2", "hyper", "hyper_util", "reqwest", "rustls", "kube", "tower", "tower_http",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "kube",
+    "tower",
+    "tower_http",
 ];
 
 /// Why the lines cannot be set up.
@@ -70,9 +77,7 @@ where
     if level.is_empty() || (plain && LevelFilter::from_str(level).is_err()) {
         return Err(invalid());
     }
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|_| invalid())?;
+    let filter = EnvFilter::builder().parse(level).map_err(|_| invalid())?;
     let guard = tracing_subscriber::filter::filter_fn(|metadata| {
         let library = metadata.target().split("::").next().unwrap_or_default();
         // Levels order from error, the least, to trace, the most.
@@ -80,7 +85,11 @@ where
     });
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match format {
-        LogFormat::Human => lines.with_ansi(false).with_filter(filter).with_filter(guard).boxed(),
+        LogFormat::Human => lines
+            .with_ansi(false)
+            .with_filter(filter)
+            .with_filter(guard)
+            .boxed(),
         LogFormat::Json => lines
             .json()
             .flatten_event(true)
@@ -168,7 +177,8 @@ mod tests {
     #[test]
     fn a_level_that_is_none_is_refused() {
         for level in ["loud", "", "a=b=c", "info,=x=y"] {
-            let result = lines::<tracing_subscriber::Registry, _>(LogFormat::Human, level, io::sink);
+            let result =
+                lines::<tracing_subscriber::Registry, _>(LogFormat::Human, level, io::sink);
             assert!(matches!(result.err(), Some(LogError::Level(_))), "{level}");
         }
     }

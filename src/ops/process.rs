@@ -90,7 +90,31 @@ impl Collector for ProcessCollector {
             )?;
             seconds.encode(encoder)?;
         }
+        let runtime = tokio::runtime::Handle::try_current().ok();
+        let runtime = runtime.as_ref().map(tokio::runtime::Handle::metrics);
+        let number = |number: usize| u32::try_from(number).map(f64::from).ok();
         let gauges = [
+            (
+                "tokio_workers",
+                "Worker threads of the runtime",
+                runtime
+                    .as_ref()
+                    .and_then(|runtime| number(runtime.num_workers())),
+            ),
+            (
+                "tokio_alive_tasks",
+                "Tasks that have not ended",
+                runtime
+                    .as_ref()
+                    .and_then(|runtime| number(runtime.num_alive_tasks())),
+            ),
+            (
+                "tokio_global_queue_depth",
+                "Tasks that wait for a worker",
+                runtime
+                    .as_ref()
+                    .and_then(|runtime| number(runtime.global_queue_depth())),
+            ),
             (
                 "process_resident_memory_bytes",
                 "Memory held, in bytes",
@@ -112,11 +136,7 @@ impl Collector for ProcessCollector {
                 "Start of the process, in seconds since the epoch",
                 self.start_time,
             ),
-            (
-                "process_threads",
-                "Threads",
-                field(&stat, 20),
-            ),
+            ("process_threads", "Threads", field(&stat, 20)),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {

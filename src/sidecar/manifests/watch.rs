@@ -119,7 +119,7 @@ impl Watch {
             warn!("{error}");
         }
         for change in changes {
-            if change == Change::Synced {
+            if matches!(change, Change::Synced) {
                 info!(folder = %self.folder.path().display(), "manifests read");
             }
             self.changes.send(change).await.map_err(drop)?;
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(provider.identity.uid, "00000000000000010000000000000001");
         let text = std::fs::read_to_string(&state_path).unwrap();
         assert!(text.contains(&provider.identity.uid), "{text}");
-        assert_eq!(changes.recv().await, Some(Change::Synced));
+        assert!(matches!(changes.recv().await, Some(Change::Synced)));
 
         let status = crate::api::WebhookProviderStatus {
             observed_generation: Some(1),
