@@ -81,6 +81,9 @@ fn finish(derived: &impl serde::Serialize) -> Value {
     }
     if let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         finish_node(schema);
+        if let Some(schema) = schema.as_object_mut() {
+            schema.remove("title");
+        }
         if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
             finish_root(properties);
         }

@@ -12,6 +12,8 @@ use super::status::WebhookProviderStatus;
 use super::token_source::HttpMethod;
 
 /// The platform that sends the webhooks and its API to manage subscriptions.
+// Columns of one type are no duplicates.
+#[allow(clippy::duplicated_attributes)]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "hookkeeper.dev",

@@ -13,6 +13,8 @@ use super::status::SubscriptionStatus;
 use super::token_source::{InlineTokenSource, TokenSourceSpec};
 
 /// One webhook at the provider whose token is kept fresh.
+// Columns of one type are no duplicates.
+#[allow(clippy::duplicated_attributes)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "hookkeeper.dev",

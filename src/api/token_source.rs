@@ -12,6 +12,8 @@ use super::schema;
 use super::status::TokenSourceStatus;
 
 /// Where fresh tokens come from: exactly one of `oauth2`, `http`, `serviceAccount`, `secret`.
+// Columns of one type are no duplicates.
+#[allow(clippy::duplicated_attributes)]
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, CustomResource, KubeSchema,
 )]

@@ -1,1 +1,4 @@
-//! To be filled.
+//! The command line: one file for each subcommand, and no logic.
+
+pub mod check;
+pub mod crds;

@@ -22,7 +22,8 @@ pub(super) fn subscription(spec: &WebhookSubscriptionSpec, problems: &mut Vec<Pr
     for (index, header) in spec.client_headers.iter().enumerate() {
         client_header(&format!("spec.clientHeaders[{index}]"), header, problems);
     }
-    for name in spec.parameters.keys() {
+    // An empty name is refused by the rule of the schema.
+    for name in spec.parameters.keys().filter(|name| !name.is_empty()) {
         if !matches(
             name,
             |first| first.is_ascii_alphabetic(),
@@ -102,10 +103,15 @@ fn header_value(path: &str, value: &str, problems: &mut Vec<Problem>) {
 
 fn named_headers(path: &str, headers: &[NamedValue], problems: &mut Vec<Problem>) {
     for (index, header) in headers.iter().enumerate() {
-        if let Some(value) = &header.value {
+        // What breaks the line is refused by the rule of the schema.
+        if let Some(value) = header.value.as_deref().filter(|value| is_one_line(value)) {
             header_value(&format!("{path}[{index}].value"), value, problems);
         }
     }
+}
+
+fn is_one_line(value: &str) -> bool {
+    !value.contains(['\r', '\n', '\0'])
 }
 
 fn oauth2(path: &str, source: Option<&OAuth2TokenSource>, problems: &mut Vec<Problem>) {

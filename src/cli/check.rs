@@ -1,0 +1,56 @@
+//! `hookkeeper check`: judges manifests without a cluster.
+
+mod findings;
+mod input;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::engine::ports::Remotes;
+use findings::Findings;
+
+/// Validates manifests offline; exit code 1 when there is a problem.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Files, folders (their .yaml, .yml and .json files) or `-` for standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Judges the files, prints one line for each problem and warning, and a summary.
+///
+/// # Errors
+/// When standard output cannot be written to; what is wrong with the files is no error.
+pub fn run(args: CheckArgs, remotes: &dyn Remotes) -> anyhow::Result<ExitCode> {
+    let inputs = input::read(&args.files);
+    let findings = findings::judge(&inputs, remotes);
+    print(&findings, &mut std::io::stdout().lock())?;
+    Ok(if findings.problems == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn print(findings: &Findings, output: &mut impl Write) -> anyhow::Result<()> {
+    for line in &findings.lines {
+        writeln!(output, "{line}")?;
+    }
+    writeln!(
+        output,
+        "{} checked, {}, {}",
+        count(findings.documents, "document"),
+        count(findings.problems, "problem"),
+        count(findings.warnings, "warning"),
+    )?;
+    Ok(output.flush()?)
+}
+
+fn count(number: usize, of_what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of_what}{plural}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What is wrong with a set of manifests: each on its own, and with each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::input::Input;
+use crate::api::manifest::{self, Document, DocumentError, Manifest};
+use crate::api::{Kind, ObjectKey, crd};
+use crate::engine::ports::{Remote, Remotes};
+
+/// Everything that was found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// One line for each problem and warning, in the order of the files.
+    pub lines: Vec<String>,
+    /// How many documents there are.
+    pub documents: usize,
+    /// How many rules are broken.
+    pub problems: usize,
+    /// How many doubts there are.
+    pub warnings: usize,
+}
+
+impl Findings {
+    fn problem(&mut self, at: &str, problem: impl std::fmt::Display) {
+        self.problems += 1;
+        self.lines.push(format!("{at}: {problem}"));
+    }
+
+    fn warning(&mut self, at: &str, warning: impl std::fmt::Display) {
+        self.warnings += 1;
+        self.lines.push(format!("{at}: warning: {warning}"));
+    }
+}
+
+/// The objects that the given files declare, valid or not.
+#[derive(Default)]
+struct Declared {
+    places: BTreeMap<(Kind, ObjectKey), String>,
+    broken: BTreeSet<(Kind, ObjectKey)>,
+    remotes: BTreeMap<ObjectKey, Arc<dyn Remote>>,
+}
+
+/// Judges all documents: their own rules, the providers' rules, and references among them.
+pub(super) fn judge(inputs: &[Input], remotes: &dyn Remotes) -> Findings {
+    let mut findings = Findings::default();
+    let mut declared = Declared::default();
+    let mut documents = Vec::new();
+    for input in inputs {
+        match &input.text {
+            Err(problem) => findings.problem(&input.file, problem),
+            Ok(text) => {
+                for result in manifest::read(text) {
+                    findings.documents += 1;
+                    match result {
+                        Ok(document) => documents.push((input.file.as_str(), document)),
+                        Err(error) => unusable(&input.file, &error, &mut declared, &mut findings),
+                    }
+                }
+            }
+        }
+    }
+    for (file, document) in &documents {
+        declare(file, document, remotes, &mut declared, &mut findings);
+    }
+    for (file, document) in &documents {
+        if let Manifest::WebhookSubscription(_) = &document.manifest {
+            subscription(file, document, &declared, &mut findings);
+        }
+    }
+    findings
+}
+
+fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings: &mut Findings) {
+    let at = format!("{file}: {}", error.subject());
+    for problem in &error.problems {
+        findings.problem(&at, problem);
+    }
+    let kind = error
+        .kind
+        .as_deref()
+        .and_then(|kind| crd::KINDS.into_iter().find(|ours| ours.to_string() == kind));
+    if let (Some(kind), Some(key)) = (kind, &error.key) {
+        declared.broken.insert((kind, key.clone()));
+    }
+}
+
+fn declare(
+    file: &str,
+    document: &Document,
+    remotes: &dyn Remotes,
+    declared: &mut Declared,
+    findings: &mut Findings,
+) {
+    let Some(kind) = document.manifest.kind() else {
+        return;
+    };
+    let at = place(file, document, kind);
+    let key = document.key();
+    if let Some(first) = declared.places.get(&(kind, key.clone())) {
+        findings.problem(&at, format!("is declared a second time, first in {first}"));
+        return;
+    }
+    declared
+        .places
+        .insert((kind, key.clone()), format!("{file} {}", document.position));
+    if let Manifest::WebhookProvider(spec) = &document.manifest {
+        match remotes.resolve(&key, spec) {
+            Ok(remote) => {
+                declared.remotes.insert(key, remote);
+            }
+            Err(invalid) => findings.problem(&at, invalid),
+        }
+    }
+}
+
+fn subscription(file: &str, document: &Document, declared: &Declared, findings: &mut Findings) {
+    let Manifest::WebhookSubscription(spec) = &document.manifest else {
+        return;
+    };
+    let at = place(file, document, Kind::WebhookSubscription);
+    let provider = document.key().sibling(&spec.provider_ref.name);
+    if let Some(remote) = declared.remotes.get(&provider) {
+        match remote.check(spec) {
+            Ok(()) => {
+                if let Some(warning) = remote.warning(spec) {
+                    findings.warning(&at, warning);
+                }
+            }
+            Err(invalid) => findings.problem(&at, invalid),
+        }
+    }
+    let source = spec
+        .token_source_ref
+        .as_ref()
+        .map(|reference| document.key().sibling(&reference.name));
+    let references = [
+        (
+            "spec.providerRef.name",
+            Kind::WebhookProvider,
+            Some(provider),
+        ),
+        ("spec.tokenSourceRef.name", Kind::TokenSource, source),
+    ];
+    for (field, kind, key) in references {
+        let Some(key) = key else { continue };
+        let target = (kind, key);
+        if !declared.places.contains_key(&target) && !declared.broken.contains(&target) {
+            let (kind, key) = target;
+            findings.warning(
+                &at,
+                format!("{field}: there is no {kind} {key} in the given files"),
+            );
+        }
+    }
+}
+
+fn place(file: &str, document: &Document, kind: Kind) -> String {
+    format!("{file}: {}: {kind} {}", document.position, document.key())
+}

@@ -1,0 +1,176 @@
+use std::fs;
+
+use super::*;
+use crate::api::{ObjectKey, WebhookProviderSpec};
+use crate::engine::ports::{Invalid, Remote};
+
+/// Refuses every provider, by naming it.
+struct RefusesProviders;
+
+impl Remotes for RefusesProviders {
+    fn resolve(
+        &self,
+        key: &ObjectKey,
+        _: &WebhookProviderSpec,
+    ) -> Result<std::sync::Arc<dyn Remote>, Invalid> {
+        Err(Invalid {
+            field: "spec.preset".to_owned(),
+            problem: format!("there is no preset for {key}"),
+        })
+    }
+}
+
+const SOURCE: &str = "\
+apiVersion: hookkeeper.dev/v1alpha1
+kind: TokenSource
+metadata: {name: integration}
+spec: {secret: {name: token, key: token}}
+";
+const PROVIDER: &str = "\
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookProvider
+metadata: {name: gupy}
+spec: {preset: nobody, auth: {none: {}}}
+";
+const SUBSCRIPTION: &str = "\
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookSubscription
+metadata: {name: moved}
+spec:
+  providerRef: {name: gupy}
+  action: application.moved
+  postbackUrl: https://integrations.example.com/gupy
+  clientHeaders: [{name: token, valueFrom: {token: {}}}]
+  tokenSourceRef: {name: integration}
+";
+
+fn judge(files: &[(&str, &str)]) -> Findings {
+    let inputs: Vec<input::Input> = files
+        .iter()
+        .map(|(file, text)| input::Input {
+            file: (*file).to_owned(),
+            text: Ok((*text).to_owned()),
+        })
+        .collect();
+    findings::judge(&inputs, &RefusesProviders)
+}
+
+#[test]
+fn a_reference_to_nothing_is_a_warning() {
+    let findings = judge(&[("a.yaml", SUBSCRIPTION)]);
+    assert_eq!(findings.problems, 0);
+    assert_eq!(
+        findings.lines,
+        [
+            "a.yaml: document 1: WebhookSubscription default/moved: warning: spec.providerRef.name: there is no WebhookProvider default/gupy in the given files",
+            "a.yaml: document 1: WebhookSubscription default/moved: warning: spec.tokenSourceRef.name: there is no TokenSource default/integration in the given files",
+        ]
+    );
+}
+
+#[test]
+fn references_are_found_across_files_but_not_across_namespaces() {
+    let findings = judge(&[("a.yaml", SUBSCRIPTION), ("b.yaml", SOURCE)]);
+    assert_eq!(findings.warnings, 1, "{findings:?}");
+    let elsewhere = SOURCE.replace("{name: i", "{namespace: other, name: i");
+    let findings = judge(&[("a.yaml", SUBSCRIPTION), ("b.yaml", &elsewhere)]);
+    assert_eq!(findings.warnings, 2, "{findings:?}");
+}
+
+#[test]
+fn a_broken_object_is_reported_once_and_still_counts_as_there() {
+    let broken = SOURCE.replace("key: token", "kye: token");
+    let findings = judge(&[("a.yaml", SUBSCRIPTION), ("b.yaml", &broken)]);
+    assert_eq!(
+        (findings.problems, findings.warnings),
+        (2, 1),
+        "{findings:?}"
+    );
+    assert!(
+        findings.lines[0]
+            .starts_with("b.yaml: document 1: TokenSource default/integration: spec.secret.k"),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn a_provider_that_cannot_be_resolved_is_a_problem() {
+    let findings = judge(&[("a.yaml", PROVIDER)]);
+    assert_eq!(
+        findings.lines,
+        [
+            "a.yaml: document 1: WebhookProvider default/gupy: spec.preset: there is no preset for default/gupy"
+        ]
+    );
+}
+
+#[test]
+fn an_object_that_is_declared_twice_is_a_problem() {
+    let findings = judge(&[
+        ("a.yaml", SOURCE),
+        ("b.yaml", &format!("---\n---\n{SOURCE}")),
+    ]);
+    assert_eq!(
+        findings.lines,
+        [
+            "b.yaml: document 1: TokenSource default/integration: is declared a second time, first in a.yaml document 1"
+        ]
+    );
+    assert_eq!(findings.documents, 2);
+}
+
+#[test]
+fn the_summary_counts() {
+    let findings = judge(&[("a.yaml", &format!("{SUBSCRIPTION}---\nx: [\n"))]);
+    let mut output = Vec::new();
+    print(&findings, &mut output).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    assert!(
+        output.ends_with("2 documents checked, 1 problem, 2 warnings\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn folders_are_read_in_order_and_unreadable_files_are_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    write("b.yml", SOURCE.as_bytes());
+    write("a.yaml", SUBSCRIPTION.as_bytes());
+    write("c.json", b"\xff");
+    write("notes.txt", b"x: [");
+    write(".hidden.yaml", b"x: [");
+    fs::create_dir(folder.path().join("d.yaml")).unwrap();
+    let empty = folder.path().join("d.yaml");
+    let missing = folder.path().join("missing.yaml");
+    let inputs = input::read(&[folder.path().to_owned(), empty, missing]);
+    let names: Vec<&str> = inputs
+        .iter()
+        .map(|input| input.file.rsplit('/').next().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]
+    );
+    let findings = findings::judge(&inputs, &RefusesProviders);
+    assert_eq!(
+        (findings.problems, findings.documents),
+        (3, 2),
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn the_exit_code_tells_whether_there_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.yaml");
+    let code = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let args = CheckArgs {
+            files: vec![file.clone()],
+        };
+        format!("{:?}", run(args, &RefusesProviders).unwrap())
+    };
+    assert_eq!(code(SUBSCRIPTION), format!("{:?}", ExitCode::SUCCESS));
+    assert_eq!(code(PROVIDER), format!("{:?}", ExitCode::FAILURE));
+}
