@@ -1,1 +1,41 @@
-//! To be filled.
+//! The one guarded client: everything hookkeeper sends to the outside goes through it.
+//!
+//! The authors of the custom resources choose the hosts, and the same process holds the
+//! credentials of many of them. So one place decides what may be reached and what an answer may
+//! cost, and no other room builds a client:
+//!
+//! - [`destination`](DestinationPolicy): only https and only public addresses, unless whoever runs
+//!   the process allowed more with `--allow-destination`. The parsed host is checked before
+//!   anything is resolved (the DNS hook is never called for address literals), and every resolved
+//!   address is checked at the moment of connecting, so a name that changes its mind between the
+//!   check and the connection cannot get past.
+//! - [`Client::send`] sends a request **at most once**, follows no redirect, uses no proxy from the
+//!   environment, and ends by the caller's timeout whatever the server does.
+//! - [`Answer`] holds a status, the few headers anybody reads, and at most [`MAX_BODY`] bytes that
+//!   are wiped when dropped and never printed.
+//! - [`Error`] says what happened in fixed words: no body, header value, path or query is in it.
+//!   [`Error::outcome_unknown`] tells whether the server may have carried the request out.
+
+mod address;
+mod allowed;
+mod body;
+mod class;
+mod client;
+mod date;
+mod destination;
+mod error;
+mod message;
+mod resolver;
+#[cfg(test)]
+mod tests;
+
+pub use allowed::{AllowedDestination, InvalidDestination};
+pub use body::{Body, MAX_BODY};
+pub use class::Class;
+pub use client::{Client, Config, SetupError};
+pub use destination::DestinationPolicy;
+pub use error::Error;
+pub use message::{Answer, Request};
+pub use reqwest::header::HeaderName;
+pub use reqwest::{Certificate, Method, Url};
+pub use resolver::{Resolver, SystemResolver};

@@ -33,13 +33,13 @@ impl Shutdown {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let asked = trigger.clone();
         tokio::spawn(async move {
-            for code in [None, Some(1)] {
+            loop {
                 let (name, number) = tokio::select! {
                     _ = terminate.recv() => ("SIGTERM", 15),
                     _ = interrupt.recv() => ("SIGINT", 2),
                 };
-                if code.is_some() {
-                    // 128 plus the signal's number, as shells report it.
+                if *asked.0.borrow() {
+                    // As shells report a process that a signal ended.
                     std::process::exit(128 + number);
                 }
                 info!(signal = name, "ending; a second signal ends at once");

@@ -1,1 +1,134 @@
-//! To be filled.
+//! Where fresh tokens come from: one file per kind of source.
+//!
+//! [`TokenMinter`] is the engine's [`Minter`]. A kind only says what to send (`oauth2`, `http`)
+//! or what to read (`secret`); reading the token and its life out of an answer is the same for
+//! all of them and does no I/O (`answer`, `expiry`).
+//!
+//! Credentials are read at the moment of use and held no longer than the request. A Secret that
+//! names the hosts it may go to goes only there (`values`). What went wrong is told in fixed
+//! words (`failure`): nothing of an answer's body gets into a message, but an error code that is
+//! on the list of RFC 6749.
+
+mod answer;
+mod expiry;
+mod failure;
+mod http;
+mod oauth2;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::api::{TokenResponse, TokenSourceSpec};
+use crate::engine::ports::{CallGuard, Clock, MintFailure, Minted, Minter, Refusal, Secrets};
+use crate::http::{Client, Request};
+use answer::Rules;
+
+/// Obtains tokens from every kind of source.
+#[derive(Clone)]
+pub struct TokenMinter {
+    client: Client,
+    secrets: Arc<dyn Secrets>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for TokenMinter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenMinter")
+    }
+}
+
+impl TokenMinter {
+    /// A minter that sends through this client and reads these Secrets. The clock is asked only
+    /// for the life of a token whose answer has no `Date`.
+    #[must_use]
+    pub fn new(client: Client, secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            client,
+            secrets,
+            clock,
+        }
+    }
+
+    async fn mint(
+        &self,
+        namespace: &str,
+        source: &TokenSourceSpec,
+        guard: &CallGuard,
+    ) -> Result<Minted, MintFailure> {
+        let assumed = source.assumed_lifetime.as_ref().map(|life| life.to_std());
+        let values = values::Values::new(&*self.secrets, namespace);
+        if let Some(oauth2) = &source.oauth2 {
+            let request = oauth2::request(oauth2, &values, source.timeout()).await?;
+            let rules = Rules::new(&BY_DEFAULT, assumed);
+            return self.ask(request, &rules, guard).await;
+        }
+        if let Some(http) = &source.http {
+            let request = http::request(http, &values, source.timeout()).await?;
+            let rules = Rules::new(http.response.as_ref().unwrap_or(&BY_DEFAULT), assumed);
+            return self.ask(request, &rules, guard).await;
+        }
+        if let Some(secret) = &source.secret {
+            return secret::read(secret, &values, assumed, self.clock.now().wall).await;
+        }
+        let what = if source.service_account.is_some() {
+            "serviceAccount tokens come from the API server of a cluster, which this process does not ask yet; use oauth2, http or secret"
+        } else {
+            "the token source has no kind; set exactly one of oauth2, http, serviceAccount and secret"
+        };
+        Err(Refusal::Unsupported {
+            what: what.to_owned(),
+        }
+        .into())
+    }
+
+    /// Sends the request and reads the token out of the answer.
+    async fn ask(
+        &self,
+        mut request: Request,
+        rules: &Rules<'_>,
+        guard: &CallGuard,
+    ) -> Result<Minted, MintFailure> {
+        request.timeout = guard.cut(request.timeout)?;
+        // Taken before sending: the token's life is counted from here.
+        let asked = self.clock.now().wall;
+        let answer = self.client.send(request).await.map_err(failure::of_error)?;
+        if !(200..300).contains(&answer.status) {
+            return Err(failure::of_status(&answer));
+        }
+        let now = answer.date.unwrap_or(asked);
+        let (token, lifetime) = rules.read(answer.body.as_bytes(), now)?;
+        Ok(Minted {
+            token,
+            lifetime,
+            version: None,
+        })
+    }
+}
+
+impl Minter for TokenMinter {
+    fn mint<'a>(
+        &'a self,
+        namespace: &'a str,
+        source: &'a TokenSourceSpec,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
+        Box::pin(self.mint(namespace, source, guard))
+    }
+}
+
+/// How an answer is read when nothing is said about it.
+static BY_DEFAULT: TokenResponse = TokenResponse {
+    format: None,
+    token_path: None,
+    expires_in_path: None,
+    expires_at_path: None,
+};
+
+/// The longest life a token counts as having; more is as good as for ever, and sums stay small.
+const LONGEST_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);

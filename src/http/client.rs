@@ -1,0 +1,290 @@
+//! The client itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE,
+    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use reqwest::{Certificate, Response, redirect, retry};
+use thiserror::Error as ThisError;
+use tokio::time::{Instant, timeout_at};
+
+use super::date::{parse_http_date, parse_retry_after};
+use super::destination::Target;
+use super::resolver::{GuardedResolver, TARGET};
+use super::{Answer, Body, DestinationPolicy, Error, MAX_BODY, Request, Resolver, SystemResolver};
+use crate::secret::SecretText;
+
+/// Idle connections that are kept to one host.
+const IDLE_PER_HOST: usize = 8;
+/// How long an idle connection is kept. Servers commonly close theirs after a minute, and a
+/// request that meets the closing has an unknown outcome.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest header of an HTTP/2 answer. HTTP/1 is limited to 100 headers and about 400 KiB by hyper.
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// Headers that say how the message is framed or where it goes: setting them by hand could make
+/// the server see another request, or another host than the one that was checked.
+const OWN_HEADERS: [HeaderName; 9] = [
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// How a [`Client`] is set up.
+pub struct Config {
+    /// What may be reached.
+    pub destinations: DestinationPolicy,
+    /// The `User-Agent` of every request that does not bring its own.
+    pub user_agent: String,
+    /// How long resolving, connecting and the TLS handshake may take together.
+    pub connect_timeout: Duration,
+    /// Issuers that are trusted besides the system's.
+    pub root_certificates: Vec<Certificate>,
+    /// Where addresses of names come from.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            destinations: DestinationPolicy::default(),
+            user_agent: concat!(
+                "hookkeeper/",
+                env!("CARGO_PKG_VERSION"),
+                " (+https://github.com/hookkeeper/hookkeeper)"
+            )
+            .to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            root_certificates: Vec::new(),
+            resolver: Arc::new(SystemResolver),
+        }
+    }
+}
+
+/// The client could not be set up.
+#[derive(Debug, ThisError)]
+#[error(
+    "the HTTP client cannot be set up; are the system's root certificates installed (SSL_CERT_FILE)?"
+)]
+pub struct SetupError(#[source] reqwest::Error);
+
+/// Sends requests to the outside, as described in [the module](super). Cheap to clone; all clones
+/// share one connection pool.
+#[derive(Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    policy: Arc<DestinationPolicy>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Sets up the client.
+    ///
+    /// # Errors
+    /// When there are no root certificates, or the user agent is no header value.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
+        let policy = Arc::new(config.destinations);
+        let resolver = GuardedResolver {
+            inner: config.resolver,
+            policy: Arc::clone(&policy),
+        };
+        let inner = reqwest::Client::builder()
+            .user_agent(config.user_agent)
+            .connect_timeout(config.connect_timeout)
+            .tls_certs_merge(config.root_certificates)
+            .dns_resolver(resolver)
+            // A proxy from the environment would connect for us, past the destination policy.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // A request that creates something must never be sent twice.
+            .retry(retry::never())
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build()
+            .map_err(|error| SetupError(error.without_url()))?;
+        Ok(Self { inner, policy })
+    }
+
+    /// Sends the request, at most once, and reads the answer.
+    ///
+    /// # Errors
+    /// Whenever there is no usable answer; see [`Error`]. Every status but a redirect's is an
+    /// [`Answer`]: what 404 or 500 mean is for the caller to say.
+    pub async fn send(&self, request: Request) -> Result<Answer, Error> {
+        let target = Target::of(&request.url)?;
+        self.policy.check(&target)?;
+        let timeout = request.timeout;
+        let deadline = Instant::now() + timeout.min(LONGEST);
+        let late = || Error::Timeout {
+            host: target.to_string(),
+            timeout,
+        };
+
+        let sending = self.inner.execute(prepare(request)?);
+        let response = timeout_at(deadline, TARGET.scope(target.clone(), sending))
+            .await
+            .map_err(|_| late())?
+            .map_err(|error| Error::from_reqwest(error, &target))?;
+
+        let mut answer = read_head(&response, &target)?;
+        let body = timeout_at(deadline, read_body(response, &target))
+            .await
+            .map_err(|_| late())
+            .flatten();
+        answer.body = match body {
+            Err(_) if answer.status >= 400 => Body::default(),
+            body => body?,
+        };
+        Ok(answer)
+    }
+}
+
+/// Longer than any timeout that makes sense, and short enough to be added to any time.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Makes reqwest's request of ours.
+fn prepare(request: Request) -> Result<reqwest::Request, Error> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in request.headers {
+        if OWN_HEADERS.contains(&name) {
+            return Err(Error::invalid(format!(
+                "the header {name} is not free to set"
+            )));
+        }
+        let value = secret_value(value).ok_or_else(|| {
+            Error::invalid(format!(
+                "the value of the header {name} holds a character that no header may"
+            ))
+        })?;
+        headers.append(name, value);
+    }
+    if !headers.contains_key(ACCEPT) {
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    }
+    // Nothing is ever decompressed: a small answer can become a large one.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+
+    let mut wire = reqwest::Request::new(request.method, request.url);
+    if let Some((content_type, content)) = request.body {
+        if !headers.contains_key(CONTENT_TYPE) {
+            let value = HeaderValue::try_from(content_type).map_err(|_| {
+                Error::invalid("the content type holds a character that no header may")
+            })?;
+            headers.insert(CONTENT_TYPE, value);
+        }
+        *wire.body_mut() = Some(secret_bytes(content).into());
+    }
+    *wire.headers_mut() = headers;
+    Ok(wire)
+}
+
+/// The text as bytes that are still wiped when the last user lets go of them.
+fn secret_bytes(text: SecretText) -> Bytes {
+    struct Owner(SecretText);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose().as_bytes()
+        }
+    }
+    Bytes::from_owner(Owner(text))
+}
+
+/// The text as a header value that neither logs nor the HTTP/2 compression table get to hold.
+fn secret_value(text: SecretText) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(secret_bytes(text)).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Everything but the body.
+fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
+    let status = response.status().as_u16();
+    match status {
+        ..200 => {
+            return Err(Error::InvalidAnswer {
+                host: target.to_string(),
+            });
+        }
+        300..400 => {
+            return Err(Error::Redirect {
+                host: target.to_string(),
+                status,
+            });
+        }
+        _ => {}
+    }
+    let text = |name| {
+        let value = response.headers().get(name)?;
+        value.to_str().ok()
+    };
+    let date = text(DATE).and_then(parse_http_date);
+    let links: Vec<&str> = response
+        .headers()
+        .get_all(LINK)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    Ok(Answer {
+        status,
+        date,
+        retry_after: text(RETRY_AFTER)
+            .and_then(|wait| parse_retry_after(wait, date.unwrap_or_else(Utc::now))),
+        content_type: text(CONTENT_TYPE).map(str::to_owned),
+        link: (!links.is_empty()).then(|| links.join(", ")),
+        body: Body::default(),
+    })
+}
+
+/// Reads the body to its end, or to the limit.
+async fn read_body(mut response: Response, target: &Target) -> Result<Body, Error> {
+    let host = || target.to_string();
+    let encoded = response
+        .headers()
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|value| {
+            !value
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"identity")
+        });
+    if encoded {
+        return Err(Error::UnexpectedEncoding { host: host() });
+    }
+    let announced = response.content_length().unwrap_or(0);
+    if usize::try_from(announced).is_ok_and(|length| length > MAX_BODY) {
+        return Err(Error::TooLarge { host: host() });
+    }
+    let mut body = Body::default();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Error::from_reqwest(error, target))?
+    {
+        body.extend(&chunk)
+            .map_err(|_| Error::TooLarge { host: host() })?;
+    }
+    Ok(body)
+}

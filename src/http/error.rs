@@ -1,0 +1,261 @@
+//! What can go wrong with a request, in words that are safe to show.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::Class;
+use super::destination::Target;
+
+/// Why a request has no usable answer.
+///
+/// `host` is `HOST:PORT`. Nothing here comes from a body, a header, a path or a query; the
+/// problems are fixed texts, because the texts of other libraries' errors hold URLs.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No request could be made of what was given.
+    #[error("the request cannot be sent: {what}")]
+    InvalidRequest {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The destination policy says no.
+    #[error(
+        "{host} is not allowed as a destination: without an exception only https to public addresses is; \
+         whoever runs hookkeeper can allow it with {allow}"
+    )]
+    DestinationNotAllowed {
+        /// Where the request was to go.
+        host: String,
+        /// The option to start the process with, such as
+        /// `--allow-destination http://127.0.0.1:8080`.
+        allow: String,
+    },
+    /// The name has no address.
+    #[error("the name of {host} cannot be resolved; check its spelling and the DNS")]
+    Resolve {
+        /// Whose name.
+        host: String,
+    },
+    /// No connection came about.
+    #[error("no connection to {host}: {problem}")]
+    Connect {
+        /// Where to.
+        host: String,
+        /// What the operating system said.
+        problem: &'static str,
+    },
+    /// No connection came about in time.
+    #[error("no connection to {host} in time")]
+    ConnectTimeout {
+        /// Where to.
+        host: String,
+    },
+    /// The connection could not be encrypted, or its other end not be trusted.
+    #[error("no secure connection to {host}: {problem}")]
+    Tls {
+        /// Where to.
+        host: String,
+        /// What was wrong.
+        problem: &'static str,
+    },
+    /// The answer was not complete in time.
+    #[error("no complete answer from {host} within {timeout:?}")]
+    Timeout {
+        /// From where.
+        host: String,
+        /// The time that was given to the whole request.
+        timeout: Duration,
+    },
+    /// The connection broke before the answer was complete.
+    #[error("the connection to {host} was lost before the answer was complete")]
+    Lost {
+        /// Where to.
+        host: String,
+    },
+    /// The answer sends the client elsewhere, which it never goes.
+    #[error(
+        "{host} answered with a redirect (status {status}), which is never followed; use the final URL"
+    )]
+    Redirect {
+        /// From where.
+        host: String,
+        /// 300 to 399.
+        status: u16,
+    },
+    /// The body is larger than [`MAX_BODY`](super::MAX_BODY).
+    #[error("the answer of {host} is larger than 1 MiB")]
+    TooLarge {
+        /// From where.
+        host: String,
+    },
+    /// The body is compressed, although the request asks for that not to be done.
+    #[error("the answer of {host} has a content encoding although none was asked for")]
+    UnexpectedEncoding {
+        /// From where.
+        host: String,
+    },
+    /// The answer is no HTTP, or its header is too large.
+    #[error("the answer of {host} is no valid HTTP")]
+    InvalidAnswer {
+        /// From where.
+        host: String,
+    },
+}
+
+impl Error {
+    pub(super) fn invalid(what: impl Into<String>) -> Self {
+        Self::InvalidRequest { what: what.into() }
+    }
+
+    /// Whether the server may have received the request and carried it out.
+    ///
+    /// False means that it certainly did not, so that a request which must not be carried out
+    /// twice can be sent again.
+    #[must_use]
+    pub fn outcome_unknown(&self) -> bool {
+        match self {
+            Self::InvalidRequest { .. }
+            | Self::DestinationNotAllowed { .. }
+            | Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Tls { .. } => false,
+            Self::Timeout { .. }
+            | Self::Lost { .. }
+            | Self::TooLarge { .. }
+            | Self::UnexpectedEncoding { .. }
+            | Self::InvalidAnswer { .. } => true,
+            // 307 and 308 ask for the same request elsewhere, so it was not carried out here
+            // (RFC 9110, 15.4.8 and 15.4.9). The others are also answers to one that was.
+            Self::Redirect { status, .. } => !matches!(status, 307 | 308),
+        }
+    }
+
+    /// The class for metrics.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::InvalidRequest { .. } | Self::DestinationNotAllowed { .. } => Class::Refused,
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } => Class::Unreachable,
+            Self::ConnectTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
+            Self::Lost { .. } => Class::Lost,
+            Self::Redirect { .. } => Class::Redirect,
+            Self::TooLarge { .. }
+            | Self::UnexpectedEncoding { .. }
+            | Self::InvalidAnswer { .. } => Class::Invalid,
+        }
+    }
+
+    /// Says in our words what reqwest says in its own.
+    pub(super) fn from_reqwest(error: reqwest::Error, target: &Target) -> Self {
+        // Belt and braces: its text is never shown, and this takes the URL out of it.
+        let error = error.without_url();
+        if let Some(own) = find::<Self>(&error) {
+            return own.clone();
+        }
+        let host = target.to_string();
+        if error.is_builder() {
+            return Self::invalid("it is no valid HTTP request");
+        }
+        if error.is_connect() {
+            if error.is_timeout() {
+                return Self::ConnectTimeout { host };
+            }
+            if error.is_dns() {
+                return Self::Resolve { host };
+            }
+            if let Some(problem) = find::<rustls::Error>(&error).map(tls_problem) {
+                return Self::Tls { host, problem };
+            }
+            let kind = find::<io::Error>(&error).map(innermost_kind);
+            return match kind {
+                // Only a handshake reads anything before the connection counts as open.
+                Some(io::ErrorKind::UnexpectedEof) => Self::Tls {
+                    host,
+                    problem: "the other end closed the connection during the handshake",
+                },
+                kind => Self::Connect {
+                    host,
+                    problem: connect_problem(kind),
+                },
+            };
+        }
+        if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+            return Self::InvalidAnswer { host };
+        }
+        Self::Lost { host }
+    }
+}
+
+/// The first cause of this type.
+fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            // `source` of an I/O error leaves out the error that it was made of.
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The kind of the I/O error that others were wrapped around.
+fn innermost_kind(error: &io::Error) -> io::ErrorKind {
+    let mut error = error;
+    while let Some(inner) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<io::Error>())
+    {
+        error = inner;
+    }
+    error.kind()
+}
+
+fn connect_problem(kind: Option<io::ErrorKind>) -> &'static str {
+    match kind {
+        Some(io::ErrorKind::ConnectionRefused) => "connection refused; nothing listens there",
+        Some(io::ErrorKind::ConnectionReset) => "connection reset",
+        Some(io::ErrorKind::HostUnreachable) => "host unreachable",
+        Some(io::ErrorKind::NetworkUnreachable) => "network unreachable",
+        Some(io::ErrorKind::TimedOut) => "no answer on the network",
+        Some(io::ErrorKind::PermissionDenied) => "not permitted by the operating system",
+        _ => "connecting failed",
+    }
+}
+
+fn tls_problem(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "its certificate has expired"
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                "its certificate is not valid yet; check the clocks"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "its certificate is for another name"
+            }
+            Certificate::UnknownIssuer => "its certificate comes from an unknown issuer",
+            Certificate::Revoked => "its certificate has been revoked",
+            _ => "its certificate is invalid",
+        },
+        rustls::Error::InvalidMessage(_) => "the other end does not speak TLS",
+        rustls::Error::AlertReceived(_) => "the other end refused the handshake",
+        rustls::Error::PeerIncompatible(_) => {
+            "the other end has no TLS version or cipher in common"
+        }
+        _ => "the handshake failed",
+    }
+}

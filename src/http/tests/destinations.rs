@@ -1,0 +1,171 @@
+//! The destination policy, as the client applies it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
+
+use super::servers::Server;
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Gives one prepared answer after the other.
+struct Prepared(Mutex<VecDeque<Vec<&'static str>>>);
+
+impl Resolver for Prepared {
+    fn resolve(&self, _name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        let next = self.0.lock().unwrap().pop_front().unwrap();
+        let addresses = next.iter().map(|text| text.parse().unwrap()).collect();
+        Box::pin(async { Ok(addresses) })
+    }
+}
+
+fn resolving(allowed: &[&str], answers: &[&[&'static str]]) -> Client {
+    let answers = answers.iter().map(|answer| answer.to_vec()).collect();
+    client_with(allowed, |config| {
+        config.resolver = Arc::new(Prepared(Mutex::new(answers)));
+    })
+}
+
+#[tokio::test]
+async fn a_refused_destination_is_never_connected_to() {
+    let server = Server::answering(OK).await;
+    let error = get(&client(&[]), &server.url("/path?query"))
+        .await
+        .unwrap_err();
+    let port = server.address.port();
+    assert_eq!(
+        error,
+        Error::DestinationNotAllowed {
+            host: format!("127.0.0.1:{port}"),
+            allow: format!("--allow-destination http://127.0.0.1:{port}"),
+        }
+    );
+    assert!(!error.outcome_unknown());
+    assert_eq!(error.class().as_str(), "refused");
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_resolves_to_a_refused_address_is_refused() {
+    let server = Server::answering(OK).await;
+    let port = server.address.port();
+    let client = resolving(
+        &["http://10.0.0.0/8"],
+        &[
+            &["127.0.0.1"],
+            &["10.0.0.1", "127.0.0.1"],
+            &["127.0.0.1", "10.0.0.1"],
+        ],
+    );
+    for _ in 0..3 {
+        let error = get(&client, &format!("http://rebind.example.com:{port}/"))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            Error::DestinationNotAllowed {
+                host: format!("rebind.example.com:{port}"),
+                allow: format!("--allow-destination http://rebind.example.com:{port}"),
+            }
+        );
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_changes_is_judged_at_every_connection() {
+    let server = Server::answering(OK).await;
+    let port = server.address.port();
+    let client = resolving(
+        &["http://127.0.0.1"],
+        &[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.1"]],
+    );
+    let url = format!("http://rebind.example.com:{port}/");
+    assert!(get(&client, &url).await.is_ok());
+    assert!(matches!(
+        get(&client, &url).await,
+        Err(Error::DestinationNotAllowed { .. })
+    ));
+    assert!(get(&client, &url).await.is_ok());
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn an_entry_with_a_port_is_for_this_port() {
+    let server = Server::answering(OK).await;
+    let other = Server::answering(OK).await;
+    let port = server.address.port();
+    for entry in [
+        format!("http://a.internal:{port}"),
+        format!("http://127.0.0.1:{port}"),
+    ] {
+        let client = resolving(&[&entry], &[&["127.0.0.1"] as &[_]; 20]);
+        // At once, so that neither can be judged by what the other is for.
+        let requests = (0..8).map(|index| {
+            let allowed = index % 2 == 0;
+            let port = if allowed { port } else { other.address.port() };
+            let client = &client;
+            async move {
+                let url = format!("http://a.internal:{port}/");
+                assert_eq!(get(client, &url).await.is_ok(), allowed);
+            }
+        });
+        futures::future::join_all(requests).await;
+    }
+    assert_eq!(server.connections(), 8);
+    assert_eq!(other.connections(), 0);
+}
+
+#[tokio::test]
+async fn the_system_resolver_knows_localhost() {
+    let server = Server::answering(OK).await;
+    let url = format!("http://localhost:{}/", server.address.port());
+    assert!(get(&client(&["http://localhost"]), &url).await.is_ok());
+    assert!(matches!(
+        get(&client(&["http://10.0.0.0/8"]), &url).await,
+        Err(Error::DestinationNotAllowed { .. })
+    ));
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_was_certainly_not_sent() {
+    let nowhere = get(&resolving(&[], &[&[]]), "https://a.example.com/").await;
+    assert_eq!(Class::of(&nowhere).as_str(), "unreachable");
+    assert!(matches!(nowhere, Err(Error::Resolve { .. })), "{nowhere:?}");
+    assert!(!nowhere.unwrap_err().outcome_unknown());
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", closed.local_addr().unwrap());
+    drop(closed);
+    let refused = get(&client(&["http://127.0.0.1"]), &url).await.unwrap_err();
+    assert!(matches!(refused, Error::Connect { .. }), "{refused}");
+    assert!(
+        refused.to_string().contains("connection refused"),
+        "{refused}"
+    );
+    assert!(!refused.outcome_unknown());
+}
+
+struct Silent;
+
+impl Resolver for Silent {
+    fn resolve(&self, _name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_hangs_ends_with_the_time_to_connect() {
+    let client = client_with(&[], |config| {
+        config.resolver = Arc::new(Silent);
+        config.connect_timeout = SHORT;
+    });
+    let error = get(&client, "https://a.example.com/").await.unwrap_err();
+    assert!(matches!(error, Error::ConnectTimeout { .. }), "{error}");
+    assert!(!error.outcome_unknown());
+    assert_eq!(error.class().as_str(), "timeout");
+}

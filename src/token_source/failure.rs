@@ -1,0 +1,123 @@
+//! What went wrong, in the words that the rules are written in.
+
+use serde_json::Value;
+
+use crate::engine::ports::{MintFailure, Refusal};
+use crate::http::{Answer, Error};
+
+/// The error codes of RFC 6749 5.2. Only these are ever repeated from a body.
+const OAUTH_ERRORS: [&str; 6] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+];
+/// Those of them that speak of the credential, whatever the status: many servers answer 400.
+/// `invalid_grant` is what a password grant, sent through an `http` source, fails with.
+const REFUSED_CREDENTIAL: [&str; 3] = ["invalid_client", "invalid_grant", "unauthorized_client"];
+
+/// What an answer that is no success means.
+pub(super) fn of_status(answer: &Answer) -> MintFailure {
+    let oauth_error = oauth_error(answer.body.as_bytes());
+    let credential_refused = matches!(answer.status, 401 | 403)
+        || (answer.status < 500
+            && oauth_error.is_some_and(|code| REFUSED_CREDENTIAL.contains(&code)));
+    MintFailure::Status {
+        code: answer.status,
+        retry_after: answer.retry_after,
+        credential_refused,
+        oauth_error: oauth_error.map(str::to_owned),
+    }
+}
+
+/// What it means that there is no answer.
+pub(super) fn of_error(error: Error) -> MintFailure {
+    let what = error.to_string();
+    match error {
+        Error::InvalidRequest { .. } => Refusal::UnusableValue { what }.into(),
+        Error::DestinationNotAllowed { host, allow } => {
+            Refusal::DestinationNotAllowed { host, allow }.into()
+        }
+        Error::Resolve { .. }
+        | Error::Connect { .. }
+        | Error::ConnectTimeout { .. }
+        | Error::Tls { .. } => MintFailure::NotSent { what },
+        Error::Redirect { status, .. } => MintFailure::Redirect { code: status },
+        Error::Timeout { .. } | Error::Lost { .. } | Error::InvalidAnswer { .. } => {
+            MintFailure::Unanswered { what }
+        }
+        Error::TooLarge { .. } | Error::UnexpectedEncoding { .. } => MintFailure::Unusable { what },
+    }
+}
+
+/// The `error` of the body, where it is one of the RFC's own.
+fn oauth_error(body: &[u8]) -> Option<&'static str> {
+    let document: Value = serde_json::from_slice(body).ok()?;
+    let code = document.get("error")?.as_str()?;
+    OAUTH_ERRORS.into_iter().find(|known| *known == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Body;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status,
+            date: None,
+            retry_after: None,
+            content_type: None,
+            link: None,
+            body: Body::new(body.as_bytes().to_vec()),
+        }
+    }
+
+    #[test]
+    fn who_is_to_blame() {
+        for (status, body, refused, code) in [
+            (
+                400,
+                r#"{"error":"invalid_client"}"#,
+                true,
+                Some("invalid_client"),
+            ),
+            (
+                400,
+                r#"{"error":"unauthorized_client"}"#,
+                true,
+                Some("unauthorized_client"),
+            ),
+            (
+                400,
+                r#"{"error":"invalid_scope","error_description":"canary"}"#,
+                false,
+                Some("invalid_scope"),
+            ),
+            (401, r#"{"error":"canary"}"#, true, None),
+            (403, "canary", true, None),
+            (404, "", false, None),
+            (429, "[]", false, None),
+            (
+                503,
+                r#"{"error":"invalid_client"}"#,
+                false,
+                Some("invalid_client"),
+            ),
+        ] {
+            let failure = of_status(&answer(status, body));
+            assert!(!format!("{failure} {failure:?}").contains("canary"));
+            assert_eq!(
+                failure,
+                MintFailure::Status {
+                    code: status,
+                    retry_after: None,
+                    credential_refused: refused,
+                    oauth_error: code.map(str::to_owned),
+                }
+            );
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A token that something else keeps fresh in a Secret.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::values::Values;
+use super::{answer, expiry};
+use crate::api::{SecretKeyReference, SecretTokenSource};
+use crate::engine::ports::{MintFailure, Minted, Refusal, SecretValue};
+
+/// Reads the token as it is now, and the moment of its expiry if a key for it is given.
+pub(super) async fn read(
+    source: &SecretTokenSource,
+    values: &Values<'_>,
+    assumed: Option<Duration>,
+    now: DateTime<Utc>,
+) -> Result<Minted, MintFailure> {
+    let key = |key: &String| SecretKeyReference {
+        name: source.name.clone(),
+        key: key.clone(),
+    };
+    let value = values.read(&key(&source.key)).await?;
+    if value.allowed_hosts.is_some() {
+        // A token goes to a provider, and which one is not known here. Better no token than one
+        // that a Secret's owner has confined to other hosts.
+        return Err(Refusal::Unsupported {
+            what: format!(
+                "Secret {} limits the hosts it may be sent to, which a token source of kind secret cannot check; \
+                 use a Secret without the annotation hookkeeper.dev/allowed-hosts",
+                source.name
+            ),
+        }
+        .into());
+    }
+    let end = match &source.expires_at_key {
+        None => None,
+        Some(name) => Some((name, values.read(&key(name)).await?)),
+    };
+    judge(source, value, end, assumed, now)
+}
+
+/// Judges what was read.
+fn judge(
+    source: &SecretTokenSource,
+    value: SecretValue,
+    end: Option<(&String, SecretValue)>,
+    assumed: Option<Duration>,
+    now: DateTime<Utc>,
+) -> Result<Minted, MintFailure> {
+    let token = answer::usable(value.text.expose().trim().into(), &source.key)?;
+    let lifetime = match end {
+        None => answer::lifetime_of(&token, assumed, now)?,
+        Some((key, end)) => {
+            if end.version != value.version {
+                // The token of one version must not get the expiry of another.
+                return Err(Refusal::SecretUnavailable {
+                    name: source.name.clone(),
+                    what: "it changed while it was read".to_owned(),
+                }
+                .into());
+            }
+            let end = expiry::moment(&Value::String(end.text.expose().to_owned())).ok_or_else(|| {
+                answer::unusable(format!(
+                    "key {key} of Secret {} holds neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds",
+                    source.name
+                ))
+            })?;
+            Some(expiry::life_until(end, now).ok_or(MintFailure::ExpiredOnArrival)?)
+        }
+    };
+    Ok(Minted {
+        token,
+        lifetime,
+        version: Some(value.version),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str, version: &str) -> SecretValue {
+        SecretValue {
+            text: text.into(),
+            version: version.to_owned(),
+            allowed_hosts: None,
+        }
+    }
+
+    fn judged(
+        token: &str,
+        end: Option<(&str, &str)>,
+        assumed: Option<u64>,
+    ) -> Result<Option<u64>, MintFailure> {
+        let source = SecretTokenSource {
+            name: "kept".to_owned(),
+            key: "token".to_owned(),
+            expires_at_key: None,
+        };
+        let key = "ends".to_owned();
+        let minted = judge(
+            &source,
+            value(token, "1"),
+            end.map(|(text, version)| (&key, value(text, version))),
+            assumed.map(Duration::from_secs),
+            "2026-11-21T17:00:00Z".parse().unwrap(),
+        )?;
+        assert_eq!(minted.token.expose(), token.trim());
+        assert_eq!(minted.version.as_deref(), Some("1"));
+        Ok(minted.lifetime.map(|life| life.as_secs()))
+    }
+
+    #[test]
+    fn a_token_with_and_without_an_end() {
+        assert_eq!(judged("abc\n", None, None), Ok(None));
+        assert_eq!(judged("abc", None, Some(60)), Ok(Some(60)));
+        for end in ["2026-11-21T18:00:00Z\n", "1795284000", "1795284000000"] {
+            assert_eq!(
+                judged("abc", Some((end, "1")), Some(60)),
+                Ok(Some(3600)),
+                "{end}"
+            );
+        }
+        let jwt = "e30.eyJleHAiOjE3OTUyODQwMDB9.c2ln";
+        assert_eq!(judged(jwt, None, Some(60)), Ok(Some(3600)));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert!(matches!(
+            judged("", None, None),
+            Err(MintFailure::Unusable { .. })
+        ));
+        assert!(matches!(
+            judged("a b", None, None),
+            Err(MintFailure::Unusable { .. })
+        ));
+        assert!(matches!(
+            judged("abc", Some(("soon", "1")), None),
+            Err(MintFailure::Unusable { .. })
+        ));
+        assert_eq!(
+            judged("abc", Some(("2026-11-21T16:00:00Z", "1")), None),
+            Err(MintFailure::ExpiredOnArrival)
+        );
+        assert!(matches!(
+            judged("abc", Some(("1795284000", "2")), None),
+            Err(MintFailure::Refused(Refusal::SecretUnavailable { .. }))
+        ));
+    }
+}

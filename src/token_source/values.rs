@@ -1,0 +1,167 @@
+//! Values that a token source is configured with, written out or taken from a Secret.
+
+use url::Url;
+
+use crate::api::{NamedValue, SecretKeyReference, SecretSource};
+use crate::engine::ports::{Refusal, SecretFailure, SecretValue, Secrets};
+use crate::secret::SecretText;
+
+/// The values of one source: its namespace's Secrets.
+pub(super) struct Values<'a> {
+    secrets: &'a dyn Secrets,
+    namespace: &'a str,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn new(secrets: &'a dyn Secrets, namespace: &'a str) -> Self {
+        Self { secrets, namespace }
+    }
+
+    /// Reads a key, wherever its value is going.
+    pub(super) async fn read(
+        &self,
+        reference: &SecretKeyReference,
+    ) -> Result<SecretValue, Refusal> {
+        let read = self.secrets.read(self.namespace, reference).await;
+        read.map_err(|failure| match failure {
+            SecretFailure::NotFound => Refusal::SecretNotFound {
+                name: reference.name.clone(),
+                key: reference.key.clone(),
+            },
+            SecretFailure::Unavailable(what) => Refusal::SecretUnavailable {
+                name: reference.name.clone(),
+                what,
+            },
+        })
+    }
+
+    /// A key's value that is to be sent to `url`, if the Secret may go there.
+    pub(super) async fn secret(
+        &self,
+        source: &SecretSource,
+        url: &Url,
+    ) -> Result<SecretText, Refusal> {
+        let reference = &source.secret_key_ref;
+        let value = self.read(reference).await?;
+        let host = url.host_str().unwrap_or_default();
+        match value.allowed_hosts {
+            Some(allowed) if !names_host(&allowed, host) => Err(Refusal::HostNotAllowed {
+                secret: reference.name.clone(),
+                host: host.to_owned(),
+            }),
+            _ => Ok(without_line_end(value.text)),
+        }
+    }
+
+    /// A value that is written out or in a Secret; `field` names it when it is neither or both.
+    pub(super) async fn sourced(
+        &self,
+        value: Option<&String>,
+        value_from: Option<&SecretSource>,
+        field: &str,
+        url: &Url,
+    ) -> Result<SecretText, Refusal> {
+        match (value, value_from) {
+            (Some(value), None) => Ok(value.as_str().into()),
+            (None, Some(source)) => self.secret(source, url).await,
+            _ => Err(unusable(format!(
+                "{field}: set exactly one of value and valueFrom"
+            ))),
+        }
+    }
+
+    /// All values of a list, each with its name.
+    pub(super) async fn named<'n>(
+        &self,
+        list: &'n [NamedValue],
+        field: &str,
+        url: &Url,
+    ) -> Result<Vec<(&'n str, SecretText)>, Refusal> {
+        let mut named = Vec::with_capacity(list.len());
+        for entry in list {
+            let field = format!("{field}[{}]", entry.name);
+            let value = self
+                .sourced(entry.value.as_ref(), entry.value_from.as_ref(), &field, url)
+                .await?;
+            named.push((entry.name.as_str(), value));
+        }
+        Ok(named)
+    }
+}
+
+/// Reads the URL of a field.
+pub(super) fn parse_url(text: &str, field: &str) -> Result<Url, Refusal> {
+    text.parse()
+        .map_err(|_| unusable(format!("{field} is no absolute URL")))
+}
+
+/// A value that cannot stand where it is to be sent.
+pub(super) fn unusable(what: impl Into<String>) -> Refusal {
+    Refusal::UnusableValue { what: what.into() }
+}
+
+/// Fields as a form (`application/x-www-form-urlencoded`).
+pub(super) fn form<'f>(fields: impl IntoIterator<Item = (&'f str, &'f SecretText)>) -> SecretText {
+    let fields: Vec<_> = fields.into_iter().collect();
+    // Room for every byte percent-encoded: a string that grows leaves copies behind, unwiped.
+    let room = fields
+        .iter()
+        .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
+        .sum();
+    let mut form = url::form_urlencoded::Serializer::new(String::with_capacity(room));
+    for (name, value) in fields {
+        form.append_pair(name, value.expose());
+    }
+    form.finish().into()
+}
+
+/// Whether the list names the host, without regard to case and to a final dot.
+fn names_host(allowed: &[String], host: &str) -> bool {
+    let bare = |name: &str| name.trim().trim_end_matches('.').to_ascii_lowercase();
+    let host = bare(host);
+    allowed.iter().any(|name| bare(name) == host)
+}
+
+/// Without the line end that text editors and `echo` leave in a file that a Secret is made from.
+fn without_line_end(text: SecretText) -> SecretText {
+    match text.expose().strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line).into(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_named_exactly() {
+        let allowed = ["auth.example.com".to_owned(), " API.Gupy.io. ".to_owned()];
+        for host in ["auth.example.com", "AUTH.example.com.", "api.gupy.io"] {
+            assert!(names_host(&allowed, host), "{host}");
+        }
+        for host in [
+            "",
+            "example.com",
+            "x.auth.example.com",
+            "auth.example.com.evil.org",
+        ] {
+            assert!(!names_host(&allowed, host), "{host}");
+        }
+        assert!(!names_host(&[], "auth.example.com"));
+    }
+
+    #[test]
+    fn one_line_end_is_left_out() {
+        for (text, expected) in [
+            ("a", "a"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            (" a ", " a "),
+            ("", ""),
+        ] {
+            assert_eq!(without_line_end(text.into()).expose(), expected);
+        }
+    }
+}
