@@ -2,3 +2,5 @@
 
 pub mod check;
 pub mod crds;
+pub mod health;
+pub mod sidecar;

@@ -6,3 +6,4 @@ pub mod logs;
 pub mod metrics;
 pub mod process;
 pub mod shutdown;
+pub mod system;

@@ -6,4 +6,5 @@ pub mod manifests;
 mod names;
 pub mod publish;
 pub mod secrets;
+pub mod shell;
 pub mod state;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::document::{Annotations, FileContent, Item, Spec, digest_of_invalid};
-use crate::api::{Declared, Identity, Kind, ObjectKey, validation};
+use super::changes::{change, identity, order, refuse_forbidden_change};
+use super::document::{Annotations, Item, Spec};
+use super::files::{FileView, Files, Id, TakenIn};
+use crate::api::{Kind, ObjectKey};
 use crate::engine::change::Change;
-use crate::engine::ports::Invalid;
 use crate::sidecar::secrets::SecretManifest;
 use crate::sidecar::state::{Entry, ValidSpec};
 
@@ -15,17 +16,6 @@ pub const ABSENT_FOR: Duration = Duration::from_secs(60);
 
 /// What is remembered, as the state file has it.
 pub type Entries = BTreeMap<(Kind, ObjectKey), Entry>;
-
-/// One file as a look showed it, understood.
-#[derive(Debug)]
-pub enum FileView {
-    /// Its content is what it was.
-    Unchanged,
-    /// It has this content now.
-    Content(FileContent),
-    /// It is there and cannot be read.
-    Unreadable(String),
-}
 
 /// What is to be done after a look.
 #[derive(Debug, Default)]
@@ -61,30 +51,6 @@ pub struct Declaration {
     pub valid: Option<ValidSpec>,
 }
 
-/// Kind and name of a manifest; Secrets are in the folder too.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Id {
-    Object(Kind, ObjectKey),
-    Secret(ObjectKey),
-}
-
-impl Id {
-    fn key(&self) -> &ObjectKey {
-        match self {
-            Self::Object(_, key) | Self::Secret(key) => key,
-        }
-    }
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Object(kind, key) => write!(formatter, "{kind} {key}"),
-            Self::Secret(key) => write!(formatter, "Secret {key}"),
-        }
-    }
-}
-
 /// What the engine was told of an object last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -100,23 +66,12 @@ struct Known {
     absent_since: Option<Instant>,
 }
 
-#[derive(Debug, Default)]
-struct KnownFile {
-    ids: Vec<Id>,
-    /// Part of it cannot be read: nobody knows what that part holds.
-    hides: bool,
-    /// It held a valid manifest when it was read last.
-    valid: bool,
-}
-
 /// Remembers the last look and says what the next one changes.
 #[derive(Debug)]
 pub struct Planner {
     prune: bool,
     started: bool,
-    files: BTreeMap<String, KnownFile>,
-    /// The first file, by name, that declares each.
-    owners: BTreeMap<Id, String>,
+    files: Files,
     known: BTreeMap<Id, Known>,
     secrets: BTreeMap<ObjectKey, SecretManifest>,
     /// Subscriptions that are gone and still remembered: their deletion is being carried out.
@@ -133,8 +88,7 @@ impl Planner {
         Self {
             prune,
             started: false,
-            files: BTreeMap::new(),
-            owners: BTreeMap::new(),
+            files: Files::default(),
             known: BTreeMap::new(),
             secrets: BTreeMap::new(),
             leaving: BTreeSet::new(),
@@ -177,7 +131,13 @@ impl Planner {
         match look {
             Ok(files) => {
                 self.unreadable = None;
-                let mut items = self.take_in(files, &mut plan);
+                let TakenIn {
+                    mut items,
+                    warnings,
+                    read_again,
+                } = self.files.take_in(files);
+                plan.warnings = warnings;
+                plan.read_again = read_again;
                 for (_, item) in &mut items {
                     refuse_forbidden_change(item, entries);
                 }
@@ -215,87 +175,6 @@ impl Planner {
             self.known
                 .insert(Id::Object(*kind, key.clone()), Known::untold());
         }
-    }
-
-    /// Notes which file declares what; returns the documents that count.
-    fn take_in(
-        &mut self,
-        files: BTreeMap<String, FileView>,
-        plan: &mut Plan,
-    ) -> Vec<(String, Item)> {
-        self.files.retain(|name, _| files.contains_key(name));
-        let mut contents = Vec::new();
-        for (name, view) in files {
-            let file = self.files.entry(name.clone()).or_default();
-            match view {
-                FileView::Unchanged => {}
-                FileView::Unreadable(problem) => {
-                    plan.warnings.push(format!(
-                        "{name} cannot be read ({problem}); the last good version of its objects stays in force"
-                    ));
-                    file.hides = true;
-                    file.valid = false;
-                }
-                FileView::Content(content) => {
-                    for problem in &content.problems {
-                        plan.warnings.push(format!("{name}: {problem}"));
-                    }
-                    let before = std::mem::take(&mut file.ids);
-                    for item in &content.items {
-                        let id = id_of(item);
-                        if file.ids.contains(&id) {
-                            plan.warnings.push(format!(
-                                "{name} declares {id} twice; the first one counts, remove the other"
-                            ));
-                        }
-                        file.ids.push(id);
-                    }
-                    if content.hides {
-                        file.ids.extend(before);
-                    }
-                    file.hides = content.hides;
-                    file.valid = content
-                        .items
-                        .iter()
-                        .any(|item| matches!(item, Item::Object { spec: Ok(_), .. }));
-                    contents.push((name, content.items));
-                }
-            }
-        }
-
-        let mut owners: BTreeMap<Id, String> = BTreeMap::new();
-        for (name, file) in &self.files {
-            for id in &file.ids {
-                owners.entry(id.clone()).or_insert_with(|| name.clone());
-            }
-        }
-        let read: BTreeSet<&str> = contents.iter().map(|(name, _)| name.as_str()).collect();
-        for (id, owner) in &owners {
-            if self.owners.get(id) != Some(owner) && !read.contains(owner.as_str()) {
-                plan.read_again.insert(owner.clone());
-            }
-        }
-        self.owners = owners;
-
-        let mut counting = Vec::new();
-        for (name, items) in contents {
-            let mut seen = BTreeSet::new();
-            for item in items {
-                let id = id_of(&item);
-                match self.owners.get(&id) {
-                    Some(owner) if *owner == name => {
-                        if seen.insert(id) {
-                            counting.push((name.clone(), item));
-                        }
-                    }
-                    Some(owner) => plan.warnings.push(format!(
-                        "{name} declares {id}, which {owner} declares too; the one in {owner} counts, remove the other"
-                    )),
-                    None => {}
-                }
-            }
-        }
-        counting
     }
 
     /// At the start: puts the last valid version in force of what the manifests do not show, or
@@ -426,8 +305,7 @@ impl Planner {
 
     /// Lets go of what was absent for long enough.
     fn remove_absent(&mut self, entries: &Entries, now: Instant, plan: &mut Plan) {
-        let holds_valid = self.files.values().any(|file| file.valid);
-        let hiding = self.files.iter().find(|(_, file)| file.hides);
+        let holds_valid = self.files.hold_valid();
         let in_doubt = !holds_valid && !self.known.is_empty();
         if in_doubt && !self.warned_of_nothing {
             plan.warnings.push(
@@ -436,11 +314,11 @@ impl Planner {
             );
         }
         self.warned_of_nothing = in_doubt;
-        let certain = holds_valid && hiding.is_none();
+        let certain = holds_valid && !self.files.hide();
 
         let mut expired = Vec::new();
         for (id, known) in &mut self.known {
-            if self.owners.contains_key(id) || !certain {
+            if self.files.declare(id) || !certain {
                 known.absent_since = None;
                 continue;
             }
@@ -530,120 +408,12 @@ impl Known {
     }
 }
 
-fn id_of(item: &Item) -> Id {
-    match item {
-        Item::Object { kind, key, .. } => Id::Object(*kind, key.clone()),
-        Item::Secret { key, .. } => Id::Secret(key.clone()),
-    }
-}
-
 fn valid_ids(items: &[(String, Item)]) -> BTreeSet<Id> {
     items
         .iter()
         .filter(|(_, item)| matches!(item, Item::Object { spec: Ok(_), .. }))
-        .map(|(_, item)| id_of(item))
+        .map(|(_, item)| Id::of(item))
         .collect()
-}
-
-fn identity(
-    key: &ObjectKey,
-    entry: &Entry,
-    generation: i64,
-    annotations: &Annotations,
-) -> Identity {
-    Identity {
-        key: key.clone(),
-        uid: entry.uid.clone(),
-        generation,
-        created: None,
-        deleted: None,
-        guarded: entry.guarded,
-        rotate_requested: annotations.rotate_requested.clone(),
-        force_orphan: annotations.force_orphan,
-    }
-}
-
-fn change(spec: Spec, identity: Identity, entry: Option<&Entry>) -> Change {
-    fn declared<Spec, Status: Default + serde::de::DeserializeOwned>(
-        spec: Box<Spec>,
-        identity: Identity,
-        entry: Option<&Entry>,
-    ) -> Box<Declared<Spec, Status>> {
-        let status = entry.and_then(|entry| entry.status.as_ref());
-        Box::new(Declared {
-            identity,
-            spec: *spec,
-            // It was checked when the state file was read.
-            status: status
-                .and_then(|status| serde_json::from_str(status.get()).ok())
-                .unwrap_or_default(),
-        })
-    }
-    match spec {
-        Spec::Provider(spec) => Change::Provider(declared(spec, identity, entry)),
-        Spec::TokenSource(spec) => Change::TokenSource(declared(spec, identity, entry)),
-        Spec::Subscription(spec) => Change::Subscription(declared(spec, identity, entry)),
-    }
-}
-
-/// What others refer to comes before them, and goes after them. The sort is stable, so the
-/// restored version of an object comes before the news that its manifest is invalid.
-fn order(change: &Change) -> u8 {
-    let of_kind = |kind: &Kind| match kind {
-        Kind::WebhookProvider => 0,
-        Kind::TokenSource => 1,
-        Kind::WebhookSubscription => 2,
-    };
-    match change {
-        Change::Provider(_) => of_kind(&Kind::WebhookProvider),
-        Change::TokenSource(_) => of_kind(&Kind::TokenSource),
-        Change::Subscription(_) => of_kind(&Kind::WebhookSubscription),
-        Change::Invalid { kind, .. } => of_kind(kind),
-        Change::Gone { kind, .. } => 5 - of_kind(kind),
-        Change::Synced => 6,
-    }
-}
-
-/// Makes a document invalid that changes a field which cannot be changed. A server compares with the
-/// object before; here the last valid version stands for it.
-fn refuse_forbidden_change(item: &mut Item, entries: &Entries) {
-    let Item::Object {
-        kind,
-        key,
-        digest,
-        spec,
-        ..
-    } = item
-    else {
-        return;
-    };
-    let (Ok(new), Some(entry)) = (&*spec, entries.get(&(*kind, key.clone()))) else {
-        return;
-    };
-    let Some(before) = &entry.valid else {
-        return;
-    };
-    if entry.spec_digest == *digest {
-        return;
-    }
-    let object = |json: &str| {
-        let spec: Option<serde_json::Value> = serde_json::from_str(json).ok();
-        serde_json::json!({ "spec": spec })
-    };
-    let Ok(new) = new.to_json() else {
-        return;
-    };
-    let judged = validation::validate(*kind, &object(new.get()), Some(&object(before.spec.get())));
-    if let Err(problems) = judged
-        && let Some(first) = problems.into_iter().next()
-    {
-        let problem = Invalid {
-            field: first.field,
-            problem: first.problem,
-        };
-        *digest = digest_of_invalid(&problem);
-        *spec = Err(problem);
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 use std::fmt::Write as _;
 
 use super::super::document::understand;
+use super::super::files::FileView;
 use super::*;
+use crate::api::Identity;
 
 /// A folder, what is remembered, and the time: everything a plan follows from.
 struct World {

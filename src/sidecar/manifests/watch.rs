@@ -1,14 +1,16 @@
 //! The loop that keeps the desired state up to date.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
 
 use super::document::{self, FileContent};
+use super::files::FileView;
 use super::folder::{FileRead, Folder, FolderRead};
-use super::plan::{FileView, Plan, Planner};
+use super::plan::{Plan, Planner};
 use crate::engine::change::Change;
 use crate::engine::ports::Random;
 use crate::sidecar::secrets::ManifestSecrets;
@@ -21,10 +23,15 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// everything and [`Change::Synced`] first. Ends when nobody receives the changes any more.
 pub struct Watch {
     folder: Folder,
+    hands: Hands,
+}
+
+/// Everything but the eyes.
+struct Hands {
     planner: Planner,
     state: State,
     secrets: ManifestSecrets,
-    random: std::sync::Arc<dyn Random>,
+    random: Arc<dyn Random>,
     changes: Sender<Change>,
 }
 
@@ -36,46 +43,62 @@ impl Watch {
         planner: Planner,
         state: State,
         secrets: ManifestSecrets,
-        random: std::sync::Arc<dyn Random>,
+        random: Arc<dyn Random>,
         changes: Sender<Change>,
     ) -> Self {
         Self {
             folder,
-            planner,
-            state,
-            secrets,
-            random,
-            changes,
+            hands: Hands {
+                planner,
+                state,
+                secrets,
+                random,
+                changes,
+            },
         }
     }
 
-    /// Runs until nobody receives the changes any more, or the task is ended.
-    pub async fn run(mut self) {
-        let mut first = true;
+    /// Runs until nobody receives the changes any more, or the task is ended. `synced` is called
+    /// once, when the first look has been handed over.
+    pub async fn run(self, synced: impl FnOnce() + Send) {
+        let Self {
+            mut folder,
+            mut hands,
+        } = self;
+        let mut synced = Some(synced);
         loop {
-            let folder =
-                std::mem::replace(&mut self.folder, Folder::new(std::path::PathBuf::new()));
             let looked = tokio::task::spawn_blocking(move || look(folder)).await;
-            let (folder, read) = match looked {
-                Ok(looked) => looked,
-                // Only a panic or the end of the runtime brings this about; supervision sees it.
-                Err(_) => return,
-            };
-            self.folder = folder;
-            if (first || read.changed || self.planner.waits())
-                && self.hand_over(read).await.is_err()
-            {
+            // Only a panic or the end of the runtime makes this fail; who runs us sees the end.
+            let Ok((seen, read)) = looked else {
                 return;
+            };
+            folder = seen;
+            if synced.is_some() || read.changed || hands.planner.waits() {
+                let Ok(read_again) = hands.over(read).await else {
+                    return;
+                };
+                for name in read_again {
+                    folder.read_again(&name);
+                }
             }
-            first = false;
+            if let Some(synced) = synced.take() {
+                info!(folder = %folder.path().display(), "manifests read");
+                synced();
+            }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                () = self.changes.closed() => return,
+                () = hands.changes.closed() => return,
             }
         }
     }
+}
 
-    async fn hand_over(&mut self, read: Look) -> Result<(), ()> {
+/// Nobody receives the changes any more.
+struct NobodyListens;
+
+impl Hands {
+    /// Does what a look demands; returns the files that are needed again.
+    async fn over(&mut self, read: Look) -> Result<BTreeSet<String>, NobodyListens> {
         let random = &self.random;
         let plan = self.planner.plan(
             read.files,
@@ -93,9 +116,6 @@ impl Watch {
         } = plan;
         for warning in warnings {
             warn!("{warning}");
-        }
-        for name in read_again {
-            self.folder.read_again(&name);
         }
         if secrets_changed {
             self.secrets.replace(self.planner.secrets().clone());
@@ -119,12 +139,10 @@ impl Watch {
             warn!("{error}");
         }
         for change in changes {
-            if matches!(change, Change::Synced) {
-                info!(folder = %self.folder.path().display(), "manifests read");
-            }
-            self.changes.send(change).await.map_err(drop)?;
+            let sent = self.changes.send(change).await;
+            sent.map_err(|_| NobodyListens)?;
         }
-        Ok(())
+        Ok(read_again)
     }
 }
 
@@ -156,8 +174,6 @@ fn view(read: FileRead) -> FileView {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::api::{Kind, ObjectKey};
     use crate::engine::ports::Record;
@@ -190,7 +206,10 @@ mod tests {
             Arc::new(Ones),
             sender,
         );
-        let watching = tokio::spawn(watch.run());
+        let (synced, is_synced) = tokio::sync::oneshot::channel();
+        let watching = tokio::spawn(watch.run(move || {
+            let _ = synced.send(());
+        }));
 
         let Some(Change::Provider(provider)) = changes.recv().await else {
             panic!("no provider");
@@ -199,6 +218,7 @@ mod tests {
         let text = std::fs::read_to_string(&state_path).unwrap();
         assert!(text.contains(&provider.identity.uid), "{text}");
         assert!(matches!(changes.recv().await, Some(Change::Synced)));
+        is_synced.await.unwrap();
 
         let status = crate::api::WebhookProviderStatus {
             observed_generation: Some(1),
