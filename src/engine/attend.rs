@@ -41,6 +41,7 @@ impl Engine {
         let Some(judged) = self.judge(id, now) else {
             return;
         };
+        tracing::trace!(subscription = %judged.object.identity.key, step = ?judged.step, "decided");
         if self.record_first(id, &judged, now) {
             return;
         }

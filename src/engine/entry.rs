@@ -49,6 +49,18 @@ pub(super) struct Summary {
     pub(super) watched: bool,
 }
 
+/// What a listing must show for nothing to be done, so that a hundred thousand subscriptions can be
+/// compared without reading their JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Expected {
+    /// Hash of the recorded id, as a claim has it.
+    pub(super) id: u64,
+    /// Hash of target and state.
+    pub(super) shown: u64,
+    /// Whether Secrets must be compared too.
+    pub(super) secrets: bool,
+}
+
 /// One subscription in the engine's state.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -72,6 +84,8 @@ pub(super) struct Entry {
     pub(super) unrecorded: Option<(Wait, u32)>,
     /// Hashes under which it claims remotes.
     pub(super) claims: [Option<u64>; 2],
+    /// What a listing must show for nothing to be done.
+    pub(super) expected: Option<Expected>,
     /// Fingerprint it carries as a member of its source.
     pub(super) carried: Option<Arc<str>>,
     pub(super) summary: Summary,
@@ -102,6 +116,7 @@ impl Entry {
             place: None,
             unrecorded: None,
             claims: [None, None],
+            expected: None,
             carried: None,
             summary: Summary {
                 state: "degraded",
@@ -145,6 +160,13 @@ impl Entry {
         if memory != Memory::default() {
             self.memory = Some(Box::new(memory));
         }
+    }
+
+    /// Whether nothing out of the ordinary is remembered.
+    pub(super) fn is_calm(&self) -> bool {
+        self.memory.as_ref().is_none_or(|memory| {
+            memory.drift.is_none() && !memory.absent && memory.lacked_since.is_none() && memory.duplicate_check.is_none()
+        })
     }
 
     pub(super) fn is_busy(&self) -> bool {

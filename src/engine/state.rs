@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::budget::Bucket;
-use super::entry::{Entry, Object};
+use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::ports::{Published, Remote};
@@ -167,8 +167,13 @@ fn hash(parts: &[&str]) -> u64 {
 }
 
 /// Claim to a remote by its id.
-fn claim_of_id(origin: &str, id: &str) -> u64 {
+pub(super) fn claim_of_id(origin: &str, id: &str) -> u64 {
     hash(&["id", origin, id])
+}
+
+/// What a listing shows of one remote.
+pub(super) fn shown(target: &str, active: bool) -> u64 {
+    hash(&["shown", target, if active { "active" } else { "inactive" }])
 }
 
 /// Claim to a remote that is not known yet.
@@ -315,6 +320,14 @@ impl State {
                 .zip(provider_key.as_ref())
                 .map(|(spec, key)| claim_of_target(key, spec)),
         ];
+        let expected = object.status.webhook_id.as_ref().zip(object.spec.as_ref()).map(|(recorded, spec)| Expected {
+            id: claim_of_id(origin, recorded),
+            shown: shown(&target(spec.action.as_deref(), &spec.postback_url), spec.is_active()),
+            secrets: spec
+                .client_headers
+                .iter()
+                .any(|header| header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())),
+        });
         let stalled = object.status.conditions.iter().any(|condition| {
             condition.kind == ConditionType::Stalled && condition.reason != Reason::InvalidSpec
         });
@@ -351,6 +364,7 @@ impl State {
         }
         if let Some(entry) = self.subscriptions.get_mut(id.0) {
             entry.claims = wanted;
+            entry.expected = expected;
             entry.carried = shared;
         }
         if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {

@@ -121,7 +121,7 @@ impl Outside {
     }
 
     /// Everything that is declared, with what is recorded of it: what a shell says at the start.
-    pub fn declared(&self, _now: DateTime<Utc>) -> Vec<Change> {
+    pub fn declared(&self) -> Vec<Change> {
         let providers = self.providers.iter().map(|(key, spec)| {
             let status = self.provider_statuses.get(key).cloned().unwrap_or_default();
             super::declared_provider(key, spec, status)
