@@ -188,7 +188,7 @@ fn prepare(request: Request) -> Result<reqwest::Request, Error> {
 
     let mut wire = reqwest::Request::new(request.method, request.url);
     if let Some((content_type, content)) = request.body {
-        if !headers.contains_key(CONTENT_TYPE) {
+        if !content_type.is_empty() && !headers.contains_key(CONTENT_TYPE) {
             let value = HeaderValue::try_from(content_type).map_err(|_| {
                 Error::invalid("the content type holds a character that no header may")
             })?;

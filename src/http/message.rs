@@ -22,7 +22,8 @@ pub struct Request {
     /// Headers besides those that the client sets. One that is given twice is sent twice; one that
     /// the client would set by default (`User-Agent`, `Accept`) replaces the default.
     pub headers: Vec<(HeaderName, SecretText)>,
-    /// Content type and content. A `Content-Type` among the headers wins over the one here.
+    /// Content type and content. A `Content-Type` among the headers wins over the one here; with
+    /// an empty one the content is sent without that header.
     pub body: Option<(String, SecretText)>,
     /// How long everything together may take: resolving, connecting, sending, and reading the
     /// answer to its end.

@@ -66,6 +66,35 @@ async fn a_request_arrives_as_given() {
 }
 
 #[tokio::test]
+async fn a_content_without_a_type_is_sent_without_one() {
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            sender.send(read_request(&mut stream).await).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    })
+    .await;
+    for (header, expected) in [
+        (None, None),
+        (Some("text/xml"), Some("content-type: text/xml")),
+    ] {
+        let mut request = request(Method::POST, &server.url("/"), LONG);
+        request.body = Some((String::new(), "{}".into()));
+        if let Some(value) = header {
+            let name = HeaderName::from_static("content-type");
+            request.headers.push((name, value.into()));
+        }
+        client(LOOPBACK).send(request).await.unwrap();
+        let text = received.recv().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with("content-type"));
+        assert_eq!(line, expected, "{text}");
+        assert!(text.ends_with("\r\n\r\n{}"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_is_read() {
     let server = Server::answering(
         "HTTP/1.1 429 Too Many Requests\r\n\
