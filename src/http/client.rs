@@ -30,7 +30,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Headers that say how the message is framed or where it goes: setting them by hand could make
 /// the server see another request, or another host than the one that was checked.
-const OWN_HEADERS: [HeaderName; 9] = [
+static OWN_HEADERS: [HeaderName; 9] = [
     ACCEPT_ENCODING,
     CONNECTION,
     CONTENT_LENGTH,
@@ -41,6 +41,13 @@ const OWN_HEADERS: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Whether a request may set the header. The client sets those that say how the message is framed
+/// and where it goes, and refuses them from others.
+#[must_use]
+pub fn is_free_to_set(name: &HeaderName) -> bool {
+    !OWN_HEADERS.contains(name)
+}
 
 /// How a [`Client`] is set up.
 pub struct Config {
@@ -168,7 +175,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 fn prepare(request: Request) -> Result<reqwest::Request, Error> {
     let mut headers = HeaderMap::new();
     for (name, value) in request.headers {
-        if OWN_HEADERS.contains(&name) {
+        if !is_free_to_set(&name) {
             return Err(Error::invalid(format!(
                 "the header {name} is not free to set"
             )));
