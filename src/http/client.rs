@@ -138,7 +138,8 @@ impl Client {
     ///
     /// # Errors
     /// Whenever there is no usable answer; see [`Error`]. Every status but a redirect's is an
-    /// [`Answer`]: what 404 or 500 mean is for the caller to say.
+    /// [`Answer`], even when its body cannot be read: what 404 or 500 mean, and whether a body is
+    /// needed, is for the caller to say.
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         let target = Target::of(&request.url)?;
         self.policy.check(&target)?;
@@ -156,14 +157,10 @@ impl Client {
             .map_err(|error| Error::from_reqwest(error, &target))?;
 
         let mut answer = read_head(&response, &target)?;
-        let body = timeout_at(deadline, read_body(response, &target))
+        answer.body = timeout_at(deadline, read_body(response, &target))
             .await
             .map_err(|_| late())
             .flatten();
-        answer.body = match body {
-            Err(_) if answer.status >= 400 => Body::default(),
-            body => body?,
-        };
         Ok(answer)
     }
 }
@@ -260,7 +257,7 @@ fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
             .and_then(|wait| parse_retry_after(wait, date.unwrap_or_else(Utc::now))),
         content_type: text(CONTENT_TYPE).map(str::to_owned),
         link: (!links.is_empty()).then(|| links.join(", ")),
-        body: Body::default(),
+        body: Ok(Body::default()),
     })
 }
 

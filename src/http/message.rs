@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, Url};
 
-use super::{Body, HeaderName};
+use super::{Body, Error, HeaderName};
 use crate::secret::SecretText;
 
 /// One request.
@@ -55,9 +55,10 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// The `Link` header (RFC 8288), several of them joined by commas. Its URLs may hold secrets.
     pub link: Option<String>,
-    /// The body. With a status of 400 or more it is empty when it could not be read: the status
-    /// says what matters, and must not be lost to a broken error page.
-    pub body: Body,
+    /// The body, or why it could not be read. The status often says all that matters, and must not
+    /// be lost to a broken error page or to a success with a page nobody reads: such a request
+    /// would be sent again and again.
+    pub body: Result<Body, Error>,
 }
 
 impl fmt::Debug for Answer {

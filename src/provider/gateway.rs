@@ -256,7 +256,8 @@ impl Remote for Connection {
             };
             let sent = self.send_document(&create.request, None, document, guard);
             let (answer, secrets) = sent.await?;
-            let id = Answered::read(&answer.body)
+            let body = answer.body.map_err(failure)?;
+            let id = Answered::read(&body)
                 .and_then(|answered| create.id.find(answered.value()).and_then(read_id))
                 .ok_or_else(|| CallFailure::Unreadable {
                     what: format!(
@@ -314,7 +315,6 @@ fn scope_of<'a>(spec: &'a WebhookSubscriptionSpec, id: Option<&'a str>) -> Scope
     }
 }
 
-pub(super) fn without(operation: &str) -> CallFailure {
 /// The name of the Secret that holds the token, or of the object that names it.
 fn secret_of_token(spec: &WebhookSubscriptionSpec) -> String {
     let inline = spec.token_source.as_ref();
@@ -327,6 +327,7 @@ fn secret_of_token(spec: &WebhookSubscriptionSpec) -> String {
     }
 }
 
+pub(super) fn without(operation: &str) -> CallFailure {
     CallFailure::Refused(Refusal::Unsupported {
         what: format!("the provider has no operation to {operation}"),
     })
@@ -337,7 +338,7 @@ fn unusable(what: impl Into<String>) -> CallFailure {
 }
 
 /// The client's errors hold no body, header, path or query, so their texts can be passed on.
-fn failure(error: Error) -> CallFailure {
+pub(super) fn failure(error: Error) -> CallFailure {
     match error {
         Error::DestinationNotAllowed { host, allow } => {
             Refusal::DestinationNotAllowed { host, allow }.into()

@@ -502,6 +502,59 @@ parameters: [{name: a}]
 }
 
 #[tokio::test]
+async fn a_success_whose_body_nobody_needs_is_a_success_whatever_the_body() {
+    let server = Server::start().await;
+    let remote = server.remote(provider(GUPY), api_key());
+    let document = document(APPLICATION_COMPLETED);
+    let guard = CallGuard::open();
+    let gzip: &[(&str, &str)] = &[("content-encoding", "gzip")];
+    let large = "x".repeat(2 * 1024 * 1024);
+    for (status, headers, body) in [(200, &[][..], large.as_str()), (202, gzip, "x")] {
+        for _ in 0..4 {
+            server.answers_with(status, headers, body);
+        }
+        let updated = remote.update("1", &document, &guard).await;
+        assert_eq!(updated.map(|applied| applied.id), Ok(None));
+        assert_eq!(remote.delete(&document.spec, "1", &guard).await, Ok(()));
+        // These need what is in it.
+        let created = remote.create(&document, &guard).await;
+        assert!(
+            matches!(created, Err(CallFailure::Unreadable { .. })),
+            "{created:?}"
+        );
+        let listed = remote.list(&guard).await;
+        assert!(
+            matches!(listed, Err(CallFailure::Unreadable { .. })),
+            "{listed:?}"
+        );
+    }
+    assert_eq!(server.seen().len(), 8);
+}
+
+#[tokio::test]
+async fn a_success_whose_body_is_cut_short_is_a_success() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::at(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 64 * 1024];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, head).await;
+        }
+    });
+    let remote = server.remote(provider(GUPY), api_key());
+    let document = document(APPLICATION_COMPLETED);
+    let guard = CallGuard::open();
+    assert!(remote.update("1", &document, &guard).await.is_ok());
+    let created = remote.create(&document, &guard).await;
+    assert!(
+        matches!(created, Err(CallFailure::Unanswered { .. })),
+        "{created:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_create_without_a_usable_id_is_unreadable() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
