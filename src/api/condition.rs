@@ -4,7 +4,8 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::schema;
 
@@ -58,6 +59,25 @@ pub enum ConditionStatus {
     False,
     /// Nobody has found out.
     Unknown,
+}
+
+/// Reads a list of conditions and leaves out those that this release does not know: a status that
+/// a later one has written must not be lost, or releases could not be rolled back.
+pub(super) fn known<'de, D: Deserializer<'de>>(reader: D) -> Result<Vec<Condition>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Read {
+        Known(Condition),
+        Unknown(IgnoredAny),
+    }
+    let read = Vec::<Read>::deserialize(reader)?;
+    Ok(read
+        .into_iter()
+        .filter_map(|read| match read {
+            Read::Known(condition) => Some(condition),
+            Read::Unknown(_) => None,
+        })
+        .collect())
 }
 
 /// Longest message of a condition, in characters; the API server's limit is 32 KiB.

@@ -5,6 +5,7 @@
 //! `hookkeeper.dev`, version `v1alpha1`, namespaced. Every reference stays inside the object's own
 //! namespace: no reference has a `namespace` field.
 
+mod allowed_hosts;
 mod condition;
 pub mod crd;
 mod duration;
@@ -18,6 +19,7 @@ mod subscription;
 mod token_source;
 pub mod validation;
 
+pub use allowed_hosts::names_host;
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use duration::{Duration, InvalidDuration};
 pub use identity::{Declared, Identity, Kind, ObjectKey};

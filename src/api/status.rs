@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Condition, Reason};
+use super::condition::{self, Condition, Reason};
 use super::schema;
 
 /// What is recorded of a subscription.
@@ -68,7 +68,11 @@ pub struct SubscriptionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<DateTime<Utc>>,
     /// The state in the standard form.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "condition::known"
+    )]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -133,7 +137,11 @@ pub struct TokenSourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expiration_time: Option<DateTime<Utc>>,
     /// The state in the standard form.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "condition::known"
+    )]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -150,7 +158,47 @@ pub struct WebhookProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back_until: Option<DateTime<Utc>>,
     /// The state in the standard form.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "condition::known"
+    )]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::ConditionType;
+
+    #[test]
+    fn a_status_that_a_later_release_wrote_can_be_read() {
+        let of = |kind: &str, status: &str| {
+            serde_json::json!({
+                "type": kind, "status": status, "reason": "ReasonToCome", "message": "m",
+                "lastTransitionTime": "2026-11-21T17:00:00Z", "fieldToCome": {"a": [1]},
+            })
+        };
+        let written = serde_json::json!({
+            "observedGeneration": 3,
+            "fieldToCome": [1],
+            "conditions": [of("Ready", "True"), of("AspectToCome", "True"), of("Stalled", "ValueToCome")],
+        });
+        let status: SubscriptionStatus = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(status.observed_generation, Some(3));
+        let [ready] = &status.conditions[..] else {
+            panic!("{:?}", status.conditions);
+        };
+        assert_eq!(
+            (ready.kind, ready.reason),
+            (ConditionType::Ready, Reason::Unknown)
+        );
+        let status: TokenSourceStatus = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(status.conditions.len(), 1);
+        let status: WebhookProviderStatus = serde_json::from_value(written).unwrap();
+        assert_eq!(status.conditions.len(), 1);
+        let none: SubscriptionStatus = serde_json::from_str("{}").unwrap();
+        assert!(none.conditions.is_empty());
+    }
 }

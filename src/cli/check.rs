@@ -7,7 +7,6 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::engine::ports::Remotes;
 use findings::Findings;
 
 /// Validates manifests offline; exit code 1 when there is a problem.
@@ -22,9 +21,9 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// When standard output cannot be written to; what is wrong with the files is no error.
-pub fn run(args: CheckArgs, remotes: &dyn Remotes) -> anyhow::Result<ExitCode> {
+pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = input::read(&args.files);
-    let findings = findings::judge(&inputs, remotes);
+    let findings = findings::judge(&inputs);
     print(&findings, &mut std::io::stdout().lock())?;
     Ok(if findings.problems == 0 {
         ExitCode::SUCCESS

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec,
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
+    names_host,
 };
 pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::outcome::{
@@ -63,6 +64,41 @@ pub trait Secrets: Send + Sync {
         namespace: &'a str,
         reference: &'a SecretKeyReference,
     ) -> BoxFuture<'a, Result<SecretValue, SecretFailure>>;
+}
+
+impl dyn Secrets + '_ {
+    /// Reads a key's value that is to be sent to all of these hosts. Without a host it is not sent
+    /// yet, and whoever does send it must ask [`names_host`].
+    ///
+    /// # Errors
+    /// There is no such value, it cannot be read, or its Secret does not name one of the hosts.
+    pub async fn read_for(
+        &self,
+        namespace: &str,
+        reference: &SecretKeyReference,
+        hosts: &[&str],
+    ) -> Result<SecretValue, Refusal> {
+        let value = self.read(namespace, reference).await;
+        let value = value.map_err(|failure| match failure {
+            SecretFailure::NotFound => Refusal::SecretNotFound {
+                name: reference.name.clone(),
+                key: reference.key.clone(),
+            },
+            SecretFailure::Unavailable(what) => Refusal::SecretUnavailable {
+                name: reference.name.clone(),
+                what,
+            },
+        })?;
+        if let Some(allowed) = &value.allowed_hosts
+            && let Some(host) = hosts.iter().find(|host| !names_host(allowed, host))
+        {
+            return Err(Refusal::HostNotAllowed {
+                secret: reference.name.clone(),
+                host: (*host).to_owned(),
+            });
+        }
+        Ok(value)
+    }
 }
 
 /// Why a record could not be made durable.

@@ -38,12 +38,18 @@ impl Class {
         }
     }
 
-    /// The class of what [`Client::send`](super::Client::send) returned.
+    /// The class of what [`Client::send`](super::Client::send) returned. A success whose body could
+    /// not be read counts as what hindered it, even where the body was not needed.
     #[must_use]
     pub fn of(result: &Result<Answer, Error>) -> Self {
         match result {
+            Ok(Answer {
+                status: ..400,
+                body: Err(error),
+                ..
+            })
+            | Err(error) => error.class(),
             Ok(answer) => Self::of_status(answer.status),
-            Err(error) => error.class(),
         }
     }
 

@@ -30,7 +30,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Headers that say how the message is framed or where it goes: setting them by hand could make
 /// the server see another request, or another host than the one that was checked.
-const OWN_HEADERS: [HeaderName; 9] = [
+static OWN_HEADERS: [HeaderName; 9] = [
     ACCEPT_ENCODING,
     CONNECTION,
     CONTENT_LENGTH,
@@ -41,6 +41,13 @@ const OWN_HEADERS: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
+
+/// Whether a request may set the header. The client sets those that say how the message is framed
+/// and where it goes, and refuses them from others.
+#[must_use]
+pub fn is_free_to_set(name: &HeaderName) -> bool {
+    !OWN_HEADERS.contains(name)
+}
 
 /// How a [`Client`] is set up.
 pub struct Config {
@@ -131,7 +138,8 @@ impl Client {
     ///
     /// # Errors
     /// Whenever there is no usable answer; see [`Error`]. Every status but a redirect's is an
-    /// [`Answer`]: what 404 or 500 mean is for the caller to say.
+    /// [`Answer`], even when its body cannot be read: what 404 or 500 mean, and whether a body is
+    /// needed, is for the caller to say.
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         let target = Target::of(&request.url)?;
         self.policy.check(&target)?;
@@ -149,14 +157,10 @@ impl Client {
             .map_err(|error| Error::from_reqwest(error, &target))?;
 
         let mut answer = read_head(&response, &target)?;
-        let body = timeout_at(deadline, read_body(response, &target))
+        answer.body = timeout_at(deadline, read_body(response, &target))
             .await
             .map_err(|_| late())
             .flatten();
-        answer.body = match body {
-            Err(_) if answer.status >= 400 => Body::default(),
-            body => body?,
-        };
         Ok(answer)
     }
 }
@@ -168,7 +172,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 fn prepare(request: Request) -> Result<reqwest::Request, Error> {
     let mut headers = HeaderMap::new();
     for (name, value) in request.headers {
-        if OWN_HEADERS.contains(&name) {
+        if !is_free_to_set(&name) {
             return Err(Error::invalid(format!(
                 "the header {name} is not free to set"
             )));
@@ -188,7 +192,7 @@ fn prepare(request: Request) -> Result<reqwest::Request, Error> {
 
     let mut wire = reqwest::Request::new(request.method, request.url);
     if let Some((content_type, content)) = request.body {
-        if !headers.contains_key(CONTENT_TYPE) {
+        if !content_type.is_empty() && !headers.contains_key(CONTENT_TYPE) {
             let value = HeaderValue::try_from(content_type).map_err(|_| {
                 Error::invalid("the content type holds a character that no header may")
             })?;
@@ -253,7 +257,7 @@ fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
             .and_then(|wait| parse_retry_after(wait, date.unwrap_or_else(Utc::now))),
         content_type: text(CONTENT_TYPE).map(str::to_owned),
         link: (!links.is_empty()).then(|| links.join(", ")),
-        body: Body::default(),
+        body: Ok(Body::default()),
     })
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::Class;
 use super::destination::Target;
 
-/// Why a request has no usable answer.
+/// Why a request has no usable answer, or an answer no usable body.
 ///
 /// `host` is `HOST:PORT`. Nothing here comes from a body, a header, a path or a query; the
 /// problems are fixed texts, because the texts of other libraries' errors hold URLs.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, Url};
 
-use super::{Body, HeaderName};
+use super::{Body, Error, HeaderName};
 use crate::secret::SecretText;
 
 /// One request.
@@ -22,7 +22,8 @@ pub struct Request {
     /// Headers besides those that the client sets. One that is given twice is sent twice; one that
     /// the client would set by default (`User-Agent`, `Accept`) replaces the default.
     pub headers: Vec<(HeaderName, SecretText)>,
-    /// Content type and content. A `Content-Type` among the headers wins over the one here.
+    /// Content type and content. A `Content-Type` among the headers wins over the one here; with
+    /// an empty one the content is sent without that header.
     pub body: Option<(String, SecretText)>,
     /// How long everything together may take: resolving, connecting, sending, and reading the
     /// answer to its end.
@@ -54,9 +55,10 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// The `Link` header (RFC 8288), several of them joined by commas. Its URLs may hold secrets.
     pub link: Option<String>,
-    /// The body. With a status of 400 or more it is empty when it could not be read: the status
-    /// says what matters, and must not be lost to a broken error page.
-    pub body: Body,
+    /// The body, or why it could not be read. The status often says all that matters, and must not
+    /// be lost to a broken error page or to a success with a page nobody reads: such a request
+    /// would be sent again and again.
+    pub body: Result<Body, Error>,
 }
 
 impl fmt::Debug for Answer {

@@ -32,7 +32,7 @@ mod tests;
 pub use allowed::{AllowedDestination, InvalidDestination};
 pub use body::{Body, MAX_BODY};
 pub use class::Class;
-pub use client::{Client, Config, SetupError};
+pub use client::{Client, Config, SetupError, is_free_to_set};
 pub use destination::DestinationPolicy;
 pub use error::Error;
 pub use message::{Answer, Request};

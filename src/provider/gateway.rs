@@ -14,7 +14,7 @@ use super::pointer::{Answered, read_id};
 use super::render::Scope;
 use super::resolved::Provider;
 use super::secrets::SecretReader;
-use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
+use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
     Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
     Remotes, Secrets,
@@ -71,6 +71,32 @@ impl Connection {
         }
     }
 
+    /// The hosts that see what stands in a delivery's headers: the provider's and the postback's.
+    fn hosts_of_headers(&self, spec: &WebhookSubscriptionSpec) -> [String; 2] {
+        let postback = Url::parse(&spec.postback_url).ok();
+        let postback = postback.as_ref().and_then(Url::host_str);
+        [
+            self.provider.host.clone(),
+            postback.unwrap_or_default().to_owned(),
+        ]
+    }
+
+    /// Whether the token may go where the document takes it. That is asked of every document: what
+    /// a provider gets outside the headers it may use for deliveries all the same.
+    fn check_token_hosts(&self, document: &Document) -> Result<(), Refusal> {
+        let Some(allowed) = &document.token_hosts else {
+            return Ok(());
+        };
+        let hosts = self.hosts_of_headers(&document.spec);
+        match hosts.into_iter().find(|host| !names_host(allowed, host)) {
+            None => Ok(()),
+            Some(host) => Err(Refusal::HostNotAllowed {
+                secret: secret_of_token(&document.spec),
+                host,
+            }),
+        }
+    }
+
     /// The client headers with the token in, and the digest of their Secrets.
     async fn client_headers(
         &self,
@@ -81,12 +107,8 @@ impl Connection {
         if !self.provider.sends_headers() {
             return Ok((Vec::new(), None));
         }
-        let postback = Url::parse(&spec.postback_url).ok();
-        let postback = postback
-            .as_ref()
-            .and_then(Url::host_str)
-            .unwrap_or_default();
-        let hosts = [self.provider.host.as_str(), postback];
+        let hosts = self.hosts_of_headers(spec);
+        let hosts = hosts.each_ref().map(String::as_str);
         let content_type = self.provider.content_type.as_deref();
         let Resolved { headers, secrets } =
             client_headers::resolve(spec, content_type, token, &self.reader(namespace), &hosts)
@@ -178,6 +200,7 @@ impl Connection {
             token,
             token_hosts: _,
         } = document;
+        self.check_token_hosts(document)?;
         let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
         let scope = Scope {
             headers: Some(&headers),
@@ -233,7 +256,8 @@ impl Remote for Connection {
             };
             let sent = self.send_document(&create.request, None, document, guard);
             let (answer, secrets) = sent.await?;
-            let id = Answered::read(&answer.body)
+            let body = answer.body.map_err(failure)?;
+            let id = Answered::read(&body)
                 .and_then(|answered| create.id.find(answered.value()).and_then(read_id))
                 .ok_or_else(|| CallFailure::Unreadable {
                     what: format!(
@@ -291,6 +315,18 @@ fn scope_of<'a>(spec: &'a WebhookSubscriptionSpec, id: Option<&'a str>) -> Scope
     }
 }
 
+/// The name of the Secret that holds the token, or of the object that names it.
+fn secret_of_token(spec: &WebhookSubscriptionSpec) -> String {
+    let inline = spec.token_source.as_ref();
+    if let Some(secret) = inline.and_then(|source| source.secret.as_ref()) {
+        return secret.name.clone();
+    }
+    match &spec.token_source_ref {
+        Some(reference) => format!("of TokenSource {}", reference.name),
+        None => "of the token source".to_owned(),
+    }
+}
+
 pub(super) fn without(operation: &str) -> CallFailure {
     CallFailure::Refused(Refusal::Unsupported {
         what: format!("the provider has no operation to {operation}"),
@@ -302,7 +338,7 @@ fn unusable(what: impl Into<String>) -> CallFailure {
 }
 
 /// The client's errors hold no body, header, path or query, so their texts can be passed on.
-fn failure(error: Error) -> CallFailure {
+pub(super) fn failure(error: Error) -> CallFailure {
     match error {
         Error::DestinationNotAllowed { host, allow } => {
             Refusal::DestinationNotAllowed { host, allow }.into()

@@ -2,23 +2,10 @@
 
 use super::field::Field;
 use crate::engine::ports::Invalid;
-use crate::http::HeaderName;
+use crate::http::{HeaderName, is_free_to_set};
 
 /// The longest name, in bytes.
 const MAX_NAME: usize = 128;
-/// Headers that frame a message or say where it goes; the client sets them itself and refuses them
-/// from others. `content-type` of a request is a field of its own.
-const NOT_FREE: [&str; 9] = [
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// Checks the name of a header of a request of ours.
 ///
@@ -28,7 +15,7 @@ pub(super) fn header_name(name: &str, field: &Field) -> Result<HeaderName, Inval
     let name = parse_name(name).ok_or_else(|| {
         field.invalid("the name of a header has letters, digits and !#$%&'*+-.^_`|~ only")
     })?;
-    if NOT_FREE.contains(&name.as_str()) {
+    if !is_free_to_set(&name) {
         return Err(field.invalid("this header is not free to set"));
     }
     Ok(name)

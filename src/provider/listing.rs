@@ -10,13 +10,12 @@ use std::collections::BTreeMap;
 use serde_json::{Number, Value};
 use url::Url;
 
-use super::gateway::{Connection, without};
+use super::gateway::{Connection, failure, without};
 use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
 use super::render::Scope;
 use crate::engine::ports::{CallFailure, CallGuard, Listing, RemoteSubscription};
-use crate::http::Answer;
 
 /// The most requests of one pass.
 const MAX_PAGES: u32 = 1_000;
@@ -78,8 +77,10 @@ async fn read_all(
         let answer = connection
             .call_at(&list.request, url.clone(), &scope, guard)
             .await?;
-        let answered = Answered::read(&answer.body)
-            .ok_or_else(|| unreadable("the answer to list is no JSON"))?;
+        let links = answer.link;
+        let body = answer.body.map_err(failure)?;
+        let answered =
+            Answered::read(&body).ok_or_else(|| unreadable("the answer to list is no JSON"))?;
         let items = read_items(list, answered.value())?;
         let count = items.len();
         for item in items {
@@ -105,7 +106,7 @@ async fn read_all(
                 u64::from(page) >= total
             }
             Pagination::LinkHeader => {
-                linked = linked_page(&answer, &url)?;
+                linked = linked_page(links.as_deref(), &url)?;
                 linked.is_none()
             }
         };
@@ -119,8 +120,8 @@ async fn read_all(
 }
 
 /// The page that the answer links to. It gets our credential, so it must be at the same origin.
-fn linked_page(answer: &Answer, current: &Url) -> Result<Option<Url>, CallFailure> {
-    let Some(target) = answer.link.as_deref().and_then(next_link) else {
+fn linked_page(links: Option<&str>, current: &Url) -> Result<Option<Url>, CallFailure> {
+    let Some(target) = links.and_then(next_link) else {
         return Ok(None);
     };
     let next = current

@@ -121,7 +121,7 @@ impl PostbackRules {
         let name = host_name(&url)?;
         let catcher = self.warn_hosts.iter().find(|host| is_below(name, host))?;
         Some(format!(
-            "the postback URL leads to {catcher}, which shows what it receives, tokens included, to others; use it for tests only"
+            "spec.postbackUrl: the URL leads to {catcher}, which shows what it receives, tokens included, to others; use it for tests only"
         ))
     }
 }

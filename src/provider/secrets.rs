@@ -1,7 +1,7 @@
 //! Reading Secrets, and where their values may go.
 
 use crate::api::{SecretKeyReference, SourcedValue};
-use crate::engine::ports::{Refusal, SecretFailure, SecretValue, Secrets};
+use crate::engine::ports::{Refusal, SecretValue, Secrets};
 use crate::secret::SecretText;
 
 /// Reads the Secrets of one namespace.
@@ -20,26 +20,9 @@ impl SecretReader<'_> {
         reference: &SecretKeyReference,
         hosts: &[&str],
     ) -> Result<SecretValue, Refusal> {
-        let value = self.secrets.read(self.namespace, reference).await;
-        let value = value.map_err(|failure| match failure {
-            SecretFailure::NotFound => Refusal::SecretNotFound {
-                name: reference.name.clone(),
-                key: reference.key.clone(),
-            },
-            SecretFailure::Unavailable(what) => Refusal::SecretUnavailable {
-                name: reference.name.clone(),
-                what,
-            },
-        })?;
-        if let Some(allowed) = &value.allowed_hosts
-            && let Some(host) = hosts.iter().find(|host| !names(allowed, host))
-        {
-            return Err(Refusal::HostNotAllowed {
-                secret: reference.name.clone(),
-                host: (*host).to_owned(),
-            });
-        }
-        Ok(value)
+        self.secrets
+            .read_for(self.namespace, reference, hosts)
+            .await
     }
 
     /// A value that is written out or in a Secret.
@@ -67,11 +50,4 @@ impl SecretReader<'_> {
         let from = value.value_from.as_ref().map(|from| &from.secret_key_ref);
         self.value(value.value.as_deref(), from, hosts).await
     }
-}
-
-/// Whether the list of hosts has this one, in whatever case and with or without a final dot.
-fn names(allowed: &[String], host: &str) -> bool {
-    let plain = |host: &str| host.trim().trim_end_matches('.').to_ascii_lowercase();
-    let host = plain(host);
-    allowed.iter().any(|allowed| plain(allowed) == host)
 }

@@ -69,8 +69,11 @@ impl Sender {
         };
         let outcome = match answer.status {
             200 => Outcome::Accepted,
-            401 if self.own_receiver => serde_json::from_slice(answer.body.as_bytes())
-                .map_or(Outcome::Refused, |verdict: Verdict| verdict.outcome),
+            401 if self.own_receiver => {
+                let body = answer.body.unwrap_or_default();
+                serde_json::from_slice(body.as_bytes())
+                    .map_or(Outcome::Refused, |verdict: Verdict| verdict.outcome)
+            }
             _ => Outcome::Refused,
         };
         (outcome, Some(answer.status))

@@ -20,7 +20,8 @@ const REFUSED_CREDENTIAL: [&str; 3] = ["invalid_client", "invalid_grant", "unaut
 
 /// What an answer that is no success means.
 pub(super) fn of_status(answer: &Answer) -> MintFailure {
-    let oauth_error = oauth_error(answer.body.as_bytes());
+    let body = answer.body.as_ref().ok();
+    let oauth_error = body.and_then(|body| oauth_error(body.as_bytes()));
     let credential_refused = matches!(answer.status, 401 | 403)
         || (answer.status < 500
             && oauth_error.is_some_and(|code| REFUSED_CREDENTIAL.contains(&code)));
@@ -32,7 +33,7 @@ pub(super) fn of_status(answer: &Answer) -> MintFailure {
     }
 }
 
-/// What it means that there is no answer.
+/// What it means that there is no answer, or none that can be read.
 pub(super) fn of_error(error: Error) -> MintFailure {
     let what = error.to_string();
     match error {
@@ -71,7 +72,7 @@ mod tests {
             retry_after: None,
             content_type: None,
             link: None,
-            body: Body::new(body.as_bytes().to_vec()),
+            body: Ok(Body::new(body.as_bytes().to_vec())),
         }
     }
 

@@ -102,7 +102,8 @@ impl TokenMinter {
             return Err(failure::of_status(&answer));
         }
         let now = answer.date.unwrap_or(asked);
-        let (token, lifetime) = rules.read(answer.body.as_bytes(), now)?;
+        let body = answer.body.map_err(failure::of_error)?;
+        let (token, lifetime) = rules.read(body.as_bytes(), now)?;
         Ok(Minted {
             token,
             lifetime,

@@ -11,6 +11,9 @@ use crate::api::{SecretKeyReference, SecretTokenSource};
 use crate::engine::ports::{MintFailure, Minted, Refusal, SecretValue};
 
 /// Reads the token as it is now, and the moment of its expiry if a key for it is given.
+///
+/// Which provider the token goes to is not known here: the hosts that its Secret names go along,
+/// and whoever sends it asks them.
 pub(super) async fn read(
     source: &SecretTokenSource,
     values: &Values<'_>,
@@ -22,18 +25,6 @@ pub(super) async fn read(
         key: key.clone(),
     };
     let value = values.read(&key(&source.key)).await?;
-    if value.allowed_hosts.is_some() {
-        // A token goes to a provider, and which one is not known here. Better no token than one
-        // that a Secret's owner has confined to other hosts.
-        return Err(Refusal::Unsupported {
-            what: format!(
-                "Secret {} limits the hosts it may be sent to, which a token source of kind secret cannot check; \
-                 use a Secret without the annotation hookkeeper.dev/allowed-hosts",
-                source.name
-            ),
-        }
-        .into());
-    }
     let end = match &source.expires_at_key {
         None => None,
         Some(name) => Some((name, values.read(&key(name)).await?)),

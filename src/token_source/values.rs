@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::api::{NamedValue, SecretKeyReference, SecretSource};
-use crate::engine::ports::{Refusal, SecretFailure, SecretValue, Secrets};
+use crate::engine::ports::{Refusal, SecretValue, Secrets};
 use crate::secret::SecretText;
 
 /// The values of one source: its namespace's Secrets.
@@ -17,22 +17,12 @@ impl<'a> Values<'a> {
         Self { secrets, namespace }
     }
 
-    /// Reads a key, wherever its value is going.
+    /// Reads a key whose value is not sent to the token source: it is the token.
     pub(super) async fn read(
         &self,
         reference: &SecretKeyReference,
     ) -> Result<SecretValue, Refusal> {
-        let read = self.secrets.read(self.namespace, reference).await;
-        read.map_err(|failure| match failure {
-            SecretFailure::NotFound => Refusal::SecretNotFound {
-                name: reference.name.clone(),
-                key: reference.key.clone(),
-            },
-            SecretFailure::Unavailable(what) => Refusal::SecretUnavailable {
-                name: reference.name.clone(),
-                what,
-            },
-        })
+        self.secrets.read_for(self.namespace, reference, &[]).await
     }
 
     /// A key's value that is to be sent to `url`, if the Secret may go there.
@@ -41,16 +31,12 @@ impl<'a> Values<'a> {
         source: &SecretSource,
         url: &Url,
     ) -> Result<SecretText, Refusal> {
-        let reference = &source.secret_key_ref;
-        let value = self.read(reference).await?;
-        let host = url.host_str().unwrap_or_default();
-        match value.allowed_hosts {
-            Some(allowed) if !names_host(&allowed, host) => Err(Refusal::HostNotAllowed {
-                secret: reference.name.clone(),
-                host: host.to_owned(),
-            }),
-            _ => Ok(without_line_end(value.text)),
-        }
+        let hosts = [url.host_str().unwrap_or_default()];
+        let value = self
+            .secrets
+            .read_for(self.namespace, &source.secret_key_ref, &hosts)
+            .await?;
+        Ok(without_line_end(value.text))
     }
 
     /// A value that is written out or in a Secret; `field` names it when it is neither or both.
@@ -115,13 +101,6 @@ pub(super) fn form<'f>(fields: impl IntoIterator<Item = (&'f str, &'f SecretText
     form.finish().into()
 }
 
-/// Whether the list names the host, without regard to case and to a final dot.
-fn names_host(allowed: &[String], host: &str) -> bool {
-    let bare = |name: &str| name.trim().trim_end_matches('.').to_ascii_lowercase();
-    let host = bare(host);
-    allowed.iter().any(|name| bare(name) == host)
-}
-
 /// Without the line end that text editors and `echo` leave in a file that a Secret is made from.
 fn without_line_end(text: SecretText) -> SecretText {
     match text.expose().strip_suffix('\n') {
@@ -133,23 +112,6 @@ fn without_line_end(text: SecretText) -> SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_are_named_exactly() {
-        let allowed = ["auth.example.com".to_owned(), " API.Gupy.io. ".to_owned()];
-        for host in ["auth.example.com", "AUTH.example.com.", "api.gupy.io"] {
-            assert!(names_host(&allowed, host), "{host}");
-        }
-        for host in [
-            "",
-            "example.com",
-            "x.auth.example.com",
-            "auth.example.com.evil.org",
-        ] {
-            assert!(!names_host(&allowed, host), "{host}");
-        }
-        assert!(!names_host(&[], "auth.example.com"));
-    }
 
     #[test]
     fn one_line_end_is_left_out() {

@@ -1,24 +1,6 @@
 use std::fs;
 
 use super::*;
-use crate::api::{ObjectKey, WebhookProviderSpec};
-use crate::engine::ports::{Invalid, Remote};
-
-/// Refuses every provider, by naming it.
-struct RefusesProviders;
-
-impl Remotes for RefusesProviders {
-    fn resolve(
-        &self,
-        key: &ObjectKey,
-        _: &WebhookProviderSpec,
-    ) -> Result<std::sync::Arc<dyn Remote>, Invalid> {
-        Err(Invalid {
-            field: "spec.preset".to_owned(),
-            problem: format!("there is no preset for {key}"),
-        })
-    }
-}
 
 const SOURCE: &str = "\
 apiVersion: hookkeeper.dev/v1alpha1
@@ -52,7 +34,7 @@ fn judge(files: &[(&str, &str)]) -> Findings {
             text: Ok((*text).to_owned()),
         })
         .collect();
-    findings::judge(&inputs, &RefusesProviders)
+    findings::judge(&inputs)
 }
 
 #[test]
@@ -99,7 +81,7 @@ fn a_provider_that_cannot_be_resolved_is_a_problem() {
     assert_eq!(
         findings.lines,
         [
-            "a.yaml: document 1: WebhookProvider default/gupy: spec.preset: there is no preset for default/gupy"
+            "a.yaml: document 1: WebhookProvider default/gupy: spec.preset: there is no preset \"nobody\"; known are: gupy"
         ]
     );
 }
@@ -152,7 +134,7 @@ fn folders_are_read_in_order_and_unreadable_files_are_problems() {
         names,
         ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]
     );
-    let findings = findings::judge(&inputs, &RefusesProviders);
+    let findings = findings::judge(&inputs);
     assert_eq!(
         (findings.problems, findings.documents),
         (3, 2),
@@ -169,8 +151,71 @@ fn the_exit_code_tells_whether_there_is_a_problem() {
         let args = CheckArgs {
             files: vec![file.clone()],
         };
-        format!("{:?}", run(args, &RefusesProviders).unwrap())
+        format!("{:?}", run(&args).unwrap())
     };
     assert_eq!(code(SUBSCRIPTION), format!("{:?}", ExitCode::SUCCESS));
     assert_eq!(code(PROVIDER), format!("{:?}", ExitCode::FAILURE));
+}
+
+#[test]
+fn the_providers_rules_are_applied_and_name_file_object_and_field() {
+    let gupy = PROVIDER.replace("nobody", "gupy");
+    let lines = |subscription: &str| {
+        let findings = judge(&[
+            ("p.yaml", &gupy),
+            ("s.yaml", subscription),
+            ("t.yaml", SOURCE),
+        ]);
+        assert_eq!(findings.documents, 3);
+        findings.lines
+    };
+    assert_eq!(lines(SUBSCRIPTION), Vec::<String>::new());
+    let url = "https://integrations.example.com/gupy";
+    for (written, instead, expected) in [
+        (
+            "spec:\n",
+            "spec:\n  parameters: {techOwner: Ana}\n",
+            "spec.parameters.techOwner: the provider has no such parameter; known are: ",
+        ),
+        (
+            "  action: application.moved\n",
+            "",
+            "spec.action: the provider's document needs an action",
+        ),
+        (
+            url,
+            "http://integrations.example.com/gupy",
+            "spec.postbackUrl: the provider takes https only;",
+        ),
+        (
+            url,
+            "https://10.0.0.7/gupy",
+            "spec.postbackUrl: the provider reaches public DNS names only",
+        ),
+        (
+            url,
+            "https://webhook.site/x",
+            "warning: spec.postbackUrl: the URL leads to webhook.site,",
+        ),
+    ] {
+        let found = lines(&SUBSCRIPTION.replace(written, instead));
+        let expected = format!("s.yaml: document 1: WebhookSubscription default/moved: {expected}");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with(&expected), "{found:?}");
+    }
+}
+
+#[test]
+fn a_provider_of_another_namespace_has_no_say() {
+    let gupy = PROVIDER
+        .replace("nobody", "gupy")
+        .replace("{name: g", "{namespace: other, name: g");
+    let catcher = SUBSCRIPTION.replace("integrations.example.com", "webhook.site");
+    let findings = judge(&[("a.yaml", &format!("{gupy}---\n{catcher}---\n{SOURCE}"))]);
+    assert_eq!(
+        findings.lines,
+        [
+            "a.yaml: document 2: WebhookSubscription default/moved: warning: spec.providerRef.name: there is no WebhookProvider default/gupy in the given files"
+        ]
+    );
 }

@@ -37,7 +37,7 @@ async fn a_request_arrives_as_given() {
     ));
     let answer = client(LOOPBACK).send(request).await.unwrap();
     assert_eq!(answer.status, 204);
-    assert!(answer.body.is_empty());
+    assert!(answer.body.unwrap().is_empty());
 
     let text = received.recv().await.unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -66,6 +66,35 @@ async fn a_request_arrives_as_given() {
 }
 
 #[tokio::test]
+async fn a_content_without_a_type_is_sent_without_one() {
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            sender.send(read_request(&mut stream).await).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
+        }
+    })
+    .await;
+    for (header, expected) in [
+        (None, None),
+        (Some("text/xml"), Some("content-type: text/xml")),
+    ] {
+        let mut request = request(Method::POST, &server.url("/"), LONG);
+        request.body = Some((String::new(), "{}".into()));
+        if let Some(value) = header {
+            let name = HeaderName::from_static("content-type");
+            request.headers.push((name, value.into()));
+        }
+        client(LOOPBACK).send(request).await.unwrap();
+        let text = received.recv().await.unwrap();
+        let line = text.lines().find(|line| line.starts_with("content-type"));
+        assert_eq!(line, expected, "{text}");
+        assert!(text.ends_with("\r\n\r\n{}"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_is_read() {
     let server = Server::answering(
         "HTTP/1.1 429 Too Many Requests\r\n\
@@ -91,7 +120,7 @@ async fn an_answer_is_read() {
         answer.link.as_deref(),
         Some("</a?page=2>; rel=\"next\", </a?page=9>; rel=\"last\"")
     );
-    assert_eq!(answer.body.as_bytes(), b"{}");
+    assert_eq!(answer.body.unwrap().as_bytes(), b"{}");
 }
 
 #[tokio::test]
@@ -118,7 +147,7 @@ async fn a_body_is_read_up_to_its_limit() {
     let largest = format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_BODY}\r\n\r\n").into_bytes();
     let server = Server::answering([largest, vec![b'x'; MAX_BODY]].concat()).await;
     let answer = get(&client(LOOPBACK), &server.url("/")).await.unwrap();
-    assert_eq!(answer.body.len(), MAX_BODY);
+    assert_eq!(answer.body.unwrap().len(), MAX_BODY);
 
     let endless: &[(&str, &[u8])] = &[
         ("HTTP/1.1 200 OK\r\n\r\n", b"xxxxxxxxxxxxxxxx"),
@@ -134,14 +163,18 @@ async fn a_body_is_read_up_to_its_limit() {
     ];
     for (head, more) in endless {
         let server = Server::never_ending(head, more).await;
-        let error = get(&client(LOOPBACK), &server.url("/")).await.unwrap_err();
+        let result = get(&client(LOOPBACK), &server.url("/")).await;
+        assert_eq!(Class::of(&result).as_str(), "invalid");
+        let answer = result.unwrap();
+        assert_eq!(answer.status, 200);
+        let error = answer.body.unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
         assert!(error.outcome_unknown());
     }
 }
 
 #[tokio::test]
-async fn an_error_status_survives_a_body_that_cannot_be_read() {
+async fn a_status_survives_a_body_that_cannot_be_read() {
     for (head, more) in [
         (
             "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n",
@@ -153,28 +186,33 @@ async fn an_error_status_survives_a_body_that_cannot_be_read() {
         ),
     ] {
         let server = Server::never_ending(head, more).await;
-        let answer = get(&client(LOOPBACK), &server.url("/")).await.unwrap();
-        assert_eq!((answer.status, answer.body.len()), (503, 0));
+        let result = get(&client(LOOPBACK), &server.url("/")).await;
+        assert_eq!(Class::of(&result).as_str(), "5xx");
+        let answer = result.unwrap();
+        assert!(answer.body.is_err());
+        assert_eq!(answer.status, 503);
         assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
     }
     let cut_short = Server::answering("HTTP/1.1 404 Gone\r\nContent-Length: 9\r\n\r\nx").await;
     let answer = get(&client(LOOPBACK), &cut_short.url("/")).await.unwrap();
-    assert_eq!((answer.status, answer.body.len()), (404, 0));
+    assert!(matches!(answer.body, Err(Error::Lost { .. })));
+    assert_eq!(answer.status, 404);
 
-    let stalling = Server::stalling("HTTP/1.1 404 Gone\r\nContent-Length: 9\r\n\r\nx").await;
-    let request = request(Method::GET, &stalling.url("/"), SHORT);
-    let answer = client(LOOPBACK).send(request).await.unwrap();
-    assert_eq!((answer.status, answer.body.len()), (404, 0));
+    for status in [200, 404] {
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 9\r\n\r\nx");
+        let stalling = Server::stalling(head.leak()).await;
+        let request = request(Method::GET, &stalling.url("/"), SHORT);
+        let answer = client(LOOPBACK).send(request).await.unwrap();
+        assert_eq!(answer.status, status);
+        let error = answer.body.unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!(error.outcome_unknown());
+    }
 }
 
 #[tokio::test]
 async fn every_wait_ends() {
-    for head in [
-        "",
-        "HTTP/1.1 200 OK\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx",
-        "HTTP/1.1 100 Continue\r\n\r\n",
-    ] {
+    for head in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
         let server = Server::stalling(head).await;
         let request = request(Method::POST, &server.url("/?canary"), SHORT);
         let error = client(LOOPBACK).send(request).await.unwrap_err();
@@ -195,8 +233,8 @@ async fn a_dripping_body_ends_with_the_total_time() {
     })
     .await;
     let request = request(Method::GET, &server.url("/"), SHORT);
-    let error = client(LOOPBACK).send(request).await.unwrap_err();
-    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    let answer = client(LOOPBACK).send(request).await.unwrap();
+    assert!(matches!(answer.body, Err(Error::Timeout { .. })));
 }
 
 #[tokio::test]
@@ -261,8 +299,8 @@ async fn a_content_encoding_is_refused() {
             "HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"
         );
         let server = Server::answering(answer).await;
-        let result = get(&client(LOOPBACK), &server.url("/")).await;
-        let seen = matches!(result, Err(Error::UnexpectedEncoding { .. }));
+        let answer = get(&client(LOOPBACK), &server.url("/")).await.unwrap();
+        let seen = matches!(answer.body, Err(Error::UnexpectedEncoding { .. }));
         assert_eq!(seen, refused, "{encoding}");
     }
 }
@@ -277,7 +315,9 @@ async fn a_broken_connection_is_lost_and_nothing_is_sent_again() {
     ] {
         let server = Server::answering(answer).await;
         let request = request(Method::POST, &server.url("/"), LONG);
-        let error = client(LOOPBACK).send(request).await.unwrap_err();
+        let result = client(LOOPBACK).send(request).await;
+        assert_eq!(Class::of(&result).as_str(), "lost");
+        let error = result.and_then(|answer| answer.body).unwrap_err();
         assert!(matches!(error, Error::Lost { .. }), "{answer:?}: {error}");
         assert!(error.outcome_unknown());
         assert_eq!(server.connections(), 1);

@@ -194,6 +194,67 @@ async fn a_secret_goes_to_allowed_hosts_only() {
 }
 
 #[tokio::test]
+async fn a_token_from_a_secret_goes_to_allowed_hosts_only() {
+    let server = Server::start().await;
+    let remote = server.remote(provider(GUPY), api_key());
+    let guard = CallGuard::open();
+    let inline = APPLICATION_COMPLETED.replace(
+        "tokenSourceRef: {name: integration}",
+        "tokenSource: {secret: {name: kept, key: token}}",
+    );
+    let postback = "integrations.example.com";
+    for (yaml, secret, hosts, refused) in [
+        (inline.as_str(), "kept", vec![], "127.0.0.1"),
+        (&inline, "kept", vec!["127.0.0.1"], postback),
+        (&inline, "kept", vec![postback], "127.0.0.1"),
+        (
+            APPLICATION_COMPLETED,
+            "of TokenSource integration",
+            vec![postback, "api.gupy.io"],
+            "127.0.0.1",
+        ),
+    ] {
+        let mut document = document(yaml);
+        document.token_hosts = Some(hosts.into_iter().map(str::to_owned).collect());
+        let refused = Err(CallFailure::Refused(Refusal::HostNotAllowed {
+            secret: secret.to_owned(),
+            host: refused.to_owned(),
+        }));
+        assert_eq!(remote.update("1", &document, &guard).await, refused);
+        assert_eq!(remote.create(&document, &guard).await, refused);
+    }
+    assert!(server.seen().is_empty());
+
+    let mut document = document(&inline);
+    let hosts = ["127.0.0.1", "INTEGRATIONS.example.com."].map(str::to_owned);
+    document.token_hosts = Some(hosts.into());
+    server.answers(204, "");
+    remote.update("1", &document, &guard).await.unwrap();
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_outside_the_headers_goes_to_allowed_hosts_only() {
+    let server = Server::start().await;
+    let spec = "
+auth: {none: {}}
+operations: {update: {method: PUT, path: '/{id}', json: {t: '{token}'}}}
+";
+    let remote = server.remote(provider(spec), Keys::default());
+    let mut document = document(APPLICATION_COMPLETED);
+    document.token_hosts = Some(["127.0.0.1".to_owned()].into());
+    let refused = remote.update("1", &document, &CallGuard::open()).await;
+    assert!(
+        matches!(
+            refused,
+            Err(CallFailure::Refused(Refusal::HostNotAllowed { .. }))
+        ),
+        "{refused:?}"
+    );
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_value_that_no_header_can_hold_is_refused_and_not_shown() {
     let server = Server::start().await;
     let broken = format!("{CANARY}\n");
@@ -438,6 +499,59 @@ parameters: [{name: a}]
         unsupported,
         Err(CallFailure::Refused(Refusal::Unsupported { .. }))
     ));
+}
+
+#[tokio::test]
+async fn a_success_whose_body_nobody_needs_is_a_success_whatever_the_body() {
+    let server = Server::start().await;
+    let remote = server.remote(provider(GUPY), api_key());
+    let document = document(APPLICATION_COMPLETED);
+    let guard = CallGuard::open();
+    let gzip: &[(&str, &str)] = &[("content-encoding", "gzip")];
+    let large = "x".repeat(2 * 1024 * 1024);
+    for (status, headers, body) in [(200, &[][..], large.as_str()), (202, gzip, "x")] {
+        for _ in 0..4 {
+            server.answers_with(status, headers, body);
+        }
+        let updated = remote.update("1", &document, &guard).await;
+        assert_eq!(updated.map(|applied| applied.id), Ok(None));
+        assert_eq!(remote.delete(&document.spec, "1", &guard).await, Ok(()));
+        // These need what is in it.
+        let created = remote.create(&document, &guard).await;
+        assert!(
+            matches!(created, Err(CallFailure::Unreadable { .. })),
+            "{created:?}"
+        );
+        let listed = remote.list(&guard).await;
+        assert!(
+            matches!(listed, Err(CallFailure::Unreadable { .. })),
+            "{listed:?}"
+        );
+    }
+    assert_eq!(server.seen().len(), 8);
+}
+
+#[tokio::test]
+async fn a_success_whose_body_is_cut_short_is_a_success() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server::at(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 64 * 1024];
+            let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut request).await;
+            let head = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx";
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, head).await;
+        }
+    });
+    let remote = server.remote(provider(GUPY), api_key());
+    let document = document(APPLICATION_COMPLETED);
+    let guard = CallGuard::open();
+    assert!(remote.update("1", &document, &guard).await.is_ok());
+    let created = remote.create(&document, &guard).await;
+    assert!(
+        matches!(created, Err(CallFailure::Unanswered { .. })),
+        "{created:?}"
+    );
 }
 
 #[tokio::test]

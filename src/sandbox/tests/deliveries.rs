@@ -134,8 +134,8 @@ async fn deliveries_elsewhere_carry_the_stored_headers_and_gupys_envelope() {
     let head = head.to_ascii_lowercase();
     assert!(head.contains("\r\ntoken: some token\r\n"), "{head}");
     assert!(head.contains("\r\napikey: k\r\n"), "{head}");
-    let mut types = head.lines().filter_map(|l| l.strip_prefix("content-type:"));
-    assert!(types.all(|value| value.trim().is_empty()), "{head}");
+    // Gupy drops its own as soon as any header is stored.
+    assert!(!head.contains("content-type"), "{head}");
     let body: Value = serde_json::from_str(body).unwrap();
     let fields: Vec<&String> = body.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["companyName", "data", "date", "event", "id"]);
