@@ -2,4 +2,6 @@
 
 pub mod check;
 pub mod crds;
+pub mod health;
 pub mod sandbox;
+pub mod sidecar;

@@ -1,1 +1,9 @@
-//! To be filled.
+//! What whoever runs the process sees and touches: logs, metrics, health, the end.
+
+pub mod admin;
+pub mod health;
+pub mod logs;
+pub mod metrics;
+pub mod process;
+pub mod shutdown;
+pub mod system;

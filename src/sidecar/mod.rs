@@ -1,1 +1,10 @@
-//! To be filled.
+//! The shell without a cluster: manifests from a folder, Secrets from files and the environment,
+//! and a state file in the place of the API server's status.
+
+mod durable;
+pub mod manifests;
+mod names;
+pub mod publish;
+pub mod secrets;
+pub mod shell;
+pub mod state;

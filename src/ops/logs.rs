@@ -1,0 +1,185 @@
+//! What the process says of its work, on standard error.
+//!
+//! Our own lines hold no secret at any level. The libraries below us do not know which header is
+//! one, so theirs are cut off at `warn` whatever level is asked for.
+
+use std::io;
+use std::str::FromStr;
+
+use clap::ValueEnum;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Form of the lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Libraries that print headers, bodies or URLs when asked for detail.
+const GUARDED: [&str; 8] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "kube",
+    "tower",
+    "tower_http",
+];
+
+/// Why the lines cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is none.
+    #[error(
+        "`{0}` is no log level; write error, warn, info, debug or trace, or one for a part of the program: info,hookkeeper::engine=debug"
+    )]
+    Level(String),
+    /// It was done before.
+    #[error("logging is set up already")]
+    Twice,
+}
+
+/// Sets the process's lines up. `level` is a level, or a list of them by part of the program:
+/// `info,hookkeeper::engine=debug`.
+///
+/// # Errors
+/// When the level is none, or it was done before.
+pub fn set_up(format: LogFormat, level: &str) -> Result<(), LogError> {
+    tracing_subscriber::registry()
+        .with(lines(format, level, io::stderr)?)
+        .try_init()
+        .map_err(|_| LogError::Twice)
+}
+
+fn lines<S, W>(
+    format: LogFormat,
+    level: &str,
+    writer: W,
+) -> Result<Box<dyn Layer<S> + Send + Sync>, LogError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let invalid = || LogError::Level(level.chars().take(64).collect());
+    let level = level.trim();
+    // The parser takes an unknown word for the name of a part, and then shows nothing of the rest.
+    let plain = !level.contains(['=', ',', '[']);
+    if level.is_empty() || (plain && LevelFilter::from_str(level).is_err()) {
+        return Err(invalid());
+    }
+    let filter = EnvFilter::builder().parse(level).map_err(|_| invalid())?;
+    let guard = tracing_subscriber::filter::filter_fn(|metadata| {
+        let library = metadata.target().split("::").next().unwrap_or_default();
+        // Levels order from error, the least, to trace, the most.
+        *metadata.level() <= tracing::Level::WARN || !GUARDED.contains(&library)
+    });
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    Ok(match format {
+        LogFormat::Human => lines
+            .with_ansi(false)
+            .with_filter(filter)
+            .with_filter(guard)
+            .boxed(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_filter(filter)
+            .with_filter(guard)
+            .boxed(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, level: &str, work: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = lines(format, level, move || writer.clone()).unwrap();
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::with_default(subscriber, work);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn libraries_say_nothing_below_a_warning_whatever_is_asked_for() {
+        for level in [
+            "trace",
+            "trace,reqwest=trace,hyper::proto=trace",
+            "hyper=trace",
+            "h2[{headers}]=trace",
+        ] {
+            let text = logged(LogFormat::Human, level, || {
+                tracing::trace!(target: "hyper::proto::h1", "authorization: canary");
+                tracing::debug!(target: "reqwest::connect", "canary");
+                tracing::info!(target: "h2::codec", "canary");
+                tracing::info!(target: "rustls", "canary");
+                tracing::warn!(target: "hyper", "a warning");
+            });
+            assert!(!text.contains("canary"), "{level}: {text}");
+        }
+    }
+
+    #[test]
+    fn our_own_lines_follow_the_level() {
+        let work = || {
+            tracing::info!(target: "hookkeeper::engine", "seen");
+            tracing::debug!(target: "hookkeeper::engine", "detail");
+        };
+        let text = logged(LogFormat::Human, "info", work);
+        assert!(text.contains("seen") && !text.contains("detail"));
+        let text = logged(LogFormat::Human, "warn,hookkeeper::engine=debug", work);
+        assert!(text.contains("seen") && text.contains("detail"));
+        assert!(logged(LogFormat::Human, "off", work).is_empty());
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = logged(LogFormat::Json, "info", || {
+            tracing::info!(object = "default/orders", "line\nbreak");
+        });
+        assert_eq!(text.lines().count(), 1);
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "line\nbreak");
+        assert_eq!(line["object"], "default/orders");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        for level in ["loud", "", "a=b=c", "info,=x=y"] {
+            let result =
+                lines::<tracing_subscriber::Registry, _>(LogFormat::Human, level, io::sink);
+            assert!(matches!(result.err(), Some(LogError::Level(_))), "{level}");
+        }
+    }
+}

@@ -1,0 +1,526 @@
+//! Metrics in the OpenMetrics text format, under the names that dashboards and alerts use.
+//!
+//! Labels are bounded: `provider` is `namespace/name` of a provider object, `outcome` and `reason`
+//! are the reasons of conditions. A subscription's name stands in one metric only, which can be
+//! switched off.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::health::Heartbeat;
+use super::process::ProcessCollector;
+use crate::api::{ObjectKey, Reason};
+use crate::engine::ports::{Gauges, Meter};
+
+/// Media type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Life left, in seconds. The first bucket holds the late ones, with nothing left.
+const LEAD_BUCKETS: [f64; 16] = [
+    0.0,
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    3_600.0,
+    7_200.0,
+    14_400.0,
+    43_200.0,
+    86_400.0,
+    259_200.0,
+    604_800.0,
+    2_592_000.0,
+    8_640_000.0,
+];
+
+/// Duration of a request in seconds; the longest timeouts are some minutes.
+const REQUEST_BUCKETS: [f64; 12] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// The spans of `hookkeeper_expiring`.
+const WITHIN: [(&str, TimeDelta); 3] = [
+    ("1h", TimeDelta::hours(1)),
+    ("4h", TimeDelta::hours(4)),
+    ("24h", TimeDelta::hours(24)),
+];
+
+/// Counts what the engine reports. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    rotations: Family<RotationLabels, Counter>,
+    lead: Family<ProviderLabel, Histogram, fn() -> Histogram>,
+    mints: Family<CallLabels, Counter>,
+    requests: Family<CallLabels, Counter>,
+    durations: Family<OperationLabel, Histogram, fn() -> Histogram>,
+    state: StateCollector,
+    heartbeat: Arc<Heartbeat>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RotationLabels {
+    provider: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProviderLabel {
+    provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    operation: &'static str,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    operation: &'static str,
+}
+
+impl Metrics {
+    /// Begins at zero. `per_object` switches `hookkeeper_token_expiry_timestamp_seconds`, one
+    /// series for each subscription, on; the engine's beats go to `heartbeat`.
+    #[must_use]
+    pub fn new(heartbeat: Arc<Heartbeat>, per_object: bool) -> Self {
+        let mut registry = Registry::default();
+        let rotations = Family::default();
+        registry.register(
+            "hookkeeper_rotations",
+            "Rotations that came to an end",
+            rotations.clone(),
+        );
+        let lead: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(LEAD_BUCKETS));
+        registry.register(
+            "hookkeeper_rotation_lead_seconds",
+            "Life left in the old token when the new one was in place; 0 when it had ended",
+            lead.clone(),
+        );
+        let mints = Family::default();
+        registry.register(
+            "hookkeeper_mints",
+            "Mints that came to an end",
+            mints.clone(),
+        );
+        let requests = Family::default();
+        registry.register(
+            "hookkeeper_provider_requests",
+            "Requests to providers that came to an end",
+            requests.clone(),
+        );
+        let durations: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(REQUEST_BUCKETS));
+        registry.register(
+            "hookkeeper_request_duration_seconds",
+            "Duration of mints and requests to providers",
+            durations.clone(),
+        );
+        registry.register(
+            "hookkeeper_build",
+            "The release",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        let state = StateCollector {
+            per_object,
+            last: Arc::default(),
+        };
+        registry.register_collector(Box::new(state.clone()));
+        registry.register_collector(Box::new(ProcessCollector::new()));
+        Self(Arc::new(Inner {
+            registry,
+            rotations,
+            lead,
+            mints,
+            requests,
+            durations,
+            state,
+            heartbeat,
+        }))
+    }
+
+    /// Everything, as [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// None that anybody has seen: writing into a text does not fail.
+    pub fn render(&self) -> Result<String, fmt::Error> {
+        let mut written = String::new();
+        text::encode(&mut written, &self.0.registry)?;
+        Ok(written)
+    }
+
+    fn took(&self, operation: &'static str, took: Duration) {
+        self.0
+            .durations
+            .get_or_create(&OperationLabel { operation })
+            .observe(took.as_secs_f64());
+    }
+}
+
+impl Meter for Metrics {
+    fn rotation(&self, provider: &ObjectKey, outcome: Reason, lead: Option<f64>) {
+        let provider = provider.to_string();
+        if let Some(lead) = lead {
+            // A histogram's sum is a counter (OpenMetrics 1.0, "Histogram"), so nothing negative
+            // goes in: late is late, and how late is shown by the gauges.
+            self.0
+                .lead
+                .get_or_create(&ProviderLabel {
+                    provider: provider.clone(),
+                })
+                .observe(lead.max(0.0));
+        }
+        let outcome = outcome.to_string();
+        let labels = RotationLabels { provider, outcome };
+        self.0.rotations.get_or_create(&labels).inc();
+    }
+
+    fn mint(&self, class: &'static str, took: Duration) {
+        let operation = "mint";
+        let labels = CallLabels { operation, class };
+        self.0.mints.get_or_create(&labels).inc();
+        self.took(operation, took);
+    }
+
+    fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration) {
+        let labels = CallLabels { operation, class };
+        self.0.requests.get_or_create(&labels).inc();
+        self.took(operation, took);
+    }
+
+    fn gauges(&self, gauges: &Gauges) {
+        self.0.state.replace(gauges);
+    }
+
+    fn heartbeat(&self) {
+        self.0.heartbeat.beat();
+    }
+}
+
+/// Shows the engine's state as it was reported last, so that what is gone leaves no series behind.
+#[derive(Clone, Debug)]
+struct StateCollector {
+    per_object: bool,
+    last: Arc<Mutex<Option<Snapshot>>>,
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    queue_length: usize,
+    workers_busy: usize,
+    rotation_overdue: f64,
+    leader: bool,
+    held_back: Vec<(String, f64)>,
+    infeasible: Vec<(String, usize)>,
+    subscriptions: BTreeMap<(ObjectKey, &'static str, Reason), usize>,
+    expiring: BTreeMap<(Arc<str>, &'static str), usize>,
+    expiry: Vec<(ObjectKey, i64)>,
+}
+
+impl StateCollector {
+    fn replace(&self, gauges: &Gauges) {
+        let snapshot = self.condense(gauges);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    fn condense(&self, gauges: &Gauges) -> Snapshot {
+        let mut snapshot = Snapshot {
+            queue_length: gauges.queue_length,
+            workers_busy: gauges.workers_busy,
+            rotation_overdue: gauges.rotation_overdue,
+            leader: gauges.leader,
+            ..Snapshot::default()
+        };
+        let held_back = gauges.held_back.iter();
+        snapshot.held_back = held_back
+            .map(|(key, held)| (key.to_string(), *held))
+            .collect();
+        let infeasible = gauges.infeasible.iter();
+        snapshot.infeasible = infeasible
+            .map(|(key, count)| (key.to_string(), *count))
+            .collect();
+        let now = Utc::now();
+        for row in &gauges.subscriptions {
+            let kind = (row.provider.clone(), row.state, row.reason);
+            *snapshot.subscriptions.entry(kind).or_default() += 1;
+            let Some(expires) = row.expires else {
+                continue;
+            };
+            let left = expires.signed_duration_since(now);
+            for (name, within) in WITHIN {
+                // A namespace's series stays at 0, so that an alert on it can end.
+                let count = snapshot
+                    .expiring
+                    .entry((Arc::clone(&row.key.namespace), name))
+                    .or_default();
+                *count += usize::from(left > TimeDelta::zero() && left <= within);
+            }
+            if self.per_object && gauges.leader {
+                snapshot.expiry.push((row.key.clone(), expires.timestamp()));
+            }
+        }
+        snapshot
+    }
+}
+
+impl Collector for StateCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = last.as_ref() else {
+            return Ok(());
+        };
+        let mut gauge =
+            |name: &str, help: &str, write: &dyn Fn(MetricEncoder<'_>) -> fmt::Result| {
+                write(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+            };
+        gauge(
+            "hookkeeper_queue_length",
+            "Subscriptions that wait for their time",
+            &|mut encoder| encoder.encode_gauge(&last.queue_length),
+        )?;
+        gauge(
+            "hookkeeper_workers_busy",
+            "Calls under way",
+            &|mut encoder| encoder.encode_gauge(&last.workers_busy),
+        )?;
+        gauge(
+            "hookkeeper_rotation_overdue_seconds",
+            "The most overdue rotation of which no attempt has been started",
+            &|mut encoder| encoder.encode_gauge(&last.rotation_overdue),
+        )?;
+        gauge(
+            "hookkeeper_leader",
+            "Whether this process acts",
+            &|mut encoder| encoder.encode_gauge(&i64::from(last.leader)),
+        )?;
+        gauge(
+            "hookkeeper_held_back_seconds",
+            "How long a provider is held back",
+            &|mut encoder| {
+                last.held_back.iter().try_for_each(|(provider, seconds)| {
+                    labelled(&mut encoder, &[("provider", provider.as_str())], seconds)
+                })
+            },
+        )?;
+        gauge(
+            "hookkeeper_rotations_infeasible",
+            "Waiting rotations that cannot finish before expiry at the permitted rate",
+            &|mut encoder| {
+                last.infeasible.iter().try_for_each(|(provider, count)| {
+                    labelled(&mut encoder, &[("provider", provider.as_str())], count)
+                })
+            },
+        )?;
+        gauge(
+            "hookkeeper_subscriptions",
+            "Subscriptions by state",
+            &|mut encoder| {
+                (last.subscriptions.iter()).try_for_each(|((provider, state, reason), count)| {
+                    let (provider, reason) = (provider.to_string(), reason.to_string());
+                    let labels = [
+                        ("provider", provider.as_str()),
+                        ("state", state),
+                        ("reason", reason.as_str()),
+                    ];
+                    labelled(&mut encoder, &labels, count)
+                })
+            },
+        )?;
+        gauge(
+            "hookkeeper_expiring",
+            "Subscriptions whose token ends within a span",
+            &|mut encoder| {
+                (last.expiring.iter()).try_for_each(|((namespace, within), count)| {
+                    let labels = [("namespace", &**namespace), ("within", *within)];
+                    labelled(&mut encoder, &labels, count)
+                })
+            },
+        )?;
+        gauge(
+            "hookkeeper_token_expiry_timestamp_seconds",
+            "When a subscription's token ends, in seconds since the epoch",
+            &|mut encoder| {
+                last.expiry.iter().try_for_each(|(key, expires)| {
+                    let labels = [("namespace", &*key.namespace), ("name", &*key.name)];
+                    labelled(&mut encoder, &labels, expires)
+                })
+            },
+        )
+    }
+}
+
+fn labelled<const N: usize>(
+    encoder: &mut MetricEncoder<'_>,
+    labels: &[(&str, &str); N],
+    value: &impl EncodeGaugeValue,
+) -> fmt::Result {
+    encoder.encode_family(labels)?.encode_gauge(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::ports::SubscriptionGauge;
+
+    fn metrics(per_object: bool) -> Metrics {
+        Metrics::new(Heartbeat::new(Duration::from_secs(30)), per_object)
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+
+    #[test]
+    fn counters_and_histograms_have_the_documented_names() {
+        let metrics = metrics(true);
+        let provider = ObjectKey::new("hr", "gupy");
+        metrics.rotation(&provider, Reason::Rotated, Some(1_200.0));
+        metrics.rotation(&provider, Reason::Rotated, Some(-5.0));
+        metrics.rotation(&provider, Reason::ProviderUnavailable, None);
+        metrics.mint("2xx", Duration::from_millis(120));
+        metrics.provider_request("update", "timeout", Duration::from_secs(10));
+        let text = metrics.render().unwrap();
+        has(
+            &text,
+            r#"hookkeeper_rotations_total{provider="hr/gupy",outcome="Rotated"} 2"#,
+        );
+        has(
+            &text,
+            r#"hookkeeper_rotations_total{provider="hr/gupy",outcome="ProviderUnavailable"} 1"#,
+        );
+        // The late one, and nothing else.
+        has(
+            &text,
+            r#"hookkeeper_rotation_lead_seconds_bucket{le="0.0",provider="hr/gupy"} 1"#,
+        );
+        has(
+            &text,
+            r#"hookkeeper_rotation_lead_seconds_sum{provider="hr/gupy"} 1200.0"#,
+        );
+        has(
+            &text,
+            r#"hookkeeper_mints_total{operation="mint",class="2xx"} 1"#,
+        );
+        has(
+            &text,
+            r#"hookkeeper_provider_requests_total{operation="update",class="timeout"} 1"#,
+        );
+        has(
+            &text,
+            r#"hookkeeper_request_duration_seconds_count{operation="update"} 1"#,
+        );
+        has(
+            &text,
+            &format!(
+                r#"hookkeeper_build_info{{version="{}"}} 1"#,
+                env!("CARGO_PKG_VERSION")
+            ),
+        );
+        assert!(text.ends_with("# EOF\n"));
+        assert!(!text.contains("_total_total"));
+    }
+
+    fn row(name: &str, state: &'static str, minutes: i64) -> SubscriptionGauge {
+        SubscriptionGauge {
+            key: ObjectKey::new("hr", name),
+            provider: ObjectKey::new("hr", "gupy"),
+            state,
+            reason: Reason::Rotated,
+            expires: Some(Utc::now() + TimeDelta::minutes(minutes)),
+        }
+    }
+
+    #[test]
+    fn gauges_are_replaced_as_a_whole() {
+        let metrics = metrics(true);
+        let mut gauges = Gauges {
+            queue_length: 7,
+            workers_busy: 2,
+            rotation_overdue: 1.5,
+            held_back: vec![(ObjectKey::new("hr", "gupy"), 30.0)],
+            infeasible: vec![(ObjectKey::new("hr", "gupy"), 3)],
+            subscriptions: vec![
+                row("a", "ready", 30),
+                row("b", "ready", 200),
+                row("c", "expired", -5),
+            ],
+            leader: true,
+        };
+        metrics.gauges(&gauges);
+        let text = metrics.render().unwrap();
+        for line in [
+            "hookkeeper_queue_length 7",
+            "hookkeeper_workers_busy 2",
+            "hookkeeper_rotation_overdue_seconds 1.5",
+            "hookkeeper_leader 1",
+            r#"hookkeeper_held_back_seconds{provider="hr/gupy"} 30.0"#,
+            r#"hookkeeper_rotations_infeasible{provider="hr/gupy"} 3"#,
+            r#"hookkeeper_subscriptions{provider="hr/gupy",state="ready",reason="Rotated"} 2"#,
+            r#"hookkeeper_subscriptions{provider="hr/gupy",state="expired",reason="Rotated"} 1"#,
+            r#"hookkeeper_expiring{namespace="hr",within="1h"} 1"#,
+            r#"hookkeeper_expiring{namespace="hr",within="4h"} 2"#,
+            r#"hookkeeper_expiring{namespace="hr",within="24h"} 2"#,
+        ] {
+            has(&text, line);
+        }
+        assert!(
+            text.contains(r#"hookkeeper_token_expiry_timestamp_seconds{namespace="hr",name="a"} "#)
+        );
+
+        gauges.subscriptions.truncate(1);
+        gauges.leader = false;
+        metrics.gauges(&gauges);
+        let text = metrics.render().unwrap();
+        assert!(!text.contains(r#"state="expired""#));
+        assert!(!text.contains(r#"name="a""#), "{text}");
+    }
+
+    #[test]
+    fn the_series_of_each_object_can_be_switched_off() {
+        let metrics = metrics(false);
+        let gauges = Gauges {
+            subscriptions: vec![row("a", "ready", 30)],
+            leader: true,
+            ..Gauges::default()
+        };
+        metrics.gauges(&gauges);
+        assert!(!metrics.render().unwrap().contains(r#"name="a""#));
+    }
+
+    #[test]
+    fn the_processes_own_figures_are_there() {
+        let text = metrics(true).render().unwrap();
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "process_start_time_seconds",
+        ] {
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            assert!(value.is_some_and(|value| value >= 0.0), "{name}\n{text}");
+        }
+    }
+}

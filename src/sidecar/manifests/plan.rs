@@ -1,0 +1,421 @@
+//! What a look at the folder changes: the decisions, without any I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::changes::{change, identity, order, refuse_forbidden_change};
+use super::document::{Annotations, Item, Spec};
+use super::files::{FileView, Files, Id, TakenIn};
+use crate::api::{Kind, ObjectKey};
+use crate::engine::change::Change;
+use crate::sidecar::secrets::SecretManifest;
+use crate::sidecar::state::{Entry, ValidSpec};
+
+/// An object is gone when it was absent in two looks this far apart.
+pub const ABSENT_FOR: Duration = Duration::from_secs(60);
+
+/// What is remembered, as the state file has it.
+pub type Entries = BTreeMap<(Kind, ObjectKey), Entry>;
+
+/// What is to be done after a look.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// To be remembered before the changes are handed over.
+    pub declarations: Vec<Declaration>,
+    /// To be forgotten; subscriptions are forgotten by whoever carries out their deletion.
+    pub forgotten: Vec<(Kind, ObjectKey)>,
+    /// To be handed to the engine, in this order.
+    pub changes: Vec<Change>,
+    /// To be told to people, each once.
+    pub warnings: Vec<String>,
+    /// Files whose text is needed again at the next look.
+    pub read_again: BTreeSet<String>,
+    /// Whether [`Planner::secrets`] has changed.
+    pub secrets_changed: bool,
+}
+
+/// Who an object is and what it asks for, to be remembered.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    /// Kind of the object.
+    pub kind: Kind,
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Its uid.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Digest of what it asks for.
+    pub spec_digest: String,
+    /// Its last valid spec.
+    pub valid: Option<ValidSpec>,
+}
+
+/// What the engine was told of an object last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Valid,
+    Invalid,
+}
+
+#[derive(Debug)]
+struct Known {
+    told: Told,
+    annotations: Annotations,
+    absent_since: Option<Instant>,
+}
+
+/// Remembers the last look and says what the next one changes.
+#[derive(Debug)]
+pub struct Planner {
+    prune: bool,
+    started: bool,
+    files: Files,
+    known: BTreeMap<Id, Known>,
+    secrets: BTreeMap<ObjectKey, SecretManifest>,
+    /// Subscriptions that are gone and still remembered: their deletion is being carried out.
+    leaving: BTreeSet<ObjectKey>,
+    warned_of_nothing: bool,
+    /// Why the folder could not be read at the last look.
+    unreadable: Option<String>,
+}
+
+impl Planner {
+    /// A planner that has seen nothing. With `prune`, what is gone follows its deletion policy.
+    #[must_use]
+    pub fn new(prune: bool) -> Self {
+        Self {
+            prune,
+            started: false,
+            files: Files::default(),
+            known: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            warned_of_nothing: false,
+            unreadable: None,
+        }
+    }
+
+    /// Secrets from manifests that are in force.
+    #[must_use]
+    pub fn secrets(&self) -> &BTreeMap<ObjectKey, SecretManifest> {
+        &self.secrets
+    }
+
+    /// Whether something may follow from the passing of time alone.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !self.leaving.is_empty()
+            || self
+                .known
+                .values()
+                .any(|known| known.absent_since.is_some())
+    }
+
+    /// Says what follows from a look: the files by name, or why the folder cannot be read.
+    /// `entries` is what is remembered now; `new_uid` draws a random identifier.
+    pub fn plan(
+        &mut self,
+        look: Result<BTreeMap<String, FileView>, String>,
+        entries: &Entries,
+        now: Instant,
+        new_uid: &mut dyn FnMut() -> String,
+    ) -> Plan {
+        let mut plan = Plan::default();
+        if !self.started {
+            self.recall(entries);
+        }
+        self.leaving
+            .retain(|key| entries.contains_key(&(Kind::WebhookSubscription, key.clone())));
+        match look {
+            Ok(files) => {
+                self.unreadable = None;
+                let TakenIn {
+                    mut items,
+                    warnings,
+                    read_again,
+                } = self.files.take_in(files);
+                plan.warnings = warnings;
+                plan.read_again = read_again;
+                for (_, item) in &mut items {
+                    refuse_forbidden_change(item, entries);
+                }
+                let seen_valid = valid_ids(&items);
+                self.restore(entries, &seen_valid, &mut plan);
+                for (file, item) in items {
+                    self.declare(&file, item, entries, new_uid, &mut plan);
+                }
+                self.remove_absent(entries, now, &mut plan);
+            }
+            Err(problem) => {
+                if self.unreadable.as_ref() != Some(&problem) {
+                    plan.warnings.push(format!(
+                        "the folder of manifests cannot be read ({problem}); everything stays in force as it was"
+                    ));
+                }
+                self.unreadable = Some(problem);
+                self.restore(entries, &BTreeSet::new(), &mut plan);
+                for known in self.known.values_mut() {
+                    known.absent_since = None;
+                }
+            }
+        }
+        plan.changes.sort_by_key(order);
+        if !self.started {
+            self.started = true;
+            plan.changes.push(Change::Synced);
+        }
+        plan
+    }
+
+    /// At the start: what an earlier process knew.
+    fn recall(&mut self, entries: &Entries) {
+        for (kind, key) in entries.keys() {
+            self.known
+                .insert(Id::Object(*kind, key.clone()), Known::untold());
+        }
+    }
+
+    /// At the start: puts the last valid version in force of what the manifests do not show, or
+    /// show broken.
+    fn restore(&mut self, entries: &Entries, seen_valid: &BTreeSet<Id>, plan: &mut Plan) {
+        if self.started {
+            return;
+        }
+        for ((kind, key), entry) in entries {
+            let id = Id::Object(*kind, key.clone());
+            let Some(valid) = entry.valid.as_ref().filter(|_| !seen_valid.contains(&id)) else {
+                continue;
+            };
+            let Ok(spec) = Spec::from_json(*kind, &valid.spec) else {
+                plan.warnings.push(format!(
+                    "the remembered version of {id} cannot be used by this release; {id} waits for its manifest"
+                ));
+                continue;
+            };
+            let identity = identity(key, entry, valid.generation, &Annotations::default());
+            plan.changes.push(change(spec, identity, Some(entry)));
+            if let Some(known) = self.known.get_mut(&id) {
+                known.told = Told::Valid;
+            }
+        }
+    }
+
+    fn declare(
+        &mut self,
+        file: &str,
+        item: Item,
+        entries: &Entries,
+        new_uid: &mut dyn FnMut() -> String,
+        plan: &mut Plan,
+    ) {
+        let (kind, key, annotations, digest, spec) = match item {
+            Item::Object {
+                kind,
+                key,
+                annotations,
+                digest,
+                spec,
+            } => (kind, key, annotations, digest, spec),
+            Item::Secret { key, secret } => {
+                if let Some(secret) = secret {
+                    plan.secrets_changed = true;
+                    self.known
+                        .entry(Id::Secret(key.clone()))
+                        .or_insert_with(Known::untold);
+                    self.secrets.insert(key, secret);
+                }
+                return;
+            }
+        };
+        if kind == Kind::WebhookSubscription && self.leaving.contains(&key) {
+            // A new object of the name would take the record that its predecessor's deletion needs.
+            plan.read_again.insert(file.to_owned());
+            return;
+        }
+        let entry = entries.get(&(kind, key.clone()));
+        let id = Id::Object(kind, key.clone());
+        let known = self.known.entry(id.clone()).or_insert_with(Known::untold);
+        let telling = if spec.is_ok() {
+            Told::Valid
+        } else {
+            Told::Invalid
+        };
+        let same = entry.is_some_and(|entry| entry.spec_digest == digest)
+            && known.told == telling
+            && known.annotations == annotations;
+        known.told = telling;
+        known.annotations = annotations.clone();
+        if same {
+            return;
+        }
+
+        let (uid, generation) = match entry {
+            Some(entry) if entry.spec_digest == digest => (entry.uid.clone(), entry.generation),
+            Some(entry) => (entry.uid.clone(), entry.generation.saturating_add(1)),
+            None => (new_uid(), 1),
+        };
+        let before = entry.and_then(|entry| entry.valid.clone());
+        let valid = match &spec {
+            Ok(spec) => spec
+                .to_json()
+                .ok()
+                .map(|spec| ValidSpec { generation, spec })
+                .or(before),
+            Err(_) => before,
+        };
+        let declared = Entry {
+            uid: uid.clone(),
+            generation,
+            spec_digest: digest.clone(),
+            guarded: entry.is_some_and(|entry| entry.guarded),
+            valid: valid.clone(),
+            status: entry.and_then(|entry| entry.status.clone()),
+        };
+        if entry.is_none_or(|entry| entry.spec_digest != digest || entry.valid.is_none()) {
+            plan.declarations.push(Declaration {
+                kind,
+                key: key.clone(),
+                uid,
+                generation,
+                spec_digest: digest,
+                valid,
+            });
+        }
+        let identity = identity(&key, &declared, generation, &annotations);
+        match spec {
+            Ok(spec) => plan.changes.push(change(spec, identity, Some(&declared))),
+            Err(problem) => {
+                plan.warnings.push(format!(
+                    "{file}: {id} is invalid, its last valid version stays in force: {problem}"
+                ));
+                let status = declared.status.as_ref();
+                plan.changes.push(Change::Invalid {
+                    kind,
+                    identity,
+                    problem,
+                    status: status
+                        .and_then(|status| serde_json::from_str(status.get()).ok())
+                        .unwrap_or_else(|| serde_json::json!({})),
+                });
+            }
+        }
+    }
+
+    /// Lets go of what was absent for long enough.
+    fn remove_absent(&mut self, entries: &Entries, now: Instant, plan: &mut Plan) {
+        let holds_valid = self.files.hold_valid();
+        let in_doubt = !holds_valid && !self.known.is_empty();
+        if in_doubt && !self.warned_of_nothing {
+            plan.warnings.push(
+                "the folder holds no valid manifest; everything stays in force as it was"
+                    .to_owned(),
+            );
+        }
+        self.warned_of_nothing = in_doubt;
+        let certain = holds_valid && !self.files.hide();
+
+        let mut expired = Vec::new();
+        for (id, known) in &mut self.known {
+            if self.files.declare(id) || !certain {
+                known.absent_since = None;
+                continue;
+            }
+            let Some(since) = known.absent_since else {
+                known.absent_since = Some(now);
+                plan.warnings.push(format!(
+                    "{id} is no longer in the folder; it stays in force for another minute"
+                ));
+                continue;
+            };
+            if now.saturating_duration_since(since) >= ABSENT_FOR {
+                expired.push(id.clone());
+            }
+        }
+        // Subscriptions first: what they need for their deletion stays until it is done.
+        expired.sort_by_key(|id| !matches!(id, Id::Object(Kind::WebhookSubscription, _)));
+        for id in expired {
+            match &id {
+                Id::Object(Kind::WebhookSubscription, key) => {
+                    self.remove_subscription(key, entries, plan);
+                }
+                Id::Object(..) | Id::Secret(_) if self.is_needed(id.key()) => continue,
+                Id::Object(kind, key) => {
+                    plan.forgotten.push((*kind, key.clone()));
+                    plan.changes.push(Change::Gone {
+                        kind: *kind,
+                        key: key.clone(),
+                        prune: self.prune,
+                    });
+                }
+                Id::Secret(key) => {
+                    self.secrets.remove(key);
+                    plan.secrets_changed = true;
+                }
+            }
+            self.known.remove(&id);
+        }
+    }
+
+    fn remove_subscription(&mut self, key: &ObjectKey, entries: &Entries, plan: &mut Plan) {
+        let kind = Kind::WebhookSubscription;
+        let told = self
+            .known
+            .get(&Id::Object(kind, key.clone()))
+            .map_or(Told::Nothing, |known| known.told);
+        let what = if self.prune {
+            "its deletion policy is followed"
+        } else {
+            "it is orphaned: the provider keeps its copy, whose token is no longer renewed"
+        };
+        plan.warnings.push(format!(
+            "{kind} {key} was absent from the folder for a minute; {what}"
+        ));
+        if told != Told::Nothing {
+            plan.changes.push(Change::Gone {
+                kind,
+                key: key.clone(),
+                prune: self.prune,
+            });
+        }
+        let was_valid = entries
+            .get(&(kind, key.clone()))
+            .is_some_and(|entry| entry.valid.is_some());
+        if told != Told::Nothing && was_valid {
+            self.leaving.insert(key.clone());
+        } else {
+            // The engine never had a spec of it: there is nothing to carry out.
+            plan.forgotten.push((kind, key.clone()));
+        }
+    }
+
+    /// Whether a deletion in the namespace is still being carried out.
+    fn is_needed(&self, key: &ObjectKey) -> bool {
+        self.leaving
+            .iter()
+            .any(|leaving| leaving.namespace == key.namespace)
+    }
+}
+
+impl Known {
+    fn untold() -> Self {
+        Self {
+            told: Told::Nothing,
+            annotations: Annotations::default(),
+            absent_since: None,
+        }
+    }
+}
+
+fn valid_ids(items: &[(String, Item)]) -> BTreeSet<Id> {
+    items
+        .iter()
+        .filter(|(_, item)| matches!(item, Item::Object { spec: Ok(_), .. }))
+        .map(|(_, item)| Id::of(item))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
