@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::engine::ports::Remotes;
+use super::output;
 use findings::Findings;
 
 /// Validates manifests offline; exit code 1 when there is a problem.
@@ -22,10 +22,10 @@ pub struct CheckArgs {
 ///
 /// # Errors
 /// When standard output cannot be written to; what is wrong with the files is no error.
-pub fn run(args: CheckArgs, remotes: &dyn Remotes) -> anyhow::Result<ExitCode> {
+pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = input::read(&args.files);
-    let findings = findings::judge(&inputs, remotes);
-    print(&findings, &mut std::io::stdout().lock())?;
+    let findings = findings::judge(&inputs);
+    print(&findings, &mut output::standard())?;
     Ok(if findings.problems == 0 {
         ExitCode::SUCCESS
     } else {

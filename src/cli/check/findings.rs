@@ -1,12 +1,11 @@
 //! What is wrong with a set of manifests: each on its own, and with each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::input::Input;
 use crate::api::manifest::{self, Document, DocumentError, Manifest};
 use crate::api::{Kind, ObjectKey, crd};
-use crate::engine::ports::{Remote, Remotes};
+use crate::provider::Provider;
 
 /// Everything that was found.
 #[derive(Debug, Default)]
@@ -38,11 +37,11 @@ impl Findings {
 struct Declared {
     places: BTreeMap<(Kind, ObjectKey), String>,
     broken: BTreeSet<(Kind, ObjectKey)>,
-    remotes: BTreeMap<ObjectKey, Arc<dyn Remote>>,
+    providers: BTreeMap<ObjectKey, Provider>,
 }
 
 /// Judges all documents: their own rules, the providers' rules, and references among them.
-pub(super) fn judge(inputs: &[Input], remotes: &dyn Remotes) -> Findings {
+pub(super) fn judge(inputs: &[Input]) -> Findings {
     let mut findings = Findings::default();
     let mut declared = Declared::default();
     let mut documents = Vec::new();
@@ -61,7 +60,7 @@ pub(super) fn judge(inputs: &[Input], remotes: &dyn Remotes) -> Findings {
         }
     }
     for (file, document) in &documents {
-        declare(file, document, remotes, &mut declared, &mut findings);
+        declare(file, document, &mut declared, &mut findings);
     }
     for (file, document) in &documents {
         if let Manifest::WebhookSubscription(_) = &document.manifest {
@@ -85,13 +84,7 @@ fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings
     }
 }
 
-fn declare(
-    file: &str,
-    document: &Document,
-    remotes: &dyn Remotes,
-    declared: &mut Declared,
-    findings: &mut Findings,
-) {
+fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &mut Findings) {
     let Some(kind) = document.manifest.kind() else {
         return;
     };
@@ -105,9 +98,9 @@ fn declare(
         .places
         .insert((kind, key.clone()), format!("{file} {}", document.position));
     if let Manifest::WebhookProvider(spec) = &document.manifest {
-        match remotes.resolve(&key, spec) {
-            Ok(remote) => {
-                declared.remotes.insert(key, remote);
+        match Provider::resolve(spec) {
+            Ok(provider) => {
+                declared.providers.insert(key, provider);
             }
             Err(invalid) => findings.problem(&at, invalid),
         }
@@ -120,10 +113,10 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
     };
     let at = place(file, document, Kind::WebhookSubscription);
     let provider = document.key().sibling(&spec.provider_ref.name);
-    if let Some(remote) = declared.remotes.get(&provider) {
-        match remote.check(spec) {
+    if let Some(known) = declared.providers.get(&provider) {
+        match known.check(spec) {
             Ok(()) => {
-                if let Some(warning) = remote.warning(spec) {
+                if let Some(warning) = known.warning(spec) {
                     findings.warning(&at, warning);
                 }
             }

@@ -1,24 +1,6 @@
 use std::fs;
 
 use super::*;
-use crate::api::{ObjectKey, WebhookProviderSpec};
-use crate::engine::ports::{Invalid, Remote};
-
-/// Refuses every provider, by naming it.
-struct RefusesProviders;
-
-impl Remotes for RefusesProviders {
-    fn resolve(
-        &self,
-        key: &ObjectKey,
-        _: &WebhookProviderSpec,
-    ) -> Result<std::sync::Arc<dyn Remote>, Invalid> {
-        Err(Invalid {
-            field: "spec.preset".to_owned(),
-            problem: format!("there is no preset for {key}"),
-        })
-    }
-}
 
 const SOURCE: &str = "\
 apiVersion: hookkeeper.dev/v1alpha1
@@ -52,7 +34,7 @@ fn judge(files: &[(&str, &str)]) -> Findings {
             text: Ok((*text).to_owned()),
         })
         .collect();
-    findings::judge(&inputs, &RefusesProviders)
+    findings::judge(&inputs)
 }
 
 #[test]
@@ -99,7 +81,7 @@ fn a_provider_that_cannot_be_resolved_is_a_problem() {
     assert_eq!(
         findings.lines,
         [
-            "a.yaml: document 1: WebhookProvider default/gupy: spec.preset: there is no preset for default/gupy"
+            "a.yaml: document 1: WebhookProvider default/gupy: spec.preset: there is no preset \"nobody\"; known are: gupy"
         ]
     );
 }
@@ -152,7 +134,7 @@ fn folders_are_read_in_order_and_unreadable_files_are_problems() {
         names,
         ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]
     );
-    let findings = findings::judge(&inputs, &RefusesProviders);
+    let findings = findings::judge(&inputs);
     assert_eq!(
         (findings.problems, findings.documents),
         (3, 2),
@@ -169,7 +151,7 @@ fn the_exit_code_tells_whether_there_is_a_problem() {
         let args = CheckArgs {
             files: vec![file.clone()],
         };
-        format!("{:?}", run(args, &RefusesProviders).unwrap())
+        format!("{:?}", run(&args).unwrap())
     };
     assert_eq!(code(SUBSCRIPTION), format!("{:?}", ExitCode::SUCCESS));
     assert_eq!(code(PROVIDER), format!("{:?}", ExitCode::FAILURE));
