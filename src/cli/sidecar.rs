@@ -33,10 +33,10 @@ pub struct Args {
     /// Where to keep what must survive a restart, such as the ids of remote subscriptions.
     #[arg(long, value_name = "FILE")]
     pub state: PathBuf,
-    /// Look for the values of Secrets in DIR/<secret>/<key> and DIR/<secret>.<key>.
+    /// Look for the values of Secrets in DIR/SECRET/KEY and DIR/SECRET.KEY.
     #[arg(long, value_name = "DIR")]
     pub secrets_dir: Option<PathBuf>,
-    /// Publish tokens of `publishTo` in DIR/<secret>/<key>.
+    /// Publish tokens of `publishTo` in DIR/SECRET/KEY.
     #[arg(long, value_name = "DIR")]
     pub publish_dir: Option<PathBuf>,
     /// Follow the deletion policy of subscriptions that are gone from the folder for a minute;

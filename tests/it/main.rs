@@ -1,8 +1,10 @@
-//! The one integration-test binary: what shows from outside of the library.
+//! The one integration-test binary: each links everything once.
 
 mod cli;
 mod readme;
 mod rooms;
+mod simulation;
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

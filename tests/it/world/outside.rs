@@ -1,0 +1,198 @@
+//! What is outside of the engine: the token server, the provider, what is durable. And the judge.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use hookkeeper::api::{
+    ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus,
+    WebhookSubscriptionSpec,
+};
+use hookkeeper::engine::change::Change;
+use hookkeeper::engine::ports::{CallFailure, MintFailure, Notice, RecordFailure};
+
+use super::Settings;
+
+/// A token that the token server has issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    pub source: String,
+    pub expires: DateTime<Utc>,
+    pub revoked: Option<DateTime<Utc>>,
+}
+
+/// A remote subscription at the provider.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    pub action: String,
+    pub url: String,
+    pub active: bool,
+    pub token: String,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug)]
+pub enum CallFault {
+    /// The effect does not take place, and this is the answer.
+    Refused(CallFailure),
+    /// The effect takes place, and the answer is lost.
+    Lost,
+    /// The step panics.
+    Panic,
+}
+
+/// What goes wrong with a mint.
+pub type MintFault = MintFailure;
+
+/// Everything outside of the engine.
+pub struct Outside {
+    pub token_life: Duration,
+    pub revokes: bool,
+    pub wall_shift: TimeDelta,
+    // The desired state.
+    pub providers: BTreeMap<ObjectKey, WebhookProviderSpec>,
+    pub sources: BTreeMap<ObjectKey, TokenSourceSpec>,
+    pub subscriptions: BTreeMap<ObjectKey, (i64, WebhookSubscriptionSpec)>,
+    // The durable state.
+    pub statuses: BTreeMap<ObjectKey, SubscriptionStatus>,
+    pub source_statuses: BTreeMap<ObjectKey, TokenSourceStatus>,
+    pub provider_statuses: BTreeMap<ObjectKey, WebhookProviderStatus>,
+    pub guarded: Vec<ObjectKey>,
+    pub released: Vec<ObjectKey>,
+    // The token server and the provider.
+    pub tokens: BTreeMap<String, Issued>,
+    newest: BTreeMap<String, String>,
+    pub remotes: BTreeMap<String, Remote>,
+    // Faults: called for each call, in order.
+    pub call_faults: VecDeque<CallFault>,
+    pub fault_for: Option<Box<dyn FnMut(&'static str, &str) -> Option<CallFault> + Send>>,
+    pub mint_fault: Option<Box<dyn FnMut(&str) -> Option<MintFault> + Send>>,
+    pub record_fault: Option<Box<dyn FnMut(&ObjectKey) -> Option<(bool, RecordFailure)> + Send>>,
+    // The ledger.
+    pub mints: u64,
+    pub creates: u64,
+    pub updates: u64,
+    pub deletes: u64,
+    pub lists: u64,
+    pub records: u64,
+    pub notices: Vec<Notice>,
+    /// How long each remote carried a token that was dead, once for each time.
+    pub late: Vec<(String, TimeDelta)>,
+    /// Updates that brought the token that was there already.
+    pub repeated: u64,
+}
+
+impl Outside {
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            token_life: settings.token_life,
+            revokes: settings.revokes,
+            wall_shift: TimeDelta::zero(),
+            providers: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            source_statuses: BTreeMap::new(),
+            provider_statuses: BTreeMap::new(),
+            guarded: Vec::new(),
+            released: Vec::new(),
+            tokens: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            remotes: BTreeMap::new(),
+            call_faults: VecDeque::new(),
+            fault_for: None,
+            mint_fault: None,
+            record_fault: None,
+            mints: 0,
+            creates: 0,
+            updates: 0,
+            deletes: 0,
+            lists: 0,
+            records: 0,
+            notices: Vec::new(),
+            late: Vec::new(),
+            repeated: 0,
+        }
+    }
+
+    pub fn declare(&mut self, key: ObjectKey, spec: WebhookSubscriptionSpec) {
+        let generation = self.subscriptions.get(&key).map_or(1, |(generation, _)| generation + 1);
+        self.subscriptions.insert(key, (generation, spec));
+    }
+
+    /// Everything that is declared, with what is recorded of it: what a shell says at the start.
+    pub fn declared(&self, _now: DateTime<Utc>) -> Vec<Change> {
+        let providers = self.providers.iter().map(|(key, spec)| {
+            let status = self.provider_statuses.get(key).cloned().unwrap_or_default();
+            super::declared_provider(key, spec, status)
+        });
+        let sources = self.sources.iter().map(|(key, spec)| {
+            let status = self.source_statuses.get(key).cloned().unwrap_or_default();
+            super::declared_source(key, spec, status)
+        });
+        providers.chain(sources).chain(self.subscriptions.keys().map(|key| self.change(key))).collect()
+    }
+
+    /// One subscription as a shell hands it over.
+    pub fn change(&self, key: &ObjectKey) -> Change {
+        let (generation, spec) = &self.subscriptions[key];
+        let mut identity = super::identity(key, *generation);
+        identity.guarded = self.guarded.contains(key);
+        super::declared_subscription(identity, spec, self.statuses.get(key).cloned().unwrap_or_default())
+    }
+
+    pub fn issue(&mut self, source: &str, now: DateTime<Utc>) -> String {
+        self.mints += 1;
+        let token = format!("token-{}", self.mints);
+        if let Some(before) = self.newest.insert(source.to_owned(), token.clone())
+            && self.revokes
+            && let Some(before) = self.tokens.get_mut(&before)
+        {
+            before.revoked = Some(now);
+        }
+        let expires = now + TimeDelta::from_std(self.token_life).unwrap();
+        self.tokens.insert(token.clone(), Issued { source: source.to_owned(), expires, revoked: None });
+        token
+    }
+
+    pub fn died(&self, token: &str) -> Option<DateTime<Utc>> {
+        let issued = self.tokens.get(token)?;
+        Some(issued.revoked.map_or(issued.expires, |revoked| revoked.min(issued.expires)))
+    }
+
+    pub fn create(&mut self, action: &str, url: &str, active: bool, token: &str) -> String {
+        self.creates += 1;
+        let id = format!("remote-{}", self.creates);
+        let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
+        self.remotes.insert(id.clone(), remote);
+        id
+    }
+
+    pub fn put(&mut self, id: &str, action: &str, url: &str, active: bool, token: &str, now: DateTime<Utc>) -> bool {
+        self.updates += 1;
+        let Some(before) = self.remotes.get(id) else { return false };
+        if before.token == token {
+            self.repeated += 1;
+        } else if let Some(died) = self.died(&before.token).filter(|died| *died < now) {
+            self.late.push((id.to_owned(), now - died));
+        }
+        let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
+        self.remotes.insert(id.to_owned(), remote);
+        true
+    }
+
+    /// Remotes whose token is dead now.
+    pub fn dead(&self, now: DateTime<Utc>) -> Vec<&str> {
+        self.remotes
+            .iter()
+            .filter(|(_, remote)| self.died(&remote.token).is_some_and(|died| died <= now))
+            .map(|(id, _)| id.as_str())
+            .collect()
+    }
+
+    /// How many remotes there are beyond the first of the same action and URL.
+    pub fn doubled(&self) -> usize {
+        let mut seen = std::collections::BTreeSet::new();
+        self.remotes.values().filter(|remote| !seen.insert((&remote.action, &remote.url))).count()
+    }
+}
