@@ -48,7 +48,7 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
         SCOPE => "must be one scope without blanks, quotes and backslashes; give several as a list",
         JSON_POINTER => "must be a JSON Pointer such as `/data/token`",
         OPERATION_PATH => "must begin with `/` and hold neither blanks nor `#`",
-        PRESET => "must be the name of a preset such as `gupy`",
+        PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",
         super::Duration::PATTERN => "must be a duration such as 90s, 15m or 1h30m (h, m, s, ms)",

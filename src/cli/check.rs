@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::output;
 use findings::Findings;
 
 /// Validates manifests offline; exit code 1 when there is a problem.
@@ -24,7 +25,7 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = input::read(&args.files);
     let findings = findings::judge(&inputs);
-    print(&findings, &mut std::io::stdout().lock())?;
+    print(&findings, &mut output::standard())?;
     Ok(if findings.problems == 0 {
         ExitCode::SUCCESS
     } else {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::output;
 use crate::api::crd;
 
 /// Prints the CustomResourceDefinitions as YAML.
@@ -31,7 +32,7 @@ pub fn run(args: CrdsArgs) -> anyhow::Result<ExitCode> {
                     .with_context(|| format!("cannot write {}", path.display()))?;
             }
         }
-        None => print(&mut std::io::stdout().lock())?,
+        None => print(&mut output::standard())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use super::output;
+
 /// How long the whole exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// More than any list of missing things takes.
@@ -32,7 +34,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .await
         .unwrap_or_else(|_| bail!("no answer within {} s", TIMEOUT.as_secs()))
         .with_context(|| format!("{} did not say whether it is ready", place(&args.url)))?;
-    let mut output = std::io::stdout().lock();
+    let mut output = output::standard();
     output.write_all(answer.text.as_bytes())?;
     output.flush()?;
     Ok(if answer.code == 200 {

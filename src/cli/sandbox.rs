@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
+use super::output;
 use crate::api::Duration;
 use crate::sandbox::{
     Client, Config, Sandbox, SandboxInfo, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET,
@@ -123,7 +124,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn say(lines: &[String]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = output::standard();
     for line in lines {
         writeln!(out, "{line}")?;
     }

@@ -1,0 +1,106 @@
+//! What the README shows is what the program takes.
+
+use std::fs;
+
+use super::{in_repository, run};
+
+/// The blocks of one language, with the line each begins at.
+fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(info) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
+        let content: Vec<&str> = lines
+            .by_ref()
+            .map(|(_, line)| line)
+            .take_while(|line| line.trim() != "```")
+            .collect();
+        if info.trim() == language {
+            blocks.push((number + 1, content.join("\n") + "\n"));
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_yaml_block_passes_the_check() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let blocks = blocks(&readme, "yaml");
+    assert!(blocks.len() >= 3, "{} blocks", blocks.len());
+    let folder = tempfile::tempdir().unwrap();
+    for (line, block) in &blocks {
+        let file = folder.path().join(format!("line-{line}.yaml"));
+        fs::write(&file, block).unwrap();
+        let ended = run(&["check", file.to_str().unwrap()]);
+        assert_eq!(ended.code, Some(0), "README.md:{line}\n{}", ended.stdout);
+        assert!(ended.stderr.is_empty(), "{}", ended.stderr);
+    }
+    // A reader copies them into one folder: nothing may be missing or said twice.
+    let ended = run(&["check", folder.path().to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains(", 0 problems, 0 warnings"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn links_into_the_repository_lead_somewhere() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let targets: Vec<&str> = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|target| !target.contains("://") && !target.starts_with('#'))
+        .collect();
+    assert!(!targets.is_empty());
+    for target in targets {
+        let path = target.split('#').next().unwrap();
+        assert!(in_repository(path).exists(), "{target}");
+    }
+}
+
+#[test]
+fn options_that_it_names_exist() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    for command in ["sidecar", "sandbox", "health", "demo"] {
+        let help = run(&[command, "--help"]).stdout;
+        for (line, block) in blocks(&readme, "sh") {
+            for shown in block
+                .replace("\\\n", " ")
+                .lines()
+                .filter(|line| line.contains(&format!("hookkeeper {command} ")))
+            {
+                for option in shown
+                    .split_whitespace()
+                    .filter(|word| word.starts_with("--"))
+                {
+                    assert!(
+                        help.contains(option),
+                        "README.md:{line}: {command} {option}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn options_in_the_table_of_the_sidecar_exist() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let help = run(&["sidecar", "--help"]).stdout;
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
+    let names: Vec<&str> = rows
+        .filter_map(|row| row.split([' ', '`']).next())
+        .collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        assert!(
+            help.contains(&format!("--{name} ")) || help.contains(&format!("--{name}\n")),
+            "--{name}"
+        );
+    }
+}
