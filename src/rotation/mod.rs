@@ -17,3 +17,6 @@ pub mod schedule;
 pub mod status;
 pub mod target;
 pub mod time;
+
+#[cfg(test)]
+mod tests;
