@@ -105,7 +105,10 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
         CallFailure::Status {
             code, retry_after, ..
         } => judge_status(operation, *code, *retry_after, &said),
-        CallFailure::Redirect { .. } => Judgement {
+        CallFailure::Redirect { code } => Judgement {
+            // RFC 9110, section 15.4: only 307 and 308 say that the request itself is to be sent
+            // elsewhere; the others may well follow a create that took effect.
+            outcome_unknown: !matches!(code, 307 | 308),
             pace: Pace::Rarely,
             ..Judgement::new(
                 Reason::ProviderUnavailable,

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::decide::Standing;
 use super::schedule::Plan;
-use super::time::Moment;
+use super::time::{Moment, between};
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition,
 };
@@ -65,27 +65,40 @@ pub(super) fn bring_in_line(status: &mut SubscriptionStatus, view: &View<'_>) {
 
 fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     let no = |reason, message: String| (ConditionStatus::False, reason, message);
-    if let Some(problem) = view.invalid {
-        return no(Reason::InvalidSpec, problem.to_owned());
-    }
+    let invalid = invalid(view);
     let expired = status
         .token_expiration_time
         .filter(|expires| *expires <= view.now.wall);
     if let (Some(expires), Some(_)) = (expired, &status.webhook_id) {
-        let because = why_not(view).map_or_else(
-            || "a rotation is under way".to_owned(),
-            |(_, message)| message,
-        );
+        let because = invalid
+            .map(str::to_owned)
+            .or_else(|| why_not(view).map(|(_, message)| message))
+            .unwrap_or_else(|| "a rotation is under way".to_owned());
         return no(
             Reason::TokenExpired,
             format!("the applied token ended at {}; {because}", written(expires)),
         );
     }
+    if let Some(problem) = invalid {
+        return no(Reason::InvalidSpec, problem.to_owned());
+    }
+    let before = status
+        .conditions
+        .iter()
+        .find(|condition| condition.kind == ConditionType::Ready)
+        .filter(|ready| ready.status == ConditionStatus::True);
+    let document_in_place = match (view.desired_digest, &status.applied_digest) {
+        (Some(desired), Some(applied)) => desired == applied,
+        // Nobody can say what the document should be: then it is what it was for this generation.
+        (None, Some(_)) => {
+            matches!(view.standing, Standing::Suspended)
+                || before.is_some_and(|ready| ready.observed_generation == Some(view.generation))
+        }
+        (_, None) => false,
+    };
     let in_place = status.webhook_id.is_some()
         && status.missing_since.is_none()
-        && view
-            .desired_digest
-            .is_none_or(|desired| status.applied_digest.as_deref() == Some(desired))
+        && document_in_place
         && status.token_fingerprint.is_some();
     let told_apart = matches!(
         view.standing,
@@ -94,17 +107,10 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
                 Reason::ProviderMismatch | Reason::RemoteMissing | Reason::AlreadyExists,
                 _
             )
-            | Standing::Awaiting(..)
     );
     if in_place && !told_apart {
-        let before = status
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == ConditionType::Ready);
-        let reason = view.happened.unwrap_or_else(|| match before {
-            Some(ready) if ready.status == ConditionStatus::True => ready.reason,
-            _ => Reason::Rotated,
-        });
+        let reason =
+            (view.happened).unwrap_or_else(|| before.map_or(Reason::Rotated, |ready| ready.reason));
         let message = match status.token_expiration_time {
             Some(expires) => format!("the applied token lives until {}", written(expires)),
             None => "a token is applied; nobody says when it ends".to_owned(),
@@ -165,7 +171,7 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         }
         _ => {}
     }
-    if view.not_renewed {
+    if is_late_to_renew(view) {
         let message = "the token source keeps returning the token that is already in place; shorten what caches it";
         return no(Reason::TokenNotRenewed, message.to_owned());
     }
@@ -179,6 +185,9 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             Reason::Pending,
             "no token has been applied yet".to_owned(),
         );
+    }
+    if let Standing::Awaiting(reason, message) = view.standing {
+        return no(*reason, message.clone());
     }
     let yes = |reason, message: &str| (ConditionStatus::True, reason, message.to_owned());
     if view.plan.is_some_and(|plan| plan.overlap_short) {
@@ -200,8 +209,25 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     )
 }
 
+/// Whether the source has returned the same token for so long that it becomes serious: a source
+/// that hands out a cached token until shortly before its end is a normal one.
+fn is_late_to_renew(view: &View<'_>) -> bool {
+    view.not_renewed
+        && view
+            .plan
+            .is_some_and(|plan| between(view.now.wall, plan.expires) < plan.lead / 2)
+}
+
+/// The rule that the object breaks.
+fn invalid<'a>(view: &View<'a>) -> Option<&'a str> {
+    view.invalid.or_else(|| {
+        matches!(view.standing, Standing::Invalid)
+            .then_some("no valid version of this object is known; correct its spec")
+    })
+}
+
 fn stalled(view: &View<'_>) -> Option<Verdict> {
-    if let Some(problem) = view.invalid {
+    if let Some(problem) = invalid(view) {
         return Some((
             ConditionStatus::True,
             Reason::InvalidSpec,

@@ -9,15 +9,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
+use super::deletion;
 use super::facts::{
-    Drift, Facts, Hand, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject,
+    Facts, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject,
 };
 use super::locate::{self, Located};
+use super::rotate::Case;
 use super::schedule::{self, Plan, Terms};
-use super::time::{Moment, add, between};
-use crate::api::{
-    DeletionPolicy, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec, WhenMissing,
-};
+use super::time::Moment;
+use crate::api::{ObjectKey, Ownership, Reason, WebhookSubscriptionSpec, WhenMissing};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +137,8 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     };
 
     if let Some(since) = subject.identity.deleted.or(memory.deleting_since) {
-        return delete(now, since, subject, facts, memory);
+        let step = deletion::delete(now, since, subject, facts, memory);
+        return unless_held_back(step, now, facts, expiry);
     }
     let Some(spec) = subject.spec else {
         return wait(Standing::Invalid);
@@ -192,14 +193,18 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         }
         SourceFact::Usable(source) => source,
     };
+    let status = subject.status;
     if let Some(rival) = facts.rival {
-        return wait(Standing::Conflict(rival.clone(), None));
+        let id = spec.webhook_id.as_ref().or(status.webhook_id.as_ref());
+        return wait(Standing::Conflict(rival.clone(), id.cloned()));
     }
-    if let (Some(at), None) = (
-        subject.status.webhook_origin.as_ref(),
-        spec.webhook_id.as_ref(),
-    ) && *at != profile.origin
-        && subject.status.webhook_id.is_some()
+    // Another id that is given is looked for at the new origin; the recorded one lives at the old.
+    if let (Some(at), Some(recorded)) = (&status.webhook_origin, &status.webhook_id)
+        && *at != profile.origin
+        && spec
+            .webhook_id
+            .as_ref()
+            .is_none_or(|given| given == recorded)
     {
         let message = format!(
             "the recorded id lives at {at}, and the provider's baseUrl is now {}; create a new object for the new \
@@ -207,13 +212,6 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
             profile.origin
         );
         return wait(Standing::Stalled(Reason::ProviderMismatch, message));
-    }
-    if let Some((until, reason)) = facts.held_back {
-        let until = expiry.map_or(until, |expiry| expiry.min(until));
-        return Step::Wait {
-            until: Some(until),
-            standing: Standing::BackingOff(reason, held_back_message(reason)),
-        };
     }
     if let Some(until) = own_wait(now, subject, memory, desired) {
         let (reason, message) = memory
@@ -237,311 +235,32 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         source,
         expiry,
     };
-    match locate::locate(&case, list_forbidden) {
+    let step = match locate::locate(&case, list_forbidden) {
         Located::Known { id, ownership, why } => case.rotate_if_needed(&id, ownership, why),
         Located::Absent { target } => case.create(target),
         Located::Unknown(step) => step,
-    }
+    };
+    unless_held_back(step, now, facts, expiry)
 }
 
-/// Everything a rule may look at, once the way to the provider is clear.
-pub(super) struct Case<'a> {
-    pub(super) now: Moment,
-    pub(super) subject: &'a Subject<'a>,
-    pub(super) spec: &'a WebhookSubscriptionSpec,
-    pub(super) facts: &'a Facts<'a>,
-    pub(super) memory: &'a Memory,
-    pub(super) profile: &'a ProviderProfile,
-    pub(super) desired: &'a str,
-    pub(super) source: &'a SourceState,
-    pub(super) expiry: Option<DateTime<Utc>>,
-}
-
-impl Case<'_> {
-    pub(super) fn wait(&self, until: Option<DateTime<Utc>>, standing: Standing) -> Step {
-        let until = match (until, self.expiry) {
-            (Some(until), Some(expiry)) => Some(until.min(expiry)),
-            (until, expiry) => until.or(expiry),
-        };
-        Step::Wait { until, standing }
-    }
-
-    fn create(&self, target: String) -> Step {
-        if !self.profile.can_create {
-            let message = "the provider has no create operation; set spec.webhookId to the id of an existing webhook";
-            return self.wait(
-                None,
-                Standing::Stalled(Reason::RemoteMissing, message.into()),
-            );
-        }
-        match self.choose_token(Why::Document) {
-            Ok(token) => Step::Create { target, token },
-            Err(step) => step,
-        }
-    }
-
-    /// Rules 7 to 9.
-    fn rotate_if_needed(&self, id: &str, ownership: Ownership, forced: Option<Why>) -> Step {
-        let status = self.subject.status;
-        let planned = planned(self.now, self.subject, self.spec, self.profile, self.source);
-        let carried = status.token_fingerprint.as_deref();
-        let why = forced
-            .or_else(|| {
-                (status.applied_digest.as_deref() != Some(self.desired)).then_some(Why::Document)
-            })
-            .or_else(|| self.pending_request().map(|_| Why::Manual))
-            .or_else(|| (self.memory.drift == Some(Drift::Seen)).then_some(Why::Drift))
-            .or_else(|| self.memory.absent.then_some(Why::Absent))
-            .or_else(|| self.memory.secrets_changed.then_some(Why::Secrets))
-            .or_else(|| {
-                (self.source.newest.is_some() && self.source.newest.as_deref() != carried)
-                    .then_some(Why::TokenMoved)
-            })
-            .or_else(|| self.source.split.then_some(Why::Split))
-            .or_else(|| {
-                let late = self
-                    .memory
-                    .resend
-                    .is_some_and(|wait| wait.pending(self.now.wall).is_none());
-                late.then_some(Why::Unsettled)
-            })
-            .or_else(|| {
-                let due = !self.source.polled && planned.is_some_and(|plan| self.is_due(&plan));
-                due.then_some(Why::Due)
-            });
-        let Some(why) = why else {
-            let until = [
-                planned.filter(|_| !self.source.polled).map(|plan| plan.due),
-                self.memory.resend.map(|wait| wait.until),
-                self.memory.duplicate_check,
-            ];
-            return self.wait(until.into_iter().flatten().min(), Standing::Settled);
-        };
-        match self.choose_token(why) {
-            Ok(token) => Step::Rotate {
-                id: id.to_owned(),
-                ownership,
-                why,
-                token,
-            },
-            Err(step) => step,
-        }
-    }
-
-    fn is_due(&self, plan: &Plan) -> bool {
-        let status = self.subject.status;
-        let Some(minted) = status.token_minted_time else {
-            return true;
-        };
-        // A clock that shows a time before the mint was set back: rotate once, and the new mint's
-        // time is right by the new clock.
-        let by_wall = self.now.wall >= plan.due || self.now.wall < minted;
-        let by_boot = self
-            .memory
-            .minted_boot
-            .is_some_and(|at| self.now.boot.saturating_sub(at) >= between(minted, plan.due));
-        by_wall || by_boot
-    }
-
-    pub(super) fn pending_request(&self) -> Option<&str> {
-        let asked = self.subject.identity.rotate_requested.as_deref()?;
-        (self.subject.status.last_handled_rotate_request.as_deref() != Some(asked)).then_some(asked)
-    }
-
-    /// Which token a step takes; or the wait until there can be one.
-    fn choose_token(&self, why: Why) -> Result<TokenChoice, Step> {
-        if self.source.unread {
-            return Err(self.wait(
-                None,
-                Standing::Settling("the published token is being read".into()),
-            ));
-        }
-        let hand = self
-            .source
-            .hand
-            .as_ref()
-            .filter(|hand| hand.is_alive(self.now));
-        let wanted = match hand {
-            Some(hand) if self.suits(hand, why) => TokenChoice::Take,
-            _ => TokenChoice::Mint,
-        };
-        if wanted == TokenChoice::Take {
-            return self.unless_publishing(TokenChoice::Take);
-        }
-        let Some(until) = self
-            .source
-            .wait
-            .and_then(|wait| wait.pending(self.now.wall))
-        else {
-            return Ok(TokenChoice::Mint);
-        };
-        // No mint can be had now. A token with life left is never withheld from a remote that holds
-        // an older one: the mint may already have ended the older one's life.
-        let carried = self.subject.status.token_fingerprint.as_deref();
-        if let Some(hand) = hand
-            && (carried != Some(hand.fingerprint.as_str())
-                || !matches!(why, Why::Due | Why::Split | Why::Manual))
-        {
-            return self.unless_publishing(TokenChoice::Take);
-        }
-        let standing = match &self.source.failing {
-            Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
-            None if self.subject.status.token_fingerprint.is_some() => Standing::Settled,
-            None => Standing::Settling("the source was asked a moment ago".into()),
-        };
-        Err(self.wait(Some(until), standing))
-    }
-
-    fn suits(&self, hand: &Hand, why: Why) -> bool {
-        if self.source.polled {
-            return true;
-        }
-        let own_due = hand.expires.map(|expires| {
-            schedule::plan(
-                hand.minted.wall,
-                expires,
-                &terms(self.spec, self.profile, self.source),
-            )
-            .due
-        });
-        let fresh = own_due.is_none_or(|due| self.now.wall < due);
-        let other =
-            self.subject.status.token_fingerprint.as_deref() != Some(hand.fingerprint.as_str());
-        match why {
-            Why::TokenMoved => {
-                fresh
-                    || self
-                        .source
-                        .wait
-                        .is_some_and(|wait| wait.pending(self.now.wall).is_some())
-            }
-            Why::Due | Why::Split => other && fresh,
-            Why::Manual => {
-                let seen = self.memory.request_seen.as_ref().map(|(_, seen)| *seen);
-                fresh && seen.is_some_and(|seen| hand.confirmed.max(hand.minted.wall) >= seen)
-            }
-            Why::Document
-            | Why::Drift
-            | Why::Absent
-            | Why::Secrets
-            | Why::Adopting
-            | Why::Unsettled => fresh,
-        }
-    }
-
-    fn unless_publishing(&self, choice: TokenChoice) -> Result<TokenChoice, Step> {
-        match self
-            .source
-            .apply_after
-            .and_then(|wait| wait.pending(self.now.wall))
-        {
-            Some(until) => {
-                let message =
-                    "a new token was published and is left for its readers before it is applied";
-                Err(self.wait(Some(until), Standing::Settling(message.into())))
-            }
-            None => Ok(choice),
-        }
-    }
-}
-
-/// Rule 1.
-fn delete(
+/// Rule 5 (a): while calls are held back nothing is called, whatever asks for it. Tried last, so
+/// that what needs no call stands as it does.
+fn unless_held_back(
+    step: Step,
     now: Moment,
-    since: DateTime<Utc>,
-    subject: &Subject<'_>,
     facts: &Facts<'_>,
-    memory: &Memory,
+    expiry: Option<DateTime<Utc>>,
 ) -> Step {
-    let status = subject.status;
-    if let Some(heir) = facts.heir
-        && status.webhook_id.is_some()
-    {
-        return Step::HandOver { heir: heir.clone() };
-    }
-    let release = Step::Release { orphaned: None };
-    let Some(spec) = subject.spec else {
-        return release;
-    };
-    let follows = spec.deletion_policy() == DeletionPolicy::Delete;
-    let has_remote = status.webhook_id.is_some() || status.creation.is_some();
-    if !follows || !has_remote || subject.identity.force_orphan {
-        return release;
-    }
-    let orphan = |why: &str| Step::Release {
-        orphaned: Some(why.to_owned()),
-    };
-    let grace_ends = add(since, facts.grace);
-    let give_up = now.wall >= grace_ends;
-    let hold_on = |until: Option<DateTime<Utc>>, standing| Step::Wait {
-        until: Some(until.map_or(grace_ends, |until| until.min(grace_ends))),
-        standing,
-    };
-    let profile = match facts.provider {
-        ProviderFact::Usable {
-            suspended: true, ..
-        } => return release,
-        _ if spec.is_suspended() => return release,
-        ProviderFact::Usable { profile, .. } => profile,
-        ProviderFact::NotFound | ProviderFact::Invalid(_) if give_up => {
-            return orphan("its WebhookProvider cannot be used");
-        }
-        ProviderFact::NotFound | ProviderFact::Invalid(_) => {
-            let message =
-                "the deletion waits for the WebhookProvider to be usable again".to_owned();
-            return hold_on(None, Standing::Awaiting(Reason::ProviderNotFound, message));
-        }
-    };
-    if !profile.can_delete {
-        return orphan("the provider has no delete operation");
-    }
-    if let Some((until, reason)) = facts.held_back {
-        return Step::Wait {
-            until: Some(until),
+    let held_back = facts.held_back.filter(|(until, _)| *until > now.wall);
+    match (held_back, &step) {
+        (
+            Some((until, reason)),
+            Step::List { .. } | Step::Rotate { .. } | Step::Create { .. } | Step::Delete { .. },
+        ) => Step::Wait {
+            until: Some(expiry.map_or(until, |expiry| expiry.min(until))),
             standing: Standing::BackingOff(reason, held_back_message(reason)),
-        };
-    }
-    if let Some((wait, _)) = &memory.wait
-        && let Some(until) = wait.pending(now.wall)
-    {
-        let (reason, message) = memory
-            .failing
-            .clone()
-            .unwrap_or((Reason::Pending, "an attempt failed".into()));
-        return Step::Wait {
-            until: Some(until),
-            standing: Standing::BackingOff(reason, message),
-        };
-    }
-    let gives_up_on = [
-        Reason::SecretNotFound,
-        Reason::ProviderRefusedCredentials,
-        Reason::DestinationNotAllowed,
-    ];
-    if let Some((reason, message)) = &memory.failing
-        && give_up
-        && gives_up_on.contains(reason)
-    {
-        return orphan(message);
-    }
-    if let Some(id) = &status.webhook_id {
-        return if facts.owner_of.owner(id).is_some() {
-            release
-        } else {
-            Step::Delete { id: id.clone() }
-        };
-    }
-    match locate::outcome_of_creation(now, subject, spec, facts, profile) {
-        locate::Outcome::Found(id) => Step::Delete { id },
-        locate::Outcome::Nothing => release,
-        locate::Outcome::NeedsListing(begun_after) => Step::List { begun_after },
-        locate::Outcome::Settling(until) => Step::Wait {
-            until: Some(until),
-            standing: Standing::Settling("the outcome of a create is awaited".into()),
         },
-        locate::Outcome::Several(_) | locate::Outcome::CannotKnow => {
-            orphan("the outcome of a create cannot be found out")
-        }
+        _ => step,
     }
 }
 
@@ -561,7 +280,7 @@ fn held_back_message(reason: Reason) -> String {
 }
 
 /// Rule 5 (b): the object's own back-off, unless what the attempt was made with has changed.
-fn own_wait(
+pub(super) fn own_wait(
     now: Moment,
     subject: &Subject<'_>,
     memory: &Memory,
@@ -583,7 +302,12 @@ pub fn attempt_inputs(subject: &Subject<'_>, desired: &str) -> String {
         .rotate_requested
         .as_deref()
         .unwrap_or_default();
-    super::target::short_digest(&[&generation, request, desired])
+    let deleting = if subject.identity.deleted.is_some() {
+        "deleting"
+    } else {
+        ""
+    };
+    super::target::short_digest(&[&generation, request, desired, deleting])
 }
 
 /// What the time of a subscription's rotation depends on.

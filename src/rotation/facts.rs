@@ -170,7 +170,7 @@ pub struct Facts<'a> {
     pub held_back: Option<(DateTime<Utc>, Reason)>,
     /// The last complete listing of the provider.
     pub listing: Option<&'a ListingView>,
-    /// The object that has an id of the provider on record.
+    /// Who owns an id of the provider.
     pub owner_of: &'a dyn OwnerOf,
     /// How long a deletion may be held up by a provider that cannot be called.
     pub grace: Duration,
@@ -178,7 +178,8 @@ pub struct Facts<'a> {
 
 /// Finds the object that owns a remote.
 pub trait OwnerOf {
-    /// The object that has this id on record, unless it is the subject itself.
+    /// Another object that has the better claim to this id: it has it on record, or it gives the id
+    /// in its spec and wins over the subject.
     fn owner(&self, id: &str) -> Option<&ObjectKey>;
 }
 

@@ -5,8 +5,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{Case, Standing, Step, Why, recreates};
-use super::facts::{Facts, ListingView, ProviderProfile, Subject};
+use super::decide::{Standing, Step, Why, recreates};
+use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
+use super::rotate::Case;
 use super::target::target;
 use super::time::{Moment, add};
 use crate::api::{
@@ -49,15 +50,14 @@ pub(super) fn locate(case: &Case<'_>, list_unavailable: bool) -> Located {
         return given_id(case, given);
     }
     if let Some(id) = &status.webhook_id {
-        if status.missing_since.is_none() {
-            let ownership = status.ownership.unwrap_or(Ownership::Created);
-            return Located::Known {
+        return match status.missing_since {
+            Some(since) => missing(case, id, since, list_unavailable),
+            None => Located::Known {
                 id: id.clone(),
-                ownership,
+                ownership: status.ownership.unwrap_or(Ownership::Created),
                 why: None,
-            };
-        }
-        return missing(case, id, list_unavailable);
+            },
+        };
     }
     if let Some(record) = &status.creation {
         return open_creation(case, record, list_unavailable);
@@ -67,13 +67,13 @@ pub(super) fn locate(case: &Case<'_>, list_unavailable: bool) -> Located {
 
 fn given_id(case: &Case<'_>, given: &str) -> Located {
     let status = case.subject.status;
-    if let Some(owner) = case.facts.owner_of.owner(given) {
-        return Located::Unknown(case.wait(
-            None,
-            Standing::Conflict(owner.clone(), Some(given.to_owned())),
-        ));
-    }
     if status.webhook_id.as_deref() != Some(given) {
+        if let Some(owner) = case.facts.owner_of.owner(given) {
+            return Located::Unknown(case.wait(
+                None,
+                Standing::Conflict(owner.clone(), Some(given.to_owned())),
+            ));
+        }
         return Located::Known {
             id: given.to_owned(),
             ownership: Ownership::Adopted,
@@ -81,10 +81,13 @@ fn given_id(case: &Case<'_>, given: &str) -> Located {
         };
     }
     let ownership = status.ownership.unwrap_or(Ownership::Adopted);
-    if status.missing_since.is_some() && !shows(case.facts.listing, given, status.missing_since) {
-        return Located::Unknown(case.wait(None, missing_standing(given)));
+    let mut why = None;
+    if let Some(since) = status.missing_since {
+        if !shows(case.facts.listing, given, case.not_ahead(since)) {
+            return Located::Unknown(case.wait(None, missing_standing(given)));
+        }
+        why = Some(Why::Absent);
     }
-    let why = status.missing_since.is_some().then_some(Why::Absent);
     Located::Known {
         id: given.to_owned(),
         ownership,
@@ -100,39 +103,40 @@ fn missing_standing(id: &str) -> Standing {
     Standing::Stalled(Reason::RemoteMissing, message)
 }
 
-fn shows(listing: Option<&ListingView>, id: &str, since: Option<DateTime<Utc>>) -> bool {
-    listing.is_some_and(|listing| {
-        since.is_none_or(|since| listing.begun >= since) && listing.remotes.contains_key(id)
-    })
+fn shows(listing: Option<&ListingView>, id: &str, since: DateTime<Utc>) -> bool {
+    listing.is_some_and(|listing| listing.begun >= since && listing.remotes.contains_key(id))
 }
 
 /// An update was answered with "no such subscription".
-fn missing(case: &Case<'_>, id: &str, list_unavailable: bool) -> Located {
+fn missing(
+    case: &Case<'_>,
+    id: &str,
+    missing_since: DateTime<Utc>,
+    list_unavailable: bool,
+) -> Located {
     let status = case.subject.status;
-    let since = status
-        .missing_since
-        .unwrap_or(case.now.wall)
-        .min(case.now.wall);
+    let since = case.not_ahead(missing_since);
+    // A create may have taken effect: whatever else is done, that is found out first.
+    if let Some(record) = &status.creation {
+        let located = open_creation(case, record, list_unavailable);
+        if recreates(case.spec) || !matches!(located, Located::Absent { .. }) {
+            return located;
+        }
+    }
+    if shows(case.facts.listing, id, since) {
+        return Located::Known {
+            id: id.to_owned(),
+            ownership: status.ownership.unwrap_or(Ownership::Created),
+            why: Some(Why::Absent),
+        };
+    }
     if !recreates(case.spec) {
         let message = format!(
             "the provider no longer has webhook {id}; set spec.whenMissing to Recreate, or delete this object"
         );
-        if !shows(case.facts.listing, id, Some(since)) {
-            return Located::Unknown(
-                case.wait(None, Standing::Stalled(Reason::RemoteMissing, message)),
-            );
-        }
-    }
-    let ownership = status.ownership.unwrap_or(Ownership::Created);
-    if shows(case.facts.listing, id, Some(since)) {
-        return Located::Known {
-            id: id.to_owned(),
-            ownership,
-            why: Some(Why::Absent),
-        };
-    }
-    if let Some(record) = &status.creation {
-        return open_creation(case, record, list_unavailable);
+        return Located::Unknown(
+            case.wait(None, Standing::Stalled(Reason::RemoteMissing, message)),
+        );
     }
     if list_unavailable {
         let settled = add(since, case.profile.settle);
@@ -141,52 +145,56 @@ fn missing(case: &Case<'_>, id: &str, list_unavailable: bool) -> Located {
         return if case.now.wall < settled {
             Located::Unknown(case.wait(Some(settled), Standing::Settling(message.into())))
         } else {
-            Located::Absent {
-                target: wanted(case.spec),
-            }
+            absent(case, list_unavailable)
         };
     }
     // One listing that lacks the id may lag behind; a second one, a settling time later, decides.
     let Some(lacked) = case.memory.lacked_since.filter(|lacked| *lacked >= since) else {
         return Located::Unknown(Step::List { begun_after: since });
     };
-    let confirmed = add(lacked, case.profile.settle);
+    let confirmed = add(lacked.min(case.now.wall), case.profile.settle);
     if case.now.wall < confirmed {
         let message = "listings no longer show the webhook; it is created again when a second listing confirms that";
         return Located::Unknown(case.wait(Some(confirmed), Standing::Settling(message.into())));
     }
-    if case
-        .facts
-        .listing
-        .is_some_and(|listing| listing.begun >= confirmed && listing.mismatch)
-    {
+    find(case, false, Some(confirmed))
+}
+
+/// Nothing like it was found: it may be created, unless the listing is most likely another account's.
+fn absent(case: &Case<'_>, list_unavailable: bool) -> Located {
+    let mismatch = case.facts.listing.is_some_and(|listing| listing.mismatch);
+    if mismatch && !list_unavailable {
         let message = "most of this provider's recorded webhooks are missing: most likely the credential belongs to \
                        another account; nothing is created until the listing shows them again or the objects are \
-                       deleted"
-            .to_owned();
-        return Located::Unknown(
-            case.wait(None, Standing::Stalled(Reason::ProviderMismatch, message)),
-        );
+                       deleted";
+        return Located::Unknown(case.wait(
+            None,
+            Standing::Stalled(Reason::ProviderMismatch, message.to_owned()),
+        ));
     }
-    find(case, false, Some(confirmed))
+    Located::Absent {
+        target: wanted(case.spec),
+    }
 }
 
 /// A create of ours whose outcome is not known.
 fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: bool) -> Located {
-    let outcome = if list_unavailable {
-        Outcome::CannotKnow
-    } else {
-        outcome_of_creation(case.now, case.subject, case.spec, case.facts, case.profile)
-    };
+    let outcome = outcome_of_creation(
+        case.now,
+        case.subject,
+        case.spec,
+        case.facts,
+        case.memory,
+        case.profile,
+        list_unavailable,
+    );
     match outcome {
         Outcome::Found(id) => Located::Known {
             id,
             ownership: Ownership::Created,
             why: Some(Why::Adopting),
         },
-        Outcome::Nothing => Located::Absent {
-            target: wanted(case.spec),
-        },
+        Outcome::Nothing => absent(case, list_unavailable),
         Outcome::Several(ids) => Located::Unknown(case.wait(None, ambiguous(&ids))),
         Outcome::NeedsListing(begun_after) => Located::Unknown(Step::List { begun_after }),
         Outcome::Settling(until) => {
@@ -213,16 +221,17 @@ pub(super) fn outcome_of_creation(
     subject: &Subject<'_>,
     spec: &WebhookSubscriptionSpec,
     facts: &Facts<'_>,
+    memory: &Memory,
     profile: &ProviderProfile,
+    list_unavailable: bool,
 ) -> Outcome {
     let Some(record) = &subject.status.creation else {
         return Outcome::Nothing;
     };
-    if !profile.can_list {
+    if list_unavailable {
         return Outcome::CannotKnow;
     }
-    // A record from the future was written by a clock that has been set back since.
-    let settled = add(record.started_time.min(now.wall), profile.settle);
+    let settled = add(not_ahead(record.started_time, now, memory), profile.settle);
     if now.wall < settled {
         return Outcome::Settling(settled);
     }
@@ -241,12 +250,22 @@ pub(super) fn outcome_of_creation(
     }
 }
 
+/// A recorded time. One that lies ahead was written before the clock was set back, and what this
+/// process remembers stands in for it: the time of the last apply, or of its own start.
+pub(super) fn not_ahead(recorded: DateTime<Utc>, now: Moment, memory: &Memory) -> DateTime<Utc> {
+    let is_past = |time: &DateTime<Utc>| *time <= now.wall;
+    Some(recorded)
+        .filter(is_past)
+        .or(memory.listing_after.filter(is_past))
+        .unwrap_or(now.wall)
+}
+
 /// Looks for a remote subscription of the same action and URL before one is created.
 fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Utc>>) -> Located {
-    let wanted = wanted(case.spec);
     if list_unavailable {
-        return Located::Absent { target: wanted };
+        return absent(case, list_unavailable);
     }
+    let wanted = wanted(case.spec);
     let begun_after = begun_after.unwrap_or(case.now.wall).min(case.now.wall);
     let Some(listing) = case
         .facts
@@ -268,9 +287,7 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
         (0, Some((other, id))) => Located::Unknown(
             case.wait(None, Standing::Conflict(other.clone(), Some(id.to_owned()))),
         ),
-        (0, None) => Located::Absent {
-            target: wanted.clone(),
-        },
+        (0, None) => absent(case, list_unavailable),
         (1, _) => {
             let id = unclaimed.remove(0);
             if case.spec.adoption_policy.unwrap_or_default() == AdoptionPolicy::Matching {

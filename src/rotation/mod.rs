@@ -8,10 +8,15 @@ pub mod backoff;
 pub mod claims;
 pub mod conditions;
 pub mod decide;
+mod deletion;
 pub mod facts;
 mod locate;
 pub mod outcome;
+mod rotate;
 pub mod schedule;
 pub mod status;
 pub mod target;
 pub mod time;
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,8 @@ pub fn handed_over(heir: &SubscriptionStatus, owner: &SubscriptionStatus) -> Sub
         applied_digest: owner.applied_digest.clone(),
         applied_secrets: owner.applied_secrets.clone(),
         missing_since: owner.missing_since,
-        creation: None,
+        // A create whose outcome is open may be all there is of the remote.
+        creation: owner.creation.clone().or_else(|| heir.creation.clone()),
         failures: None,
         ..heir.clone()
     }

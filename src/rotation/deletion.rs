@@ -1,0 +1,175 @@
+//! Rule 1: what becomes of the remote subscription when the object is deleted.
+
+use chrono::{DateTime, Utc};
+
+use super::decide::{Standing, Step, own_wait};
+use super::facts::{Facts, Memory, ProviderFact, ProviderProfile, Subject};
+use super::locate::{self, Outcome};
+use super::time::{Moment, add};
+use crate::api::{DeletionPolicy, Reason, WebhookSubscriptionSpec};
+
+/// Failures that a deletion does not wait for beyond the grace.
+const GIVEN_UP: [Reason; 3] = [
+    Reason::SecretNotFound,
+    Reason::ProviderRefusedCredentials,
+    Reason::DestinationNotAllowed,
+];
+
+struct Deletion<'a> {
+    now: Moment,
+    subject: &'a Subject<'a>,
+    facts: &'a Facts<'a>,
+    memory: &'a Memory,
+    grace_ends: DateTime<Utc>,
+}
+
+pub(super) fn delete(
+    now: Moment,
+    since: DateTime<Utc>,
+    subject: &Subject<'_>,
+    facts: &Facts<'_>,
+    memory: &Memory,
+) -> Step {
+    let status = subject.status;
+    let has_remote = status.webhook_id.is_some() || status.creation.is_some();
+    if !has_remote {
+        return Step::Release { orphaned: None };
+    }
+    if let Some(heir) = facts.heir {
+        return Step::HandOver { heir: heir.clone() };
+    }
+    let Some(spec) = subject.spec else {
+        // The finalizer tells that a version that this process has not seen asked for the deletion.
+        return Step::Release {
+            orphaned: (subject.identity.guarded)
+                .then(|| "no valid version of the object is known".to_owned()),
+        };
+    };
+    if spec.deletion_policy() != DeletionPolicy::Delete {
+        return Step::Release { orphaned: None };
+    }
+    let deletion = Deletion {
+        now,
+        subject,
+        facts,
+        memory,
+        grace_ends: add(since, facts.grace),
+    };
+    deletion.at_the_provider(spec)
+}
+
+impl Deletion<'_> {
+    fn at_the_provider(&self, spec: &WebhookSubscriptionSpec) -> Step {
+        let give_up = self.now.wall >= self.grace_ends;
+        if self.subject.identity.force_orphan {
+            return orphan("its annotation hookkeeper.dev/force-orphan asks for it");
+        }
+        if spec.is_suspended() {
+            return orphan("it is suspended, and no call is made");
+        }
+        let (profile, list_unavailable, desired) = match self.facts.provider {
+            ProviderFact::Usable {
+                suspended: true, ..
+            } => return orphan("its WebhookProvider is suspended, and no call is made"),
+            ProviderFact::NotFound | ProviderFact::Invalid(_) if give_up => {
+                return orphan("its WebhookProvider cannot be used");
+            }
+            ProviderFact::NotFound => return self.await_provider(Reason::ProviderNotFound),
+            ProviderFact::Invalid(_) => return self.await_provider(Reason::InvalidSpec),
+            ProviderFact::Usable {
+                profile,
+                list_forbidden,
+                desired_digest,
+                ..
+            } => (profile, list_forbidden || !profile.can_list, desired_digest),
+        };
+        if !profile.can_delete {
+            return orphan("the provider has no delete operation");
+        }
+        if let Some(at) = &self.subject.status.webhook_origin
+            && *at != profile.origin
+        {
+            return if give_up {
+                orphan("it lives at another origin than its WebhookProvider's baseUrl")
+            } else {
+                self.await_provider(Reason::ProviderMismatch)
+            };
+        }
+        if let Some((reason, message)) = &self.memory.failing
+            && give_up
+            && GIVEN_UP.contains(reason)
+        {
+            return orphan(message);
+        }
+        if let Some(until) = own_wait(self.now, self.subject, self.memory, desired) {
+            let (reason, message) = (self.memory.failing.clone())
+                .unwrap_or((Reason::Pending, "an attempt failed".into()));
+            return self.wait(Some(until), Standing::BackingOff(reason, message));
+        }
+        self.remote(spec, profile, list_unavailable)
+    }
+
+    /// An open creation record comes first: the remote it speaks of may be there besides a recorded
+    /// one.
+    fn remote(
+        &self,
+        spec: &WebhookSubscriptionSpec,
+        profile: &ProviderProfile,
+        list_unavailable: bool,
+    ) -> Step {
+        let outcome = locate::outcome_of_creation(
+            self.now,
+            self.subject,
+            spec,
+            self.facts,
+            self.memory,
+            profile,
+            list_unavailable,
+        );
+        match outcome {
+            Outcome::Found(id) => Step::Delete { id },
+            Outcome::Nothing => self.recorded(),
+            Outcome::NeedsListing(begun_after) => Step::List { begun_after },
+            Outcome::Settling(until) => {
+                let message = "the outcome of a create is awaited";
+                self.wait(Some(until), Standing::Settling(message.into()))
+            }
+            Outcome::Several(_) | Outcome::CannotKnow => {
+                orphan("the outcome of a create cannot be found out")
+            }
+        }
+    }
+
+    fn recorded(&self) -> Step {
+        match &self.subject.status.webhook_id {
+            Some(id) if self.facts.owner_of.owner(id).is_none() => Step::Delete { id: id.clone() },
+            _ => Step::Release { orphaned: None },
+        }
+    }
+
+    fn await_provider(&self, reason: Reason) -> Step {
+        let message = "the deletion waits for the WebhookProvider to be usable again".to_owned();
+        self.wait(None, Standing::Awaiting(reason, message))
+    }
+
+    /// Waits, but decides again when the grace or the token's life ends.
+    fn wait(&self, until: Option<DateTime<Utc>>, standing: Standing) -> Step {
+        let ends = [
+            until,
+            Some(self.grace_ends),
+            self.subject.status.token_expiration_time,
+        ];
+        Step::Wait {
+            until: (ends.into_iter().flatten())
+                .filter(|end| *end > self.now.wall)
+                .min(),
+            standing,
+        }
+    }
+}
+
+fn orphan(why: &str) -> Step {
+    Step::Release {
+        orphaned: Some(why.to_owned()),
+    }
+}

@@ -1,0 +1,250 @@
+//! Bringing a token: whether it is necessary, and which token.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::decide::{Standing, Step, TokenChoice, Why, planned, terms};
+use super::facts::{Drift, Facts, Hand, Memory, ProviderProfile, SourceState, Subject};
+use super::schedule::{self, Plan};
+use super::status::printable;
+use super::time::{Moment, add, between, subtract};
+use crate::api::{Ownership, Reason, WebhookSubscriptionSpec};
+
+/// Everything a rule may look at, once the way to the provider is clear.
+pub(super) struct Case<'a> {
+    pub(super) now: Moment,
+    pub(super) subject: &'a Subject<'a>,
+    pub(super) spec: &'a WebhookSubscriptionSpec,
+    pub(super) facts: &'a Facts<'a>,
+    pub(super) memory: &'a Memory,
+    pub(super) profile: &'a ProviderProfile,
+    pub(super) desired: &'a str,
+    pub(super) source: &'a SourceState,
+    pub(super) expiry: Option<DateTime<Utc>>,
+}
+
+impl Case<'_> {
+    pub(super) fn wait(&self, until: Option<DateTime<Utc>>, standing: Standing) -> Step {
+        let until = match (until, self.expiry) {
+            (Some(until), Some(expiry)) => Some(until.min(expiry)),
+            (until, expiry) => until.or(expiry),
+        };
+        Step::Wait { until, standing }
+    }
+
+    pub(super) fn not_ahead(&self, recorded: DateTime<Utc>) -> DateTime<Utc> {
+        super::locate::not_ahead(recorded, self.now, self.memory)
+    }
+
+    pub(super) fn create(&self, target: String) -> Step {
+        if !self.profile.can_create {
+            let message = "the provider has no create operation; set spec.webhookId to the id of an existing webhook";
+            return self.wait(
+                None,
+                Standing::Stalled(Reason::RemoteMissing, message.into()),
+            );
+        }
+        match self.choose_token(Why::Document) {
+            Ok(token) => Step::Create { target, token },
+            Err(step) => step,
+        }
+    }
+
+    /// Rules 7 to 9.
+    pub(super) fn rotate_if_needed(
+        &self,
+        id: &str,
+        ownership: Ownership,
+        forced: Option<Why>,
+    ) -> Step {
+        let Some(why) = forced.or_else(|| self.why()) else {
+            let until = [
+                self.plan().map(|plan| add(self.now.wall, self.left(&plan))),
+                self.memory.resend.map(|wait| wait.until),
+                self.memory.duplicate_check.filter(|at| *at > self.now.wall),
+            ];
+            return self.wait(until.into_iter().flatten().min(), Standing::Settled);
+        };
+        match self.choose_token(why) {
+            Ok(token) => Step::Rotate {
+                id: id.to_owned(),
+                ownership,
+                why,
+                token,
+            },
+            Err(step) => step,
+        }
+    }
+
+    fn why(&self) -> Option<Why> {
+        let (memory, source) = (self.memory, self.source);
+        let moved = source.newest.is_some() && source.newest.as_deref() != self.carried();
+        let late = memory
+            .resend
+            .is_some_and(|wait| wait.pending(self.now.wall).is_none());
+        [
+            (!self.is_document_in_place(), Why::Document),
+            (self.request_seen().is_some(), Why::Manual),
+            (memory.drift == Some(Drift::Seen), Why::Drift),
+            (memory.absent, Why::Absent),
+            (memory.secrets_changed, Why::Secrets),
+            (moved, Why::TokenMoved),
+            (source.split, Why::Split),
+            (late, Why::Unsettled),
+            (self.is_due(), Why::Due),
+        ]
+        .into_iter()
+        .find_map(|(holds, why)| holds.then_some(why))
+    }
+
+    fn carried(&self) -> Option<&str> {
+        self.subject.status.token_fingerprint.as_deref()
+    }
+
+    fn is_document_in_place(&self) -> bool {
+        self.subject.status.applied_digest.as_deref() == Some(self.desired)
+    }
+
+    /// The plan for the token in place; `None` when its end is not known or it is never due.
+    fn plan(&self) -> Option<Plan> {
+        planned(self.now, self.subject, self.spec, self.profile, self.source)
+            .filter(|_| !self.source.polled)
+    }
+
+    fn is_due(&self) -> bool {
+        match self.plan() {
+            Some(plan) => self.left(&plan).is_zero(),
+            // A token whose end nobody knows, left by a source that is read, is replaced when the
+            // source is one that mints.
+            None => !self.source.polled,
+        }
+    }
+
+    /// How long it is until the rotation is due, on the clock that says so first.
+    fn left(&self, plan: &Plan) -> Duration {
+        let minted = self.subject.status.token_minted_time.unwrap_or(plan.due);
+        // A clock that shows a time before the mint was set back: rotate once, and the new mint's
+        // time is right by the new clock.
+        if self.now.wall < minted {
+            return Duration::ZERO;
+        }
+        let by_wall = between(self.now.wall, plan.due);
+        let by_boot = self
+            .memory
+            .minted_boot
+            .map(|at| between(minted, plan.due).saturating_sub(self.now.boot.saturating_sub(at)));
+        by_boot.map_or(by_wall, |by_boot| by_boot.min(by_wall))
+    }
+
+    /// When the manual request that has not been handled was first seen. One that nobody has noted
+    /// could never be recorded as handled, and would be carried out again and again.
+    fn request_seen(&self) -> Option<DateTime<Utc>> {
+        let asked = printable(self.subject.identity.rotate_requested.as_deref()?);
+        if self.subject.status.last_handled_rotate_request.as_deref() == Some(asked.as_str()) {
+            return None;
+        }
+        let (noted, seen) = self.memory.request_seen.as_ref()?;
+        (*noted == asked).then_some(*seen)
+    }
+
+    /// Which token a step takes; or the wait until there can be one.
+    fn choose_token(&self, why: Why) -> Result<TokenChoice, Step> {
+        if self.source.unread {
+            return Err(self.wait(
+                None,
+                Standing::Settling("the published token is being read".into()),
+            ));
+        }
+        let hand = self
+            .source
+            .hand
+            .as_ref()
+            .filter(|hand| hand.is_alive(self.now));
+        if let Some(hand) = hand.filter(|hand| self.suits(hand, why)) {
+            return self.unless_publishing(hand);
+        }
+        let Some(until) = self
+            .source
+            .wait
+            .and_then(|wait| wait.pending(self.now.wall))
+        else {
+            return Ok(TokenChoice::Mint);
+        };
+        // No mint can be had now. A token with life left is never withheld from a remote that holds
+        // an older one: the mint may already have ended the older one's life.
+        if let Some(hand) = hand
+            && (self.carried() != Some(hand.fingerprint.as_str())
+                || !matches!(why, Why::Due | Why::Split | Why::Manual))
+        {
+            return self.unless_publishing(hand);
+        }
+        Err(self.wait(Some(until), self.without_token()))
+    }
+
+    /// How a subscription stands that needs a token and can have none yet.
+    fn without_token(&self) -> Standing {
+        match &self.source.failing {
+            Some((Reason::LifetimeUnknown, message))
+                if self.subject.status.webhook_id.is_none() =>
+            {
+                Standing::Stalled(Reason::LifetimeUnknown, message.clone())
+            }
+            Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
+            None if self.carried().is_some() => Standing::Settled,
+            None => Standing::Settling("the source was asked a moment ago".into()),
+        }
+    }
+
+    fn suits(&self, hand: &Hand, why: Why) -> bool {
+        if why == Why::Manual {
+            let seen = self.request_seen();
+            let newer = seen.is_some_and(|seen| hand.confirmed.max(hand.minted.wall) >= seen);
+            return newer && self.is_fresh(hand);
+        }
+        if self.source.polled {
+            return true;
+        }
+        match why {
+            Why::Due | Why::Split => {
+                self.carried() != Some(hand.fingerprint.as_str()) && self.is_fresh(hand)
+            }
+            _ => self.is_fresh(hand),
+        }
+    }
+
+    /// Whether the time has not come to replace the token in hand, by this subscription's terms.
+    fn is_fresh(&self, hand: &Hand) -> bool {
+        let Some(expires) = hand.expires.filter(|_| !self.source.polled) else {
+            return true;
+        };
+        let terms = terms(self.spec, self.profile, self.source);
+        self.now.wall < schedule::plan(hand.minted.wall, expires, &terms).due
+    }
+
+    /// The token in hand, unless it was published a moment ago: then its readers come first, but not
+    /// for longer than the token in place lives.
+    fn unless_publishing(&self, hand: &Hand) -> Result<TokenChoice, Step> {
+        let pause = self
+            .source
+            .apply_after
+            .and_then(|wait| wait.pending(self.now.wall))
+            .filter(|_| self.carried() != Some(hand.fingerprint.as_str()));
+        let last_chance = self
+            .plan()
+            .map(|plan| subtract(plan.expires, plan.safety))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+        match pause.map(|until| until.min(last_chance)) {
+            Some(until) if until > self.now.wall => {
+                let message =
+                    "a new token was published and is left for its readers before it is applied";
+                let standing = match &self.source.failing {
+                    Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
+                    None => Standing::Settling(message.into()),
+                };
+                Err(self.wait(Some(until), standing))
+            }
+            _ => Ok(TokenChoice::Take),
+        }
+    }
+}

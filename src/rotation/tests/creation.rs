@@ -1,0 +1,111 @@
+//! A create whose outcome is not known.
+
+use super::*;
+use crate::api::{AdoptionPolicy, WhenMissing};
+
+const RECORDED: &str = "recorded";
+
+fn found(world: &World) -> String {
+    match world.decide() {
+        Step::Rotate {
+            id,
+            ownership: Ownership::Created,
+            why: Why::Adopting,
+            ..
+        } => id,
+        step => panic!("{step:?} takes nothing of ours over"),
+    }
+}
+
+#[test]
+fn the_provider_gets_its_time_to_settle() {
+    let mut world = World::creating(-10);
+    world.listed(-5, &[]);
+    assert!(matches!(world.standing(), Standing::Settling(_)));
+    assert_eq!(world.until(), Some(at(SETTLE - 10)));
+}
+
+#[test]
+fn only_a_listing_begun_after_that_says_what_became_of_it() {
+    let mut world = World::creating(-SETTLE);
+    let needed = Step::List { begun_after: at(0) };
+    assert_eq!(world.decide(), needed);
+    world.listed(-1, &[]);
+    assert_eq!(world.decide(), needed);
+    world.listed(0, &[]);
+    assert!(matches!(world.decide(), Step::Create { target, .. } if target == wanted()));
+}
+
+#[test]
+fn what_is_found_by_the_recorded_or_the_current_target_is_ours() {
+    for target in [RECORDED.to_owned(), wanted()] {
+        let mut world = World::creating(-HOUR);
+        world.spec().adoption_policy = Some(AdoptionPolicy::Never);
+        world.listed(-10, &[("made", &target), ("other", "something else")]);
+        assert_eq!(found(&world), "made");
+        world.claims.0.insert("made".into(), key("owner"));
+        assert!(
+            matches!(world.decide(), Step::Create { .. }),
+            "another object's is not ours"
+        );
+    }
+}
+
+#[test]
+fn several_are_ambiguous() {
+    let mut world = World::creating(-HOUR);
+    world.listed(-10, &[("one", RECORDED), ("two", &wanted())]);
+    assert_eq!(world.stalled(), Reason::Ambiguous);
+}
+
+#[test]
+fn without_a_listing_the_outcome_stays_unknown() {
+    let mut no_operation = World::creating(-HOUR);
+    no_operation.profile.can_list = false;
+    assert_eq!(no_operation.stalled(), Reason::CreationOutcomeUnknown);
+    let mut forbidden = World::creating(-HOUR);
+    forbidden.list_forbidden = true;
+    forbidden.listed(-10, &[]);
+    assert_eq!(forbidden.stalled(), Reason::CreationOutcomeUnknown);
+}
+
+#[test]
+fn nothing_is_created_again_where_most_ids_are_missing() {
+    let mut world = World::creating(-HOUR);
+    world.listed(-10, &[]);
+    world.listing.as_mut().unwrap().mismatch = true;
+    assert_eq!(world.stalled(), Reason::ProviderMismatch);
+}
+
+#[test]
+fn a_record_from_a_clock_that_was_set_back_since_settles_from_the_start_of_the_process() {
+    let mut world = World::creating(HOUR);
+    world.memory.listing_after = Some(at(-10));
+    assert_eq!(world.until(), Some(at(SETTLE - 10)));
+    world.memory.listing_after = Some(at(HOUR));
+    assert_eq!(world.until(), Some(at(SETTLE)), "nothing is known");
+}
+
+#[test]
+fn it_is_found_out_before_a_vanished_remote_is_taken_for_back() {
+    let mut world = World::vanished(-HOUR);
+    world.opened(RECORDED, -10);
+    world.listed(-5, &[("w1", &wanted())]);
+    assert!(matches!(world.standing(), Standing::Settling(_)));
+    world.opened(RECORDED, -2 * SETTLE);
+    world.listed(-5, &[("w1", &wanted()), ("w2", RECORDED)]);
+    assert_eq!(world.stalled(), Reason::Ambiguous);
+    world.listed(-5, &[("w2", RECORDED)]);
+    assert_eq!(found(&world), "w2");
+}
+
+#[test]
+fn it_is_not_repeated_when_a_vanished_remote_is_to_stall() {
+    let mut world = World::vanished(-HOUR);
+    world.spec().when_missing = Some(WhenMissing::Stall);
+    world.opened(RECORDED, -2 * SETTLE);
+    world.listed(-5, &[]);
+    assert_eq!(world.stalled(), Reason::RemoteMissing);
+    world.listed(-5, &[("w2", RECORDED)]);
+    assert_eq!(found(&world), "w2");
+}

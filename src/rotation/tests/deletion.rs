@@ -1,0 +1,189 @@
+//! Rule 1.
+
+use super::*;
+use crate::api::DeletionPolicy;
+
+const RELEASED: Step = Step::Release { orphaned: None };
+
+fn orphaned(world: &World) -> String {
+    match world.decide() {
+        Step::Release {
+            orphaned: Some(why),
+        } => why,
+        step => panic!("{step:?} leaves nothing behind"),
+    }
+}
+
+#[test]
+fn orphan_leaves_the_remote() {
+    let mut world = World::deleted(-5);
+    world.spec().deletion_policy = Some(DeletionPolicy::Orphan);
+    assert_eq!(world.decide(), RELEASED);
+    world.spec().deletion_policy = None;
+    assert_eq!(world.decide(), RELEASED, "the default");
+}
+
+#[test]
+fn delete_deletes_the_id_on_record_and_no_other() {
+    let mut world = World::deleted(-5);
+    world.listed(-3, &[("other", &wanted())]);
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
+    world.status.webhook_id = None;
+    world.spec().webhook_id = Some("given".into());
+    assert_eq!(world.decide(), RELEASED, "a given id that was never ours");
+}
+
+#[test]
+fn where_there_is_no_deletion_time_the_process_remembers_it() {
+    let mut world = World::deleted(-5);
+    world.identity.deleted = None;
+    world.memory.deleting_since = Some(at(-5));
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
+}
+
+#[test]
+fn what_another_object_owns_is_not_deleted() {
+    let mut world = World::deleted(-5);
+    world.claims.0.insert("w1".into(), key("owner"));
+    assert_eq!(world.decide(), RELEASED);
+}
+
+#[test]
+fn the_remote_is_handed_over_to_who_waits_for_it_whatever_the_policy() {
+    let heir = Step::HandOver { heir: key("heir") };
+    let mut world = World::deleted(-5);
+    world.heir = Some(key("heir"));
+    assert_eq!(world.decide(), heir);
+    world.spec().deletion_policy = Some(DeletionPolicy::Orphan);
+    world.spec().suspend = Some(true);
+    world.held_back = Some((at(60), Reason::RateLimited));
+    assert_eq!(world.decide(), heir, "it is no call");
+    world.status.webhook_id = None;
+    world.opened("recorded", -10);
+    assert_eq!(world.decide(), heir, "an open create may be all there is");
+    world.status.creation = None;
+    assert_eq!(world.decide(), RELEASED);
+}
+
+#[test]
+fn what_is_left_behind_although_the_policy_says_delete_is_told() {
+    let mut forced = World::deleted(-5);
+    forced.identity.force_orphan = true;
+    assert!(orphaned(&forced).contains("force-orphan"));
+    let mut suspended = World::deleted(-5);
+    suspended.spec().suspend = Some(true);
+    assert!(orphaned(&suspended).contains("suspended"));
+    let mut suspended = World::deleted(-5);
+    suspended.provider_suspended = true;
+    assert!(orphaned(&suspended).contains("suspended"));
+    let mut impossible = World::deleted(-5);
+    impossible.profile.can_delete = false;
+    assert!(orphaned(&impossible).contains("no delete operation"));
+    let mut unreadable = World::deleted(-5);
+    unreadable.spec = None;
+    assert!(orphaned(&unreadable).contains("no valid version"));
+    unreadable.identity.guarded = false;
+    assert_eq!(unreadable.decide(), RELEASED, "nobody asked for more");
+}
+
+#[test]
+fn a_provider_that_cannot_be_used_is_waited_for_until_the_grace_ends() {
+    for provider in [Known::Not, Known::Invalid] {
+        let mut world = World::deleted(-5);
+        world.provider = provider;
+        assert!(matches!(world.standing(), Standing::Awaiting(..)));
+        assert_eq!(world.until(), Some(at(595)));
+        world.now = moment(595);
+        assert!(!orphaned(&world).is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_deleted_at_another_origin() {
+    let mut world = World::deleted(-5);
+    world.status.webhook_origin = Some("https://elsewhere.example.com".into());
+    assert!(matches!(
+        world.standing(),
+        Standing::Awaiting(Reason::ProviderMismatch, _)
+    ));
+    world.now = moment(595);
+    assert!(orphaned(&world).contains("another origin"));
+}
+
+#[test]
+fn a_refusal_is_given_up_on_when_the_grace_ends_and_an_outage_is_not() {
+    for (reason, given_up) in [
+        (Reason::ProviderRefusedCredentials, true),
+        (Reason::SecretNotFound, true),
+        (Reason::ProviderUnavailable, false),
+        (Reason::ProviderRefusedDocument, false),
+    ] {
+        let mut world = World::deleted(-5);
+        world.failed(HOUR);
+        world.memory.failing = Some((reason, "no".into()));
+        assert_eq!(world.until(), Some(at(595)), "{reason}: the grace ends");
+        world.now = moment(595);
+        match world.decide() {
+            Step::Release { orphaned: Some(_) } => assert!(given_up, "{reason}"),
+            Step::Wait { until, .. } => {
+                assert!(!given_up, "{reason}");
+                assert_eq!(until, Some(at(HOUR)));
+            }
+            step => panic!("{reason}: {step:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_back_off_from_before_the_deletion_does_not_delay_it() {
+    let mut world = World::deleted(-5);
+    world.identity.deleted = None;
+    world.failed(HOUR);
+    world.identity.deleted = Some(at(-5));
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
+}
+
+#[test]
+fn while_a_deletion_waits_the_end_of_the_token_is_shown() {
+    let mut world = World::deleted(-5);
+    world.provider = Known::Not;
+    world.status.token_expiration_time = Some(at(7));
+    assert_eq!(world.until(), Some(at(7)));
+}
+
+#[test]
+fn the_outcome_of_an_open_create_is_deleted() {
+    let creating = |started| {
+        let mut world = World::deleted(-5);
+        world.status.webhook_id = None;
+        world.opened("recorded", started);
+        world
+    };
+    let young = creating(-10);
+    assert_eq!(young.until(), Some(at(SETTLE - 10)));
+    let mut old = creating(-HOUR);
+    assert!(matches!(old.decide(), Step::List { .. }));
+    old.listed(-10, &[("made", "recorded")]);
+    assert_eq!(old.decide(), Step::Delete { id: "made".into() });
+    old.listed(-10, &[]);
+    assert_eq!(old.decide(), RELEASED);
+    old.listed(-10, &[("one", "recorded"), ("two", &wanted())]);
+    assert!(orphaned(&old).contains("cannot be found out"));
+    old.list_forbidden = true;
+    assert!(
+        orphaned(&old).contains("cannot be found out"),
+        "a listing that is forbidden is not asked for again and again"
+    );
+}
+
+#[test]
+fn the_outcome_of_an_open_create_comes_before_a_vanished_id() {
+    let mut world = World::deleted(-5);
+    world.status.missing_since = Some(at(-2 * HOUR));
+    world.opened("recorded", -HOUR);
+    assert!(matches!(world.decide(), Step::List { .. }));
+    world.listed(-10, &[("made", "recorded")]);
+    assert_eq!(world.decide(), Step::Delete { id: "made".into() });
+    world.listed(-10, &[]);
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
+}

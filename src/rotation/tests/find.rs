@@ -1,0 +1,162 @@
+//! No remote id: given, found, or to be created.
+
+use super::*;
+use crate::api::AdoptionPolicy;
+
+fn created(world: &World) -> TokenChoice {
+    match world.decide() {
+        Step::Create { target, token } => {
+            assert_eq!(target, wanted());
+            token
+        }
+        step => panic!("{step:?} is no create"),
+    }
+}
+
+fn adopted(world: &World) -> (String, Ownership) {
+    match world.decide() {
+        Step::Rotate {
+            id,
+            ownership,
+            why: Why::Adopting,
+            ..
+        } => (id, ownership),
+        step => panic!("{step:?} is no adoption"),
+    }
+}
+
+#[test]
+fn a_given_id_is_taken_over_and_wins_over_everything() {
+    let mut world = World::creating(-10);
+    world.spec().webhook_id = Some("given".into());
+    assert_eq!(adopted(&world), ("given".into(), Ownership::Adopted));
+    world.status.webhook_id = Some("w1".into());
+    assert_eq!(adopted(&world).0, "given");
+}
+
+#[test]
+fn a_given_id_that_is_in_place_is_kept_fresh() {
+    let mut world = World::settled();
+    world.spec().webhook_id = Some("w1".into());
+    world.claims.0.insert("w1".into(), key("later"));
+    assert_eq!(
+        world.standing(),
+        Standing::Settled,
+        "somebody else's wish does not stop the one that has it on record"
+    );
+}
+
+#[test]
+fn a_given_id_that_another_object_owns_is_waited_for() {
+    let mut world = World::fresh();
+    world.spec().webhook_id = Some("given".into());
+    world.claims.0.insert("given".into(), key("owner"));
+    assert_eq!(
+        world.standing(),
+        Standing::Conflict(key("owner"), Some("given".into()))
+    );
+}
+
+#[test]
+fn a_given_id_that_is_missing_stalls_and_is_never_recreated() {
+    let mut world = World::vanished(-HOUR);
+    world.spec().webhook_id = Some("w1".into());
+    world.memory.lacked_since = Some(at(-HOUR));
+    world.listed(-10, &[]);
+    assert_eq!(world.stalled(), Reason::RemoteMissing);
+    world.listed(-10, &[("w1", "whatever")]);
+    assert_eq!(world.rotates().0, Why::Absent, "it is shown again");
+    world.listed(-2 * HOUR, &[("w1", "whatever")]);
+    assert_eq!(world.stalled(), Reason::RemoteMissing, "an old listing");
+}
+
+#[test]
+fn nothing_is_created_before_a_complete_listing() {
+    let mut world = World::fresh();
+    assert_eq!(
+        world.decide(),
+        Step::List {
+            begun_after: at(-60)
+        }
+    );
+    world.listed(-61, &[]);
+    assert!(
+        matches!(world.decide(), Step::List { .. }),
+        "a listing from before it was asked for"
+    );
+    world.listed(-60, &[]);
+    assert_eq!(created(&world), TokenChoice::Take);
+    world.source.hand = None;
+    assert_eq!(created(&world), TokenChoice::Mint);
+}
+
+#[test]
+fn a_match_is_named_or_taken_over() {
+    let mut world = World::fresh();
+    world.listed(-10, &[("other", "something else"), ("there", &wanted())]);
+    match world.standing() {
+        Standing::Stalled(Reason::AlreadyExists, message) => {
+            assert!(message.contains("webhook there"));
+            assert!(message.contains("spec.webhookId: there"));
+            assert!(message.contains("spec.adoptionPolicy: Matching"));
+        }
+        standing => panic!("{standing:?}"),
+    }
+    world.spec().adoption_policy = Some(AdoptionPolicy::Matching);
+    assert_eq!(adopted(&world), ("there".into(), Ownership::Adopted));
+}
+
+#[test]
+fn several_matches_are_named_and_none_is_taken() {
+    for policy in [AdoptionPolicy::Never, AdoptionPolicy::Matching] {
+        let mut world = World::fresh();
+        world.spec().adoption_policy = Some(policy);
+        world.listed(-10, &[("one", &wanted()), ("two", &wanted())]);
+        match world.standing() {
+            Standing::Stalled(Reason::Ambiguous, message) => {
+                assert!(message.contains("one, two"));
+            }
+            standing => panic!("{standing:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_match_that_another_object_claims_is_waited_for() {
+    let mut world = World::fresh();
+    world.spec().adoption_policy = Some(AdoptionPolicy::Matching);
+    world.listed(-10, &[("there", &wanted())]);
+    world.claims.0.insert("there".into(), key("owner"));
+    assert_eq!(
+        world.standing(),
+        Standing::Conflict(key("owner"), Some("there".into()))
+    );
+    world.listed(-10, &[("free", &wanted()), ("there", &wanted())]);
+    assert_eq!(adopted(&world).0, "free");
+}
+
+#[test]
+fn without_a_listing_and_without_an_open_record_it_is_created() {
+    let mut no_operation = World::fresh();
+    no_operation.profile.can_list = false;
+    created(&no_operation);
+    let mut forbidden = World::fresh();
+    forbidden.list_forbidden = true;
+    created(&forbidden);
+}
+
+#[test]
+fn nothing_is_created_where_most_ids_are_missing() {
+    let mut world = World::fresh();
+    world.listed(-10, &[]);
+    world.listing.as_mut().unwrap().mismatch = true;
+    assert_eq!(world.stalled(), Reason::ProviderMismatch);
+}
+
+#[test]
+fn a_provider_that_cannot_create_stalls() {
+    let mut world = World::fresh();
+    world.listed(-10, &[]);
+    world.profile.can_create = false;
+    assert_eq!(world.stalled(), Reason::RemoteMissing);
+}
