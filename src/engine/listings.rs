@@ -1,7 +1,7 @@
 //! Listings: one serves everybody who waits for it, and compares what is on record with what the
 //! provider shows. Also whose turn it is for a call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use chrono::{DateTime, Utc};
 
 use super::Engine;
 use super::calls::{About, Report};
-use super::entry::Entry;
 use super::finish::{OriginNews, class_of, origin_news};
 use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{CallFailure, Listing};
 use super::ready::Allowance;
-use super::state::Owners;
+use super::state::{Owners, claim_of_id, shown};
 use super::timers::Alarm;
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Kind, Reason, WebhookProviderStatus, set_condition,
@@ -272,20 +271,23 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
+        let origin = provider.origin().unwrap_or_default().to_owned();
+        let seen: HashMap<u64, Option<u64>> = remotes
+            .iter()
+            .map(|(id, listed)| {
+                let shown = listed.active.map(|active| shown(&listed.target, active));
+                (claim_of_id(&origin, id), shown)
+            })
+            .collect();
         provider.list_forbidden = false;
         provider.list_failures = 0;
         provider.list_wait = None;
         let (users, asked) = (provider.users.clone(), provider.waiting.clone());
         let (mut on_record, mut missing) = (0, 0);
         for user in &users {
-            if let Some(recorded) = self
-                .state
-                .entry(*user)
-                .and_then(Entry::object)
-                .and_then(|object| object.status.webhook_id)
-            {
+            if let Some(expected) = self.state.entry(*user).and_then(|entry| entry.expected) {
                 on_record += 1;
-                missing += usize::from(!remotes.contains_key(&recorded));
+                missing += usize::from(!seen.contains_key(&expected.id));
             }
         }
         let mismatch = missing >= SUSPICIOUS && missing * 2 > on_record;
@@ -308,6 +310,14 @@ impl Engine {
         }
         self.record_provider(id, now);
         for user in users {
+            let as_expected = self.state.entry(user).is_some_and(|entry| {
+                let expected = entry.expected.filter(|expected| !expected.secrets);
+                entry.is_calm()
+                    && expected.is_some_and(|is| seen.get(&is.id) == Some(&Some(is.shown)))
+            });
+            if as_expected && !asked.contains(&user) {
+                continue;
+            }
             self.compare(user, &view, asked.contains(&user), now);
         }
     }
