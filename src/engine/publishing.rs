@@ -8,7 +8,7 @@ use super::Engine;
 use super::calls::{About, Report};
 use super::ids::{SourceId, SubscriptionId};
 use super::ports::{PublishFailure, Published};
-use super::state::SourceKey;
+use super::state::{Source, SourceKey};
 use crate::api::{ObjectKey, Reason};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::decide;
@@ -275,18 +275,11 @@ impl Engine {
     }
 
     fn plan_tending(&mut self, id: SourceId, now: Moment) {
-        let overlap = self.longest_overlap(id);
         let Some(source) = self.state.source(id) else {
             return;
         };
-        let Some(tokens) = &source.published.tokens else {
-            return;
-        };
-        let all_moved = source
-            .carried
-            .keys()
-            .all(|carried| **carried == *tokens.fingerprint);
-        if tokens.previous.is_some() && all_moved && !source.carried.is_empty() {
+        if source.drops_previous() && !source.carried.is_empty() {
+            let overlap = self.longest_overlap(id);
             self.alarm_source(id, now.boot + overlap);
         }
     }
@@ -326,19 +319,28 @@ impl Engine {
         if source.published.pending.is_some() {
             return self.write_published(id);
         }
-        let Some(tokens) = &source.published.tokens else {
+        if !source.drops_previous() {
             return;
-        };
-        let all_moved = source
-            .carried
-            .keys()
-            .all(|carried| **carried == *tokens.fingerprint);
-        if tokens.previous.is_some() && all_moved {
+        }
+        if let Some(tokens) = source.published.tokens.clone() {
             source.published.pending = Some(Published {
                 previous: None,
-                ..tokens.clone()
+                ..tokens
             });
             self.write_published(id);
         }
+    }
+}
+
+impl Source {
+    /// Whether a previous token stands published that no member carries any more.
+    fn drops_previous(&self) -> bool {
+        self.published.tokens.as_ref().is_some_and(|tokens| {
+            tokens.previous.is_some()
+                && self
+                    .carried
+                    .keys()
+                    .all(|carried| **carried == *tokens.fingerprint)
+        })
     }
 }
