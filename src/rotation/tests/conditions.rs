@@ -106,7 +106,8 @@ fn refused() -> (Reason, String) {
 #[test]
 fn ready_is_true_exactly_when_all_three_hold() {
     assert_eq!(Shown::settled().says(Ready).0, True);
-    let cases: [(&str, fn(&mut Shown)); 7] = [
+    type Change = fn(&mut Shown);
+    let cases: [(&str, Change); 7] = [
         ("no id", |shown| shown.status.webhook_id = None),
         ("vanished", |shown| {
             shown.status.missing_since = Some(at(-5))

@@ -106,3 +106,11 @@ fn a_clock_set_back_neither_ends_nor_repeats_the_search() {
     world.memory.lacked_since = Some(at(-5));
     assert_eq!(world.until(), Some(at(SETTLE - 5)));
 }
+
+#[test]
+fn while_it_settles_the_end_of_the_token_is_shown() {
+    let mut world = World::vanished(-10);
+    world.list_forbidden = true;
+    world.status.token_expiration_time = Some(at(50));
+    assert_eq!(world.until(), Some(at(50)));
+}
