@@ -6,7 +6,9 @@
 
 pub mod check;
 pub mod completions;
+mod compose;
 pub mod crds;
+pub mod demo;
 pub mod health;
 mod output;
 pub mod sandbox;
@@ -44,6 +46,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Sidecar(sidecar::Args),
     Sandbox(sandbox::Args),
     Check(check::CheckArgs),
@@ -74,6 +77,7 @@ fn definition() -> clap::Command {
 fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
     let threads = line.threads;
     match line.command {
+        Command::Demo(args) => block_on(threads, demo::run(args)),
         Command::Sidecar(args) => finish(threads, sidecar::run(args)),
         Command::Sandbox(args) => finish(threads, sandbox::run(args)),
         Command::Health(args) => block_on(threads, health::run(args)),

@@ -8,19 +8,17 @@ use std::sync::Arc;
 use anyhow::bail;
 use tracing::{info, warn};
 
+use super::compose::{self, FromShell};
 use crate::api::Duration;
-use crate::engine::ports::Secrets;
-use crate::engine::{Engine, Options, Ports};
-use crate::http::{AllowedDestination, Client, Config, DestinationPolicy};
+use crate::engine::Options;
+use crate::http::AllowedDestination;
 use crate::ops::admin::{self, Admin};
 use crate::ops::health::{Heartbeat, Readiness};
 use crate::ops::logs::{self, LogFormat};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
-use crate::ops::system::{LoggedNotices, SystemClock, SystemRandom};
-use crate::provider::Gateway;
-use crate::sidecar::shell::{Alone, Settings, Shell};
-use crate::token_source::TokenMinter;
+use crate::ops::system::SystemRandom;
+use crate::sidecar::shell::{Settings, Shell};
 
 /// The scheduler turns every second; one that has not for this long hangs.
 const HEARTBEAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -132,29 +130,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let manifests = readiness.awaits("the manifests have not been read");
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));
 
-    let client = Client::new(Config {
-        destinations: DestinationPolicy::new(args.allow_destination.clone()),
-        ..Config::default()
-    })?;
-    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
-    let clock = Arc::new(SystemClock);
-    let ports = Ports {
-        clock: Arc::clone(&clock) as _,
-        random: Arc::new(SystemRandom),
-        record: Arc::new(shell.state.clone()),
-        publish: Arc::new(shell.publish),
-        minter: Arc::new(TokenMinter::new(client.clone(), Arc::clone(&secrets), clock)),
-        remotes: Arc::new(Gateway::new(client, secrets)),
-        leadership: Arc::new(Alone),
-        notices: Arc::new(LoggedNotices),
-        meter: Arc::new(metrics),
-    };
     let options = Options {
         workers: usize::from(args.workers),
         shutdown_limit: args.shutdown_timeout.to_std(),
         ..Options::default()
     };
-    let engine = Engine::new(ports, options).run(shell.changes, shutdown.asked());
+    let from_shell = FromShell {
+        record: Arc::new(shell.state.clone()),
+        secrets: Arc::new(shell.secrets),
+        publish: Arc::new(shell.publish),
+    };
+    let engine = compose::engine(
+        from_shell,
+        args.allow_destination,
+        Arc::new(metrics),
+        options,
+    )?;
+    let engine = engine.run(shell.changes, shutdown.asked());
     let result = tokio::select! {
         biased;
         result = engine => result.map_err(anyhow::Error::from),

@@ -165,7 +165,10 @@ impl Entry {
     /// Whether nothing out of the ordinary is remembered.
     pub(super) fn is_calm(&self) -> bool {
         self.memory.as_ref().is_none_or(|memory| {
-            memory.drift.is_none() && !memory.absent && memory.lacked_since.is_none() && memory.duplicate_check.is_none()
+            memory.drift.is_none()
+                && !memory.absent
+                && memory.lacked_since.is_none()
+                && memory.duplicate_check.is_none()
         })
     }
 

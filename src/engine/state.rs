@@ -320,14 +320,24 @@ impl State {
                 .zip(provider_key.as_ref())
                 .map(|(spec, key)| claim_of_target(key, spec)),
         ];
-        let expected = object.status.webhook_id.as_ref().zip(object.spec.as_ref()).map(|(recorded, spec)| Expected {
-            id: claim_of_id(origin, recorded),
-            shown: shown(&target(spec.action.as_deref(), &spec.postback_url), spec.is_active()),
-            secrets: spec
-                .client_headers
-                .iter()
-                .any(|header| header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())),
-        });
+        let expected = object
+            .status
+            .webhook_id
+            .as_ref()
+            .zip(object.spec.as_ref())
+            .map(|(recorded, spec)| Expected {
+                id: claim_of_id(origin, recorded),
+                shown: shown(
+                    &target(spec.action.as_deref(), &spec.postback_url),
+                    spec.is_active(),
+                ),
+                secrets: spec.client_headers.iter().any(|header| {
+                    header
+                        .value_from
+                        .as_ref()
+                        .is_some_and(|from| from.secret_key_ref.is_some())
+                }),
+            });
         let stalled = object.status.conditions.iter().any(|condition| {
             condition.kind == ConditionType::Stalled && condition.reason != Reason::InvalidSpec
         });
