@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
+mod demo;
 mod readme;
 mod rooms;
+mod sidecar;
 mod simulation;
 mod world;
 
