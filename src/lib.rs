@@ -1,4 +1,69 @@
 //! hookkeeper keeps the expiring tokens inside third-party webhook subscriptions fresh.
+//!
+//! A platform delivers webhooks with the headers that were last stored in its subscription. When
+//! one of them is a token that expires, somebody must fetch a new one and store it in time, for
+//! ever. This crate is that somebody: a library, and a thin binary around [`cli::main`].
+//!
+//! # Bird's-eye view
+//!
+//! ```text
+//!            desired state                              recorded state
+//!  YAML files ──watch──▶ sidecar ──┐                 ┌──▶ sidecar ──▶ state file
+//!                                  ├─▶ engine ─▶ rotation (pure)
+//!                                  ┘     │
+//!                                        ▼
+//!                        token_source ─▶ provider ──▶ http ──▶ the outside
+//! ```
+//!
+//! A shell hands over what is declared and makes durable what is recorded. The engine files each
+//! subscription under the time of its next need, and when the time has come asks the pure core what
+//! to do. It does one step, hands the outcome back to the core, records the status that comes of
+//! it, and files the subscription again. Data goes one way; nothing below calls back up. A second
+//! shell, for Kubernetes, is to stand beside the sidecar and share everything else.
+//!
+//! # Code map
+//!
+//! | room | holds | start reading at |
+//! |---|---|---|
+//! | [`api`] | the three custom resources, their schema, their validation, reading manifests | [`api::WebhookSubscriptionSpec`] |
+//! | [`rotation`] | when, what and what then: schedule, decisions, judgements, statuses; pure | [`rotation::decide::decide`] |
+//! | [`engine`] | the deadline queue, budgets and hold-backs, mints with fan-out, the ports | [`engine::Engine::run`], [`engine::ports`] |
+//! | [`http`] | the one guarded client | [`http::Client`] |
+//! | [`token_source`] | obtaining tokens, reading what token servers answer | [`token_source::TokenMinter`] |
+//! | [`provider`] | operations as data: the placeholder language, presets as YAML | [`provider::Gateway`] |
+//! | [`sidecar`] | the shell without a cluster: folder, Secrets from files, state file | [`sidecar::shell::Shell`] |
+//! | [`sandbox`] | a provider and a token server with faults on demand, which judge what they see | [`sandbox::Sandbox`] |
+//! | [`ops`] | logs, metrics, health, shutdown | [`ops::admin`] |
+//! | [`cli`] | one file for each subcommand | [`cli::main`] |
+//! | [`secret`] | the one type in which tokens and credentials travel | [`secret::SecretText`] |
+//!
+//! # Invariants
+//!
+//! Each is held by a test.
+//!
+//! - `api` and `rotation` do no I/O, read no clock and draw no random number.
+//! - A token exists only as [`secret::SecretText`], which can be neither printed nor serialised.
+//! - Every request to the outside goes through [`http`]: destination policy on the parsed host and
+//!   on every resolved address, no redirect, no proxy of the environment, no retry of its own,
+//!   limits on time and size.
+//! - A create is sent only after a record of it is durable, and never while the outcome of an
+//!   earlier one is open: a crash at any moment leaves one remote subscription, not two.
+//! - A rotation is due no later than the time that two attempts need before the token's end, by the
+//!   wall clock or by boot time, whichever comes first.
+//! - A new token is brought to every member of its source at once.
+//! - `Ready` is true exactly when the remote subscription is known, its token lives and this
+//!   generation's document is in place.
+//! - A panic in one subscription's step stays with that subscription.
+//! - No provider's name stands in code outside its preset and the sandbox.
+//!
+//! # Deliberately absent
+//!
+//! - No general template, path or expression engine reads what users write: operations have a small
+//!   placeholder language with bounded cost.
+//! - No client library retries by itself: an attempt is a decision, and is counted.
+//! - No drift detection on secret values: providers do not show them; a digest of what was applied
+//!   is kept instead, without secret bytes.
+//! - No payload transformation, no fan-out of deliveries, no secret store.
 
 pub mod api;
 pub mod cli;

@@ -6,7 +6,7 @@
 //! receiver under `/receive/`, and `/admin/` for the ledger and for faults. Nothing is kept beyond
 //! the process, and nothing guards `/admin/`: it belongs on loopback.
 //!
-//! How it hangs together: [`world`] holds all state behind one lock and changes it without waiting
+//! How it hangs together: `world` holds all state behind one lock and changes it without waiting
 //! or reading a clock; the files named after endpoints translate HTTP into those changes; `exchange`
 //! carries out faults around them; `deliveries` sends what is due.
 //!
