@@ -143,7 +143,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         random: Arc::new(SystemRandom),
         record: Arc::new(shell.state.clone()),
         publish: Arc::new(shell.publish),
-        minter: Arc::new(TokenMinter::new(client.clone(), Arc::clone(&secrets), clock)),
+        minter: Arc::new(TokenMinter::new(
+            client.clone(),
+            Arc::clone(&secrets),
+            clock,
+        )),
         remotes: Arc::new(Gateway::new(client, secrets)),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),

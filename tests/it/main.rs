@@ -5,6 +5,7 @@
 mod cli;
 mod readme;
 mod rooms;
+mod scenarios;
 mod simulation;
 mod world;
 
