@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::calls::{About, Applying, Creating, Report, Then};
+use super::calls::{About, Applying, Creating, Report, Sent, Then};
 use super::entry::{Object, Work};
 use super::hold_back::HoldBack;
 use super::ids::SubscriptionId;
@@ -11,7 +11,7 @@ use super::ports::{Document, Notice, Remote};
 use super::ready::Line;
 use super::state::{Owners, Provider, Source};
 use super::timers::Alarm;
-use crate::api::{DeletionPolicy, Kind, ObjectKey, Reason, SubscriptionStatus};
+use crate::api::{DeletionPolicy, Failures, Kind, ObjectKey, Reason, SubscriptionStatus};
 use crate::rotation::conditions::View;
 use crate::rotation::decide::{self, Standing, Step, TokenChoice};
 use crate::rotation::facts::{Drift, Facts, Hand, ProviderFact, SourceFact, Subject};
@@ -23,8 +23,32 @@ use crate::secret::SecretText;
 pub(super) struct Judged {
     pub(super) object: Object,
     pub(super) step: Step,
-    /// Digest of the document it should have; `None` while its provider cannot say.
+    pub(super) document: Wanted,
+}
+
+/// What a provider says of the document that a subscription asks for.
+pub(super) struct Wanted {
+    /// Its digest; `None` while the provider cannot say.
     pub(super) desired: Option<String>,
+    /// The rule of the provider's that it breaks.
+    pub(super) refused: Option<String>,
+}
+
+/// How a subscription is shown.
+pub(super) struct Shown<'a> {
+    pub(super) standing: &'a Standing,
+    /// What happened just now.
+    pub(super) happened: Option<Reason>,
+}
+
+impl<'a> Shown<'a> {
+    /// Nothing has happened.
+    pub(super) fn as_it(standing: &'a Standing) -> Self {
+        Self {
+            standing,
+            happened: None,
+        }
+    }
 }
 
 impl Engine {
@@ -48,6 +72,9 @@ impl Engine {
         self.leave_line(id);
         self.file(id, None, now);
         self.act(id, judged, now);
+        if let Some(entry) = self.state.entry_mut(id).filter(|entry| !entry.is_busy()) {
+            entry.pack();
+        }
     }
 
     /// A subscription's turn for a call has come. Returns whether a call was begun.
@@ -78,26 +105,15 @@ impl Engine {
     /// Asks the rules.
     pub(super) fn judge(&self, id: SubscriptionId, now: Moment) -> Option<Judged> {
         let entry = self.state.entry(id)?;
-        let mut object = entry.object()?;
+        let object = entry.object()?;
         let provider = self.state.provider(entry.provider)?;
         let source = entry.source.and_then(|source| self.state.source(source));
-        let remote = provider.remote.as_ref();
-        let mut refused = None;
-        if let (Some(remote), Some(spec)) = (remote, object.spec.as_ref()) {
-            refused = remote.check(spec).err().map(|problem| problem.to_string());
-        }
-        let desired = remote
-            .zip(object.spec.as_ref())
-            .map(|(remote, spec)| remote.document_digest(spec));
-        if refused.is_some() && !is_deleting(&object, entry.gone) {
-            object.spec = None;
-        }
-        let invalid = entry.invalid.as_deref().or(refused.as_deref());
+        let document = self.document_of(id, &object);
+        let invalid = entry.invalid.as_deref().or(document.refused.as_deref());
         let memory = entry.memory();
-        let origin = provider.origin().unwrap_or_default().to_owned();
         let owners = Owners {
             state: &self.state,
-            origin: &origin,
+            origin: provider.origin().unwrap_or_default(),
             subject: id,
         };
         let rival = self.state.rival(id, &object);
@@ -106,7 +122,7 @@ impl Engine {
             .flatten()
             .map(|(_, key)| key);
         let facts = Facts {
-            provider: provider_fact(provider, desired.as_deref()),
+            provider: provider_fact(provider, document.desired.as_deref()),
             source: source_fact(source),
             rival: rival.as_ref(),
             heir: heir.as_ref(),
@@ -115,9 +131,12 @@ impl Engine {
             owner_of: &owners,
             grace: self.options.grace,
         };
+        // A document that the provider's rules refuse is not sent; a deletion sends none.
+        let deleting = is_deleting(&object, entry.gone);
+        let spec = (object.spec.as_ref()).filter(|_| document.refused.is_none() || deleting);
         let subject = Subject {
             identity: &object.identity,
-            spec: object.spec.as_ref(),
+            spec,
             invalid,
             status: &object.status,
         };
@@ -125,8 +144,24 @@ impl Engine {
         Some(Judged {
             object,
             step,
-            desired,
+            document,
         })
+    }
+
+    /// Asks the provider of the document that a subscription asks for.
+    pub(super) fn document_of(&self, id: SubscriptionId, object: &Object) -> Wanted {
+        let provider = (self.state.entry(id)).and_then(|entry| self.state.provider(entry.provider));
+        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let Some((remote, spec)) = remote.zip(object.spec.as_ref()) else {
+            return Wanted {
+                desired: None,
+                refused: None,
+            };
+        };
+        Wanted {
+            desired: Some(remote.document_digest(spec)),
+            refused: remote.check(spec).err().map(|problem| problem.to_string()),
+        }
     }
 
     fn held_back(
@@ -151,9 +186,9 @@ impl Engine {
         &self,
         id: SubscriptionId,
         object: &Object,
+        document: &Wanted,
         fields: &SubscriptionStatus,
-        standing: &Standing,
-        happened: Option<Reason>,
+        shown: &Shown<'_>,
         now: Moment,
     ) -> SubscriptionStatus {
         let Some(entry) = self.state.entry(id) else {
@@ -169,13 +204,6 @@ impl Engine {
             invalid: None,
             status: fields,
         };
-        let refused = remote
-            .zip(object.spec.as_ref())
-            .and_then(|(remote, spec)| remote.check(spec).err())
-            .map(|problem| problem.to_string());
-        let desired = remote
-            .zip(object.spec.as_ref())
-            .map(|(remote, spec)| remote.document_digest(spec));
         let polled = source.is_some_and(|source| source.state.polled);
         let plan = match (object.spec.as_ref(), remote, source) {
             (Some(spec), Some(remote), Some(source)) if !polled => {
@@ -183,22 +211,18 @@ impl Engine {
             }
             _ => None,
         };
-        let not_renewed = source.is_some_and(|source| source.state.not_renewed)
-            && plan
-                .as_ref()
-                .is_some_and(|plan| between(now.wall, plan.expires) < plan.lead / 2);
         let view = View {
             now,
             generation: object.identity.generation,
-            standing,
-            desired_digest: desired.as_deref(),
-            invalid: entry.invalid.as_deref().or(refused.as_deref()),
+            standing: shown.standing,
+            desired_digest: document.desired.as_deref(),
+            invalid: entry.invalid.as_deref().or(document.refused.as_deref()),
             plan: plan.as_ref(),
             failing: memory.failing.as_ref(),
             list_forbidden: provider.is_some_and(|provider| provider.list_forbidden),
-            not_renewed,
+            not_renewed: source.is_some_and(|source| source.state.not_renewed),
             drift_persists: memory.drift == Some(Drift::Persists),
-            happened,
+            happened: shown.happened,
         };
         status::present(fields, &view)
     }
@@ -256,12 +280,13 @@ impl Engine {
                 until,
                 ref standing,
             } => {
+                let fields = self.without_past_failure(id, &judged.object.status);
                 let status = self.presented(
                     id,
                     &judged.object,
-                    &judged.object.status,
-                    standing,
-                    None,
+                    &judged.document,
+                    &fields,
+                    &Shown::as_it(standing),
                     now,
                 );
                 if status == judged.object.status {
@@ -273,12 +298,16 @@ impl Engine {
             }
             Step::List { begun_after } => {
                 if let Some(entry) = self.state.entry_mut(id) {
+                    // A time that lies ahead was written before the clock was set back, and no
+                    // listing would ever be late enough for it.
                     entry.remember(|memory| {
-                        memory.listing_after = memory.listing_after.or(Some(begun_after));
+                        let remembered = memory.listing_after.filter(|after| *after <= now.wall);
+                        memory.listing_after = remembered.or(Some(begun_after));
                     });
                 }
-                if !self.lapse(id, &judged.object, now) {
+                if !self.lapse(id, &judged, now) {
                     self.want_listing(id, begun_after, now);
+                    self.file_expiry(id, &judged.object, now);
                 }
             }
             Step::Rotate {
@@ -289,31 +318,15 @@ impl Engine {
                 token: TokenChoice::Mint,
                 ..
             } => {
-                if !self.lapse(id, &judged.object, now) {
+                if !self.lapse(id, &judged, now) {
                     self.want_mint(id, &judged.object, now);
-                    self.file(
-                        id,
-                        judged
-                            .object
-                            .status
-                            .token_expiration_time
-                            .filter(|end| *end > now.wall),
-                        now,
-                    );
+                    self.file_expiry(id, &judged.object, now);
                 }
             }
             Step::Rotate { .. } | Step::Create { .. } | Step::Delete { .. } => {
-                if !self.lapse(id, &judged.object, now) {
+                if !self.lapse(id, &judged, now) {
                     self.line_up(id, &judged, now);
-                    self.file(
-                        id,
-                        judged
-                            .object
-                            .status
-                            .token_expiration_time
-                            .filter(|end| *end > now.wall),
-                        now,
-                    );
+                    self.file_expiry(id, &judged.object, now);
                 }
             }
             Step::HandOver { .. } => self.hand_over(id, &judged.object, now),
@@ -323,7 +336,8 @@ impl Engine {
 
     /// While a call or a mint is waited for, the token may end: that is shown at once. Returns
     /// whether a record was begun.
-    fn lapse(&mut self, id: SubscriptionId, object: &Object, now: Moment) -> bool {
+    fn lapse(&mut self, id: SubscriptionId, judged: &Judged, now: Moment) -> bool {
+        let object = &judged.object;
         let expired = object
             .status
             .token_expiration_time
@@ -336,7 +350,8 @@ impl Engine {
         if !expired || shown || is_deleting(object, false) {
             return false;
         }
-        let status = self.presented(id, object, &object.status, &Standing::Settled, None, now);
+        let shown = Shown::as_it(&Standing::Settled);
+        let status = self.presented(id, object, &judged.document, &object.status, &shown, now);
         if status == object.status {
             return false;
         }
@@ -345,13 +360,36 @@ impl Engine {
         true
     }
 
+    /// Whatever is waited for, a token's end is shown at once.
+    fn file_expiry(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+        let expiry = object.status.token_expiration_time;
+        self.file(id, expiry.filter(|end| *end > now.wall), now);
+    }
+
+    /// A mint's failure is over when its source says so, although nothing was applied since.
+    fn without_past_failure(
+        &self,
+        id: SubscriptionId,
+        status: &SubscriptionStatus,
+    ) -> SubscriptionStatus {
+        let mut fields = status.clone();
+        let source = self.state.entry(id).and_then(|entry| entry.source);
+        let failing = source
+            .and_then(|source| self.state.source(source))
+            .is_some_and(|source| source.state.failing.is_some());
+        if !failing {
+            fields.failures = fields.failures.filter(|failures| !is_of_mint(failures));
+        }
+        fields
+    }
+
     /// Puts a call in line at its origin.
     fn line_up(&mut self, id: SubscriptionId, judged: &Judged, now: Moment) {
         let Some(entry) = self.state.entry(id) else {
             return;
         };
         let namespace = entry.namespace;
-        let failures = entry.memory().failures;
+        let failures = entry.failures();
         let source = entry.source.and_then(|source| self.state.source(source));
         let subject = Subject {
             identity: &judged.object.identity,
@@ -409,8 +447,9 @@ impl Engine {
         let Judged {
             object,
             step,
-            desired,
+            document: wanted,
         } = judged;
+        let origin: Arc<str> = remote.profile().origin.as_str().into();
         match step {
             Step::Rotate {
                 id: remote_id,
@@ -430,8 +469,12 @@ impl Engine {
                 let Some((document, hand)) = self.document(id, &object) else {
                     return false;
                 };
-                let digest = desired.unwrap_or_default();
-                self.begin(id, Some(now));
+                let sent = Sent {
+                    hand,
+                    digest: wanted.desired.unwrap_or_default(),
+                    origin: Arc::clone(&origin),
+                };
+                self.begin(id, Some(origin));
                 self.call_update(
                     id,
                     remote,
@@ -440,8 +483,7 @@ impl Engine {
                         id: remote_id,
                         ownership,
                         why,
-                        hand,
-                        digest,
+                        sent,
                     },
                 );
                 true
@@ -461,17 +503,16 @@ impl Engine {
                 };
                 let opened = status::creation_opened(&object.status, &target, now.wall);
                 let standing = Standing::Settling("the webhook is being created".to_owned());
-                let opened = self.presented(id, &object, &opened, &standing, None, now);
+                let opened =
+                    self.presented(id, &object, &wanted, &opened, &Shown::as_it(&standing), now);
                 // The turn is kept while the record is written: the create follows at once.
-                self.begin(id, Some(now));
-                self.record(
-                    id,
-                    opened,
-                    Then::Create(Creating {
-                        hand,
-                        digest: desired.unwrap_or_default(),
-                    }),
-                );
+                self.begin(id, Some(Arc::clone(&origin)));
+                let sent = Sent {
+                    hand,
+                    digest: wanted.desired.unwrap_or_default(),
+                    origin,
+                };
+                self.record(id, opened, Then::Create(Creating { sent }));
                 true
             }
             Step::Delete { id: remote_id } => {
@@ -479,7 +520,7 @@ impl Engine {
                     return false;
                 };
                 let (guard, started) = (self.guard(), now);
-                self.begin(id, Some(now));
+                self.begin(id, Some(origin));
                 self.spawn(About::Call(id), async move {
                     let result = remote.delete(&spec, &remote_id, &guard).await;
                     Report::Deleted {
@@ -499,7 +540,11 @@ impl Engine {
         let object = self.state.entry(id).and_then(super::entry::Entry::object);
         let document = object.as_ref().and_then(|object| self.document(id, object));
         match (self.remote_of(id), document) {
-            (Some(remote), Some((document, hand))) if hand == creating.hand => {
+            (Some(remote), Some((document, hand)))
+                if hand == creating.sent.hand
+                    && remote.profile().origin == *creating.sent.origin
+                    && remote.document_digest(&document.spec) == creating.sent.digest =>
+            {
                 self.call_create(id, remote, document, creating);
             }
             // What it was to be made with has changed: the record says that nothing was sent.
@@ -512,7 +557,7 @@ impl Engine {
         }
     }
 
-    fn remote_of(&self, id: SubscriptionId) -> Option<Arc<dyn Remote>> {
+    pub(super) fn remote_of(&self, id: SubscriptionId) -> Option<Arc<dyn Remote>> {
         self.state
             .provider(self.state.entry(id)?.provider)?
             .remote
@@ -541,9 +586,8 @@ impl Engine {
         let record = Arc::clone(&self.ports.record);
         let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
         self.begin(id, None);
-        self.spawn(About::Subscription(id), async move {
-            Report::Guarded(record.guard(&key, &uid).await)
-        });
+        let call = async move { record.guard(&key, &uid).await };
+        self.spawn_record(id, call, Report::Guarded);
     }
 
     fn release(&mut self, id: SubscriptionId, object: &Object, orphaned: Option<String>) {
@@ -564,12 +608,8 @@ impl Engine {
                 note,
             );
         }
-        let record = Arc::clone(&self.ports.record);
-        let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
         self.begin(id, None);
-        self.spawn(About::Subscription(id), async move {
-            Report::Released(record.release(&key, &uid).await)
-        });
+        self.let_go(id, object);
     }
 
     /// Gives the remote to the object that waits for it, and lets this one go when that is durable.
@@ -588,7 +628,9 @@ impl Engine {
         tracing::info!(from = %object.identity.key, to = %heir_key, "the webhook is handed over");
         self.leave_line(heir_id);
         let fields = status::handed_over(&heir.status, &object.status);
-        let status = self.presented(heir_id, &heir, &fields, &Standing::Settled, None, now);
+        let wanted = self.document_of(heir_id, &heir);
+        let shown = Shown::as_it(&Standing::Settled);
+        let status = self.presented(heir_id, &heir, &wanted, &fields, &shown, now);
         let minted_boot = self.state.entry(id).and_then(|entry| entry.minted_boot);
         if let Some(heir) = self.state.entry_mut(heir_id) {
             heir.minted_boot = minted_boot;
@@ -597,14 +639,17 @@ impl Engine {
         self.record(heir_id, status, Then::Release(id));
     }
 
-    /// Marks a subscription as being worked on; with a moment, a call's place is taken.
-    pub(super) fn begin(&mut self, id: SubscriptionId, call: Option<Moment>) {
+    /// Marks a subscription as being worked on; with an origin, a call's place there is taken until
+    /// [`Engine::end_call`].
+    pub(super) fn begin(&mut self, id: SubscriptionId, call: Option<Arc<str>>) {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
         entry.work = Work::Busy;
         let (provider, namespace) = (entry.provider, entry.namespace);
         if call.is_some() {
+            debug_assert!(entry.calling.is_none(), "one call at a time");
+            entry.calling = call;
             self.calls_running += 1;
             *self.state.busy_by_namespace.entry(namespace).or_default() += 1;
             if let Some(provider) = self.state.provider_mut(provider) {
@@ -653,6 +698,13 @@ impl Engine {
             note,
         });
     }
+}
+
+/// What the back-off of a mint is recorded with, to tell it from the object's own.
+pub(super) const OF_MINT: &str = "mint";
+
+pub(super) fn is_of_mint(failures: &Failures) -> bool {
+    failures.inputs.as_deref() == Some(OF_MINT)
 }
 
 fn is_deleting(object: &Object, gone: bool) -> bool {

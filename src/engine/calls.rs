@@ -44,15 +44,22 @@ pub(super) struct Applying {
     pub(super) id: String,
     pub(super) ownership: Ownership,
     pub(super) why: Why,
+    pub(super) sent: Sent,
+}
+
+/// What was sent, and where to.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
     pub(super) hand: Hand,
+    /// Digest of the document.
     pub(super) digest: String,
+    pub(super) origin: Arc<str>,
 }
 
 /// What a create was made with.
 #[derive(Clone, Debug)]
 pub(super) struct Creating {
-    pub(super) hand: Hand,
-    pub(super) digest: String,
+    pub(super) sent: Sent,
 }
 
 /// What follows a record.
@@ -69,7 +76,7 @@ pub(super) enum Then {
 /// What a call brought.
 pub(super) enum Report {
     Recorded {
-        status: Box<SubscriptionStatus>,
+        status: Arc<SubscriptionStatus>,
         then: Then,
         result: Result<(), RecordFailure>,
     },
@@ -106,10 +113,8 @@ pub(super) enum Report {
     },
     SourceRecorded,
     ProviderRecorded(ProviderId),
-    /// The call panicked; what it had done is not known.
-    Panicked,
-    /// The call did not end within the limit of all calls.
-    Overdue,
+    /// There is none.
+    Broken(Broken),
 }
 
 /// A call has ended.
@@ -118,18 +123,60 @@ pub(super) struct Done {
     pub(super) report: Report,
 }
 
+/// Why a call brought no report of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    /// It panicked; what it had done is not known.
+    #[error("a step panicked; this is a fault in hookkeeper")]
+    Panicked,
+    /// It did not end within the limit of all calls.
+    #[error("a step did not end within its limit")]
+    Overdue,
+}
+
+impl From<Broken> for RecordFailure {
+    fn from(broken: Broken) -> Self {
+        Self::Unavailable(broken.to_string())
+    }
+}
+
+/// Gives a call an end, and catches its panic.
+async fn unbroken<T>(
+    limit: BoxFuture<'static, ()>,
+    call: impl Future<Output = T>,
+) -> Result<T, Broken> {
+    tokio::select! {
+        biased;
+        result = AssertUnwindSafe(call).catch_unwind() => result.map_err(|_| Broken::Panicked),
+        () = limit => Err(Broken::Overdue),
+    }
+}
+
 impl Engine {
     /// Runs a call beside the state. It has an end, and its panic is caught.
     pub(super) fn spawn(&self, about: About, call: impl Future<Output = Report> + Send + 'static) {
         let limit = self.ports.clock.sleep(LONGEST_CALL);
-        let caught = AssertUnwindSafe(call).catch_unwind();
         self.jobs.push(Box::pin(async move {
-            let report = tokio::select! {
-                biased;
-                report = caught => report.unwrap_or(Report::Panicked),
-                () = limit => Report::Overdue,
-            };
+            let report = unbroken(limit, call).await.unwrap_or_else(Report::Broken);
             Done { about, report }
+        }));
+    }
+
+    /// Runs something that is to be made durable. Whatever becomes of it is reported as its result,
+    /// so that what follows it is never forgotten.
+    pub(super) fn spawn_record(
+        &self,
+        id: SubscriptionId,
+        call: impl Future<Output = Result<(), RecordFailure>> + Send + 'static,
+        report: impl FnOnce(Result<(), RecordFailure>) -> Report + Send + 'static,
+    ) {
+        let limit = self.ports.clock.sleep(LONGEST_CALL);
+        self.jobs.push(Box::pin(async move {
+            let result = unbroken(limit, call).await;
+            Done {
+                about: About::Subscription(id),
+                report: report(result.unwrap_or_else(|broken| Err(broken.into()))),
+            }
         }));
     }
 

@@ -1,8 +1,10 @@
 //! Taking in what the shell says of the desired state.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
+use super::attend::is_of_mint;
 use super::budget::Bucket;
 use super::change::Change;
 use super::entry::{Entry, Object};
@@ -82,10 +84,11 @@ impl Engine {
             return;
         };
         let Some(before) = entry.object() else { return };
-        if before.identity.uid != declared.identity.uid {
+        // An object of which no version was valid has not found its provider yet.
+        if before.identity.uid != declared.identity.uid || before.spec.is_none() {
             // Another object of the same name: it waits until the old one's running step has ended.
             if entry.is_busy() {
-                entry.successor = Some(Box::new(declared));
+                entry.successor = Some(Box::new(Change::Subscription(Box::new(declared))));
             } else {
                 self.remove_subscription(id);
                 self.add_subscription(Object::from(declared), now);
@@ -108,6 +111,8 @@ impl Engine {
             object.spec.clone_from(&before.spec);
         }
         let spec_changed = object.spec != before.spec;
+        let asked =
+            spec_changed || object.identity.rotate_requested != before.identity.rotate_requested;
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -124,6 +129,14 @@ impl Engine {
         entry.store(&object);
         self.place_in_source(id, &object, now);
         self.state.index(id, &object);
+        if asked {
+            let source = self.state.entry(id).and_then(|entry| entry.source);
+            if let Some(source) = source.and_then(|source| self.state.source_mut(source))
+                && source.state.failing.is_some()
+            {
+                source.end_back_off(now);
+            }
+        }
         self.attend_soon(id);
     }
 
@@ -186,7 +199,7 @@ impl Engine {
         entry.remember(|memory| {
             memory.listing_after = (!has_id).then_some(now.wall);
             note_request(&mut memory.request_seen, request, now);
-            if let Some(failures) = &status.failures {
+            if let Some(failures) = status.failures.as_ref().filter(|of| !is_of_mint(of)) {
                 let cap = backoff::LONGEST_LONG_WAIT;
                 memory.failures = u32::try_from(failures.count).unwrap_or(0);
                 memory.failing = Some((failures.reason, health_message(status)));
@@ -207,29 +220,23 @@ impl Engine {
 
     /// A mint's back-off is recorded in the members: it does not start from nothing.
     fn restore_mint_failure(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
-        let Some(failures) = &object.status.failures else {
+        let Some(failures) = object.status.failures.as_ref().filter(|of| is_of_mint(of)) else {
             return;
         };
-        let of_mint = matches!(
-            failures.reason,
-            Reason::TokenSourceUnavailable
-                | Reason::TokenSourceRefused
-                | Reason::TokenExpiredOnArrival
-        );
-        let Some(entry) = self.state.entry_mut(id).filter(|_| of_mint) else {
-            return;
-        };
-        entry.remember(|memory| {
-            memory.wait = None;
-            memory.failing = None;
-            memory.failures = 0;
-        });
-        let source = entry.source;
+        let source = self.state.entry(id).and_then(|entry| entry.source);
         if let Some(source) = source.and_then(|source| self.state.source_mut(source))
             && source.state.wait.is_none()
         {
-            source.state.wait =
-                Wait::recorded(now.wall, failures.next_attempt_time, backoff::LONGEST_WAIT);
+            let until = failures.next_attempt_time;
+            let cap = match failures.reason {
+                Reason::RateLimited => backoff::LONGEST_RETRY_AFTER,
+                Reason::LifetimeUnknown => backoff::LONGEST_LONG_WAIT,
+                _ => backoff::LONGEST_WAIT,
+            };
+            if failures.reason == Reason::RateLimited {
+                source.hold.restore(now.wall, until, failures.reason);
+            }
+            source.state.wait = Wait::recorded(now.wall, until, cap);
             source.state.failing = Some((failures.reason, health_message(&object.status)));
             source.failures = u32::try_from(failures.count).unwrap_or(0);
         }
@@ -282,7 +289,7 @@ impl Engine {
         }
     }
 
-    fn drop_unused_source(&mut self, id: SourceId) {
+    pub(super) fn drop_unused_source(&mut self, id: SourceId) {
         let unused = self.state.source(id).is_some_and(|source| {
             source.users.is_empty()
                 && matches!(source.key, SourceKey::Inline { .. })
@@ -340,7 +347,9 @@ impl Engine {
         }
         entry.gone = true;
         entry.remember(|memory| {
-            memory.deleting_since = Some(memory.deleting_since.unwrap_or(now.wall))
+            memory.deleting_since = Some(memory.deleting_since.unwrap_or(now.wall));
+            // A back-off was for what was wanted before.
+            memory.wait = None;
         });
         entry.store(&object);
         self.state.index(id, &object);
@@ -378,11 +387,16 @@ impl Engine {
         let changed = source.spec.as_deref() != Some(&declared.spec);
         if changed {
             source.set_spec(declared.spec);
-            source.state.wait = None;
+            source.end_back_off(now);
             source.failures = 0;
             source.state.failing = None;
+            source.state.not_renewed = false;
         }
         source.refresh();
+        if changed {
+            let users = source.users.clone();
+            self.end_back_offs(&users);
+        }
         if self.synced && (is_new || changed) {
             self.begin_source(id, now);
             self.attend_users_of_source(id);
@@ -417,6 +431,7 @@ impl Engine {
         let key = declared.identity.key.clone();
         let id = self.state.provider_for(&key, now.boot);
         let resolved = self.ports.remotes.resolve(&key, &declared.spec);
+        self.leave_lines(id);
         let leading = self.term.is_some();
         let Some(provider) = self.state.provider_mut(id) else {
             return;
@@ -454,9 +469,46 @@ impl Engine {
             Err(problem) => provider.invalid = Some(problem.to_string()),
         }
         self.set_up_origin(id, now);
+        if !same {
+            self.provider_changed(id);
+        }
         if self.synced {
             self.begin_provider(id, now);
             self.attend_users_of_provider(id);
+        }
+    }
+
+    /// The line is at the origin that the provider has now.
+    fn leave_lines(&mut self, id: ProviderId) {
+        let users = self
+            .state
+            .provider(id)
+            .map(|provider| provider.users.clone());
+        for user in users.into_iter().flatten() {
+            self.leave_line(user);
+        }
+    }
+
+    /// What the users' attempts were made with is different now, and so may be where they go.
+    fn provider_changed(&mut self, id: ProviderId) {
+        let Some(provider) = self.state.provider(id) else {
+            return;
+        };
+        let users = provider.users.clone();
+        self.end_back_offs(&users);
+        for user in users {
+            if let Some(object) = self.state.entry(user).and_then(Entry::object) {
+                self.state.index(user, &object);
+            }
+        }
+    }
+
+    /// What these attempts were made with has changed: their back-offs have nothing more to say.
+    fn end_back_offs(&mut self, users: &BTreeSet<SubscriptionId>) {
+        for user in users {
+            if let Some(entry) = self.state.entry_mut(*user) {
+                entry.remember(|memory| memory.wait = None);
+            }
         }
     }
 
@@ -500,6 +552,7 @@ impl Engine {
         let Some(id) = self.state.provider_by_key.get(key).copied() else {
             return;
         };
+        self.leave_lines(id);
         if let Some(provider) = self.state.provider_mut(id) {
             provider.declared = None;
             provider.remote = None;
@@ -521,30 +574,7 @@ impl Engine {
         let key = identity.key.clone();
         match kind {
             Kind::WebhookSubscription => {
-                if !self.state.by_key.contains_key(&key) {
-                    let status = serde_json::from_value(recorded).unwrap_or_default();
-                    self.add_subscription(
-                        Object {
-                            identity: identity.clone(),
-                            spec: None,
-                            status,
-                        },
-                        now,
-                    );
-                }
-                let Some(id) = self.state.by_key.get(&key).copied() else {
-                    return;
-                };
-                let Some(entry) = self.state.entry_mut(id) else {
-                    return;
-                };
-                let Some(mut object) = entry.object() else {
-                    return;
-                };
-                object.identity = identity;
-                entry.invalid = Some(problem.to_string().into());
-                entry.store(&object);
-                self.attend_soon(id);
+                self.invalid_subscription(identity, problem, recorded, now)
             }
             Kind::TokenSource => {
                 let id = self.state.source_for(&SourceKey::Object(key));
@@ -572,6 +602,62 @@ impl Engine {
                 self.attend_users_of_provider(id);
             }
         }
+    }
+
+    fn invalid_subscription(
+        &mut self,
+        mut identity: Identity,
+        problem: &Invalid,
+        recorded: serde_json::Value,
+        now: Moment,
+    ) {
+        identity.rotate_requested = identity.rotate_requested.as_deref().map(status::printable);
+        let key = identity.key.clone();
+        let known = self.state.by_key.get(&key).copied();
+        let before = known.and_then(|id| self.state.entry(id)?.object());
+        if let (Some(id), Some(before)) = (known, before)
+            && before.identity.uid != identity.uid
+        {
+            // Another object of the same name: it waits until the old one's running step has ended.
+            if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.is_busy()) {
+                entry.successor = Some(Box::new(Change::Invalid {
+                    kind: Kind::WebhookSubscription,
+                    identity,
+                    problem: problem.clone(),
+                    status: recorded,
+                }));
+                return;
+            }
+            self.remove_subscription(id);
+        }
+        if !self.state.by_key.contains_key(&key) {
+            let object = Object {
+                identity: identity.clone(),
+                spec: None,
+                status: serde_json::from_value(recorded).unwrap_or_default(),
+            };
+            self.add_subscription(object, now);
+        }
+        let Some(id) = self.state.by_key.get(&key).copied() else {
+            return;
+        };
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(mut object) = entry.object() else {
+            return;
+        };
+        let request = identity.rotate_requested.clone();
+        object.identity = identity;
+        entry.gone = false;
+        entry.invalid = Some(problem.to_string().into());
+        entry.remember(|memory| {
+            memory.deleting_since = None;
+            note_request(&mut memory.request_seen, request, now);
+        });
+        entry.store(&object);
+        self.state.index(id, &object);
+        self.attend_soon(id);
     }
 
     pub(super) fn attend_users_of_source(&mut self, id: SourceId) {

@@ -10,11 +10,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::change::Change;
 use super::ids::{ProviderId, SourceId};
 use super::ready::{NamespaceId, Place};
 use super::timers::Milliseconds;
 use crate::api::{
-    ConditionStatus, ConditionType, Declared, Identity, ObjectKey, Reason, SubscriptionStatus,
+    ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus,
     WebhookSubscriptionSpec,
 };
 use crate::rotation::backoff::Wait;
@@ -27,6 +28,15 @@ pub(super) struct Object {
     /// The last valid version this process has seen.
     pub(super) spec: Option<WebhookSubscriptionSpec>,
     pub(super) status: SubscriptionStatus,
+}
+
+/// How a subscription is kept.
+#[derive(Debug)]
+enum Kept {
+    /// As JSON, while it waits.
+    Packed(Box<[u8]>),
+    /// As it is, while it is being worked on and will be needed again at once.
+    Open(Box<Object>),
 }
 
 /// What is done for a subscription at the moment.
@@ -59,13 +69,15 @@ pub(super) struct Expected {
     pub(super) shown: u64,
     /// Whether Secrets must be compared too.
     pub(super) secrets: bool,
+    /// When it was applied last, in epoch milliseconds: an earlier listing says nothing about it.
+    pub(super) applied: i64,
 }
 
 /// One subscription in the engine's state.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: ObjectKey,
-    stored: Box<[u8]>,
+    kept: Kept,
     /// The rule that the current version breaks.
     pub(super) invalid: Option<Box<str>>,
     /// Whether its deletion was asked for and the engine is to carry it out.
@@ -76,6 +88,10 @@ pub(super) struct Entry {
     memory: Option<Box<Memory>>,
     pub(super) minted_boot: Option<Duration>,
     pub(super) work: Work,
+    /// The origin at which it takes a call's place, until the call has ended.
+    pub(super) calling: Option<Arc<str>>,
+    /// Whether it counts as a member of its source.
+    pub(super) member: bool,
     /// Something changed while it was being worked on.
     pub(super) dirty: bool,
     pub(super) timer: Option<Milliseconds>,
@@ -90,7 +106,7 @@ pub(super) struct Entry {
     pub(super) carried: Option<Arc<str>>,
     pub(super) summary: Summary,
     /// A new object of the same name that came while this one was being worked on.
-    pub(super) successor: Option<Box<Declared<WebhookSubscriptionSpec, SubscriptionStatus>>>,
+    pub(super) successor: Option<Box<Change>>,
 }
 
 impl Entry {
@@ -102,7 +118,7 @@ impl Entry {
     ) -> Self {
         let mut entry = Self {
             key,
-            stored: Box::default(),
+            kept: Kept::Packed(Box::default()),
             invalid: None,
             gone: false,
             provider,
@@ -111,6 +127,8 @@ impl Entry {
             memory: None,
             minted_boot: None,
             work: Work::None,
+            calling: None,
+            member: false,
             dirty: false,
             timer: None,
             place: None,
@@ -128,25 +146,41 @@ impl Entry {
             successor: None,
         };
         entry.store(object);
+        entry.pack();
         entry
     }
 
     /// Reads the subscription. `None` can only mean a fault of our own, and the caller reports it.
     pub(super) fn object(&self) -> Option<Object> {
-        serde_json::from_slice(&self.stored).ok()
+        match &self.kept {
+            Kept::Packed(bytes) => serde_json::from_slice(bytes).ok(),
+            Kept::Open(object) => Some((**object).clone()),
+        }
     }
 
     pub(super) fn store(&mut self, object: &Object) {
-        if let Ok(bytes) = serde_json::to_vec(object) {
-            self.stored = bytes.into_boxed_slice();
-        }
+        self.kept = Kept::Open(Box::new(object.clone()));
         self.summary = summary(object);
+    }
+
+    /// It will not be needed for a while: from now on it takes few bytes.
+    pub(super) fn pack(&mut self) {
+        if let Kept::Open(object) = &self.kept
+            && let Ok(bytes) = serde_json::to_vec(object)
+        {
+            self.kept = Kept::Packed(bytes.into_boxed_slice());
+        }
     }
 
     pub(super) fn memory(&self) -> Memory {
         let mut memory = self.memory.as_deref().cloned().unwrap_or_default();
         memory.minted_boot = self.minted_boot;
         memory
+    }
+
+    /// How often in a row it failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.memory.as_ref().map_or(0, |memory| memory.failures)
     }
 
     /// Changes what is remembered; nothing is kept where there is nothing to remember.

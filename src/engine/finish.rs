@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Engine;
-use super::calls::{About, Applying, Creating, Done, Report, Then};
+use super::attend::{Judged, Shown};
+use super::calls::{About, Applying, Creating, Done, Report, Sent, Then};
 use super::entry::{Object, Work};
 use super::ids::SubscriptionId;
 use super::ports::{Applied, CallFailure, RecordFailure, Refusal};
@@ -29,6 +30,16 @@ pub(super) enum OriginNews {
     Held(Option<Duration>),
     /// Nothing was sent.
     Unknown,
+}
+
+/// A document that is in place.
+struct Success<'a> {
+    remote_id: &'a str,
+    ownership: Ownership,
+    sent: &'a Sent,
+    /// Digest of the identity of each Secret in it.
+    secrets: Option<String>,
+    happened: Reason,
 }
 
 /// How many distinct objects must fail in a row before their whole origin is held back.
@@ -97,12 +108,7 @@ impl Engine {
                 self.listed(id, started, result, now)
             }
             (_, Report::ProviderRecorded(id)) => self.provider_recorded(id, now),
-            (about, Report::Panicked) => {
-                self.broken(about, "a step panicked; this is a fault in hookkeeper", now)
-            }
-            (about, Report::Overdue) => {
-                self.broken(about, "a step did not end within its limit", now)
-            }
+            (about, Report::Broken(broken)) => self.broken(about, &broken.to_string(), now),
             (_, _) => {}
         }
     }
@@ -116,12 +122,7 @@ impl Engine {
                 // What the step had done is not known: an open creation record stays open.
                 self.fail(id, &internal(what), Operation::Update, now);
             }
-            About::Subscription(id) => {
-                if let Some(entry) = self.state.entry_mut(id) {
-                    entry.unrecorded = Some((Wait::starting(now.wall, backoff::LONGEST_WAIT), 1));
-                }
-                self.rest(id);
-            }
+            About::Subscription(id) => self.rest(id),
             About::Mint(id) => self.mint_broken(id, what, now),
             About::Publishing(id) => self.publishing_broken(id, what, now),
             About::Listing(id) => self.listing_broken(id, what, now),
@@ -142,7 +143,7 @@ impl Engine {
         entry.work = Work::Busy;
         self.state.index(id, &object);
         self.record_queue
-            .push_back((id, Box::new(object.status), then));
+            .push_back((id, Arc::new(object.status), then));
         self.start_records();
     }
 
@@ -156,15 +157,17 @@ impl Engine {
             };
             self.records_running += 1;
             let record = Arc::clone(&self.ports.record);
-            self.spawn(About::Subscription(id), async move {
-                let result = record
-                    .subscription(&object.identity.key, &object.identity.uid, &status)
-                    .await;
-                Report::Recorded {
-                    status,
-                    then,
-                    result,
-                }
+            let written = Arc::clone(&status);
+            let call = async move {
+                let identity = &object.identity;
+                record
+                    .subscription(&identity.key, &identity.uid, &written)
+                    .await
+            };
+            self.spawn_record(id, call, move |result| Report::Recorded {
+                status,
+                then,
+                result,
             });
         }
     }
@@ -206,7 +209,7 @@ impl Engine {
                     .entry(owner)
                     .and_then(super::entry::Entry::object);
                 match object {
-                    Some(object) if durable => self.release_after_hand_over(owner, &object),
+                    Some(object) if durable => self.let_go(owner, &object),
                     _ => self.rest(owner),
                 }
             }
@@ -221,12 +224,11 @@ impl Engine {
         }
     }
 
-    fn release_after_hand_over(&mut self, id: SubscriptionId, object: &Object) {
+    pub(super) fn let_go(&mut self, id: SubscriptionId, object: &Object) {
         let record = Arc::clone(&self.ports.record);
         let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
-        self.spawn(About::Subscription(id), async move {
-            Report::Released(record.release(&key, &uid).await)
-        });
+        let call = async move { record.release(&key, &uid).await };
+        self.spawn_record(id, call, Report::Released);
     }
 
     /// Changes the status in memory only.
@@ -251,7 +253,7 @@ impl Engine {
         entry.dirty = false;
         if let Some(successor) = entry.successor.take() {
             self.remove_subscription(id);
-            self.change(super::change::Change::Subscription(successor));
+            self.change(*successor);
             return;
         }
         self.attend_soon(id);
@@ -260,7 +262,10 @@ impl Engine {
     /// Gives a call's place back and notes how the origin took it.
     pub(super) fn end_call(&mut self, id: SubscriptionId, news: Option<OriginNews>) {
         let now = self.ports.clock.now();
-        let Some(entry) = self.state.entry(id) else {
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(origin) = entry.calling.take() else {
             return;
         };
         let (provider_id, namespace) = (entry.provider, entry.namespace);
@@ -276,11 +281,8 @@ impl Engine {
         };
         provider.calls = provider.calls.saturating_sub(1);
         let blocked = std::mem::take(&mut provider.blocked);
-        let origin = provider.origin().map(str::to_owned);
         self.attention.extend(blocked);
-        if let Some(origin) = origin {
-            self.origin_news(&origin, Some(id), news.unwrap_or(OriginNews::Unknown), now);
-        }
+        self.origin_news(&origin, Some(id), news.unwrap_or(OriginNews::Unknown), now);
     }
 
     /// Opens and closes the hold-back of an origin.
@@ -296,30 +298,35 @@ impl Engine {
         };
         state.calls = state.calls.saturating_sub(1);
         let was_probe = std::mem::take(&mut state.probing);
-        match news {
+        let changed = match news {
             OriginNews::Answers => {
                 state.failing.clear();
-                if state.hold.close() {
+                let closed = state.hold.close();
+                if closed {
                     tracing::info!(origin, "the origin answers again");
                 }
+                closed
             }
-            OriginNews::Held(asked) => state.hold.open(now.wall, asked, Reason::RateLimited),
+            OriginNews::Held(asked) => {
+                state.hold.open(now.wall, asked, Reason::RateLimited);
+                true
+            }
             OriginNews::Fails => {
-                if let Some(id) = of {
-                    state.failing.insert(id);
+                state.failing.extend(of);
+                let opens = was_probe
+                    || (state.failing.len() >= DISTINCT_FAILURES && !state.hold.probes(now.wall));
+                let opens = opens && state.hold.pending(now.wall).is_none();
+                if opens {
+                    state.hold.open(now.wall, None, Reason::ProviderUnavailable);
+                    tracing::warn!(origin, "the origin does not answer; calls to it pause");
                 }
-                if was_probe
-                    || (state.failing.len() >= DISTINCT_FAILURES && !state.hold.probes(now.wall))
-                {
-                    if state.hold.pending(now.wall).is_none() {
-                        state.hold.open(now.wall, None, Reason::ProviderUnavailable);
-                        tracing::warn!(origin, "the origin does not answer; calls to it pause");
-                    }
-                }
+                opens
             }
-            OriginNews::Unknown => {}
+            OriginNews::Unknown => false,
+        };
+        if changed {
+            self.record_held_providers(origin, now);
         }
-        self.record_held_providers(origin, now);
     }
 
     fn applied(
@@ -330,36 +337,34 @@ impl Engine {
         now: Moment,
     ) {
         let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
-            return;
+            return self.end_call(id, None);
         };
-        let document = format!("{}/{}", applying.digest, applying.hand.fingerprint);
+        let sent = &applying.sent;
+        let document = format!("{}/{}", sent.digest, sent.hand.fingerprint);
         match result {
             Ok(applied) => {
                 self.end_call(id, Some(OriginNews::Answers));
                 let ownership = applying.ownership;
                 let happened = match applying.why {
                     Why::Adopting if ownership == Ownership::Adopted => Reason::Adopted,
+                    // The outcome of a create has been found out.
+                    Why::Adopting => Reason::Created,
                     _ => Reason::Rotated,
                 };
-                self.in_place(
-                    id,
-                    &object,
-                    &applying.id,
+                let success = Success {
+                    remote_id: &applying.id,
                     ownership,
-                    &applying.hand,
-                    &applying.digest,
-                    applied.secrets,
+                    sent,
+                    secrets: applied.secrets,
                     happened,
-                    now,
-                );
+                };
+                self.in_place(id, &object, success, now);
                 let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
                     entry.remember(|memory| {
                         // An older request may still be queued at the provider and land last.
-                        let other = memory
-                            .unsettled
-                            .take()
-                            .is_some_and(|unsettled| unsettled != document);
+                        let unsettled = std::mem::take(&mut memory.unsettled);
+                        let other = unsettled.iter().any(|unsettled| *unsettled != document);
                         memory.resend = other.then(|| decide::resend_wait(now, timeout));
                     });
                 }
@@ -370,8 +375,11 @@ impl Engine {
                 if let Some(entry) = self.state.entry_mut(id) {
                     entry.remember(|memory| {
                         memory.listing_after = Some(now.wall);
-                        if judgement.outcome_unknown {
-                            memory.unsettled = Some(document);
+                        if judgement.outcome_unknown
+                            && memory.unsettled.len() < 2
+                            && !memory.unsettled.contains(&document)
+                        {
+                            memory.unsettled.push(document);
                         }
                     });
                 }
@@ -385,27 +393,19 @@ impl Engine {
     }
 
     /// A document is in place with this token: the only way to `Ready`.
-    #[allow(clippy::too_many_arguments)]
-    fn in_place(
-        &mut self,
-        id: SubscriptionId,
-        object: &Object,
-        remote_id: &str,
-        ownership: Ownership,
-        hand: &crate::rotation::facts::Hand,
-        digest: &str,
-        secrets: Option<String>,
-        happened: Reason,
-        now: Moment,
-    ) {
-        let Some(remote) = self
-            .state
-            .entry(id)
-            .and_then(|entry| self.state.provider(entry.provider))
-            .and_then(|provider| provider.remote.clone())
-        else {
-            return;
-        };
+    fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
+        let Success {
+            remote_id,
+            ownership,
+            sent,
+            secrets,
+            happened,
+        } = success;
+        let Sent {
+            hand,
+            digest,
+            origin,
+        } = sent;
         let mut recovered = false;
         let mut handled = None;
         if let Some(entry) = self.state.entry_mut(id) {
@@ -435,7 +435,7 @@ impl Engine {
             &object.status,
             &Rotated {
                 id: remote_id,
-                origin: &remote.profile().origin,
+                origin,
                 ownership,
                 hand,
                 digest,
@@ -444,7 +444,12 @@ impl Engine {
                 at: now.wall,
             },
         );
-        let status = self.presented(id, object, &fields, &Standing::Settled, Some(happened), now);
+        let seen = self.document_of(id, object);
+        let shown = Shown {
+            standing: &Standing::Settled,
+            happened: Some(happened),
+        };
+        let status = self.presented(id, object, &seen, &fields, &shown, now);
         let lead = before.map(|end| (end - now.wall).as_seconds_f64());
         if let Some(provider) = self.provider_key(id) {
             self.ports.meter.rotation(&provider, happened, lead);
@@ -458,7 +463,10 @@ impl Engine {
             "a token is in place"
         );
         self.remember_applied(id, hand);
-        let warning = object.spec.as_ref().and_then(|spec| remote.warning(spec));
+        let warning = self
+            .remote_of(id)
+            .zip(object.spec.as_ref())
+            .and_then(|(remote, spec)| remote.warning(spec));
         match (happened, recovered) {
             (Reason::Rotated, true) => {
                 self.tell(
@@ -527,19 +535,14 @@ impl Engine {
                 } else {
                     Reason::Created
                 };
-                let Creating { hand, digest } = creating;
-                self.in_place(
-                    id,
-                    &object,
-                    &remote_id,
-                    Ownership::Created,
-                    hand,
-                    digest,
+                let success = Success {
+                    remote_id: &remote_id,
+                    ownership: Ownership::Created,
+                    sent: &creating.sent,
                     secrets,
                     happened,
-                    now,
-                );
-                return;
+                };
+                return self.in_place(id, &object, success, now);
             }
             Ok(Applied { id: None, .. }) => CallFailure::Unreadable {
                 what: "no id in the answer to a create".into(),
@@ -590,7 +593,7 @@ impl Engine {
                     Reason::Deleted,
                     note,
                 );
-                self.release_after_hand_over(id, &object);
+                self.let_go(id, &object);
             }
         }
     }
@@ -628,17 +631,10 @@ impl Engine {
                     .state
                     .entry_mut(id)
                     .and_then(|entry| entry.successor.take());
-                let claimed = self
-                    .state
-                    .entry(id)
-                    .map(|entry| (entry.provider, entry.source));
+                // Whoever waited for this one's remote is looked at again: see `State::freed`.
                 self.remove_subscription(id);
-                if let Some((provider, _)) = claimed {
-                    // Whoever waited for this one's remote is looked at again.
-                    self.attend_users_of_provider(provider);
-                }
                 if let Some(successor) = successor {
-                    self.change(super::change::Change::Subscription(successor));
+                    self.change(*successor);
                 }
             }
             Err(failure) => {
@@ -684,7 +680,8 @@ impl Engine {
             fields.webhook_origin = fields.webhook_origin.or_else(|| self.origin_of(id));
         }
         let standing = Standing::Settling("the webhook is being looked for".to_owned());
-        let status = self.presented(id, object, &fields, &standing, None, now);
+        let seen = self.document_of(id, object);
+        let status = self.presented(id, object, &seen, &fields, &Shown::as_it(&standing), now);
         self.record(id, status, Then::Attend);
     }
 
@@ -696,11 +693,11 @@ impl Engine {
         operation: Operation,
         now: Moment,
     ) {
-        let Some(judged) = self.judge(id, now) else {
-            return;
-        };
-        let Some(mut object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
-            return;
+        let Some(Judged {
+            object, document, ..
+        }) = self.judge(id, now)
+        else {
+            return self.rest(id);
         };
         if let Some(provider) = self.provider_key(id) {
             self.ports.meter.rotation(&provider, judgement.reason, None);
@@ -719,14 +716,14 @@ impl Engine {
             Pace::Rarely => backoff::LONGEST_LONG_WAIT,
         };
         let random = self.ports.random.bits();
-        let desired = judged.desired.unwrap_or_default();
         let subject = Subject {
             identity: &object.identity,
             spec: None,
             invalid: None,
             status: &object.status,
         };
-        let inputs = decide::attempt_inputs(&subject, &desired);
+        let desired = document.desired.as_deref().unwrap_or_default();
+        let inputs = decide::attempt_inputs(&subject, desired);
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -775,8 +772,14 @@ impl Engine {
             until,
         );
         let standing = Standing::BackingOff(judgement.reason, judgement.message.clone());
-        object.status = fields.clone();
-        let status = self.presented(id, &object, &fields, &standing, None, now);
+        let status = self.presented(
+            id,
+            &object,
+            &document,
+            &fields,
+            &Shown::as_it(&standing),
+            now,
+        );
         self.announce(&object, &status);
         self.record(id, status, Then::Attend);
     }

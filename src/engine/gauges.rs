@@ -1,22 +1,17 @@
 //! The state of the engine in numbers.
 
-use std::time::Duration;
-
 use chrono::DateTime;
 
 use super::Engine;
 use super::ports::{Gauges, SubscriptionGauge};
 use crate::rotation::time::{Moment, between};
 
-/// Numbers are gathered no more often than this.
-const EVERY: Duration = Duration::from_secs(5);
-
 impl Engine {
     pub(super) fn report_gauges(&mut self, now: Moment) {
         if now.boot < self.next_gauges {
             return;
         }
-        self.next_gauges = now.boot + EVERY;
+        self.next_gauges = now.boot + self.options.gauges_every;
         let mut gauges = Gauges {
             queue_length: self.state.timers.len(),
             workers_busy: self.calls_running + self.mints_running,
@@ -30,7 +25,7 @@ impl Engine {
             let summary = entry.summary;
             let time =
                 |milliseconds: Option<i64>| milliseconds.and_then(DateTime::from_timestamp_millis);
-            let untouched = summary.watched && !entry.is_busy() && entry.memory().failures == 0;
+            let untouched = summary.watched && !entry.is_busy() && entry.failures() == 0;
             if untouched && summary.state == "ready" {
                 gauges.rotation_overdue = gauges
                     .rotation_overdue

@@ -13,7 +13,7 @@ use super::finish::{OriginNews, class_of, origin_news};
 use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{CallFailure, Listing};
 use super::ready::Allowance;
-use super::state::{Owners, claim_of_id, shown};
+use super::state::{Owners, Provider, claim_of_id, shown};
 use super::timers::Alarm;
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Kind, Reason, WebhookProviderStatus, set_condition,
@@ -22,10 +22,16 @@ use crate::rotation::answers::{Hold, Judgement, Operation, judge_call};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::facts::{Drift, Listed, ListingView, OwnerOf};
 use crate::rotation::target::target;
-use crate::rotation::time::Moment;
+use crate::rotation::time::{Moment, subtract};
 
 /// So many ids must be missing before it is suspected that the credential is another account's.
 const SUSPICIOUS: usize = 3;
+
+fn provider_mismatch(provider: Option<&Provider>) -> bool {
+    provider
+        .and_then(|provider| provider.listing.as_ref())
+        .is_some_and(|listing| listing.mismatch)
+}
 
 impl Engine {
     /// A provider has come into use, or has changed.
@@ -135,7 +141,7 @@ impl Engine {
                 .map_or(begun_after, |before| before.max(begun_after))
                 .min(now.wall),
         );
-        if !provider.listing_now {
+        if !provider.is_listing() {
             self.file_provider(provider_id, now);
         }
     }
@@ -156,7 +162,7 @@ impl Engine {
             .list_wait
             .is_some_and(|wait| wait.pending(now.wall).is_some());
         if provider.wanted.is_none()
-            || provider.listing_now
+            || provider.is_listing()
             || provider.suspended
             || waits
             || !remote.profile().can_list
@@ -194,7 +200,7 @@ impl Engine {
         origin.probing = origin.hold.probes(now.wall);
         origin.bucket.take(1);
         origin.calls += 1;
-        provider.listing_now = true;
+        provider.listing_at = Some(remote.profile().origin.as_str().into());
         provider.wanted = None;
         let guard = self.guard();
         self.spawn(About::Listing(id), async move {
@@ -221,12 +227,11 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
-        provider.listing_now = false;
-        let origin = provider.origin().map(str::to_owned);
+        let origin = provider.listing_at.take();
         match result {
             Ok(listing) => {
                 if let Some(origin) = &origin {
-                    if let Some(state) = self.state.origins.get_mut(origin) {
+                    if let Some(state) = self.state.origins.get_mut(&**origin) {
                         state.bucket.take(listing.requests.saturating_sub(1));
                     }
                     self.origin_news(origin, None, OriginNews::Answers, now);
@@ -283,16 +288,24 @@ impl Engine {
         provider.list_failures = 0;
         provider.list_wait = None;
         let (users, asked) = (provider.users.clone(), provider.waiting.clone());
+        // By the clock as it is now: it may have been set back since the listing began.
+        let took = now.boot.saturating_sub(started.boot);
+        let begun = started.wall.min(subtract(now.wall, took));
         let (mut on_record, mut missing) = (0, 0);
         for user in &users {
-            if let Some(expected) = self.state.entry(*user).and_then(|entry| entry.expected) {
+            let expected = self.state.entry(*user).and_then(|entry| entry.expected);
+            // One that was applied since says nothing of whose account this is.
+            if let Some(expected) = expected
+                && expected.applied <= begun.timestamp_millis()
+            {
                 on_record += 1;
                 missing += usize::from(!seen.contains_key(&expected.id));
             }
         }
         let mismatch = missing >= SUSPICIOUS && missing * 2 > on_record;
+        let was_mismatch = provider_mismatch(self.state.provider(id));
         let view = Arc::new(ListingView {
-            begun: started.wall,
+            begun,
             remotes,
             mismatch,
         });
@@ -309,6 +322,13 @@ impl Engine {
             provider.hold.close();
         }
         self.record_provider(id, now);
+        if mismatch != was_mismatch {
+            // Those without an id wait for nothing else.
+            let without_id = users.iter().copied().filter(|user| {
+                (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none())
+            });
+            self.attention.extend(without_id);
+        }
         for user in users {
             let as_expected = self.state.entry(user).is_some_and(|entry| {
                 let expected = entry.expected.filter(|expected| !expected.secrets);
@@ -336,7 +356,7 @@ impl Engine {
             .memory()
             .listing_after
             .or(object.status.last_rotated_time);
-        if entry.is_busy() || applied.is_some_and(|applied| view.begun <= applied) {
+        if entry.is_busy() || applied.is_some_and(|applied| view.begun < applied) {
             // It was begun before the last apply had ended: it says nothing about this one.
             return;
         }
@@ -492,8 +512,9 @@ impl Engine {
         };
         let mut judgement = judge_call(Operation::List, &failure);
         judgement.reason = Reason::InternalError;
-        if let Some(provider) = self.state.provider_mut(id) {
-            provider.listing_now = false;
+        let provider = self.state.provider_mut(id);
+        if let Some(origin) = provider.and_then(|provider| provider.listing_at.take()) {
+            self.origin_news(&origin, None, OriginNews::Unknown, now);
         }
         self.listing_failed(id, &judgement, now);
         self.file_provider(id, now);
@@ -653,7 +674,13 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(provider_id) else {
             return;
         };
-        provider.hold.close();
+        let same = provider
+            .answered
+            .as_ref()
+            .is_some_and(|before| before.0 == holds && before.1 == reason && before.2 == message);
+        if !provider.hold.close() && same {
+            return;
+        }
         provider.answered = Some((holds, reason, message.to_owned()));
         self.record_provider(provider_id, now);
     }

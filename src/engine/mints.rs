@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Engine;
+use super::attend::{OF_MINT, Shown};
 use super::calls::{About, Report};
 use super::entry::Object;
 use super::finish::class_of_code;
@@ -165,6 +166,7 @@ impl Engine {
             Ok(minted) => self.token_arrived(id, minted, started, now),
             Err(failure) => self.mint_failed(id, &failure, now),
         }
+        self.drop_unused_source(id);
     }
 
     fn token_arrived(&mut self, id: SourceId, minted: Minted, started: Moment, now: Moment) {
@@ -201,9 +203,8 @@ impl Engine {
             self.attend_waiting_or_users(id, polled);
             return;
         }
-        let lifetime = minted
-            .lifetime
-            .or(if polled { None } else { previous_life });
+        let assumed = minted.lifetime.is_none() && !polled;
+        let lifetime = minted.lifetime.or(previous_life.filter(|_| assumed));
         if lifetime.is_none() && !polled {
             self.lifetime_unknown(id, now);
             return;
@@ -223,6 +224,10 @@ impl Engine {
             confirmed: started.wall,
         };
         tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = ?hand.expires, "a new token");
+        if assumed {
+            tracing::warn!(source = %source.key, "the answer does not say how long the token lives; it is taken to live as long as the one before");
+        }
+        source.lifetime_assumed = assumed;
         source.last_lifetime = lifetime.or(source.last_lifetime);
         source.failures = 0;
         source.hold.close();
@@ -348,6 +353,7 @@ impl Engine {
             self.record_source(id, now);
         }
         for member in waiting {
+            // Each is a rotation that did not come about; the mint itself is counted once.
             if let Some(provider) = self.provider_key(member) {
                 self.ports.meter.rotation(&provider, reason, None);
             }
@@ -372,30 +378,18 @@ impl Engine {
         let Some(entry) = self.state.entry(id).filter(|entry| !entry.is_busy()) else {
             return;
         };
-        let Some(mut object) = entry.object() else {
+        let Some(object) = entry.object() else {
             return;
         };
-        let desired = self
-            .judge(id, now)
-            .and_then(|judged| judged.desired)
-            .unwrap_or_default();
-        let subject = Subject {
-            identity: &object.identity,
-            spec: None,
-            invalid: None,
-            status: &object.status,
-        };
-        let inputs = decide::attempt_inputs(&subject, &desired);
-        let fields = status::failed(&object.status, count, reason, &inputs, now.wall, wait.until);
+        let wanted = self.document_of(id, &object);
+        let fields = status::failed(&object.status, count, reason, OF_MINT, now.wall, wait.until);
         let standing = if reason == Reason::LifetimeUnknown && object.status.webhook_id.is_none() {
             Standing::Stalled(reason, message.to_owned())
         } else {
             Standing::BackingOff(reason, message.to_owned())
         };
-        let before = object.clone();
-        object.status = fields.clone();
-        let status = self.presented(id, &object, &fields, &standing, None, now);
-        self.announce(&before, &status);
+        let status = self.presented(id, &object, &wanted, &fields, &Shown::as_it(&standing), now);
+        self.announce(&object, &status);
         self.record(id, status, super::calls::Then::Attend);
     }
 
@@ -444,6 +438,19 @@ impl Engine {
 }
 
 impl Source {
+    /// Somebody asks for another attempt: the back-off after a failure ends, but neither a wait that
+    /// the source itself asked for nor the spacing after a mint.
+    pub(super) fn end_back_off(&mut self, now: Moment) {
+        if self.hold.pending(now.wall).is_some() {
+            return;
+        }
+        let spacing = self.state.hand.as_ref().map(|hand| {
+            let life = (hand.expires).map(|end| between(hand.minted.wall, end));
+            Wait::starting(hand.minted.wall, schedule::mint_spacing(life))
+        });
+        self.state.wait = spacing.filter(|_| !self.state.polled);
+    }
+
     fn fingerprint(&self) -> Option<String> {
         self.state
             .hand
@@ -468,7 +475,12 @@ impl Source {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
             (None, Some((reason, message))) => (ConditionStatus::False, *reason, message.clone()),
             (None, None) => {
-                let message = "valid, and the last mint, if any, succeeded";
+                let message = if self.lifetime_assumed {
+                    "the last answer did not say how long its token lives, and the life of the one before was taken; \
+                     set assumedLifetime"
+                } else {
+                    "valid, and the last mint, if any, succeeded"
+                };
                 (ConditionStatus::True, Reason::Valid, message.to_owned())
             }
         };

@@ -40,7 +40,7 @@ use tokio::sync::mpsc;
 
 use self::calls::{Job, Then};
 use self::change::Change;
-use self::ids::{SourceId, SubscriptionId};
+use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
 use self::state::State;
 use self::timers::Alarm;
@@ -83,6 +83,8 @@ pub struct Options {
     pub grace: Duration,
     /// How often `secret` sources are read.
     pub secret_poll_interval: Duration,
+    /// Numbers for the metrics are gathered no more often than this.
+    pub gauges_every: Duration,
     /// How long running steps may take to end when the engine is asked to stop.
     pub shutdown_limit: Duration,
 }
@@ -95,6 +97,7 @@ impl Default for Options {
             tick: Duration::from_secs(1),
             grace: Duration::from_secs(600),
             secret_poll_interval: Duration::from_secs(60),
+            gauges_every: Duration::from_secs(5),
             shutdown_limit: Duration::from_secs(20),
         }
     }
@@ -127,7 +130,7 @@ pub struct Engine {
     calls_running: usize,
     records_running: usize,
     /// Records that wait for their turn.
-    record_queue: VecDeque<(SubscriptionId, Box<SubscriptionStatus>, Then)>,
+    record_queue: VecDeque<(SubscriptionId, Arc<SubscriptionStatus>, Then)>,
     synced: bool,
     stopping: bool,
     /// Wall time less boot time in milliseconds, to notice a clock that was set.
@@ -192,8 +195,21 @@ impl Engine {
         Ok(())
     }
 
+    /// When nothing runs, nobody may be kept busy and no place may be taken: a step that forgot to
+    /// end would be waited for for ever.
+    fn is_consistent(&self) -> bool {
+        if !self.jobs.is_empty() || !self.record_queue.is_empty() {
+            return true;
+        }
+        self.calls_running == 0
+            && self.mints_running == 0
+            && self.records_running == 0
+            && self.state.is_at_rest()
+    }
+
     /// Everything that can be done without waiting.
     fn turn(&mut self) {
+        debug_assert!(self.is_consistent(), "something is busy and nothing runs");
         let now = self.ports.clock.now();
         self.ports.meter.heartbeat();
         self.watch_clocks(now);
@@ -220,6 +236,8 @@ impl Engine {
             };
             self.attend(id, now);
         }
+        self.attention
+            .append(&mut std::mem::take(&mut self.state.freed).into_iter().collect());
         self.start_records();
         if !self.stopping {
             self.start_mints(now);
@@ -261,7 +279,29 @@ impl Engine {
                 seconds = step / 1_000,
                 "the wall clock was set; everything is looked at anew"
             );
+            if step < 0 {
+                self.forget_the_future(now);
+            }
             self.attend_all();
+        }
+    }
+
+    /// The clock was set back: what is remembered under a time that lies ahead now would count as
+    /// later than everything that is yet to happen.
+    fn forget_the_future(&mut self, now: Moment) {
+        for id in self.state.subscriptions.numbers() {
+            if let Some(entry) = self.state.entry_mut(SubscriptionId(id)) {
+                entry.remember(|memory| memory.clamp(now.wall));
+            }
+        }
+        for id in self.state.providers.numbers() {
+            if let Some(provider) = self.state.provider_mut(ProviderId(id)) {
+                provider.wanted = provider.wanted.map(|wanted| wanted.min(now.wall));
+                provider.listing = provider
+                    .listing
+                    .take()
+                    .filter(|listing| listing.begun <= now.wall);
+            }
         }
     }
 

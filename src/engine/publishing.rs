@@ -61,7 +61,8 @@ impl Engine {
                 source.published.failures = 0;
                 if let Some(tokens) = found {
                     let alive = tokens.expires.is_none_or(|expires| expires > now.wall);
-                    if alive && source.state.hand.is_none() {
+                    // What a Secret holds is read from there, with the hosts it may be sent to.
+                    if alive && source.state.hand.is_none() && !source.state.polled {
                         let age = between(tokens.minted, now.wall);
                         source.state.hand = Some(Hand {
                             fingerprint: tokens.fingerprint.clone(),

@@ -63,6 +63,8 @@ pub(super) struct Source {
     pub(super) token_hosts: Option<Arc<[String]>>,
     /// Everything that refers to the source.
     pub(super) users: BTreeSet<SubscriptionId>,
+    /// How many of the users are members.
+    pub(super) members: u32,
     /// How many of the members carry each fingerprint.
     pub(super) carried: BTreeMap<Arc<str>, u32>,
     /// Those that asked for the mint that is waited for.
@@ -73,6 +75,8 @@ pub(super) struct Source {
     pub(super) failures: u32,
     pub(super) hold: HoldBack,
     pub(super) last_lifetime: Option<Duration>,
+    /// The last answer did not say how long its token lives; the previous one's life was taken.
+    pub(super) lifetime_assumed: bool,
     pub(super) published: Publication,
     pub(super) timer: Option<Milliseconds>,
 }
@@ -105,7 +109,8 @@ pub(super) struct Provider {
     /// A listing begun at this time or later is asked for, and by whom.
     pub(super) wanted: Option<DateTime<Utc>>,
     pub(super) waiting: BTreeSet<SubscriptionId>,
-    pub(super) listing_now: bool,
+    /// The origin at which a listing is under way.
+    pub(super) listing_at: Option<Arc<str>>,
     pub(super) list_forbidden: bool,
     pub(super) list_failures: u32,
     pub(super) list_wait: Option<crate::rotation::backoff::Wait>,
@@ -126,6 +131,11 @@ impl Provider {
         self.remote
             .as_ref()
             .map(|remote| remote.profile().origin.as_str())
+    }
+
+    /// Whether a listing is under way.
+    pub(super) fn is_listing(&self) -> bool {
+        self.listing_at.is_some()
     }
 }
 
@@ -156,6 +166,8 @@ pub(super) struct State {
     pub(super) origins: BTreeMap<String, Origin>,
     pub(super) timers: Timers,
     claims: BTreeSet<(u64, SubscriptionId)>,
+    /// Those that shared a claim that somebody has just given up: they are looked at again.
+    pub(super) freed: BTreeSet<SubscriptionId>,
     namespaces: HashMap<Arc<str>, NamespaceId>,
     pub(super) busy_by_namespace: HashMap<NamespaceId, usize>,
 }
@@ -177,12 +189,24 @@ pub(super) fn shown(target: &str, active: bool) -> u64 {
 }
 
 /// Claim to a remote that is not known yet.
-fn claim_of_target(provider: &ObjectKey, spec: &WebhookSubscriptionSpec) -> u64 {
-    let target = target(spec.action.as_deref(), &spec.postback_url);
-    hash(&["target", &provider.namespace, &provider.name, &target])
+fn claim_of_target(provider: &ObjectKey, target: &str) -> u64 {
+    hash(&["target", &provider.namespace, &provider.name, target])
 }
 
 impl State {
+    /// Whether nobody is busy and no place is taken.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let mut subscriptions = self.subscriptions.iter();
+        let mut providers = self.providers.iter();
+        let mut sources = self.sources.iter();
+        let mut origins = self.origins.values();
+        subscriptions.all(|(_, entry)| !entry.is_busy() && entry.calling.is_none())
+            && providers.all(|(_, provider)| provider.calls == 0 && !provider.is_listing())
+            && sources.all(|(_, source)| !source.minting && !source.published.busy)
+            && origins.all(|origin| origin.calls == 0 && !origin.probing)
+            && self.busy_by_namespace.is_empty()
+    }
+
     pub(super) fn entry(&self, id: SubscriptionId) -> Option<&Entry> {
         self.subscriptions.get(id.0)
     }
@@ -232,7 +256,7 @@ impl State {
             listing: None,
             wanted: None,
             waiting: BTreeSet::new(),
-            listing_now: false,
+            listing_at: None,
             list_forbidden: false,
             list_failures: 0,
             list_wait: None,
@@ -267,9 +291,11 @@ impl State {
             token: None,
             token_hosts: None,
             users: BTreeSet::new(),
+            members: 0,
             carried: BTreeMap::new(),
             waiting: BTreeSet::new(),
             wanted: None,
+            lifetime_assumed: false,
             minting: false,
             failures: 0,
             hold: HoldBack::default(),
@@ -312,31 +338,38 @@ impl State {
             .as_deref()
             .or_else(|| provider.and_then(Provider::origin))
             .unwrap_or_default();
+        let wanted_target = object
+            .spec
+            .as_ref()
+            .map(|spec| target(spec.action.as_deref(), &spec.postback_url));
         let wanted = [
             known_id.map(|known| claim_of_id(origin, known)),
-            object
-                .spec
+            wanted_target
                 .as_ref()
                 .zip(provider_key.as_ref())
-                .map(|(spec, key)| claim_of_target(key, spec)),
+                .map(|(target, key)| claim_of_target(key, target)),
         ];
+        let lives_here = provider.and_then(Provider::origin) == Some(origin);
         let expected = object
             .status
             .webhook_id
             .as_ref()
+            .filter(|_| lives_here)
             .zip(object.spec.as_ref())
-            .map(|(recorded, spec)| Expected {
+            .zip(wanted_target.as_ref())
+            .map(|((recorded, spec), target)| Expected {
                 id: claim_of_id(origin, recorded),
-                shown: shown(
-                    &target(spec.action.as_deref(), &spec.postback_url),
-                    spec.is_active(),
-                ),
+                shown: shown(target, spec.is_active()),
                 secrets: spec.client_headers.iter().any(|header| {
                     header
                         .value_from
                         .as_ref()
                         .is_some_and(|from| from.secret_key_ref.is_some())
                 }),
+                applied: object
+                    .status
+                    .last_rotated_time
+                    .map_or(i64::MIN, |at| at.timestamp_millis()),
             });
         let stalled = object.status.conditions.iter().any(|condition| {
             condition.kind == ConditionType::Stalled && condition.reason != Reason::InvalidSpec
@@ -355,10 +388,9 @@ impl State {
             .filter(|_| member);
         let source = entry.source;
         let (before, carried) = (entry.claims, entry.carried.clone());
+        let was_member = entry.member;
         if before != wanted {
-            for claim in before.into_iter().flatten() {
-                self.claims.remove(&(claim, id));
-            }
+            self.give_up(id, before);
             for claim in wanted.into_iter().flatten() {
                 self.claims.insert((claim, id));
             }
@@ -376,8 +408,10 @@ impl State {
             entry.claims = wanted;
             entry.expected = expected;
             entry.carried = shared;
+            entry.member = member;
         }
         if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
+            source.members = source.members + u32::from(member) - u32::from(was_member);
             source.refresh();
         }
     }
@@ -388,16 +422,15 @@ impl State {
             return;
         };
         let (claims, carried, source, provider) = (
-            entry.claims,
+            std::mem::take(&mut entry.claims),
             entry.carried.take(),
             entry.source,
             entry.provider,
         );
-        entry.claims = [None, None];
-        for claim in claims.into_iter().flatten() {
-            self.claims.remove(&(claim, id));
-        }
+        let was_member = std::mem::take(&mut entry.member);
+        self.give_up(id, claims);
         if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
+            source.members -= u32::from(was_member);
             source.forget_carried(carried.as_ref());
             source.users.remove(&id);
             source.waiting.remove(&id);
@@ -407,6 +440,14 @@ impl State {
             provider.users.remove(&id);
             provider.waiting.remove(&id);
             provider.blocked.remove(&id);
+        }
+    }
+
+    fn give_up(&mut self, id: SubscriptionId, claims: [Option<u64>; 2]) {
+        for claim in claims.into_iter().flatten() {
+            self.claims.remove(&(claim, id));
+            let freed: Vec<SubscriptionId> = self.others(Some(claim), id).collect();
+            self.freed.extend(freed);
         }
     }
 
@@ -424,29 +465,35 @@ impl State {
             .filter(move |id| *id != besides)
     }
 
-    fn has_id(object: &Object) -> bool {
+    /// The id that an object claims: the one it gives, otherwise the one on record.
+    fn claimed_id(object: &Object) -> Option<&String> {
+        object
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.webhook_id.as_ref())
+            .or(object.status.webhook_id.as_ref())
+    }
+
+    /// Whether the very remote that an object claims is on its record. A claim without an id is as
+    /// good as recorded when there is a remote on record.
+    fn has_on_record(object: &Object) -> bool {
         object.status.webhook_id.is_some()
-            || object
-                .spec
-                .as_ref()
-                .is_some_and(|spec| spec.webhook_id.is_some())
+            && object.status.webhook_id.as_ref() == Self::claimed_id(object)
     }
 
     /// The object with a better claim to the same remote.
     pub(super) fn rival(&self, id: SubscriptionId, object: &Object) -> Option<ObjectKey> {
         let entry = self.entry(id)?;
-        let recorded = object.status.webhook_id.is_some();
-        let claim = if Self::has_id(object) {
-            entry.claims[0]
-        } else {
-            entry.claims[1]
+        let claim = match Self::claimed_id(object) {
+            Some(_) => entry.claims[0],
+            None => entry.claims[1],
         };
         self.others(claim, id).find_map(|other_id| {
             let other = self.entry(other_id)?;
             let theirs = other.object()?;
             let wins = claims::beats(
-                (&theirs.identity, theirs.status.webhook_id.is_some()),
-                (&object.identity, recorded),
+                (&theirs.identity, Self::has_on_record(&theirs)),
+                (&object.identity, Self::has_on_record(object)),
             );
             wins.then(|| other.key.clone())
         })
@@ -493,8 +540,21 @@ pub(super) struct Owners<'a> {
 impl OwnerOf for Owners<'_> {
     fn owner(&self, id: &str) -> Option<&ObjectKey> {
         let claim = claim_of_id(self.origin, id);
-        let owner = self.state.others(Some(claim), self.subject).next()?;
-        self.state.entry(owner).map(|entry| &entry.key)
+        let mut others = self.state.others(Some(claim), self.subject).peekable();
+        others.peek()?;
+        let subject = self.state.entry(self.subject)?.object()?;
+        let recorded = |object: &Object| object.status.webhook_id.as_deref() == Some(id);
+        others.find_map(|other| {
+            let other = self.state.entry(other)?;
+            let theirs = other.object()?;
+            let has_it = recorded(&theirs);
+            let wins = has_it
+                || claims::beats(
+                    (&theirs.identity, has_it),
+                    (&subject.identity, recorded(&subject)),
+                );
+            wins.then_some(&other.key)
+        })
     }
 }
 
@@ -526,7 +586,7 @@ impl Source {
 
     /// What is known of the newest token follows from the hand, or from what the members carry.
     pub(super) fn refresh(&mut self) {
-        self.state.members = u32::try_from(self.users.len()).unwrap_or(u32::MAX);
+        self.state.members = self.members;
         if let Some(hand) = &self.state.hand {
             self.state.newest = Some(hand.fingerprint.clone());
             self.state.split = false;

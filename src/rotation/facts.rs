@@ -212,14 +212,32 @@ pub struct Memory {
     pub lacked_since: Option<DateTime<Utc>>,
     /// A Secret in the document has changed since it was applied.
     pub secrets_changed: bool,
-    /// An update with this document has an unknown outcome.
-    pub unsettled: Option<String>,
+    /// Updates with these documents have an unknown outcome; two are enough to know that there is
+    /// one besides any other.
+    pub unsettled: Vec<String>,
     /// An older request may land late: apply once more at this time.
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.
     pub duplicate_check: Option<DateTime<Utc>>,
     /// Boot time of the applied token's mint.
     pub minted_boot: Option<Duration>,
+}
+
+impl Memory {
+    /// The clock was set back to this time: what happened later by the old clock happened now.
+    pub fn clamp(&mut self, now: DateTime<Utc>) {
+        let times = [
+            &mut self.listing_after,
+            &mut self.deleting_since,
+            &mut self.lacked_since,
+        ];
+        for time in times.into_iter().flatten() {
+            *time = (*time).min(now);
+        }
+        if let Some((_, seen)) = &mut self.request_seen {
+            *seen = (*seen).min(now);
+        }
+    }
 }
 
 /// The remote differs from what was applied.

@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 mod readme;
 mod rooms;
+mod scenarios;
 mod sidecar;
 mod simulation;
 mod world;

@@ -57,7 +57,7 @@ async fn thirty_days_of_thousands_of_subscriptions() {
         ..Settings::default()
     };
     let world = World::new(settings);
-    let (subscriptions, sources) = (3_000, 100);
+    let (subscriptions, sources) = (2_000, 50);
     world.populate(subscriptions, sources);
     let engine = world.start();
     world.pass(30 * DAY).await;

@@ -96,6 +96,7 @@ impl World {
     pub fn start(&self) -> Running {
         self.start_with(Options {
             tick: Duration::from_secs(300),
+            gauges_every: Duration::from_secs(3_600),
             ..Options::default()
         })
     }
