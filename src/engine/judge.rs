@@ -4,7 +4,7 @@ use super::Engine;
 use super::entry::Object;
 use super::hold_back::HoldBack;
 use super::ids::SubscriptionId;
-use super::ports::Remote;
+
 use super::state::{Owners, Provider, Source};
 use crate::api::{Failures, Reason, SubscriptionStatus};
 use crate::rotation::conditions::View;

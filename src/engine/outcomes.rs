@@ -101,13 +101,7 @@ impl Engine {
     }
 
     /// A document is in place with this token: the only way to `Ready`.
-    pub(super) fn in_place(
-        &mut self,
-        id: SubscriptionId,
-        object: &Object,
-        success: Success<'_>,
-        now: Moment,
-    ) {
+    fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
         let Success {
             remote_id,
             ownership,

@@ -7,7 +7,7 @@ use super::calls::{About, Applying, Creating, Report, Sent, Then};
 use super::entry::{Object, Work};
 use super::ids::SubscriptionId;
 use super::judge::{Judged, Shown};
-use super::ports::{Document, Remote};
+use super::ports::Document;
 use crate::api::{DeletionPolicy, Kind, Reason};
 use crate::rotation::decide::{Standing, Step};
 use crate::rotation::facts::Hand;
