@@ -1,22 +1,17 @@
 //! Taking in what the shell says of the desired state.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::attend::is_of_mint;
-use super::budget::Bucket;
 use super::change::Change;
 use super::entry::{Entry, Object};
-use super::hold_back::HoldBack;
 use super::ids::{ProviderId, SourceId, SubscriptionId};
+use super::judge::is_of_mint;
 use super::ports::Invalid;
-use super::ready::Ready;
-use super::state::{Origin, SourceKey, State};
+use super::state::{SourceKey, State};
 use crate::api::{
     ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, Kind, ObjectKey, Reason,
-    SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
-    WebhookProviderStatus, WebhookSubscriptionSpec,
+    SubscriptionStatus, TokenSourceSpec, WebhookSubscriptionSpec,
 };
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::status;
@@ -366,200 +361,6 @@ impl Engine {
             );
         }
         self.attend_soon(id);
-    }
-
-    fn upsert_source(&mut self, declared: Declared<TokenSourceSpec, TokenSourceStatus>) {
-        let now = self.ports.clock.now();
-        let id = self
-            .state
-            .source_for(&SourceKey::Object(declared.identity.key.clone()));
-        let leading = self.term.is_some();
-        let Some(source) = self.state.source_mut(id) else {
-            return;
-        };
-        let is_new = source.object.is_none();
-        let status = match source.object.take() {
-            Some((before, status)) if leading && before.uid == declared.identity.uid => status,
-            _ => declared.status,
-        };
-        source.object = Some((declared.identity, status));
-        source.invalid = None;
-        let changed = source.spec.as_deref() != Some(&declared.spec);
-        if changed {
-            source.set_spec(declared.spec);
-            source.end_back_off(now);
-            source.failures = 0;
-            source.state.failing = None;
-            source.state.not_renewed = false;
-        }
-        source.refresh();
-        if changed {
-            let users = source.users.clone();
-            self.end_back_offs(&users);
-        }
-        if self.synced && (is_new || changed) {
-            self.begin_source(id, now);
-            self.attend_users_of_source(id);
-        }
-    }
-
-    fn source_gone(&mut self, key: &ObjectKey) {
-        let Some(id) = self
-            .state
-            .source_by_key
-            .get(&SourceKey::Object(key.clone()))
-            .copied()
-        else {
-            return;
-        };
-        if let Some(source) = self.state.source_mut(id) {
-            source.spec = None;
-            source.object = None;
-            source.invalid = None;
-            source.state.hand = None;
-            source.token = None;
-            source.refresh();
-        }
-        self.attend_users_of_source(id);
-    }
-
-    fn upsert_provider(
-        &mut self,
-        declared: Declared<WebhookProviderSpec, WebhookProviderStatus>,
-        now: Moment,
-    ) {
-        let key = declared.identity.key.clone();
-        let id = self.state.provider_for(&key, now.boot);
-        let resolved = self.ports.remotes.resolve(&key, &declared.spec);
-        self.leave_lines(id);
-        let leading = self.term.is_some();
-        let Some(provider) = self.state.provider_mut(id) else {
-            return;
-        };
-        let before = provider.declared.take();
-        let same = before
-            .as_ref()
-            .is_some_and(|(_, spec, _)| **spec == declared.spec);
-        let status = match before {
-            Some((identity, _, status)) if leading && identity.uid == declared.identity.uid => {
-                status
-            }
-            _ => declared.status,
-        };
-        if let Some(until) = status.held_back_until {
-            provider
-                .hold
-                .restore(now.wall, until, Reason::ProviderUnavailable);
-        }
-        provider.suspended = declared.spec.is_suspended();
-        provider.declared = Some((declared.identity, Arc::new(declared.spec), status));
-        match resolved {
-            Ok(remote) if !same || provider.remote.is_none() => {
-                provider.bucket = Bucket::new(remote.profile().requests_per_minute, 1.0, now.boot);
-                provider.remote = Some(remote);
-                provider.invalid = None;
-                provider.list_forbidden = false;
-                provider.hold = if same {
-                    std::mem::take(&mut provider.hold)
-                } else {
-                    HoldBack::default()
-                };
-            }
-            Ok(_) => provider.invalid = None,
-            Err(problem) => provider.invalid = Some(problem.to_string()),
-        }
-        self.set_up_origin(id, now);
-        if !same {
-            self.provider_changed(id);
-        }
-        if self.synced {
-            self.begin_provider(id, now);
-            self.attend_users_of_provider(id);
-        }
-    }
-
-    /// The line is at the origin that the provider has now.
-    fn leave_lines(&mut self, id: ProviderId) {
-        let users = self
-            .state
-            .provider(id)
-            .map(|provider| provider.users.clone());
-        for user in users.into_iter().flatten() {
-            self.leave_line(user);
-        }
-    }
-
-    /// What the users' attempts were made with is different now, and so may be where they go.
-    fn provider_changed(&mut self, id: ProviderId) {
-        let Some(provider) = self.state.provider(id) else {
-            return;
-        };
-        let users = provider.users.clone();
-        self.end_back_offs(&users);
-        for user in users {
-            if let Some(object) = self.state.entry(user).and_then(Entry::object) {
-                self.state.index(user, &object);
-            }
-        }
-    }
-
-    /// What these attempts were made with has changed: their back-offs have nothing more to say.
-    fn end_back_offs(&mut self, users: &BTreeSet<SubscriptionId>) {
-        for user in users {
-            if let Some(entry) = self.state.entry_mut(*user) {
-                entry.remember(|memory| memory.wait = None);
-            }
-        }
-    }
-
-    /// The budget of an origin: a preset's own, otherwise the widest of its provider objects.
-    fn set_up_origin(&mut self, id: ProviderId, now: Moment) {
-        let Some(origin) = self
-            .state
-            .provider(id)
-            .and_then(|provider| provider.origin().map(str::to_owned))
-        else {
-            return;
-        };
-        let profiles = self.state.providers.iter().filter_map(|(_, provider)| {
-            let profile = provider.remote.as_ref()?.profile();
-            (profile.origin == origin).then_some(profile)
-        });
-        let (mut widest, mut preset) = (1, None);
-        for profile in profiles {
-            widest = widest.max(profile.requests_per_minute);
-            preset = preset.or(profile.preset_requests_per_minute);
-        }
-        let budget = preset.unwrap_or(widest);
-        let state = self.state.origins.entry(origin).or_insert_with(|| Origin {
-            bucket: Bucket::new(budget, 1.0, now.boot),
-            failing_bucket: Bucket::new(budget, 0.2, now.boot),
-            requests_per_minute: budget,
-            ready: Ready::default(),
-            hold: HoldBack::default(),
-            probing: false,
-            failing: std::collections::BTreeSet::new(),
-            calls: 0,
-        });
-        if state.requests_per_minute != budget {
-            state.requests_per_minute = budget;
-            state.bucket.set_rate(budget, 1.0, now.boot);
-            state.failing_bucket.set_rate(budget, 0.2, now.boot);
-        }
-    }
-
-    fn provider_gone(&mut self, key: &ObjectKey) {
-        let Some(id) = self.state.provider_by_key.get(key).copied() else {
-            return;
-        };
-        self.leave_lines(id);
-        if let Some(provider) = self.state.provider_mut(id) {
-            provider.declared = None;
-            provider.remote = None;
-            provider.invalid = None;
-            provider.listing = None;
-        }
-        self.attend_users_of_provider(id);
     }
 
     /// An object that breaks a rule: its last valid version stays in force.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Engine;
-use super::attend::{OF_MINT, Shown};
 use super::calls::{About, Report};
 use super::entry::Object;
-use super::finish::class_of_code;
+use super::failures::class_of_code;
 use super::ids::{SourceId, SubscriptionId};
+use super::judge::{OF_MINT, Shown};
 use super::ports::{MintFailure, Minted};
 use super::state::{Source, SourceKey};
 use super::timers::Alarm;

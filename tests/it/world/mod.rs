@@ -58,6 +58,8 @@ impl Default for Settings {
 pub struct World {
     inner: Arc<Mutex<Outside>>,
     began: Instant,
+    /// Shared by all engines of the world: no two of them draw the same numbers.
+    random: Arc<ports::Seeded>,
     pub settings: Settings,
 }
 
@@ -75,6 +77,7 @@ impl World {
         Self {
             inner: Arc::new(Mutex::new(Outside::new(&settings))),
             began: Instant::now(),
+            random: Arc::default(),
             settings,
         }
     }

@@ -26,7 +26,7 @@ impl World {
         let world = Arc::new(self.clone());
         Ports {
             clock: world.clone(),
-            random: Arc::new(Seeded(AtomicU64::new(1))),
+            random: self.random.clone(),
             record: world.clone(),
             publish: world.clone(),
             minter: world.clone(),
@@ -53,7 +53,13 @@ impl World {
 }
 
 /// Numbers that are the same in every run.
-struct Seeded(AtomicU64);
+pub(super) struct Seeded(AtomicU64);
+
+impl Default for Seeded {
+    fn default() -> Self {
+        Self(AtomicU64::new(1))
+    }
+}
 
 impl Random for Seeded {
     fn bits(&self) -> u64 {

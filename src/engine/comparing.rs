@@ -1,0 +1,243 @@
+//! Comparing what is on record with what a listing shows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Engine;
+use super::calls::{About, Report};
+use super::ids::{ProviderId, SubscriptionId};
+use super::ports::Listing;
+use super::state::{Owners, Provider, claim_of_id, shown};
+use crate::api::{ConditionStatus, Kind, Reason};
+use crate::rotation::facts::{Drift, Listed, ListingView, OwnerOf};
+use crate::rotation::target::target;
+use crate::rotation::time::{Moment, subtract};
+
+/// So many ids must be missing before it is suspected that the credential is another account's.
+const SUSPICIOUS: usize = 3;
+
+fn provider_mismatch(provider: Option<&Provider>) -> bool {
+    provider
+        .and_then(|provider| provider.listing.as_ref())
+        .is_some_and(|listing| listing.mismatch)
+}
+
+impl Engine {
+    pub(super) fn listing_arrived(
+        &mut self,
+        id: ProviderId,
+        listing: Listing,
+        started: Moment,
+        now: Moment,
+    ) {
+        let remotes: BTreeMap<String, Listed> = listing
+            .subscriptions
+            .into_iter()
+            .map(|remote| {
+                let target = target(
+                    remote.action.as_deref(),
+                    remote.postback_url.as_deref().unwrap_or_default(),
+                );
+                (
+                    remote.id,
+                    Listed {
+                        target,
+                        active: remote.active,
+                    },
+                )
+            })
+            .collect();
+        let Some(provider) = self.state.provider_mut(id) else {
+            return;
+        };
+        let origin = provider.origin().unwrap_or_default().to_owned();
+        let seen: HashMap<u64, Option<u64>> = remotes
+            .iter()
+            .map(|(id, listed)| {
+                let shown = listed.active.map(|active| shown(&listed.target, active));
+                (claim_of_id(&origin, id), shown)
+            })
+            .collect();
+        provider.list_forbidden = false;
+        provider.list_failures = 0;
+        provider.list_wait = None;
+        let (users, asked) = (provider.users.clone(), provider.waiting.clone());
+        // By the clock as it is now: it may have been set back since the listing began.
+        let took = now.boot.saturating_sub(started.boot);
+        let begun = started.wall.min(subtract(now.wall, took));
+        let (mut on_record, mut missing) = (0, 0);
+        for user in &users {
+            let expected = self.state.entry(*user).and_then(|entry| entry.expected);
+            // One that was applied since says nothing of whose account this is.
+            if let Some(expected) = expected
+                && expected.applied <= begun.timestamp_millis()
+            {
+                on_record += 1;
+                missing += usize::from(!seen.contains_key(&expected.id));
+            }
+        }
+        let mismatch = missing >= SUSPICIOUS && missing * 2 > on_record;
+        let was_mismatch = provider_mismatch(self.state.provider(id));
+        let view = Arc::new(ListingView {
+            begun,
+            remotes,
+            mismatch,
+        });
+        if let Some(provider) = self.state.provider_mut(id) {
+            provider.listing = Some(Arc::clone(&view));
+        }
+        let reason = (
+            ConditionStatus::True,
+            Reason::Valid,
+            "the provider takes our calls".to_owned(),
+        );
+        if let Some(provider) = self.state.provider_mut(id) {
+            provider.answered = Some(reason);
+            provider.hold.close();
+        }
+        self.record_provider(id, now);
+        if mismatch != was_mismatch {
+            // Those without an id wait for nothing else.
+            let without_id = users.iter().copied().filter(|user| {
+                (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none())
+            });
+            self.attention.extend(without_id);
+        }
+        for user in users {
+            let as_expected = self.state.entry(user).is_some_and(|entry| {
+                let expected = entry.expected.filter(|expected| !expected.secrets);
+                entry.is_calm()
+                    && expected.is_some_and(|is| seen.get(&is.id) == Some(&Some(is.shown)))
+            });
+            if as_expected && !asked.contains(&user) {
+                continue;
+            }
+            self.compare(user, &view, asked.contains(&user), now);
+        }
+    }
+
+    /// Compares one subscription with what the provider shows.
+    pub(super) fn compare(
+        &mut self,
+        id: SubscriptionId,
+        view: &ListingView,
+        asked: bool,
+        now: Moment,
+    ) {
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(object) = entry.object() else { return };
+        let (Some(remote_id), Some(spec)) = (object.status.webhook_id.clone(), object.spec.clone())
+        else {
+            return;
+        };
+        let applied = entry
+            .memory()
+            .listing_after
+            .or(object.status.last_rotated_time);
+        if entry.is_busy() || applied.is_some_and(|applied| view.begun < applied) {
+            // It was begun before the last apply had ended: it says nothing about this one.
+            return;
+        }
+        let wanted = target(spec.action.as_deref(), &spec.postback_url);
+        let missing = object.status.missing_since.is_some();
+        let mut changed = missing;
+        let mut duplicates = Vec::new();
+        match view.remotes.get(&remote_id) {
+            Some(listed) => {
+                let differs = listed.target != wanted
+                    || listed
+                        .active
+                        .is_some_and(|active| active != spec.is_active());
+                entry.remember(|memory| {
+                    let drift = match (differs, memory.drift) {
+                        (false, _) => None,
+                        (true, None | Some(Drift::Seen)) => Some(Drift::Seen),
+                        (true, Some(_)) => Some(Drift::Persists),
+                    };
+                    changed |= drift != memory.drift || memory.absent;
+                    memory.drift = drift;
+                    memory.absent = false;
+                    memory.lacked_since = None;
+                });
+            }
+            None => entry.remember(|memory| {
+                changed = true;
+                if missing {
+                    memory.lacked_since = memory.lacked_since.or(Some(view.begun));
+                } else {
+                    memory.absent = true;
+                }
+            }),
+        }
+        if asked && !missing {
+            let others = view
+                .remotes
+                .iter()
+                .filter(|(other, listed)| listed.target == wanted && **other != remote_id);
+            duplicates.extend(others.map(|(other, _)| other.clone()));
+        }
+        let uses_secrets = spec.client_headers.iter().any(|header| {
+            header
+                .value_from
+                .as_ref()
+                .is_some_and(|source| source.secret_key_ref.is_some())
+        });
+        let (key, provider) = (object.identity.key.clone(), entry.provider);
+        if !duplicates.is_empty() {
+            let origin = self
+                .state
+                .provider(provider)
+                .and_then(|provider| provider.origin().map(str::to_owned))
+                .unwrap_or_default();
+            let owners = Owners {
+                state: &self.state,
+                origin: &origin,
+                subject: id,
+            };
+            duplicates.retain(|other| owners.owner(other).is_none());
+        }
+        if !duplicates.is_empty() {
+            let note = format!(
+                "besides webhook {remote_id} the provider shows {} with the same action and postback URL; delete it there",
+                duplicates.join(", ")
+            );
+            self.tell(
+                Kind::WebhookSubscription,
+                &key,
+                true,
+                Reason::DuplicateFound,
+                note,
+            );
+        }
+        if uses_secrets && !missing {
+            self.compare_secrets(id, now);
+        } else if changed {
+            self.attend_soon(id);
+        }
+    }
+
+    pub(super) fn compare_secrets(&mut self, id: SubscriptionId, _now: Moment) {
+        let Some(entry) = self.state.entry(id).filter(|entry| !entry.is_busy()) else {
+            return;
+        };
+        let Some(object) = entry.object() else { return };
+        let remote = self
+            .state
+            .provider(entry.provider)
+            .and_then(|provider| provider.remote.clone());
+        let (Some(remote), Some(spec)) = (remote, object.spec) else {
+            return;
+        };
+        self.leave_line(id);
+        self.begin(id, None);
+        self.spawn(About::Subscription(id), async move {
+            Report::Secrets(
+                remote
+                    .document_secrets(&object.identity.key.namespace, &spec)
+                    .await,
+            )
+        });
+    }
+}

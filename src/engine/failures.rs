@@ -1,0 +1,225 @@
+//! What follows from an attempt that failed.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Engine;
+use super::calls::Then;
+use super::entry::Object;
+use super::finish::OriginNews;
+use super::ids::SubscriptionId;
+use super::judge::{Judged, Shown};
+use super::ports::CallFailure;
+use crate::api::{ConditionStatus, ConditionType, Kind, Reason, SubscriptionStatus};
+use crate::rotation::answers::{Hold, Judgement, Operation, Pace, judge_call};
+use crate::rotation::backoff::{self, Wait};
+use crate::rotation::decide::{self, Standing};
+use crate::rotation::facts::Subject;
+use crate::rotation::status::{self};
+use crate::rotation::time::{Moment, subtract};
+
+/// A failed call's class, as a metric label has it.
+pub(super) fn class_of(failure: Option<&CallFailure>) -> &'static str {
+    match failure {
+        None => "2xx",
+        Some(CallFailure::Status { code, .. } | CallFailure::Redirect { code }) => {
+            class_of_code(*code)
+        }
+        Some(CallFailure::NotSent { .. }) => "unreachable",
+        Some(CallFailure::Unanswered { .. }) => "timeout",
+        Some(CallFailure::Unreadable { .. }) => "invalid",
+        Some(CallFailure::Refused(_)) => "refused",
+    }
+}
+
+/// The class of a status code.
+pub(super) fn class_of_code(code: u16) -> &'static str {
+    match code {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+pub(super) fn origin_news(failure: &CallFailure, judgement: &Judgement) -> OriginNews {
+    match (&judgement.hold, failure) {
+        (Hold::Origin(asked), _) => OriginNews::Held(*asked),
+        (_, CallFailure::Refused(_)) => OriginNews::Unknown,
+        _ if judgement.counts_against_origin => OriginNews::Fails,
+        _ => OriginNews::Answers,
+    }
+}
+
+pub(super) fn internal(what: &str) -> Judgement {
+    let failure = CallFailure::Unanswered {
+        what: what.to_owned(),
+    };
+    let mut judgement = judge_call(Operation::Update, &failure);
+    judgement.reason = Reason::InternalError;
+    judgement.message = format!("{what}; please report it with the log around this time");
+    judgement.counts_against_origin = false;
+    judgement
+}
+
+impl Engine {
+    /// An attempt failed: when the next one comes, and what is shown meanwhile.
+    pub(super) fn fail(
+        &mut self,
+        id: SubscriptionId,
+        judgement: &Judgement,
+        operation: Operation,
+        now: Moment,
+    ) {
+        let Some(Judged {
+            object, document, ..
+        }) = self.judge(id, now)
+        else {
+            return self.rest(id);
+        };
+        if let Some(provider) = self.provider_key(id) {
+            self.ports.meter.rotation(&provider, judgement.reason, None);
+        }
+        if judgement.hold == Hold::Provider {
+            self.hold_provider(id, judgement, now);
+        }
+        if judgement.hold != Hold::Nothing {
+            // Not the object's own failure: it waits for what was held back and takes its turn again.
+            tracing::warn!(subscription = %object.identity.key, operation = operation.as_str(), reason = %judgement.reason, "{}", judgement.message);
+            return self.rest(id);
+        }
+        let lead = self.lead_of(id, &object, now);
+        let cap = match judgement.pace {
+            Pace::Soon => backoff::cap(lead.map(|(lead, _)| lead)),
+            Pace::Rarely => backoff::LONGEST_LONG_WAIT,
+        };
+        let random = self.ports.random.bits();
+        let subject = Subject {
+            identity: &object.identity,
+            spec: None,
+            invalid: None,
+            status: &object.status,
+        };
+        let desired = document.desired.as_deref().unwrap_or_default();
+        let inputs = decide::attempt_inputs(&subject, desired);
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let mut told = false;
+        let mut count = 0;
+        let mut until = now.wall;
+        entry.remember(|memory| {
+            let wait = backoff::delay(memory.failures, cap, random);
+            let mut wait = Wait::starting(now.wall, wait);
+            if let (Pace::Rarely, Some((_, last_chance))) = (judgement.pace, lead)
+                && last_chance > now.wall
+            {
+                wait.until = wait.until.min(last_chance);
+            }
+            memory.failures = memory.failures.saturating_add(1);
+            count = memory.failures;
+            until = wait.until;
+            memory.wait = Some((wait, inputs.clone()));
+            let changed = memory
+                .failing
+                .as_ref()
+                .is_none_or(|(reason, _)| *reason != judgement.reason);
+            told = changed || backoff::is_recorded(count);
+            if told {
+                memory.failing = Some((judgement.reason, judgement.message.clone()));
+            }
+        });
+        tracing::warn!(
+            subscription = %object.identity.key,
+            operation = operation.as_str(),
+            reason = %judgement.reason,
+            failures = count,
+            next = %until,
+            "{}", judgement.message
+        );
+        if !told {
+            self.rest(id);
+            return;
+        }
+        let fields = status::failed(
+            &object.status,
+            count,
+            judgement.reason,
+            &inputs,
+            now.wall,
+            until,
+        );
+        let standing = Standing::BackingOff(judgement.reason, judgement.message.clone());
+        let status = self.presented(
+            id,
+            &object,
+            &document,
+            &fields,
+            &Shown::as_it(&standing),
+            now,
+        );
+        self.announce(&object, &status);
+        self.record(id, status, Then::Attend);
+    }
+
+    /// The lead of the token in place and the last moment at which an attempt can still succeed.
+    pub(super) fn lead_of(
+        &self,
+        id: SubscriptionId,
+        object: &Object,
+        now: Moment,
+    ) -> Option<(Duration, DateTime<Utc>)> {
+        let entry = self.state.entry(id)?;
+        let spec = object.spec.as_ref()?;
+        let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+        let source = self.state.source(entry.source?)?;
+        let subject = Subject {
+            identity: &object.identity,
+            spec: Some(spec),
+            invalid: None,
+            status: &object.status,
+        };
+        let plan = decide::planned(now, &subject, spec, remote.profile(), &source.state)?;
+        Some((plan.lead, subtract(plan.expires, plan.safety)))
+    }
+
+    /// Tells people of a transition, by comparing what was shown with what is shown now.
+    pub(super) fn announce(&self, object: &Object, after: &SubscriptionStatus) {
+        let shown = |status: &SubscriptionStatus, kind| {
+            status
+                .conditions
+                .iter()
+                .find(|condition| condition.kind == kind)
+                .map(|condition| {
+                    (
+                        condition.status,
+                        condition.reason,
+                        condition.message.clone(),
+                    )
+                })
+        };
+        let key = &object.identity.key;
+        for (kind, bad) in [
+            (ConditionType::Stalled, ConditionStatus::True),
+            (ConditionType::RotationHealthy, ConditionStatus::False),
+            (ConditionType::Ready, ConditionStatus::False),
+        ] {
+            let (was, is) = (shown(&object.status, kind), shown(after, kind));
+            let Some((holds, reason, message)) = is.filter(|is| is.0 == bad) else {
+                continue;
+            };
+            if was.is_some_and(|was| was.0 == holds && was.1 == reason) {
+                continue;
+            }
+            let speaks = match kind {
+                ConditionType::Ready => matches!(reason, Reason::TokenExpired | Reason::Conflict),
+                _ => true,
+            };
+            if speaks {
+                tracing::warn!(subscription = %key, %reason, "{message}");
+                self.tell(Kind::WebhookSubscription, key, true, reason, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Asking the rules about one subscription, and showing what they say.
+
+use super::Engine;
+use super::entry::Object;
+use super::hold_back::HoldBack;
+use super::ids::SubscriptionId;
+
+use super::state::{Owners, Provider, Source};
+use crate::api::{Failures, Reason, SubscriptionStatus};
+use crate::rotation::conditions::View;
+use crate::rotation::decide::{self, Standing, Step};
+use crate::rotation::facts::{Drift, Facts, ProviderFact, SourceFact, Subject};
+use crate::rotation::status;
+use crate::rotation::time::Moment;
+
+/// A subscription with what the rules say of it.
+pub(super) struct Judged {
+    pub(super) object: Object,
+    pub(super) step: Step,
+    pub(super) document: Wanted,
+}
+
+/// What a provider says of the document that a subscription asks for.
+pub(super) struct Wanted {
+    /// Its digest; `None` while the provider cannot say.
+    pub(super) desired: Option<String>,
+    /// The rule of the provider's that it breaks.
+    pub(super) refused: Option<String>,
+}
+
+/// How a subscription is shown.
+pub(super) struct Shown<'a> {
+    pub(super) standing: &'a Standing,
+    /// What happened just now.
+    pub(super) happened: Option<Reason>,
+}
+
+impl<'a> Shown<'a> {
+    /// Nothing has happened.
+    pub(super) fn as_it(standing: &'a Standing) -> Self {
+        Self {
+            standing,
+            happened: None,
+        }
+    }
+}
+
+/// What the back-off of a mint is recorded with, to tell it from the object's own.
+pub(super) const OF_MINT: &str = "mint";
+
+pub(super) fn is_of_mint(failures: &Failures) -> bool {
+    failures.inputs.as_deref() == Some(OF_MINT)
+}
+
+pub(super) fn is_deleting(object: &Object, gone: bool) -> bool {
+    gone || object.identity.deleted.is_some()
+}
+
+fn provider_fact<'a>(provider: &'a Provider, desired: Option<&'a str>) -> ProviderFact<'a> {
+    match (&provider.remote, desired) {
+        (Some(remote), desired) => ProviderFact::Usable {
+            profile: remote.profile(),
+            suspended: provider.suspended,
+            list_forbidden: provider.list_forbidden,
+            desired_digest: desired.unwrap_or_default(),
+        },
+        (None, _) => match &provider.invalid {
+            Some(problem) => ProviderFact::Invalid(problem),
+            None => ProviderFact::NotFound,
+        },
+    }
+}
+
+fn source_fact(source: Option<&Source>) -> SourceFact<'_> {
+    match source {
+        Some(source) if source.spec.is_some() => SourceFact::Usable(&source.state),
+        Some(source) => match &source.invalid {
+            Some(problem) => SourceFact::Invalid(problem),
+            None => SourceFact::NotFound,
+        },
+        None => SourceFact::NotFound,
+    }
+}
+
+impl Engine {
+    /// Asks the rules.
+    pub(super) fn judge(&self, id: SubscriptionId, now: Moment) -> Option<Judged> {
+        let entry = self.state.entry(id)?;
+        let object = entry.object()?;
+        let provider = self.state.provider(entry.provider)?;
+        let source = entry.source.and_then(|source| self.state.source(source));
+        let document = self.document_of(id, &object);
+        let invalid = entry.invalid.as_deref().or(document.refused.as_deref());
+        let memory = entry.memory();
+        let owners = Owners {
+            state: &self.state,
+            origin: provider.origin().unwrap_or_default(),
+            subject: id,
+        };
+        let rival = self.state.rival(id, &object);
+        let heir = is_deleting(&object, entry.gone)
+            .then(|| self.state.heir(id))
+            .flatten()
+            .map(|(_, key)| key);
+        let facts = Facts {
+            provider: provider_fact(provider, document.desired.as_deref()),
+            source: source_fact(source),
+            rival: rival.as_ref(),
+            heir: heir.as_ref(),
+            held_back: self.held_back(provider, now),
+            listing: provider.listing.as_deref(),
+            owner_of: &owners,
+            grace: self.options.grace,
+        };
+        // A document that the provider's rules refuse is not sent; a deletion sends none.
+        let deleting = is_deleting(&object, entry.gone);
+        let spec = (object.spec.as_ref()).filter(|_| document.refused.is_none() || deleting);
+        let subject = Subject {
+            identity: &object.identity,
+            spec,
+            invalid,
+            status: &object.status,
+        };
+        let step = decide::decide(now, &subject, &facts, &memory);
+        Some(Judged {
+            object,
+            step,
+            document,
+        })
+    }
+
+    /// Asks the provider of the document that a subscription asks for.
+    pub(super) fn document_of(&self, id: SubscriptionId, object: &Object) -> Wanted {
+        let provider = (self.state.entry(id)).and_then(|entry| self.state.provider(entry.provider));
+        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let Some((remote, spec)) = remote.zip(object.spec.as_ref()) else {
+            return Wanted {
+                desired: None,
+                refused: None,
+            };
+        };
+        Wanted {
+            desired: Some(remote.document_digest(spec)),
+            refused: remote.check(spec).err().map(|problem| problem.to_string()),
+        }
+    }
+
+    pub(super) fn held_back(
+        &self,
+        provider: &Provider,
+        now: Moment,
+    ) -> Option<(chrono::DateTime<chrono::Utc>, Reason)> {
+        let of_origin = provider
+            .origin()
+            .and_then(|origin| self.state.origins.get(origin))
+            .map(|origin| &origin.hold);
+        let pending = |hold: &HoldBack| hold.pending(now.wall);
+        of_origin
+            .and_then(pending)
+            .into_iter()
+            .chain(pending(&provider.hold))
+            .max_by_key(|(until, _)| *until)
+    }
+
+    /// The status for these fields, with conditions that are true now.
+    pub(super) fn presented(
+        &self,
+        id: SubscriptionId,
+        object: &Object,
+        document: &Wanted,
+        fields: &SubscriptionStatus,
+        shown: &Shown<'_>,
+        now: Moment,
+    ) -> SubscriptionStatus {
+        let Some(entry) = self.state.entry(id) else {
+            return fields.clone();
+        };
+        let memory = entry.memory();
+        let provider = self.state.provider(entry.provider);
+        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let source = entry.source.and_then(|source| self.state.source(source));
+        let subject = Subject {
+            identity: &object.identity,
+            spec: object.spec.as_ref(),
+            invalid: None,
+            status: fields,
+        };
+        let polled = source.is_some_and(|source| source.state.polled);
+        let plan = match (object.spec.as_ref(), remote, source) {
+            (Some(spec), Some(remote), Some(source)) if !polled => {
+                decide::planned(now, &subject, spec, remote.profile(), &source.state)
+            }
+            _ => None,
+        };
+        let view = View {
+            now,
+            generation: object.identity.generation,
+            standing: shown.standing,
+            desired_digest: document.desired.as_deref(),
+            invalid: entry.invalid.as_deref().or(document.refused.as_deref()),
+            plan: plan.as_ref(),
+            failing: memory.failing.as_ref(),
+            list_forbidden: provider.is_some_and(|provider| provider.list_forbidden),
+            not_renewed: source.is_some_and(|source| source.state.not_renewed),
+            drift_persists: memory.drift == Some(Drift::Persists),
+            happened: shown.happened,
+        };
+        status::present(fields, &view)
+    }
+
+    /// A mint's failure is over when its source says so, although nothing was applied since.
+    pub(super) fn without_past_failure(
+        &self,
+        id: SubscriptionId,
+        status: &SubscriptionStatus,
+    ) -> SubscriptionStatus {
+        let mut fields = status.clone();
+        let source = self.state.entry(id).and_then(|entry| entry.source);
+        let failing = source
+            .and_then(|source| self.state.source(source))
+            .is_some_and(|source| source.state.failing.is_some());
+        if !failing {
+            fields.failures = fields.failures.filter(|failures| !is_of_mint(failures));
+        }
+        fields
+    }
+}

@@ -1,0 +1,365 @@
+//! What follows from a call to a provider that has ended.
+
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound, Utc};
+
+use super::Engine;
+use super::calls::{Applying, Creating, Sent, Then};
+use super::entry::Object;
+use super::failures::origin_news;
+use super::finish::OriginNews;
+use super::ids::SubscriptionId;
+use super::judge::Shown;
+use super::ports::{Applied, CallFailure, Refusal};
+use crate::api::{ConditionStatus, Kind, Ownership, Reason};
+use crate::rotation::answers::{Operation, judge_call};
+use crate::rotation::backoff::Wait;
+use crate::rotation::decide::{self, Standing, Why};
+use crate::rotation::facts::Drift;
+use crate::rotation::status::{self, Rotated};
+use crate::rotation::time::Moment;
+
+/// A document that is in place.
+struct Success<'a> {
+    remote_id: &'a str,
+    ownership: Ownership,
+    sent: &'a Sent,
+    /// Digest of the identity of each Secret in it.
+    secrets: Option<String>,
+    happened: Reason,
+}
+
+/// The next whole minute: one listing then serves everything that was created within a minute.
+fn whole_minute(time: DateTime<Utc>) -> DateTime<Utc> {
+    let into = time.timestamp().rem_euclid(60);
+    (time + chrono::TimeDelta::seconds(60 - into)).trunc_subsecs(0)
+}
+
+impl Engine {
+    pub(super) fn applied(
+        &mut self,
+        id: SubscriptionId,
+        applying: &Applying,
+        result: Result<Applied, CallFailure>,
+        now: Moment,
+    ) {
+        let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
+            return self.end_call(id, None);
+        };
+        let sent = &applying.sent;
+        let document = format!("{}/{}", sent.digest, sent.hand.fingerprint);
+        match result {
+            Ok(applied) => {
+                self.end_call(id, Some(OriginNews::Answers));
+                let ownership = applying.ownership;
+                let happened = match applying.why {
+                    Why::Adopting if ownership == Ownership::Adopted => Reason::Adopted,
+                    // The outcome of a create has been found out.
+                    Why::Adopting => Reason::Created,
+                    _ => Reason::Rotated,
+                };
+                let success = Success {
+                    remote_id: &applying.id,
+                    ownership,
+                    sent,
+                    secrets: applied.secrets,
+                    happened,
+                };
+                self.in_place(id, &object, success, now);
+                let timeout = self.timeout_of(id);
+                if let Some(entry) = self.state.entry_mut(id) {
+                    entry.remember(|memory| {
+                        // An older request may still be queued at the provider and land last.
+                        let unsettled = std::mem::take(&mut memory.unsettled);
+                        let other = unsettled.iter().any(|unsettled| *unsettled != document);
+                        memory.resend = other.then(|| decide::resend_wait(now, timeout));
+                    });
+                }
+            }
+            Err(failure) => {
+                let judgement = judge_call(Operation::Update, &failure);
+                self.end_call(id, Some(origin_news(&failure, &judgement)));
+                if let Some(entry) = self.state.entry_mut(id) {
+                    entry.remember(|memory| {
+                        memory.listing_after = Some(now.wall);
+                        if judgement.outcome_unknown
+                            && memory.unsettled.len() < 2
+                            && !memory.unsettled.contains(&document)
+                        {
+                            memory.unsettled.push(document);
+                        }
+                    });
+                }
+                if judgement.missing {
+                    self.gone_missing(id, &object, now);
+                } else {
+                    self.fail(id, &judgement, Operation::Update, now);
+                }
+            }
+        }
+    }
+
+    /// A document is in place with this token: the only way to `Ready`.
+    fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
+        let Success {
+            remote_id,
+            ownership,
+            sent,
+            secrets,
+            happened,
+        } = success;
+        let Sent {
+            hand,
+            digest,
+            origin,
+        } = sent;
+        let mut recovered = false;
+        let mut handled = None;
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.remember(|memory| {
+                recovered = memory.failing.is_some();
+                handled = memory
+                    .request_seen
+                    .as_ref()
+                    .filter(|(_, seen)| hand.confirmed.max(hand.minted.wall) >= *seen)
+                    .map(|(request, _)| request.clone());
+                memory.wait = None;
+                memory.failures = 0;
+                memory.failing = None;
+                memory.absent = false;
+                memory.lacked_since = None;
+                memory.secrets_changed = false;
+                memory.listing_after = Some(now.wall);
+                memory.drift = match memory.drift {
+                    Some(Drift::Seen) => Some(Drift::Reapplied),
+                    other => other,
+                };
+            });
+            entry.minted_boot = Some(hand.minted.boot);
+        }
+        let before = object.status.token_expiration_time;
+        let fields = status::rotated(
+            &object.status,
+            &Rotated {
+                id: remote_id,
+                origin,
+                ownership,
+                hand,
+                digest,
+                secrets,
+                handled_request: handled.as_deref(),
+                at: now.wall,
+            },
+        );
+        let seen = self.document_of(id, object);
+        let shown = Shown {
+            standing: &Standing::Settled,
+            happened: Some(happened),
+        };
+        let status = self.presented(id, object, &seen, &fields, &shown, now);
+        let lead = before.map(|end| (end - now.wall).as_seconds_f64());
+        if let Some(provider) = self.provider_key(id) {
+            self.ports.meter.rotation(&provider, happened, lead);
+        }
+        tracing::info!(
+            subscription = %object.identity.key,
+            webhook = remote_id,
+            fingerprint = %hand.fingerprint,
+            expires = ?hand.expires,
+            next = ?status.next_rotation_time,
+            "a token is in place"
+        );
+        self.remember_applied(id, hand);
+        let warning = self
+            .remote_of(id)
+            .zip(object.spec.as_ref())
+            .and_then(|(remote, spec)| remote.warning(spec));
+        match (happened, recovered) {
+            (Reason::Rotated, true) => {
+                self.tell(
+                    Kind::WebhookSubscription,
+                    &object.identity.key,
+                    false,
+                    Reason::Recovered,
+                    "a rotation succeeded again".into(),
+                );
+            }
+            (Reason::Rotated, false) => {}
+            _ => {
+                let note = format!("webhook {remote_id} is kept fresh from now on");
+                self.tell(
+                    Kind::WebhookSubscription,
+                    &object.identity.key,
+                    false,
+                    happened,
+                    note,
+                );
+                if let Some(warning) = warning {
+                    self.tell(
+                        Kind::WebhookSubscription,
+                        &object.identity.key,
+                        true,
+                        happened,
+                        warning,
+                    );
+                }
+            }
+        }
+        self.provider_answered(
+            id,
+            ConditionStatus::True,
+            Reason::Valid,
+            "the provider takes our calls",
+            now,
+        );
+        self.record(id, status, Then::Attend);
+        self.after_apply(id, now);
+    }
+
+    pub(super) fn created(
+        &mut self,
+        id: SubscriptionId,
+        creating: &Creating,
+        result: Result<Applied, CallFailure>,
+        now: Moment,
+    ) {
+        let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
+            return;
+        };
+        let failure = match result {
+            Ok(Applied {
+                id: Some(remote_id),
+                secrets,
+            }) => {
+                self.end_call(id, Some(OriginNews::Answers));
+                let settle = self.settle_of(id);
+                if let Some(entry) = self.state.entry_mut(id) {
+                    let at = whole_minute(now.wall + settle);
+                    entry.remember(|memory| memory.duplicate_check = Some(at));
+                }
+                let again = object.status.missing_since.is_some();
+                let happened = if again {
+                    Reason::Recreated
+                } else {
+                    Reason::Created
+                };
+                let success = Success {
+                    remote_id: &remote_id,
+                    ownership: Ownership::Created,
+                    sent: &creating.sent,
+                    secrets,
+                    happened,
+                };
+                return self.in_place(id, &object, success, now);
+            }
+            Ok(Applied { id: None, .. }) => CallFailure::Unreadable {
+                what: "no id in the answer to a create".into(),
+            },
+            Err(failure) => failure,
+        };
+        let judgement = judge_call(Operation::Create, &failure);
+        self.end_call(id, Some(origin_news(&failure, &judgement)));
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.remember(|memory| memory.listing_after = Some(now.wall));
+        }
+        if !judgement.outcome_unknown {
+            let closed = status::creation_closed(&object.status);
+            self.put_status(id, &closed);
+            if let Some(entry) = self.state.entry_mut(id) {
+                // The record is to go, whatever else is written.
+                entry.unrecorded = Some((Wait::starting(now.wall, Duration::ZERO), 0));
+            }
+        }
+        self.fail(id, &judgement, Operation::Create, now);
+    }
+
+    pub(super) fn deleted(
+        &mut self,
+        id: SubscriptionId,
+        remote: &str,
+        result: Result<(), CallFailure>,
+        now: Moment,
+    ) {
+        let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
+            return;
+        };
+        let missing =
+            matches!(&result, Err(failure) if judge_call(Operation::Delete, failure).missing);
+        match result {
+            Err(failure) if !missing => {
+                let judgement = judge_call(Operation::Delete, &failure);
+                self.end_call(id, Some(origin_news(&failure, &judgement)));
+                self.fail(id, &judgement, Operation::Delete, now);
+            }
+            _ => {
+                self.end_call(id, Some(OriginNews::Answers));
+                let note = format!("webhook {remote} was deleted at the provider");
+                self.tell(
+                    Kind::WebhookSubscription,
+                    &object.identity.key,
+                    false,
+                    Reason::Deleted,
+                    note,
+                );
+                self.let_go(id, &object);
+            }
+        }
+    }
+
+    pub(super) fn gone_missing(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.remember(|memory| {
+                memory.absent = false;
+                memory.drift = None;
+                memory.resend = None;
+                memory.wait = None;
+                memory.failing = None;
+                memory.failures = 0;
+            });
+        }
+        let note = "the provider says that there is no such webhook (404)".to_owned();
+        self.tell(
+            Kind::WebhookSubscription,
+            &object.identity.key,
+            true,
+            Reason::RemoteMissing,
+            note,
+        );
+        let mut fields = status::missing(&object.status, now.wall);
+        if object
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.webhook_id.is_some())
+        {
+            // A given id that is not there stays on record, so that it is not asked for again and again.
+            fields.webhook_id = object
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.webhook_id.clone());
+            fields.webhook_origin = fields.webhook_origin.or_else(|| self.origin_of(id));
+        }
+        let standing = Standing::Settling("the webhook is being looked for".to_owned());
+        let seen = self.document_of(id, object);
+        let status = self.presented(id, object, &seen, &fields, &Shown::as_it(&standing), now);
+        self.record(id, status, Then::Attend);
+    }
+
+    pub(super) fn secrets_compared(
+        &mut self,
+        id: SubscriptionId,
+        result: Result<Option<String>, Refusal>,
+    ) {
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(object) = entry.object() else { return };
+        if let Ok(secrets) = result
+            && object.status.applied_secrets.is_some()
+            && secrets != object.status.applied_secrets
+        {
+            entry.remember(|memory| memory.secrets_changed = true);
+        }
+        self.rest(id);
+    }
+}

@@ -1,0 +1,191 @@
+//! Making a status or a finalizer durable, and what follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use super::calls::{Report, Then};
+use super::entry::{Object, Work};
+use super::failures::internal;
+use super::ids::SubscriptionId;
+use super::ports::RecordFailure;
+use crate::api::{Reason, SubscriptionStatus};
+use crate::rotation::answers::{Judgement, Operation};
+use crate::rotation::backoff::{self, Wait};
+use crate::rotation::status::{self};
+use crate::rotation::time::Moment;
+
+impl Engine {
+    /// Begins to make a status durable; the entry carries it from now on.
+    pub(super) fn record(&mut self, id: SubscriptionId, status: SubscriptionStatus, then: Then) {
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(mut object) = entry.object() else {
+            return;
+        };
+        object.status = status;
+        entry.store(&object);
+        entry.work = Work::Busy;
+        self.state.index(id, &object);
+        self.record_queue
+            .push_back((id, Arc::new(object.status), then));
+        self.start_records();
+    }
+
+    pub(super) fn start_records(&mut self) {
+        while self.records_running < self.options.recorders {
+            let Some((id, status, then)) = self.record_queue.pop_front() else {
+                break;
+            };
+            let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
+                continue;
+            };
+            self.records_running += 1;
+            let record = Arc::clone(&self.ports.record);
+            let written = Arc::clone(&status);
+            let call = async move {
+                let identity = &object.identity;
+                record
+                    .subscription(&identity.key, &identity.uid, &written)
+                    .await
+            };
+            self.spawn_record(id, call, move |result| Report::Recorded {
+                status,
+                then,
+                result,
+            });
+        }
+    }
+
+    pub(super) fn recorded(
+        &mut self,
+        id: SubscriptionId,
+        status: &SubscriptionStatus,
+        then: Then,
+        result: Result<(), RecordFailure>,
+        now: Moment,
+    ) {
+        self.records_running = self.records_running.saturating_sub(1);
+        let durable = matches!(result, Ok(()) | Err(RecordFailure::Gone));
+        if let Err(failure) = &result
+            && !durable
+            && let Some(entry) = self.state.entry_mut(id)
+        {
+            let failed = entry.unrecorded.map_or(0, |(_, failed)| failed);
+            let wait = backoff::delay(failed, Duration::from_secs(30), self.ports.random.bits());
+            entry.unrecorded = Some((Wait::starting(now.wall, wait), failed + 1));
+            tracing::warn!(subscription = %entry.key, %failure, "the status could not be recorded; it is tried again");
+        } else if let Some(entry) = self.state.entry_mut(id) {
+            entry.unrecorded = None;
+        }
+        match then {
+            Then::Attend => self.rest(id),
+            Then::Create(creating) if result.is_ok() => self.create_now(id, creating),
+            Then::Create(_) => {
+                // Whether the record is there is not known, but nothing was sent and nothing will be.
+                self.end_call(id, None);
+                self.put_status(id, &status::creation_closed(status));
+                self.rest(id);
+            }
+            Then::Release(owner) => {
+                self.rest(id);
+                let object = self
+                    .state
+                    .entry(owner)
+                    .and_then(super::entry::Entry::object);
+                match object {
+                    Some(object) if durable => self.let_go(owner, &object),
+                    _ => self.rest(owner),
+                }
+            }
+        }
+        if let Some(at) = self
+            .state
+            .entry(id)
+            .and_then(|entry| entry.unrecorded)
+            .map(|(wait, _)| wait.until)
+        {
+            self.file(id, Some(at), now);
+        }
+    }
+
+    pub(super) fn let_go(&mut self, id: SubscriptionId, object: &Object) {
+        let record = Arc::clone(&self.ports.record);
+        let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
+        let call = async move { record.release(&key, &uid).await };
+        self.spawn_record(id, call, Report::Released);
+    }
+
+    /// Changes the status in memory only.
+    pub(super) fn put_status(&mut self, id: SubscriptionId, status: &SubscriptionStatus) {
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        let Some(mut object) = entry.object() else {
+            return;
+        };
+        object.status = status.clone();
+        entry.store(&object);
+        self.state.index(id, &object);
+    }
+
+    pub(super) fn guarded(
+        &mut self,
+        id: SubscriptionId,
+        result: Result<(), RecordFailure>,
+        now: Moment,
+    ) {
+        match result {
+            Ok(()) => {
+                if let Some(entry) = self.state.entry_mut(id)
+                    && let Some(mut object) = entry.object()
+                {
+                    object.identity.guarded = true;
+                    entry.store(&object);
+                }
+                self.rest(id);
+            }
+            Err(failure) => {
+                let what = format!("the finalizer could not be added: {failure}");
+                self.fail(
+                    id,
+                    &Judgement {
+                        reason: Reason::InternalError,
+                        ..internal(&what)
+                    },
+                    Operation::Create,
+                    now,
+                );
+            }
+        }
+    }
+
+    pub(super) fn released(
+        &mut self,
+        id: SubscriptionId,
+        result: Result<(), RecordFailure>,
+        now: Moment,
+    ) {
+        match result {
+            Ok(()) | Err(RecordFailure::Gone) => {
+                let successor = self
+                    .state
+                    .entry_mut(id)
+                    .and_then(|entry| entry.successor.take());
+                // Whoever waited for this one's remote is looked at again: see `State::freed`.
+                self.remove_subscription(id);
+                if let Some(successor) = successor {
+                    self.change(*successor);
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, "a deleted object could not be let go; it is tried again");
+                if let Some(entry) = self.state.entry_mut(id) {
+                    entry.work = Work::None;
+                }
+                self.file(id, Some(now.wall + chrono::TimeDelta::seconds(5)), now);
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Carrying out a step whose turn has come.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::calls::{About, Applying, Creating, Report, Sent, Then};
+use super::entry::{Object, Work};
+use super::ids::SubscriptionId;
+use super::judge::{Judged, Shown};
+use super::ports::Document;
+use crate::api::{DeletionPolicy, Kind, Reason};
+use crate::rotation::decide::{Standing, Step};
+use crate::rotation::facts::Hand;
+use crate::rotation::status;
+use crate::rotation::time::Moment;
+use crate::secret::SecretText;
+
+impl Engine {
+    /// Begins the call that was decided on. Returns whether one was begun.
+    pub(super) fn call(&mut self, id: SubscriptionId, judged: Judged, now: Moment) -> bool {
+        let Some(remote) = self.remote_of(id) else {
+            return false;
+        };
+        let Judged {
+            object,
+            step,
+            document: wanted,
+        } = judged;
+        let origin: Arc<str> = remote.profile().origin.as_str().into();
+        match step {
+            Step::Rotate {
+                id: remote_id,
+                ownership,
+                why,
+                ..
+            } => {
+                let guards = object
+                    .spec
+                    .as_ref()
+                    .is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
+                    && !object.identity.guarded;
+                if guards {
+                    self.guard_object(id, &object);
+                    return false;
+                }
+                let Some((document, hand)) = self.document(id, &object) else {
+                    return false;
+                };
+                let sent = Sent {
+                    hand,
+                    digest: wanted.desired.unwrap_or_default(),
+                    origin: Arc::clone(&origin),
+                };
+                self.begin(id, Some(origin));
+                self.call_update(
+                    id,
+                    remote,
+                    document,
+                    Applying {
+                        id: remote_id,
+                        ownership,
+                        why,
+                        sent,
+                    },
+                );
+                true
+            }
+            Step::Create { target, .. } => {
+                let guards = object
+                    .spec
+                    .as_ref()
+                    .is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
+                    && !object.identity.guarded;
+                if guards {
+                    self.guard_object(id, &object);
+                    return false;
+                }
+                let Some((_, hand)) = self.document(id, &object) else {
+                    return false;
+                };
+                let opened = status::creation_opened(&object.status, &target, now.wall);
+                let standing = Standing::Settling("the webhook is being created".to_owned());
+                let opened =
+                    self.presented(id, &object, &wanted, &opened, &Shown::as_it(&standing), now);
+                // The turn is kept while the record is written: the create follows at once.
+                self.begin(id, Some(Arc::clone(&origin)));
+                let sent = Sent {
+                    hand,
+                    digest: wanted.desired.unwrap_or_default(),
+                    origin,
+                };
+                self.record(id, opened, Then::Create(Creating { sent }));
+                true
+            }
+            Step::Delete { id: remote_id } => {
+                let Some(spec) = object.spec else {
+                    return false;
+                };
+                let (guard, started) = (self.guard(), now);
+                self.begin(id, Some(origin));
+                self.spawn(About::Call(id), async move {
+                    let result = remote.delete(&spec, &remote_id, &guard).await;
+                    Report::Deleted {
+                        id: remote_id,
+                        started,
+                        result,
+                    }
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The creation record is durable: the create is sent.
+    pub(super) fn create_now(&mut self, id: SubscriptionId, creating: Creating) {
+        let object = self.state.entry(id).and_then(super::entry::Entry::object);
+        let document = object.as_ref().and_then(|object| self.document(id, object));
+        match (self.remote_of(id), document) {
+            (Some(remote), Some((document, hand)))
+                if hand == creating.sent.hand
+                    && remote.profile().origin == *creating.sent.origin
+                    && remote.document_digest(&document.spec) == creating.sent.digest =>
+            {
+                self.call_create(id, remote, document, creating);
+            }
+            // What it was to be made with has changed: the record says that nothing was sent.
+            _ => {
+                self.end_call(id, None);
+                if let Some(object) = object {
+                    self.record(id, status::creation_closed(&object.status), Then::Attend);
+                }
+            }
+        }
+    }
+
+    /// What is to be sent, with the token in hand.
+    pub(super) fn document(&self, id: SubscriptionId, object: &Object) -> Option<(Document, Hand)> {
+        let source = self.state.source(self.state.entry(id)?.source?)?;
+        let token: SecretText = source.token.clone()?;
+        let hand = source.state.hand.clone()?;
+        let spec = Arc::new(object.spec.clone()?);
+        let token_hosts = source.token_hosts.clone();
+        Some((
+            Document {
+                namespace: Arc::clone(&object.identity.key.namespace),
+                spec,
+                token,
+                token_hosts,
+            },
+            hand,
+        ))
+    }
+
+    pub(super) fn guard_object(&mut self, id: SubscriptionId, object: &Object) {
+        let record = Arc::clone(&self.ports.record);
+        let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
+        self.begin(id, None);
+        let call = async move { record.guard(&key, &uid).await };
+        self.spawn_record(id, call, Report::Guarded);
+    }
+
+    pub(super) fn release(
+        &mut self,
+        id: SubscriptionId,
+        object: &Object,
+        orphaned: Option<String>,
+    ) {
+        if let Some(why) = orphaned {
+            let remote = object
+                .status
+                .webhook_id
+                .as_deref()
+                .unwrap_or("of an open create");
+            let note = format!(
+                "webhook {remote} stays at the provider although the policy is Delete: {why}"
+            );
+            self.tell(
+                Kind::WebhookSubscription,
+                &object.identity.key,
+                true,
+                Reason::RemoteOrphaned,
+                note,
+            );
+        }
+        self.begin(id, None);
+        self.let_go(id, object);
+    }
+
+    /// Gives the remote to the object that waits for it, and lets this one go when that is durable.
+    pub(super) fn hand_over(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+        let Some((heir_id, heir_key)) = self.state.heir(id) else {
+            return self.attend_soon(id);
+        };
+        let Some(heir) = self
+            .state
+            .entry(heir_id)
+            .filter(|heir| !heir.is_busy())
+            .and_then(super::entry::Entry::object)
+        else {
+            return self.file(id, Some(now.wall + chrono::TimeDelta::seconds(1)), now);
+        };
+        tracing::info!(from = %object.identity.key, to = %heir_key, "the webhook is handed over");
+        self.leave_line(heir_id);
+        let fields = status::handed_over(&heir.status, &object.status);
+        let wanted = self.document_of(heir_id, &heir);
+        let shown = Shown::as_it(&Standing::Settled);
+        let status = self.presented(heir_id, &heir, &wanted, &fields, &shown, now);
+        let minted_boot = self.state.entry(id).and_then(|entry| entry.minted_boot);
+        if let Some(heir) = self.state.entry_mut(heir_id) {
+            heir.minted_boot = minted_boot;
+        }
+        self.begin(id, None);
+        self.record(heir_id, status, Then::Release(id));
+    }
+
+    /// Marks a subscription as being worked on; with an origin, a call's place there is taken until
+    /// [`Engine::end_call`].
+    pub(super) fn begin(&mut self, id: SubscriptionId, call: Option<Arc<str>>) {
+        let Some(entry) = self.state.entry_mut(id) else {
+            return;
+        };
+        entry.work = Work::Busy;
+        let (provider, namespace) = (entry.provider, entry.namespace);
+        if call.is_some() {
+            debug_assert!(entry.calling.is_none(), "one call at a time");
+            entry.calling = call;
+            self.calls_running += 1;
+            *self.state.busy_by_namespace.entry(namespace).or_default() += 1;
+            if let Some(provider) = self.state.provider_mut(provider) {
+                provider.calls += 1;
+            }
+        }
+    }
+}
