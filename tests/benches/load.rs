@@ -23,7 +23,11 @@ pub fn virtual_time() -> Runtime {
 
 /// Counts of what left the engine: rotations, mints, records.
 fn counts(outside: &Outside) -> [u64; 3] {
-    [outside.creates + outside.updates, outside.mints, outside.records]
+    [
+        outside.creates + outside.updates,
+        outside.mints,
+        outside.records,
+    ]
 }
 
 /// 2,000 subscriptions that share 50 sources, over two days of hourly tokens.

@@ -107,20 +107,41 @@ pub fn declare(path: &Path) {
         };
         let outside = world.outside();
         for (key, spec) in &outside.providers {
-            let status = outside.provider_statuses.get(key).cloned().unwrap_or_default();
+            let status = outside
+                .provider_statuses
+                .get(key)
+                .cloned()
+                .unwrap_or_default();
             let (identity, spec) = (identity(key, 1), spec.clone());
-            write(&Line::Provider(Declared { identity, spec, status }));
+            write(&Line::Provider(Declared {
+                identity,
+                spec,
+                status,
+            }));
         }
         for (key, spec) in &outside.sources {
-            let status = outside.source_statuses.get(key).cloned().unwrap_or_default();
+            let status = outside
+                .source_statuses
+                .get(key)
+                .cloned()
+                .unwrap_or_default();
             let (identity, spec) = (identity(key, 1), spec.clone());
-            write(&Line::Source(Declared { identity, spec, status }));
+            write(&Line::Source(Declared {
+                identity,
+                spec,
+                status,
+            }));
         }
         let mut bytes = 0;
         for number in 0..SUBSCRIPTIONS {
             let key = key(number);
             let status = &outside.statuses[&key];
-            let json = serde_json::to_string(&object(&key, number, &outside.subscriptions[&key].1, status));
+            let json = serde_json::to_string(&object(
+                &key,
+                number,
+                &outside.subscriptions[&key].1,
+                status,
+            ));
             let json = RawValue::from_string(json.unwrap()).unwrap();
             bytes += json.get().len();
             write(&Line::Subscription(&json));
@@ -137,7 +158,11 @@ pub fn parse(path: &Path) {
     let read = changes(path).count();
     let seconds = began.elapsed().as_secs_f64();
     assert!(read > SUBSCRIPTIONS);
-    row("reading these objects alone, s", format!("{seconds:.2}"), "");
+    row(
+        "reading these objects alone, s",
+        format!("{seconds:.2}"),
+        "",
+    );
 }
 
 /// Hands everything to an engine, and measures until every deadline is known.
@@ -146,7 +171,10 @@ pub fn feed(path: &Path) {
         let world = World::new(settings());
         world.outside().wall_shift = TimeDelta::from_std(DECLARING).unwrap();
         let queue = Arc::new(Queue(AtomicUsize::new(0)));
-        let ports = Ports { meter: queue.clone(), ..world.ports() };
+        let ports = Ports {
+            meter: queue.clone(),
+            ..world.ports()
+        };
         // Everything that is loaded, allocated or set up once has been by now.
         let bytes: usize = changes(path).map(|(_, bytes)| bytes).sum();
         let before = resident();
@@ -169,9 +197,17 @@ pub fn feed(path: &Path) {
         let (settled, highest) = (resident() - before, peak() - before);
         let raw = bytes as f64;
         row("feeding them to the engine, s", format!("{fed:.2}"), "");
-        row("until every deadline is known, s", format!("{known:.2}"), "");
+        row(
+            "until every deadline is known, s",
+            format!("{known:.2}"),
+            "",
+        );
         let each = |bytes: u64| bytes as f64 / SUBSCRIPTIONS as f64;
-        row("memory per subscription, bytes", format!("{:.0}", each(settled)), "");
+        row(
+            "memory per subscription, bytes",
+            format!("{:.0}", each(settled)),
+            "",
+        );
         row(
             "  over its raw JSON",
             format!("{:.2}", settled as f64 / raw),
@@ -183,7 +219,9 @@ pub fn feed(path: &Path) {
             "1.3 or less",
         );
         let outside = world.outside();
-        let written = outside.records + outside.source_statuses.len() as u64 + outside.provider_statuses.len() as u64;
+        let written = outside.records
+            + outside.source_statuses.len() as u64
+            + outside.provider_statuses.len() as u64;
         let calls = outside.mints + outside.creates + outside.updates + outside.lists;
         row("writes and calls after the restart", written + calls, "0");
     });

@@ -67,8 +67,8 @@ async fn thirty_days_of_thousands_of_subscriptions() {
     assert_eq!(outside.late, [], "late rotations");
     assert_eq!(outside.dead(wall), Vec::<&str>::new());
     assert_eq!(
-        (outside.creates as usize, outside.doubled()),
-        (subscriptions, 0)
+        (outside.creates, outside.doubled()),
+        (subscriptions as u64, 0)
     );
     let members = (subscriptions / sources) as u64;
     assert_eq!(

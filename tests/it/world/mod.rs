@@ -21,7 +21,7 @@ use hookkeeper::engine::{Engine, Options};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub use outside::{CallFault, MintFault, Outside, Remote};
+pub use outside::{CallFault, Outside, Remote};
 
 /// What the world is like.
 #[derive(Clone, Debug)]

@@ -16,7 +16,6 @@ use super::Settings;
 /// A token that the token server has issued.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    pub source: String,
     pub expires: DateTime<Utc>,
     pub revoked: Option<DateTime<Utc>>,
 }
@@ -41,8 +40,14 @@ pub enum CallFault {
     Panic,
 }
 
-/// What goes wrong with a mint.
-pub type MintFault = MintFailure;
+/// What goes wrong with a call, by operation and action or id.
+pub type CallFaults = Box<dyn FnMut(&'static str, &str) -> Option<CallFault> + Send>;
+
+/// What goes wrong with a mint, by source.
+pub type MintFaults = Box<dyn FnMut(&str) -> Option<MintFailure> + Send>;
+
+/// What goes wrong with a record, and whether it takes effect all the same.
+pub type RecordFaults = Box<dyn FnMut(&ObjectKey) -> Option<(bool, RecordFailure)> + Send>;
 
 /// Everything outside of the engine.
 pub struct Outside {
@@ -65,9 +70,9 @@ pub struct Outside {
     pub remotes: BTreeMap<String, Remote>,
     // Faults: called for each call, in order.
     pub call_faults: VecDeque<CallFault>,
-    pub fault_for: Option<Box<dyn FnMut(&'static str, &str) -> Option<CallFault> + Send>>,
-    pub mint_fault: Option<Box<dyn FnMut(&str) -> Option<MintFault> + Send>>,
-    pub record_fault: Option<Box<dyn FnMut(&ObjectKey) -> Option<(bool, RecordFailure)> + Send>>,
+    pub fault_for: Option<CallFaults>,
+    pub mint_fault: Option<MintFaults>,
+    pub record_fault: Option<RecordFaults>,
     // The ledger.
     pub mints: u64,
     pub creates: u64,
@@ -164,7 +169,6 @@ impl Outside {
         self.tokens.insert(
             token.clone(),
             Issued {
-                source: source.to_owned(),
                 expires,
                 revoked: None,
             },
