@@ -1,5 +1,5 @@
 //! Listings: one serves everybody who waits for it, and compares what is on record with what the
-//! provider shows. Also whose turn it is for a call.
+//! provider shows.
 
 use std::time::Duration;
 
