@@ -17,7 +17,7 @@ use crate::rotation::backoff::{self, Wait};
 use crate::rotation::decide::{self, Standing};
 use crate::rotation::facts::Subject;
 use crate::rotation::status::{self};
-use crate::rotation::time::{Moment, subtract};
+use crate::rotation::time::{Moment, subtract, written};
 
 /// A failed call's class, as a metric label has it.
 pub(super) fn class_of(failure: Option<&CallFailure>) -> &'static str {
@@ -130,12 +130,13 @@ impl Engine {
                 memory.failing = Some((judgement.reason, judgement.message.clone()));
             }
         });
-        tracing::warn!(
+        // The first of its kind is told to people, too: see `announce`.
+        tracing::info!(
             subscription = %object.identity.key,
             operation = operation.as_str(),
             reason = %judgement.reason,
             failures = count,
-            next = %until,
+            next = written(until),
             "{}", judgement.message
         );
         if !told {
@@ -217,7 +218,6 @@ impl Engine {
                 _ => true,
             };
             if speaks {
-                tracing::warn!(subscription = %key, %reason, "{message}");
                 self.tell(Kind::WebhookSubscription, key, true, reason, message);
             }
         }

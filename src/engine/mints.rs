@@ -24,7 +24,7 @@ use crate::rotation::facts::{Hand, Subject};
 use crate::rotation::schedule;
 use crate::rotation::status;
 use crate::rotation::target::short_digest;
-use crate::rotation::time::{Moment, add, between};
+use crate::rotation::time::{Moment, add, between, written};
 
 impl Engine {
     /// A source has come into use: what is published is read, and what is polled is read too.
@@ -223,7 +223,7 @@ impl Engine {
                 .map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
             confirmed: started.wall,
         };
-        tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = ?hand.expires, "a new token");
+        tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = hand.expires.map(written), "a new token");
         if assumed {
             tracing::warn!(source = %source.key, "the answer does not say how long the token lives; it is taken to live as long as the one before");
         }
@@ -304,7 +304,7 @@ impl Engine {
             }
             _ => backoff::delay(source.failures, cap, random),
         };
-        tracing::warn!(source = %source.key, reason = %judgement.reason, "{}", judgement.message);
+        tracing::info!(source = %source.key, reason = %judgement.reason, "{}", judgement.message);
         self.mint_did_not_help(id, judgement.reason, judgement.message, wait, now);
     }
 

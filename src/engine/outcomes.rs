@@ -18,7 +18,7 @@ use crate::rotation::backoff::Wait;
 use crate::rotation::decide::{self, Standing, Why};
 use crate::rotation::facts::Drift;
 use crate::rotation::status::{self, Rotated};
-use crate::rotation::time::Moment;
+use crate::rotation::time::{Moment, written};
 
 /// A document that is in place.
 struct Success<'a> {
@@ -166,8 +166,8 @@ impl Engine {
             subscription = %object.identity.key,
             webhook = remote_id,
             fingerprint = %hand.fingerprint,
-            expires = ?hand.expires,
-            next = ?status.next_rotation_time,
+            expires = hand.expires.map(written),
+            next = status.next_rotation_time.map(written),
             "a token is in place"
         );
         self.remember_applied(id, hand);

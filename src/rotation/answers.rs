@@ -122,7 +122,7 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
         CallFailure::Unanswered { .. } => Judgement {
             outcome_unknown: true,
             counts_against_origin: true,
-            ..Judgement::new(Reason::ProviderUnavailable, said("it is tried again"))
+            ..Judgement::new(Reason::ProviderUnavailable, said(what_follows(operation)))
         },
         CallFailure::Unreadable { .. } => Judgement {
             outcome_unknown: true,
@@ -132,6 +132,14 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
             )
         },
         CallFailure::Refused(refusal) => judge_refusal(refusal, Reason::ProviderUnavailable),
+    }
+}
+
+/// What is done about an outcome that is not known.
+fn what_follows(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Create => "whether it took effect is looked up before another one is sent",
+        _ => "it is tried again",
     }
 }
 
@@ -170,7 +178,7 @@ fn judge_status(
         408 | 500..=599 => Judgement {
             outcome_unknown: true,
             counts_against_origin: code != 408,
-            ..Judgement::new(Reason::ProviderUnavailable, said("it is tried again"))
+            ..Judgement::new(Reason::ProviderUnavailable, said(what_follows(operation)))
         },
         _ if operation == Operation::List => Judgement {
             pace: Pace::Rarely,

@@ -1,10 +1,10 @@
 //! Conditions of a subscription, from what is on record and how it stands.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 use super::decide::Standing;
 use super::schedule::Plan;
-use super::time::{Moment, between};
+use super::time::{Moment, between, written};
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition,
 };
@@ -245,8 +245,4 @@ fn stalled(view: &View<'_>) -> Option<Verdict> {
 fn seconds(time: DateTime<Utc>) -> DateTime<Utc> {
     use chrono::SubsecRound;
     time.trunc_subsecs(0)
-}
-
-fn written(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

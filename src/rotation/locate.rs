@@ -9,7 +9,7 @@ use super::decide::{Standing, Step, Why, recreates};
 use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
 use super::rotate::Case;
 use super::target::target;
-use super::time::{Moment, add};
+use super::time::{Moment, add, written};
 use crate::api::{
     AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec,
 };
@@ -205,7 +205,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
             let message = format!(
                 "a create was begun at {} and its outcome cannot be found out without a listing; look at the provider \
                  and set spec.webhookId to the new webhook's id, or delete and create this object if there is none",
-                record.started_time.format("%Y-%m-%dT%H:%M:%SZ")
+                written(record.started_time)
             );
             Located::Unknown(case.wait(
                 None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A moment as both clocks show it.
 ///
@@ -43,6 +43,12 @@ pub fn subtract(time: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
         .ok()
         .and_then(|wait| time.checked_sub_signed(wait))
         .unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+/// A time as messages and log lines have it: RFC 3339, to the second.
+#[must_use]
+pub fn written(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// How long it is from one time to a later one; zero when it is not later.

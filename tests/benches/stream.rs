@@ -25,10 +25,12 @@ use crate::process::{forget_peak, peak, resident};
 use crate::row;
 use crate::world::{Settings, World, identity, subscription};
 
-const SUBSCRIPTIONS: usize = 100_000;
-const SOURCES: usize = 1_000;
+const NAMESPACES: usize = 200;
+const SOURCES_OF_EACH: usize = 5;
+const SUBSCRIPTIONS_OF_EACH: usize = 500;
+const SUBSCRIPTIONS: usize = NAMESPACES * SUBSCRIPTIONS_OF_EACH;
 /// Virtual time that the first process has used; the second one begins after it.
-const DECLARING: Duration = Duration::from_secs(3_600);
+const DECLARING: Duration = Duration::from_secs(1_800);
 
 fn settings() -> Settings {
     Settings {
@@ -50,7 +52,7 @@ enum Line<'a> {
 
 /// A subscription as people write them.
 fn declared(number: usize) -> WebhookSubscriptionSpec {
-    let mut spec = subscription(number, &format!("source-{}", number % SOURCES));
+    let mut spec = subscription(number, &format!("source-{}", number % SOURCES_OF_EACH));
     spec.action = Some("application.completed".to_owned());
     spec.postback_url =
         format!("https://integrations.example.com/tenants/{number}/gupy/application-completed");
@@ -88,68 +90,87 @@ fn object(
     object
 }
 
-/// Has the engine create all subscriptions, and writes down what is then on record.
+/// Has the engine create all subscriptions, one namespace after the other, and writes down what is
+/// then on record.
 pub fn declare(path: &Path) {
-    virtual_time().block_on(async {
-        let world = World::new(settings());
-        world.populate(0, SOURCES);
-        let key = |number: usize| ObjectKey::new("default", &format!("tenant-{number}-completed"));
-        for number in 0..SUBSCRIPTIONS {
-            world.outside().declare(key(number), declared(number));
-        }
-        let engine = world.start();
-        world.pass(DECLARING).await;
-        engine.stop().await;
-        let mut file = BufWriter::new(File::create(path).unwrap());
-        let mut write = |line: &Line<'_>| {
-            serde_json::to_writer(&mut file, line).unwrap();
-            file.write_all(b"\n").unwrap();
-        };
-        let outside = world.outside();
-        for (key, spec) in &outside.providers {
-            let status = outside
-                .provider_statuses
-                .get(key)
-                .cloned()
-                .unwrap_or_default();
-            let (identity, spec) = (identity(key, 1), spec.clone());
-            write(&Line::Provider(Declared {
-                identity,
-                spec,
-                status,
-            }));
-        }
-        for (key, spec) in &outside.sources {
-            let status = outside
-                .source_statuses
-                .get(key)
-                .cloned()
-                .unwrap_or_default();
-            let (identity, spec) = (identity(key, 1), spec.clone());
-            write(&Line::Source(Declared {
-                identity,
-                spec,
-                status,
-            }));
-        }
-        let mut bytes = 0;
-        for number in 0..SUBSCRIPTIONS {
-            let key = key(number);
-            let status = &outside.statuses[&key];
-            let json = serde_json::to_string(&object(
-                &key,
-                number,
-                &outside.subscriptions[&key].1,
-                status,
-            ));
-            let json = RawValue::from_string(json.unwrap()).unwrap();
-            bytes += json.get().len();
-            write(&Line::Subscription(&json));
-        }
-        file.flush().unwrap();
-        row("subscriptions with nothing due", SUBSCRIPTIONS, "");
-        row("raw JSON of one, bytes", bytes / SUBSCRIPTIONS, "");
-    });
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    let mut bytes = 0;
+    for namespace in 0..NAMESPACES {
+        bytes += virtual_time().block_on(declare_namespace(namespace, &mut file));
+    }
+    file.flush().unwrap();
+    row("subscriptions with nothing due", SUBSCRIPTIONS, "");
+    row("raw JSON of one, bytes", bytes / SUBSCRIPTIONS, "");
+}
+
+/// Returns the size of the raw objects.
+async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
+    let name = format!("tenants-{namespace}");
+    let key = |name_of: &str| ObjectKey::new(&name, name_of);
+    let world = World::new(settings());
+    world
+        .outside()
+        .providers
+        .insert(key("provider"), WebhookProviderSpec::default());
+    for source in 0..SOURCES_OF_EACH {
+        let key = key(&format!("source-{source}"));
+        world
+            .outside()
+            .sources
+            .insert(key, TokenSourceSpec::default());
+    }
+    let first = namespace * SUBSCRIPTIONS_OF_EACH;
+    let numbers = first..first + SUBSCRIPTIONS_OF_EACH;
+    let of_number = |number: usize| key(&format!("tenant-{number}-completed"));
+    for number in numbers.clone() {
+        world.outside().declare(of_number(number), declared(number));
+    }
+    let engine = world.start();
+    world.pass(DECLARING).await;
+    engine.stop().await;
+    let mut write = |line: &Line<'_>| {
+        serde_json::to_writer(&mut *file, line).unwrap();
+        file.write_all(b"\n").unwrap();
+    };
+    let outside = world.outside();
+    for (key, spec) in &outside.providers {
+        let status = outside
+            .provider_statuses
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
+        let (identity, spec) = (identity(key, 1), spec.clone());
+        write(&Line::Provider(Declared {
+            identity,
+            spec,
+            status,
+        }));
+    }
+    for (key, spec) in &outside.sources {
+        let status = outside
+            .source_statuses
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
+        let (identity, spec) = (identity(key, 1), spec.clone());
+        write(&Line::Source(Declared {
+            identity,
+            spec,
+            status,
+        }));
+    }
+    let mut bytes = 0;
+    for number in numbers {
+        let key = of_number(number);
+        let mut status = outside.statuses[&key].clone();
+        // Every namespace had a provider of its own, which began to count anew.
+        status.webhook_id = Some(format!("9d3e0c1a-5b0f-4a52-8c0d-{number:012x}"));
+        let object = object(&key, number, &outside.subscriptions[&key].1, &status);
+        let json = RawValue::from_string(serde_json::to_string(&object).unwrap()).unwrap();
+        bytes += json.get().len();
+        write(&Line::Subscription(&json));
+    }
+    bytes
 }
 
 /// Reads the file without an engine: what any reader of a listing has to do.
