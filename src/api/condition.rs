@@ -34,9 +34,7 @@ pub struct Condition {
 }
 
 /// Aspects of an object's state.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
     /// The remote subscription is known, its token lives, this generation's document is in place.
     Ready,
@@ -49,9 +47,7 @@ pub enum ConditionType {
 }
 
 /// Whether a condition holds.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -86,14 +82,8 @@ const MESSAGE_LIMIT: usize = 1024;
 /// Puts a condition into the list, or takes it out with `None`.
 ///
 /// The time of transition stays when the status does, so that equal lists mean that nothing changed.
-pub fn set_condition(
-    conditions: &mut Vec<Condition>,
-    kind: ConditionType,
-    wanted: Option<Condition>,
-) {
-    let before = conditions
-        .iter()
-        .position(|condition| condition.kind == kind);
+pub fn set_condition(conditions: &mut Vec<Condition>, kind: ConditionType, wanted: Option<Condition>) {
+    let before = conditions.iter().position(|condition| condition.kind == kind);
     match (before, wanted) {
         (None, None) => {}
         (Some(at), None) => {
@@ -101,12 +91,7 @@ pub fn set_condition(
         }
         (at, Some(mut condition)) => {
             if condition.message.chars().count() > MESSAGE_LIMIT {
-                condition.message = condition
-                    .message
-                    .chars()
-                    .take(MESSAGE_LIMIT - 1)
-                    .chain(['…'])
-                    .collect();
+                condition.message = condition.message.chars().take(MESSAGE_LIMIT - 1).chain(['…']).collect();
             }
             match at {
                 Some(at) => {
@@ -123,9 +108,7 @@ pub fn set_condition(
 }
 
 /// Why something is as it is: used as a condition's reason, an event's reason and a metric's label.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Reason {
     /// A new token was applied.
     Rotated,

@@ -14,11 +14,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
         walk(&format!("{path}[]"), &schema["items"], visit);
     }
     if schema["additionalProperties"].is_object() {
-        walk(
-            &format!("{path}{{}}"),
-            &schema["additionalProperties"],
-            visit,
-        );
+        walk(&format!("{path}{{}}"), &schema["additionalProperties"], visit);
     }
 }
 
@@ -61,10 +57,7 @@ fn definitions_are_complete_and_carry_no_status_of_their_own() {
         assert!(version["subresources"]["status"].is_object());
         assert_eq!(version["additionalPrinterColumns"][0]["name"], "Ready");
         let schema = &version["schema"]["openAPIV3Schema"];
-        assert_eq!(
-            schema["properties"]["status"]["default"],
-            json!({ "observedGeneration": -1 })
-        );
+        assert_eq!(schema["properties"]["status"]["default"], json!({ "observedGeneration": -1 }));
         let conditions = &schema["properties"]["status"]["properties"]["conditions"];
         assert_eq!(conditions["x-kubernetes-list-type"], "map");
         assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
@@ -77,18 +70,7 @@ fn definitions_are_complete_and_carry_no_status_of_their_own() {
         .filter(|column| column.get("priority").is_none())
         .filter_map(|column| column["name"].as_str())
         .collect();
-    assert_eq!(
-        columns,
-        [
-            "Ready",
-            "Healthy",
-            "Action",
-            "Expires",
-            "Next",
-            "Last Rotated",
-            "Age"
-        ]
-    );
+    assert_eq!(columns, ["Ready", "Healthy", "Action", "Expires", "Next", "Last Rotated", "Age"]);
 }
 
 #[test]
@@ -100,17 +82,12 @@ fn everything_is_bounded() {
         }
         match node["type"].as_str() {
             Some("string") => assert!(
-                node["maxLength"].is_u64()
-                    || node["enum"].is_array()
-                    || node["format"] == "date-time",
+                node["maxLength"].is_u64() || node["enum"].is_array() || node["format"] == "date-time",
                 "{path} has no maxLength"
             ),
             Some("array") => assert!(node["maxItems"].is_u64(), "{path} has no maxItems"),
             Some("object") if node["additionalProperties"].is_object() => {
-                assert!(
-                    node["maxProperties"].is_u64(),
-                    "{path} has no maxProperties"
-                );
+                assert!(node["maxProperties"].is_u64(), "{path} has no maxProperties");
             }
             Some("integer") => {
                 assert!(node["minimum"].is_number(), "{path} has no minimum");
@@ -126,16 +103,7 @@ fn everything_is_bounded() {
 #[test]
 fn the_schema_is_structural_and_keeps_gitops_tools_quiet() {
     walk_all(|path, node| {
-        for forbidden in [
-            "nullable",
-            "anyOf",
-            "oneOf",
-            "allOf",
-            "not",
-            "$ref",
-            "uniqueItems",
-            "title",
-        ] {
+        for forbidden in ["nullable", "anyOf", "oneOf", "allOf", "not", "$ref", "uniqueItems", "title"] {
             assert!(node.get(forbidden).is_none(), "{path} has {forbidden}");
         }
         if let Some(default) = node.get("default") {
@@ -150,9 +118,7 @@ fn the_schema_is_structural_and_keeps_gitops_tools_quiet() {
             is_root
                 || path.ends_with("[]")
                 || path.ends_with("{}")
-                || node["description"]
-                    .as_str()
-                    .is_some_and(|text| !text.is_empty()),
+                || node["description"].as_str().is_some_and(|text| !text.is_empty()),
             "{path} has no description"
         );
         if let Some(description) = node["description"].as_str() {
@@ -187,10 +153,7 @@ fn every_pattern_compiles_and_is_anchored() {
     walk_all(|path, node| {
         if let Some(pattern) = node["pattern"].as_str() {
             regex::Regex::new(pattern).unwrap();
-            assert!(
-                pattern.starts_with('^') && pattern.ends_with('$'),
-                "{path}: {pattern}"
-            );
+            assert!(pattern.starts_with('^') && pattern.ends_with('$'), "{path}: {pattern}");
         }
     });
 }
@@ -198,11 +161,7 @@ fn every_pattern_compiles_and_is_anchored() {
 #[test]
 fn every_rule_compiles_and_says_what_to_do() {
     walk_all(|path, node| {
-        for rule in node["x-kubernetes-validations"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
+        for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
             kube::core::cel::cel::Program::compile(rule["rule"].as_str().unwrap())
                 .unwrap_or_else(|error| panic!("{path}: {error}"));
             let message = rule["message"].as_str().unwrap();
@@ -215,13 +174,8 @@ fn every_rule_compiles_and_says_what_to_do() {
 fn no_rule_is_estimated_to_cost_too_much() {
     walk_all(|path, node| {
         let compiled = kube::core::cel::compile_schema(node);
-        for rule in node["x-kubernetes-validations"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            let warnings =
-                kube::core::cel::estimate_rule_cost(rule["rule"].as_str().unwrap(), &compiled);
+        for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
+            let warnings = kube::core::cel::estimate_rule_cost(rule["rule"].as_str().unwrap(), &compiled);
             assert!(warnings.is_empty(), "{path}: {warnings:?}");
         }
     });

@@ -78,10 +78,7 @@ impl FromStr for Duration {
         if parts == 0 {
             return Err(invalid());
         }
-        Ok(Self {
-            written: text.into(),
-            milliseconds,
-        })
+        Ok(Self { written: text.into(), milliseconds })
     }
 }
 
@@ -99,9 +96,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -21,19 +21,13 @@ impl ObjectKey {
     /// Puts a key together.
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// An object of the same namespace.
     #[must_use]
     pub fn sibling(&self, name: &str) -> Self {
-        Self {
-            namespace: Arc::clone(&self.namespace),
-            name: name.into(),
-        }
+        Self { namespace: Arc::clone(&self.namespace), name: name.into() }
     }
 }
 

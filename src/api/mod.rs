@@ -24,23 +24,21 @@ pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condi
 pub use duration::{Duration, InvalidDuration};
 pub use identity::{Declared, Identity, Kind, ObjectKey};
 pub use provider::{
-    BasicAuth, BearerAuth, Empty, FieldWithEquals, Limits, ListFields, Operation, Operations,
-    PageNumber, Pagination, Postback, ProviderAuth, ProviderParameter, WebhookProvider,
-    WebhookProviderSpec,
+    BasicAuth, BearerAuth, Empty, FieldWithEquals, Limits, ListFields, Operation, Operations, PageNumber,
+    Pagination, Postback, ProviderAuth, ProviderParameter, WebhookProvider, WebhookProviderSpec,
 };
 pub use reference::{LocalReference, NamedValue, SecretKeyReference, SecretSource, SourcedValue};
 pub use status::{
-    CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus,
-    WebhookProviderStatus,
+    CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };
 pub use subscription::{
     AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, TokenPlaceholder,
     WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
 };
 pub use token_source::{
-    ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource,
-    OAuth2TokenSource, PublishTo, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource,
-    TokenResponse, TokenSource, TokenSourceSpec,
+    ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource, OAuth2TokenSource,
+    PublishTo, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse, TokenSource,
+    TokenSourceSpec,
 };
 
 /// Group of the three kinds.

@@ -6,8 +6,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// Name of an object: a DNS subdomain (RFC 1123), as the API server asks.
-pub(super) const OBJECT_NAME: &str =
-    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+pub(super) const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// Key inside a Secret.
 pub(super) const SECRET_KEY: &str = "^[-._a-zA-Z0-9]+$";
 /// An HTTP token (RFC 9110, section 5.6.2), such as the name of a header.
@@ -74,12 +73,12 @@ pub(super) const HEADERS_RULE: &str = r"self.all(h, h.name.matches('^[!#$%&\'*+.
 pub(super) const HEADERS_MESSAGE: &str =
     "names must be header names without blanks and colons, values must be one line";
 /// Exactly one of the ways to give a value.
-pub(super) const SOURCED_RULE: &str =
-    "[has(self.value), has(self.valueFrom)].filter(x, x).size() == 1";
+pub(super) const SOURCED_RULE: &str = "[has(self.value), has(self.valueFrom)].filter(x, x).size() == 1";
 /// What to do when [`SOURCED_RULE`] is broken.
 pub(super) const SOURCED_MESSAGE: &str = "give exactly one of value and valueFrom";
 /// Exactly one kind of token source.
-pub(super) const SOURCE_RULE: &str = "[has(self.oauth2), has(self.http), has(self.serviceAccount), has(self.secret)].filter(x, x).size() == 1";
+pub(super) const SOURCE_RULE: &str =
+    "[has(self.oauth2), has(self.http), has(self.serviceAccount), has(self.secret)].filter(x, x).size() == 1";
 /// What to do when [`SOURCE_RULE`] is broken.
 pub(super) const SOURCE_MESSAGE: &str = "give exactly one of oauth2, http, serviceAccount, secret";
 /// A duration that is longer than nothing.

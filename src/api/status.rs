@@ -68,11 +68,7 @@ pub struct SubscriptionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<DateTime<Utc>>,
     /// The state in the standard form.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "condition::known"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "condition::known")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -137,11 +133,7 @@ pub struct TokenSourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expiration_time: Option<DateTime<Utc>>,
     /// The state in the standard form.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "condition::known"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "condition::known")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -158,11 +150,7 @@ pub struct WebhookProviderStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back_until: Option<DateTime<Utc>>,
     /// The state in the standard form.
-    #[serde(
-        default,
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "condition::known"
-    )]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "condition::known")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -190,10 +178,7 @@ mod tests {
         let [ready] = &status.conditions[..] else {
             panic!("{:?}", status.conditions);
         };
-        assert_eq!(
-            (ready.kind, ready.reason),
-            (ConditionType::Ready, Reason::Unknown)
-        );
+        assert_eq!((ready.kind, ready.reason), (ConditionType::Ready, Reason::Unknown));
         let status: TokenSourceStatus = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(status.conditions.len(), 1);
         let status: WebhookProviderStatus = serde_json::from_value(written).unwrap();

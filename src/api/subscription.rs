@@ -50,28 +50,10 @@ use super::token_source::{InlineTokenSource, TokenSourceSpec};
         json_path = ".status.nextRotationTime",
         format = "date-time"
     ),
-    printcolumn(
-        name = "Last Rotated",
-        type_ = "date",
-        json_path = ".status.lastRotatedTime"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Provider",
-        type_ = "string",
-        json_path = ".spec.providerRef.name",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Webhook ID",
-        type_ = "string",
-        json_path = ".status.webhookId",
-        priority = 1
-    ),
+    printcolumn(name = "Last Rotated", type_ = "date", json_path = ".status.lastRotatedTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Provider", type_ = "string", json_path = ".spec.providerRef.name", priority = 1),
+    printcolumn(name = "Webhook ID", type_ = "string", json_path = ".status.webhookId", priority = 1),
     printcolumn(
         name = "Message",
         type_ = "string",

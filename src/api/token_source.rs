@@ -14,9 +14,7 @@ use super::status::TokenSourceStatus;
 /// Where fresh tokens come from: exactly one of `oauth2`, `http`, `serviceAccount`, `secret`.
 // Columns of one type are no duplicates.
 #[allow(clippy::duplicated_attributes)]
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, CustomResource, KubeSchema,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "hookkeeper.dev",
     version = "v1alpha1",
@@ -40,11 +38,7 @@ use super::status::TokenSourceStatus;
         format = "date-time"
     ),
     printcolumn(name = "Minted", type_ = "date", json_path = ".status.tokenMintedTime"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
         type_ = "string",
@@ -109,23 +103,9 @@ pub struct InlineTokenSource {
 
 impl From<InlineTokenSource> for TokenSourceSpec {
     fn from(inline: InlineTokenSource) -> Self {
-        let InlineTokenSource {
-            oauth2,
-            http,
-            service_account,
-            secret,
-            assumed_lifetime,
-            revokes_previous,
-        } = inline;
-        Self {
-            oauth2,
-            http,
-            service_account,
-            secret,
-            assumed_lifetime,
-            revokes_previous,
-            publish_to: None,
-        }
+        let InlineTokenSource { oauth2, http, service_account, secret, assumed_lifetime, revokes_previous } =
+            inline;
+        Self { oauth2, http, service_account, secret, assumed_lifetime, revokes_previous, publish_to: None }
     }
 }
 
@@ -139,17 +119,9 @@ impl TokenSourceSpec {
     /// How long one request to the source may take: the spec's `timeout`, or 10 s.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {
-        let of_oauth2 = self
-            .oauth2
-            .as_ref()
-            .and_then(|source| source.timeout.as_ref());
-        let of_http = self
-            .http
-            .as_ref()
-            .and_then(|source| source.timeout.as_ref());
-        of_oauth2
-            .or(of_http)
-            .map_or(std::time::Duration::from_secs(10), Duration::to_std)
+        let of_oauth2 = self.oauth2.as_ref().and_then(|source| source.timeout.as_ref());
+        let of_http = self.http.as_ref().and_then(|source| source.timeout.as_ref());
+        of_oauth2.or(of_http).map_or(std::time::Duration::from_secs(10), Duration::to_std)
     }
 }
 

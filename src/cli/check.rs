@@ -26,11 +26,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = input::read(&args.files);
     let findings = findings::judge(&inputs);
     print(&findings, &mut output::standard())?;
-    Ok(if findings.problems == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if findings.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(findings: &Findings, output: &mut impl Write) -> anyhow::Result<()> {

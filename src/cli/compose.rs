@@ -24,16 +24,10 @@ pub(super) fn engine(
     meter: Arc<dyn Meter>,
     options: Options,
 ) -> Result<Engine, SetupError> {
-    let client = Client::new(Config {
-        destinations: DestinationPolicy::new(destinations),
-        ..Config::default()
-    })?;
+    let client =
+        Client::new(Config { destinations: DestinationPolicy::new(destinations), ..Config::default() })?;
     let clock = Arc::new(SystemClock);
-    let minter = TokenMinter::new(
-        client.clone(),
-        Arc::clone(&shell.secrets),
-        Arc::clone(&clock) as _,
-    );
+    let minter = TokenMinter::new(client.clone(), Arc::clone(&shell.secrets), Arc::clone(&clock) as _);
     let ports = Ports {
         clock,
         random: Arc::new(SystemRandom),

@@ -64,10 +64,7 @@ mod tests {
     fn writes_one_file_for_each_kind() {
         let folder = tempfile::tempdir().unwrap();
         let write = folder.path().join("crds");
-        run(CrdsArgs {
-            write: Some(write.clone()),
-        })
-        .unwrap();
+        run(CrdsArgs { write: Some(write.clone()) }).unwrap();
         for kind in crd::KINDS {
             let written = std::fs::read_to_string(write.join(crd::file_name(kind))).unwrap();
             assert_eq!(written, crd::yaml(kind).unwrap());

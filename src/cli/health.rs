@@ -37,11 +37,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut output = output::standard();
     output.write_all(answer.text.as_bytes())?;
     output.flush()?;
-    Ok(if answer.code == 200 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if answer.code == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -83,13 +79,8 @@ fn parse(answer: &str) -> Option<Answer> {
     let status = head.strip_prefix("HTTP/1.")?;
     let code = status.split(' ').nth(1)?.get(..3)?.parse().ok()?;
     // A terminal acts on control characters, and anybody may listen there.
-    let text = body
-        .chars()
-        .filter(|letter| *letter == '\n' || !letter.is_control());
-    Some(Answer {
-        code,
-        text: text.collect(),
-    })
+    let text = body.chars().filter(|letter| *letter == '\n' || !letter.is_control());
+    Some(Answer { code, text: text.collect() })
 }
 
 #[cfg(test)]
@@ -122,10 +113,7 @@ mod tests {
         drop(missing);
         let answer = ask(&url).await.unwrap();
         assert_eq!((answer.code, answer.text.as_str()), (200, "ready\n"));
-        assert_eq!(
-            ask(&url.join("/livez").unwrap()).await.unwrap().text,
-            "alive\n"
-        );
+        assert_eq!(ask(&url.join("/livez").unwrap()).await.unwrap().text, "alive\n");
     }
 
     #[tokio::test]
@@ -141,13 +129,7 @@ mod tests {
 
     #[test]
     fn answers_that_are_no_http_are_none() {
-        for text in [
-            "",
-            "HTTP/1.1",
-            "HTTP/1.1 \r\n\r\n",
-            "SSH-2.0\r\n\r\n",
-            "HTTP/1.1 2\r\n\r\n",
-        ] {
+        for text in ["", "HTTP/1.1", "HTTP/1.1 \r\n\r\n", "SSH-2.0\r\n\r\n", "HTTP/1.1 2\r\n\r\n"] {
             assert_eq!(parse(text), None, "{text}");
         }
         let answer = parse("HTTP/1.0 503 x\r\nA: b\r\n\r\na\u{1b}[2Jb\n").unwrap();

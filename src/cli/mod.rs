@@ -69,9 +69,7 @@ pub fn main() -> ExitCode {
 
 /// The whole command line; every help text ends with the exit codes.
 fn definition() -> clap::Command {
-    CommandLine::command()
-        .after_help(EXIT_CODES)
-        .mut_subcommands(|command| command.after_help(EXIT_CODES))
+    CommandLine::command().after_help(EXIT_CODES).mut_subcommands(|command| command.after_help(EXIT_CODES))
 }
 
 fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
@@ -88,10 +86,7 @@ fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs a command that has nothing to say at its end.
-fn finish(
-    threads: u8,
-    command: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<ExitCode> {
+fn finish(threads: u8, command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     block_on(threads, async { command.await.map(|()| ExitCode::SUCCESS) })
 }
 

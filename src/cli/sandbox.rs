@@ -11,8 +11,8 @@ use url::Url;
 use super::output;
 use crate::api::Duration;
 use crate::sandbox::{
-    Client, Config, Sandbox, SandboxInfo, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET,
-    TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
+    Client, Config, Sandbox, SandboxInfo, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN,
+    WriteOptions, write_manifests,
 };
 use crate::secret::SecretText;
 
@@ -72,11 +72,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         token_life: args.token_life.to_std(),
         revokes_previous: args.revokes_previous,
     };
-    let info = |url| SandboxInfo {
-        url,
-        management_token: args.management_token.clone(),
-        client: client.clone(),
-    };
+    let info =
+        |url| SandboxInfo { url, management_token: args.management_token.clone(), client: client.clone() };
     let sandbox = Sandbox::start(Config {
         listen: args.listen,
         management_token: args.management_token.clone(),
@@ -89,10 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     .await
     .context("the sandbox cannot start")?;
     let url = sandbox.url();
-    let receiver = args
-        .deliver_to
-        .as_ref()
-        .map_or_else(|| format!("{url}/receive/"), ToString::to_string);
+    let receiver = args.deliver_to.as_ref().map_or_else(|| format!("{url}/receive/"), ToString::to_string);
     say(&[
         format!("provider API   {url}/api/v1/webhooks"),
         format!("token server   {url}/oauth/token (client {})", client.id),
@@ -101,9 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         format!("faults         {url}/admin/faults"),
     ])?;
     if let Some(folder) = &args.write {
-        let options = WriteOptions {
-            subscriptions: args.subscriptions,
-        };
+        let options = WriteOptions { subscriptions: args.subscriptions };
         let written = write_manifests(folder, &info(url), &options)?;
         say(&[
             format!("manifests      {}", folder.display()),
@@ -145,9 +137,7 @@ mod tests {
 
     #[test]
     fn defaults_fit_and_secrets_do_not_show() {
-        let args = Program::try_parse_from(["x", "--client-secret", "hush"])
-            .unwrap()
-            .args;
+        let args = Program::try_parse_from(["x", "--client-secret", "hush"]).unwrap().args;
         assert_eq!(args.listen.port(), 8480);
         assert!(!format!("{args:?}").contains("hush"));
     }

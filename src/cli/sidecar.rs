@@ -86,9 +86,9 @@ impl FromStr for AdminListen {
         if text == "off" {
             return Ok(Self::Off);
         }
-        text.parse().map(Self::At).map_err(|_| {
-            "write an address and a port such as 127.0.0.1:8080 or [::]:8080, or off".to_owned()
-        })
+        text.parse()
+            .map(Self::At)
+            .map_err(|_| "write an address and a port such as 127.0.0.1:8080 or [::]:8080, or off".to_owned())
     }
 }
 
@@ -113,11 +113,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
     let readiness = Readiness::default();
     let metrics = Metrics::new(Arc::clone(&heartbeat), !args.no_object_metrics);
-    let admin = Admin {
-        heartbeat,
-        readiness: readiness.clone(),
-        metrics: metrics.clone(),
-    };
+    let admin = Admin { heartbeat, readiness: readiness.clone(), metrics: metrics.clone() };
     // Both work from the first moment on: what is missing is what people want to see then.
     let serving = match args.admin_listen {
         AdminListen::At(address) => {
@@ -140,12 +136,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secrets: Arc::new(shell.secrets),
         publish: Arc::new(shell.publish),
     };
-    let engine = compose::engine(
-        from_shell,
-        args.allow_destination,
-        Arc::new(metrics),
-        options,
-    )?;
+    let engine = compose::engine(from_shell, args.allow_destination, Arc::new(metrics), options)?;
     let engine = engine.run(shell.changes, shutdown.asked());
     let result = tokio::select! {
         biased;
@@ -183,10 +174,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let args = parse(&[]).unwrap();
-        assert_eq!(
-            args.admin_listen,
-            AdminListen::At(([127, 0, 0, 1], 8080).into())
-        );
+        assert_eq!(args.admin_listen, AdminListen::At(([127, 0, 0, 1], 8080).into()));
         assert_eq!(args.log_level, "info");
         assert_eq!(args.workers, 16);
         assert_eq!(args.shutdown_timeout.milliseconds(), 20_000);

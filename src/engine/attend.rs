@@ -50,14 +50,8 @@ impl Engine {
             return false;
         };
         match &judged.step {
-            Step::Rotate {
-                token: TokenChoice::Take,
-                ..
-            }
-            | Step::Create {
-                token: TokenChoice::Take,
-                ..
-            }
+            Step::Rotate { token: TokenChoice::Take, .. }
+            | Step::Create { token: TokenChoice::Take, .. }
             | Step::Delete { .. } => self.call(id, judged, now),
             _ => {
                 self.attend_soon(id);
@@ -73,10 +67,8 @@ impl Engine {
             return false;
         };
         let waits = wait.pending(now.wall).is_some();
-        let depends = matches!(
-            judged.step,
-            Step::Create { .. } | Step::Delete { .. } | Step::HandOver { .. }
-        );
+        let depends =
+            matches!(judged.step, Step::Create { .. } | Step::Delete { .. } | Step::HandOver { .. });
         if waits && depends {
             self.file(id, Some(wait.until), now);
             return true;
@@ -93,17 +85,11 @@ impl Engine {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
-        if entry
-            .memory()
-            .duplicate_check
-            .is_none_or(|at| at > now.wall)
-        {
+        if entry.memory().duplicate_check.is_none_or(|at| at > now.wall) {
             return;
         }
         entry.remember(|memory| memory.duplicate_check = None);
-        let can_list = self
-            .remote_of(id)
-            .is_some_and(|remote| remote.profile().can_list);
+        let can_list = self.remote_of(id).is_some_and(|remote| remote.profile().can_list);
         if can_list {
             self.want_listing(id, now.wall, now);
         }
@@ -115,10 +101,7 @@ impl Engine {
             return;
         }
         match judged.step {
-            Step::Wait {
-                until,
-                ref standing,
-            } => {
+            Step::Wait { until, ref standing } => {
                 let fields = self.without_past_failure(id, &judged.object.status);
                 let status = self.presented(
                     id,
@@ -149,14 +132,7 @@ impl Engine {
                     self.file_expiry(id, &judged.object, now);
                 }
             }
-            Step::Rotate {
-                token: TokenChoice::Mint,
-                ..
-            }
-            | Step::Create {
-                token: TokenChoice::Mint,
-                ..
-            } => {
+            Step::Rotate { token: TokenChoice::Mint, .. } | Step::Create { token: TokenChoice::Mint, .. } => {
                 if !self.lapse(id, &judged, now) {
                     self.want_mint(id, &judged.object, now);
                     self.file_expiry(id, &judged.object, now);
@@ -177,15 +153,8 @@ impl Engine {
     /// whether a record was begun.
     fn lapse(&mut self, id: SubscriptionId, judged: &Judged, now: Moment) -> bool {
         let object = &judged.object;
-        let expired = object
-            .status
-            .token_expiration_time
-            .is_some_and(|end| end <= now.wall);
-        let shown = object
-            .status
-            .conditions
-            .iter()
-            .any(|condition| condition.reason == Reason::TokenExpired);
+        let expired = object.status.token_expiration_time.is_some_and(|end| end <= now.wall);
+        let shown = object.status.conditions.iter().any(|condition| condition.reason == Reason::TokenExpired);
         if !expired || shown || is_deleting(object, false) {
             return false;
         }
@@ -219,9 +188,7 @@ impl Engine {
             invalid: None,
             status: &judged.object.status,
         };
-        let deadline = source.map_or(now.wall, |source| {
-            decide::deadline(now, &subject, &source.state)
-        });
+        let deadline = source.map_or(now.wall, |source| decide::deadline(now, &subject, &source.state));
         let deadline = deadline.timestamp_millis();
         let line = match judged.step {
             Step::Delete { .. } => Line::Last,
@@ -229,10 +196,8 @@ impl Engine {
             _ => Line::Deadline(deadline),
         };
         let provider = entry.provider;
-        let Some(origin) = self
-            .state
-            .provider(provider)
-            .and_then(|provider| provider.origin().map(str::to_owned))
+        let Some(origin) =
+            self.state.provider(provider).and_then(|provider| provider.origin().map(str::to_owned))
         else {
             return;
         };
@@ -262,10 +227,7 @@ impl Engine {
     }
 
     pub(super) fn remote_of(&self, id: SubscriptionId) -> Option<Arc<dyn Remote>> {
-        self.state
-            .provider(self.state.entry(id)?.provider)?
-            .remote
-            .clone()
+        self.state.provider(self.state.entry(id)?.provider)?.remote.clone()
     }
 
     /// Files a subscription under the time of its next look.
@@ -281,31 +243,13 @@ impl Engine {
         match until {
             Some(until) => {
                 let at = now.boot + between(now.wall, until);
-                self.state
-                    .timers
-                    .file(&mut entry.timer, at, Alarm::Subscription(id));
+                self.state.timers.file(&mut entry.timer, at, Alarm::Subscription(id));
             }
-            None => self
-                .state
-                .timers
-                .unfile(&mut entry.timer, Alarm::Subscription(id)),
+            None => self.state.timers.unfile(&mut entry.timer, Alarm::Subscription(id)),
         }
     }
 
-    pub(super) fn tell(
-        &self,
-        kind: Kind,
-        key: &ObjectKey,
-        warning: bool,
-        reason: Reason,
-        note: String,
-    ) {
-        self.ports.notices.tell(Notice {
-            kind,
-            key: key.clone(),
-            warning,
-            reason,
-            note,
-        });
+    pub(super) fn tell(&self, kind: Kind, key: &ObjectKey, warning: bool, reason: Reason, note: String) {
+        self.ports.notices.tell(Notice { kind, key: key.clone(), warning, reason, note });
     }
 }

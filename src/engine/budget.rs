@@ -19,12 +19,7 @@ impl Bucket {
     pub(super) fn new(requests_per_minute: u32, share: f64, now: Duration) -> Self {
         let per_second = f64::from(requests_per_minute.max(1)) / 60.0 * share;
         let burst = (per_second * BURST_SECONDS).max(1.0);
-        Self {
-            per_second,
-            burst,
-            level: burst,
-            filled: now,
-        }
+        Self { per_second, burst, level: burst, filled: now }
     }
 
     /// Changes the rate and keeps what has been used.
@@ -64,8 +59,7 @@ impl Bucket {
     pub(super) fn ready_at(&mut self, now: Duration) -> Duration {
         self.fill(now);
         let lacking = (1.0 - self.level).max(0.0);
-        now + Duration::from_secs_f64((lacking / self.per_second).min(3_600.0))
-            + Duration::from_millis(1)
+        now + Duration::from_secs_f64((lacking / self.per_second).min(3_600.0)) + Duration::from_millis(1)
     }
 }
 

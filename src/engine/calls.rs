@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use super::Engine;
 use super::ids::{ProviderId, SourceId, SubscriptionId};
 use super::ports::{
-    Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, Publish,
-    PublishFailure, Published, RecordFailure, Refusal, Remote,
+    Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, Publish, PublishFailure,
+    Published, RecordFailure, Refusal, Remote,
 };
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
 use crate::rotation::decide::Why;
@@ -141,10 +141,7 @@ impl From<Broken> for RecordFailure {
 }
 
 /// Gives a call an end, and catches its panic.
-async fn unbroken<T>(
-    limit: BoxFuture<'static, ()>,
-    call: impl Future<Output = T>,
-) -> Result<T, Broken> {
+async fn unbroken<T>(limit: BoxFuture<'static, ()>, call: impl Future<Output = T>) -> Result<T, Broken> {
     tokio::select! {
         biased;
         result = AssertUnwindSafe(call).catch_unwind() => result.map_err(|_| Broken::Panicked),
@@ -182,22 +179,12 @@ impl Engine {
 
     /// A guard for the term in which the step was decided.
     pub(super) fn guard(&self) -> CallGuard {
-        let (leadership, clock) = (
-            Arc::clone(&self.ports.leadership),
-            Arc::clone(&self.ports.clock),
-        );
+        let (leadership, clock) = (Arc::clone(&self.ports.leadership), Arc::clone(&self.ports.clock));
         let term = self.term;
         CallGuard::new(move || {
-            let claim = leadership
-                .claim()
-                .filter(|claim| Some(claim.term) == term)?;
+            let claim = leadership.claim().filter(|claim| Some(claim.term) == term)?;
             let now = clock.now();
-            let by_wall = claim
-                .until
-                .wall
-                .signed_duration_since(now.wall)
-                .to_std()
-                .ok()?;
+            let by_wall = claim.until.wall.signed_duration_since(now.wall).to_std().ok()?;
             let by_boot = claim.until.boot.checked_sub(now.boot)?;
             Some(by_wall.min(by_boot))
         })
@@ -213,11 +200,7 @@ impl Engine {
         let (guard, started) = (self.guard(), self.ports.clock.now());
         self.spawn(About::Call(id), async move {
             let result = remote.update(&applying.id, &document, &guard).await;
-            Report::Applied {
-                applying,
-                started,
-                result,
-            }
+            Report::Applied { applying, started, result }
         });
     }
 
@@ -231,11 +214,7 @@ impl Engine {
         let (guard, started) = (self.guard(), self.ports.clock.now());
         self.spawn(About::Call(id), async move {
             let result = remote.create(&document, &guard).await;
-            Report::Created {
-                creating,
-                started,
-                result,
-            }
+            Report::Created { creating, started, result }
         });
     }
 

@@ -24,27 +24,14 @@ impl Engine {
             Change::Subscription(declared) => self.upsert_subscription(*declared, now),
             Change::TokenSource(declared) => self.upsert_source(*declared),
             Change::Provider(declared) => self.upsert_provider(*declared, now),
-            Change::Invalid {
-                kind,
-                identity,
-                problem,
-                status,
-            } => self.invalid(kind, identity, &problem, status, now),
-            Change::Gone {
-                kind: Kind::WebhookSubscription,
-                key,
-                prune,
-            } => self.subscription_gone(&key, prune, now),
-            Change::Gone {
-                kind: Kind::TokenSource,
-                key,
-                ..
-            } => self.source_gone(&key),
-            Change::Gone {
-                kind: Kind::WebhookProvider,
-                key,
-                ..
-            } => self.provider_gone(&key),
+            Change::Invalid { kind, identity, problem, status } => {
+                self.invalid(kind, identity, &problem, status, now)
+            }
+            Change::Gone { kind: Kind::WebhookSubscription, key, prune } => {
+                self.subscription_gone(&key, prune, now)
+            }
+            Change::Gone { kind: Kind::TokenSource, key, .. } => self.source_gone(&key),
+            Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
             Change::Synced => self.synced(now),
         }
     }
@@ -66,11 +53,8 @@ impl Engine {
         mut declared: Declared<WebhookSubscriptionSpec, SubscriptionStatus>,
         now: Moment,
     ) {
-        declared.identity.rotate_requested = declared
-            .identity
-            .rotate_requested
-            .as_deref()
-            .map(status::printable);
+        declared.identity.rotate_requested =
+            declared.identity.rotate_requested.as_deref().map(status::printable);
         let Some(id) = self.state.by_key.get(&declared.identity.key).copied() else {
             self.add_subscription(Object::from(declared), now);
             return;
@@ -91,23 +75,14 @@ impl Engine {
             return;
         }
         let leading = self.term.is_some();
-        let status = if leading {
-            before.status.clone()
-        } else {
-            declared.status
-        };
-        let mut object = Object {
-            identity: declared.identity,
-            spec: Some(declared.spec),
-            status,
-        };
+        let status = if leading { before.status.clone() } else { declared.status };
+        let mut object = Object { identity: declared.identity, spec: Some(declared.spec), status };
         let problem = self.problem_of(id, &object, before.spec.as_ref());
         if problem.is_some() && before.spec.is_some() {
             object.spec.clone_from(&before.spec);
         }
         let spec_changed = object.spec != before.spec;
-        let asked =
-            spec_changed || object.identity.rotate_requested != before.identity.rotate_requested;
+        let asked = spec_changed || object.identity.rotate_requested != before.identity.rotate_requested;
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -149,37 +124,17 @@ impl Engine {
                 problem: "cannot be changed; delete this object and create another one".to_owned(),
             });
         }
-        let remote = self
-            .state
-            .provider(self.state.entry(id)?.provider)?
-            .remote
-            .as_ref()?;
+        let remote = self.state.provider(self.state.entry(id)?.provider)?.remote.as_ref()?;
         remote.check(spec).err()
     }
 
     fn add_subscription(&mut self, mut object: Object, now: Moment) {
         let (namespace, name) = self.state.namespace(&object.identity.key.namespace);
-        let key = ObjectKey {
-            namespace: name,
-            name: Arc::clone(&object.identity.key.name),
-        };
-        let provider_name = object
-            .spec
-            .as_ref()
-            .map_or("", |spec| spec.provider_ref.name.as_str());
-        let provider = self
-            .state
-            .provider_for(&key.sibling(provider_name), now.boot);
-        let is_new = object
-            .status
-            .observed_generation
-            .is_none_or(|seen| seen < 0);
-        if let Some(request) = object
-            .identity
-            .rotate_requested
-            .as_deref()
-            .filter(|_| is_new)
-        {
+        let key = ObjectKey { namespace: name, name: Arc::clone(&object.identity.key.name) };
+        let provider_name = object.spec.as_ref().map_or("", |spec| spec.provider_ref.name.as_str());
+        let provider = self.state.provider_for(&key.sibling(provider_name), now.boot);
+        let is_new = object.status.observed_generation.is_none_or(|seen| seen < 0);
+        if let Some(request) = object.identity.rotate_requested.as_deref().filter(|_| is_new) {
             object.status = status::request_noted(&object.status, request);
         }
         let mut entry = Entry::new(&object, key.clone(), provider, namespace);
@@ -198,8 +153,8 @@ impl Engine {
                 let cap = backoff::LONGEST_LONG_WAIT;
                 memory.failures = u32::try_from(failures.count).unwrap_or(0);
                 memory.failing = Some((failures.reason, health_message(status)));
-                memory.wait = Wait::recorded(now.wall, failures.next_attempt_time, cap)
-                    .zip(failures.inputs.clone());
+                memory.wait =
+                    Wait::recorded(now.wall, failures.next_attempt_time, cap).zip(failures.inputs.clone());
             }
         });
         let id = SubscriptionId(self.state.subscriptions.insert(entry));
@@ -243,10 +198,7 @@ impl Engine {
             return;
         };
         let key = entry.key.clone();
-        let wanted = object
-            .spec
-            .as_ref()
-            .and_then(|spec| State::source_key(&key, spec));
+        let wanted = object.spec.as_ref().and_then(|spec| State::source_key(&key, spec));
         let wanted_id = wanted.as_ref().map(|wanted| self.state.source_for(wanted));
         let before = self.state.entry(id).and_then(|entry| entry.source);
         if before == wanted_id {
@@ -261,16 +213,11 @@ impl Engine {
             entry.source = wanted_id;
         }
         if let Some(source_id) = wanted_id {
-            let inline = object
-                .spec
-                .as_ref()
-                .and_then(WebhookSubscriptionSpec::inline_source);
+            let inline = object.spec.as_ref().and_then(WebhookSubscriptionSpec::inline_source);
             let mut is_new = false;
             if let Some(source) = self.state.source_mut(source_id) {
                 source.users.insert(id);
-                if let (SourceKey::Inline { .. }, None, Some(inline)) =
-                    (&source.key, &source.spec, inline)
-                {
+                if let (SourceKey::Inline { .. }, None, Some(inline)) = (&source.key, &source.spec, inline) {
                     source.set_spec(inline);
                     is_new = true;
                 }
@@ -286,14 +233,10 @@ impl Engine {
 
     pub(super) fn drop_unused_source(&mut self, id: SourceId) {
         let unused = self.state.source(id).is_some_and(|source| {
-            source.users.is_empty()
-                && matches!(source.key, SourceKey::Inline { .. })
-                && !source.minting
+            source.users.is_empty() && matches!(source.key, SourceKey::Inline { .. }) && !source.minting
         });
         if unused && let Some(mut source) = self.state.sources.remove(id.0) {
-            self.state
-                .timers
-                .unfile(&mut source.timer, super::timers::Alarm::Source(id));
+            self.state.timers.unfile(&mut source.timer, super::timers::Alarm::Source(id));
             self.state.source_by_key.remove(&source.key);
             self.mint_queue.retain(|(_, queued)| *queued != id);
         }
@@ -306,9 +249,7 @@ impl Engine {
         let Some(mut entry) = self.state.subscriptions.remove(id.0) else {
             return;
         };
-        self.state
-            .timers
-            .unfile(&mut entry.timer, super::timers::Alarm::Subscription(id));
+        self.state.timers.unfile(&mut entry.timer, super::timers::Alarm::Subscription(id));
         self.state.by_key.remove(&entry.key);
         for origin in self.state.origins.values_mut() {
             origin.failing.remove(&id);
@@ -328,15 +269,9 @@ impl Engine {
         let Some(mut object) = entry.object() else {
             return;
         };
-        let follows = object
-            .spec
-            .as_ref()
-            .map(WebhookSubscriptionSpec::deletion_policy);
-        let left_behind = object
-            .status
-            .webhook_id
-            .clone()
-            .filter(|_| !prune && follows == Some(DeletionPolicy::Delete));
+        let follows = object.spec.as_ref().map(WebhookSubscriptionSpec::deletion_policy);
+        let left_behind =
+            object.status.webhook_id.clone().filter(|_| !prune && follows == Some(DeletionPolicy::Delete));
         if let Some(spec) = object.spec.as_mut().filter(|_| !prune) {
             spec.deletion_policy = Some(DeletionPolicy::Orphan);
         }
@@ -352,13 +287,7 @@ impl Engine {
             let note = format!(
                 "the object is gone without having been deleted; webhook {remote} stays at the provider"
             );
-            self.tell(
-                Kind::WebhookSubscription,
-                key,
-                true,
-                Reason::RemoteOrphaned,
-                note,
-            );
+            self.tell(Kind::WebhookSubscription, key, true, Reason::RemoteOrphaned, note);
         }
         self.attend_soon(id);
     }
@@ -374,9 +303,7 @@ impl Engine {
     ) {
         let key = identity.key.clone();
         match kind {
-            Kind::WebhookSubscription => {
-                self.invalid_subscription(identity, problem, recorded, now)
-            }
+            Kind::WebhookSubscription => self.invalid_subscription(identity, problem, recorded, now),
             Kind::TokenSource => {
                 let id = self.state.source_for(&SourceKey::Object(key));
                 if let Some(source) = self.state.source_mut(id) {
@@ -497,8 +424,7 @@ fn health_message(status: &SubscriptionStatus) -> String {
         .conditions
         .iter()
         .find(|condition| {
-            condition.kind == ConditionType::RotationHealthy
-                && condition.status == ConditionStatus::False
+            condition.kind == ConditionType::RotationHealthy && condition.status == ConditionStatus::False
         })
         .map_or_else(
             || "an attempt failed before this process began".to_owned(),

@@ -17,34 +17,18 @@ use crate::rotation::time::{Moment, subtract};
 const SUSPICIOUS: usize = 3;
 
 fn provider_mismatch(provider: Option<&Provider>) -> bool {
-    provider
-        .and_then(|provider| provider.listing.as_ref())
-        .is_some_and(|listing| listing.mismatch)
+    provider.and_then(|provider| provider.listing.as_ref()).is_some_and(|listing| listing.mismatch)
 }
 
 impl Engine {
-    pub(super) fn listing_arrived(
-        &mut self,
-        id: ProviderId,
-        listing: Listing,
-        started: Moment,
-        now: Moment,
-    ) {
+    pub(super) fn listing_arrived(&mut self, id: ProviderId, listing: Listing, started: Moment, now: Moment) {
         let remotes: BTreeMap<String, Listed> = listing
             .subscriptions
             .into_iter()
             .map(|remote| {
-                let target = target(
-                    remote.action.as_deref(),
-                    remote.postback_url.as_deref().unwrap_or_default(),
-                );
-                (
-                    remote.id,
-                    Listed {
-                        target,
-                        active: remote.active,
-                    },
-                )
+                let target =
+                    target(remote.action.as_deref(), remote.postback_url.as_deref().unwrap_or_default());
+                (remote.id, Listed { target, active: remote.active })
             })
             .collect();
         let Some(provider) = self.state.provider_mut(id) else {
@@ -78,19 +62,11 @@ impl Engine {
         }
         let mismatch = missing >= SUSPICIOUS && missing * 2 > on_record;
         let was_mismatch = provider_mismatch(self.state.provider(id));
-        let view = Arc::new(ListingView {
-            begun,
-            remotes,
-            mismatch,
-        });
+        let view = Arc::new(ListingView { begun, remotes, mismatch });
         if let Some(provider) = self.state.provider_mut(id) {
             provider.listing = Some(Arc::clone(&view));
         }
-        let reason = (
-            ConditionStatus::True,
-            Reason::Valid,
-            "the provider takes our calls".to_owned(),
-        );
+        let reason = (ConditionStatus::True, Reason::Valid, "the provider takes our calls".to_owned());
         if let Some(provider) = self.state.provider_mut(id) {
             provider.answered = Some(reason);
             provider.hold.close();
@@ -98,16 +74,16 @@ impl Engine {
         self.record_provider(id, now);
         if mismatch != was_mismatch {
             // Those without an id wait for nothing else.
-            let without_id = users.iter().copied().filter(|user| {
-                (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none())
-            });
+            let without_id = users
+                .iter()
+                .copied()
+                .filter(|user| (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none()));
             self.attention.extend(without_id);
         }
         for user in users {
             let as_expected = self.state.entry(user).is_some_and(|entry| {
                 let expected = entry.expected.filter(|expected| !expected.secrets);
-                entry.is_calm()
-                    && expected.is_some_and(|is| seen.get(&is.id) == Some(&Some(is.shown)))
+                entry.is_calm() && expected.is_some_and(|is| seen.get(&is.id) == Some(&Some(is.shown)))
             });
             if as_expected && !asked.contains(&user) {
                 continue;
@@ -117,25 +93,15 @@ impl Engine {
     }
 
     /// Compares one subscription with what the provider shows.
-    pub(super) fn compare(
-        &mut self,
-        id: SubscriptionId,
-        view: &ListingView,
-        asked: bool,
-        now: Moment,
-    ) {
+    pub(super) fn compare(&mut self, id: SubscriptionId, view: &ListingView, asked: bool, now: Moment) {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
         let Some(object) = entry.object() else { return };
-        let (Some(remote_id), Some(spec)) = (object.status.webhook_id.clone(), object.spec.clone())
-        else {
+        let (Some(remote_id), Some(spec)) = (object.status.webhook_id.clone(), object.spec.clone()) else {
             return;
         };
-        let applied = entry
-            .memory()
-            .listing_after
-            .or(object.status.last_rotated_time);
+        let applied = entry.memory().listing_after.or(object.status.last_rotated_time);
         if entry.is_busy() || applied.is_some_and(|applied| view.begun < applied) {
             // It was begun before the last apply had ended: it says nothing about this one.
             return;
@@ -146,10 +112,8 @@ impl Engine {
         let mut duplicates = Vec::new();
         match view.remotes.get(&remote_id) {
             Some(listed) => {
-                let differs = listed.target != wanted
-                    || listed
-                        .active
-                        .is_some_and(|active| active != spec.is_active());
+                let differs =
+                    listed.target != wanted || listed.active.is_some_and(|active| active != spec.is_active());
                 entry.remember(|memory| {
                     let drift = match (differs, memory.drift) {
                         (false, _) => None,
@@ -172,18 +136,14 @@ impl Engine {
             }),
         }
         if asked && !missing {
-            let others = view
-                .remotes
-                .iter()
-                .filter(|(other, listed)| listed.target == wanted && **other != remote_id);
+            let others =
+                view.remotes.iter().filter(|(other, listed)| listed.target == wanted && **other != remote_id);
             duplicates.extend(others.map(|(other, _)| other.clone()));
         }
-        let uses_secrets = spec.client_headers.iter().any(|header| {
-            header
-                .value_from
-                .as_ref()
-                .is_some_and(|source| source.secret_key_ref.is_some())
-        });
+        let uses_secrets = spec
+            .client_headers
+            .iter()
+            .any(|header| header.value_from.as_ref().is_some_and(|source| source.secret_key_ref.is_some()));
         let (key, provider) = (object.identity.key.clone(), entry.provider);
         if !duplicates.is_empty() {
             let origin = self
@@ -191,11 +151,7 @@ impl Engine {
                 .provider(provider)
                 .and_then(|provider| provider.origin().map(str::to_owned))
                 .unwrap_or_default();
-            let owners = Owners {
-                state: &self.state,
-                origin: &origin,
-                subject: id,
-            };
+            let owners = Owners { state: &self.state, origin: &origin, subject: id };
             duplicates.retain(|other| owners.owner(other).is_none());
         }
         if !duplicates.is_empty() {
@@ -203,13 +159,7 @@ impl Engine {
                 "besides webhook {remote_id} the provider shows {} with the same action and postback URL; delete it there",
                 duplicates.join(", ")
             );
-            self.tell(
-                Kind::WebhookSubscription,
-                &key,
-                true,
-                Reason::DuplicateFound,
-                note,
-            );
+            self.tell(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);
         }
         if uses_secrets && !missing {
             self.compare_secrets(id, now);
@@ -223,21 +173,14 @@ impl Engine {
             return;
         };
         let Some(object) = entry.object() else { return };
-        let remote = self
-            .state
-            .provider(entry.provider)
-            .and_then(|provider| provider.remote.clone());
+        let remote = self.state.provider(entry.provider).and_then(|provider| provider.remote.clone());
         let (Some(remote), Some(spec)) = (remote, object.spec) else {
             return;
         };
         self.leave_line(id);
         self.begin(id, None);
         self.spawn(About::Subscription(id), async move {
-            Report::Secrets(
-                remote
-                    .document_secrets(&object.identity.key.namespace, &spec)
-                    .await,
-            )
+            Report::Secrets(remote.document_secrets(&object.identity.key.namespace, &spec).await)
         });
     }
 }

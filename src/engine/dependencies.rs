@@ -19,9 +19,7 @@ use crate::rotation::time::Moment;
 impl Engine {
     pub(super) fn upsert_source(&mut self, declared: Declared<TokenSourceSpec, TokenSourceStatus>) {
         let now = self.ports.clock.now();
-        let id = self
-            .state
-            .source_for(&SourceKey::Object(declared.identity.key.clone()));
+        let id = self.state.source_for(&SourceKey::Object(declared.identity.key.clone()));
         let leading = self.term.is_some();
         let Some(source) = self.state.source_mut(id) else {
             return;
@@ -53,12 +51,7 @@ impl Engine {
     }
 
     pub(super) fn source_gone(&mut self, key: &ObjectKey) {
-        let Some(id) = self
-            .state
-            .source_by_key
-            .get(&SourceKey::Object(key.clone()))
-            .copied()
-        else {
+        let Some(id) = self.state.source_by_key.get(&SourceKey::Object(key.clone())).copied() else {
             return;
         };
         if let Some(source) = self.state.source_mut(id) {
@@ -86,19 +79,13 @@ impl Engine {
             return;
         };
         let before = provider.declared.take();
-        let same = before
-            .as_ref()
-            .is_some_and(|(_, spec, _)| **spec == declared.spec);
+        let same = before.as_ref().is_some_and(|(_, spec, _)| **spec == declared.spec);
         let status = match before {
-            Some((identity, _, status)) if leading && identity.uid == declared.identity.uid => {
-                status
-            }
+            Some((identity, _, status)) if leading && identity.uid == declared.identity.uid => status,
             _ => declared.status,
         };
         if let Some(until) = status.held_back_until {
-            provider
-                .hold
-                .restore(now.wall, until, Reason::ProviderUnavailable);
+            provider.hold.restore(now.wall, until, Reason::ProviderUnavailable);
         }
         provider.suspended = declared.spec.is_suspended();
         provider.declared = Some((declared.identity, Arc::new(declared.spec), status));
@@ -108,11 +95,7 @@ impl Engine {
                 provider.remote = Some(remote);
                 provider.invalid = None;
                 provider.list_forbidden = false;
-                provider.hold = if same {
-                    std::mem::take(&mut provider.hold)
-                } else {
-                    HoldBack::default()
-                };
+                provider.hold = if same { std::mem::take(&mut provider.hold) } else { HoldBack::default() };
             }
             Ok(_) => provider.invalid = None,
             Err(problem) => provider.invalid = Some(problem.to_string()),
@@ -129,10 +112,7 @@ impl Engine {
 
     /// The line is at the origin that the provider has now.
     pub(super) fn leave_lines(&mut self, id: ProviderId) {
-        let users = self
-            .state
-            .provider(id)
-            .map(|provider| provider.users.clone());
+        let users = self.state.provider(id).map(|provider| provider.users.clone());
         for user in users.into_iter().flatten() {
             self.leave_line(user);
         }
@@ -163,10 +143,7 @@ impl Engine {
 
     /// The budget of an origin: a preset's own, otherwise the widest of its provider objects.
     pub(super) fn set_up_origin(&mut self, id: ProviderId, now: Moment) {
-        let Some(origin) = self
-            .state
-            .provider(id)
-            .and_then(|provider| provider.origin().map(str::to_owned))
+        let Some(origin) = self.state.provider(id).and_then(|provider| provider.origin().map(str::to_owned))
         else {
             return;
         };

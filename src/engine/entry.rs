@@ -15,8 +15,7 @@ use super::ids::{ProviderId, SourceId};
 use super::ready::{NamespaceId, Place};
 use super::timers::Milliseconds;
 use crate::api::{
-    ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus,
-    WebhookSubscriptionSpec,
+    ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::backoff::Wait;
 use crate::rotation::facts::Memory;
@@ -110,12 +109,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(
-        object: &Object,
-        key: ObjectKey,
-        provider: ProviderId,
-        namespace: NamespaceId,
-    ) -> Self {
+    pub(super) fn new(object: &Object, key: ObjectKey, provider: ProviderId, namespace: NamespaceId) -> Self {
         let mut entry = Self {
             key,
             kept: Kept::Packed(Box::default()),
@@ -185,10 +179,7 @@ impl Entry {
 
     /// Changes what is remembered; nothing is kept where there is nothing to remember.
     pub(super) fn remember(&mut self, change: impl FnOnce(&mut Memory)) {
-        let mut memory = self
-            .memory
-            .take()
-            .map_or_else(Memory::default, |memory| *memory);
+        let mut memory = self.memory.take().map_or_else(Memory::default, |memory| *memory);
         change(&mut memory);
         memory.minted_boot = None;
         if memory != Memory::default() {
@@ -212,13 +203,7 @@ impl Entry {
 }
 
 fn summary(object: &Object) -> Summary {
-    let condition = |kind| {
-        object
-            .status
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == kind)
-    };
+    let condition = |kind| object.status.conditions.iter().find(|condition| condition.kind == kind);
     let spec = object.spec.as_ref();
     let ready = condition(ConditionType::Ready);
     let health = condition(ConditionType::RotationHealthy);
@@ -226,9 +211,8 @@ fn summary(object: &Object) -> Summary {
     let is = |condition: Option<&crate::api::Condition>, status| {
         condition.is_some_and(|condition| condition.status == status)
     };
-    let reason = |condition: Option<&crate::api::Condition>| {
-        condition.map_or(Reason::Pending, |ready| ready.reason)
-    };
+    let reason =
+        |condition: Option<&crate::api::Condition>| condition.map_or(Reason::Pending, |ready| ready.reason);
     let (state, reason) = if spec.is_some_and(WebhookSubscriptionSpec::is_suspended) {
         ("suspended", Reason::Suspended)
     } else if is(stalled, ConditionStatus::True) {

@@ -23,9 +23,7 @@ use crate::rotation::time::{Moment, subtract, written};
 pub(super) fn class_of(failure: Option<&CallFailure>) -> &'static str {
     match failure {
         None => "2xx",
-        Some(CallFailure::Status { code, .. } | CallFailure::Redirect { code }) => {
-            class_of_code(*code)
-        }
+        Some(CallFailure::Status { code, .. } | CallFailure::Redirect { code }) => class_of_code(*code),
         Some(CallFailure::NotSent { .. }) => "unreachable",
         Some(CallFailure::Unanswered { .. }) => "timeout",
         Some(CallFailure::Unreadable { .. }) => "invalid",
@@ -53,9 +51,7 @@ pub(super) fn origin_news(failure: &CallFailure, judgement: &Judgement) -> Origi
 }
 
 pub(super) fn internal(what: &str) -> Judgement {
-    let failure = CallFailure::Unanswered {
-        what: what.to_owned(),
-    };
+    let failure = CallFailure::Unanswered { what: what.to_owned() };
     let mut judgement = judge_call(Operation::Update, &failure);
     judgement.reason = Reason::InternalError;
     judgement.message = format!("{what}; please report it with the log around this time");
@@ -72,10 +68,7 @@ impl Engine {
         operation: Operation,
         now: Moment,
     ) {
-        let Some(Judged {
-            object, document, ..
-        }) = self.judge(id, now)
-        else {
+        let Some(Judged { object, document, .. }) = self.judge(id, now) else {
             return self.rest(id);
         };
         if let Some(provider) = self.provider_key(id) {
@@ -95,12 +88,8 @@ impl Engine {
             Pace::Rarely => backoff::LONGEST_LONG_WAIT,
         };
         let random = self.ports.random.bits();
-        let subject = Subject {
-            identity: &object.identity,
-            spec: None,
-            invalid: None,
-            status: &object.status,
-        };
+        let subject =
+            Subject { identity: &object.identity, spec: None, invalid: None, status: &object.status };
         let desired = document.desired.as_deref().unwrap_or_default();
         let inputs = decide::attempt_inputs(&subject, desired);
         let Some(entry) = self.state.entry_mut(id) else {
@@ -121,10 +110,7 @@ impl Engine {
             count = memory.failures;
             until = wait.until;
             memory.wait = Some((wait, inputs.clone()));
-            let changed = memory
-                .failing
-                .as_ref()
-                .is_none_or(|(reason, _)| *reason != judgement.reason);
+            let changed = memory.failing.as_ref().is_none_or(|(reason, _)| *reason != judgement.reason);
             told = changed || backoff::is_recorded(count);
             if told {
                 memory.failing = Some((judgement.reason, judgement.message.clone()));
@@ -143,23 +129,9 @@ impl Engine {
             self.rest(id);
             return;
         }
-        let fields = status::failed(
-            &object.status,
-            count,
-            judgement.reason,
-            &inputs,
-            now.wall,
-            until,
-        );
+        let fields = status::failed(&object.status, count, judgement.reason, &inputs, now.wall, until);
         let standing = Standing::BackingOff(judgement.reason, judgement.message.clone());
-        let status = self.presented(
-            id,
-            &object,
-            &document,
-            &fields,
-            &Shown::as_it(&standing),
-            now,
-        );
+        let status = self.presented(id, &object, &document, &fields, &Shown::as_it(&standing), now);
         self.announce(&object, &status);
         self.record(id, status, Then::Attend);
     }
@@ -175,12 +147,8 @@ impl Engine {
         let spec = object.spec.as_ref()?;
         let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
         let source = self.state.source(entry.source?)?;
-        let subject = Subject {
-            identity: &object.identity,
-            spec: Some(spec),
-            invalid: None,
-            status: &object.status,
-        };
+        let subject =
+            Subject { identity: &object.identity, spec: Some(spec), invalid: None, status: &object.status };
         let plan = decide::planned(now, &subject, spec, remote.profile(), &source.state)?;
         Some((plan.lead, subtract(plan.expires, plan.safety)))
     }
@@ -192,13 +160,7 @@ impl Engine {
                 .conditions
                 .iter()
                 .find(|condition| condition.kind == kind)
-                .map(|condition| {
-                    (
-                        condition.status,
-                        condition.reason,
-                        condition.message.clone(),
-                    )
-                })
+                .map(|condition| (condition.status, condition.reason, condition.message.clone()))
         };
         let key = &object.identity.key;
         for (kind, bad) in [

@@ -34,64 +34,30 @@ impl Engine {
     pub(super) fn finish(&mut self, done: Done) {
         let now = self.ports.clock.now();
         match (done.about, done.report) {
-            (
-                About::Subscription(id),
-                Report::Recorded {
-                    status,
-                    then,
-                    result,
-                },
-            ) => {
+            (About::Subscription(id), Report::Recorded { status, then, result }) => {
                 self.recorded(id, &status, then, result, now);
             }
-            (
-                About::Call(id),
-                Report::Applied {
-                    applying,
-                    started,
-                    result,
-                },
-            ) => {
+            (About::Call(id), Report::Applied { applying, started, result }) => {
                 self.count_request(Operation::Update, &result, started, now);
                 self.applied(id, &applying, result, now);
             }
-            (
-                About::Call(id),
-                Report::Created {
-                    creating,
-                    started,
-                    result,
-                },
-            ) => {
+            (About::Call(id), Report::Created { creating, started, result }) => {
                 self.count_request(Operation::Create, &result, started, now);
                 self.created(id, &creating, result, now);
             }
-            (
-                About::Call(id),
-                Report::Deleted {
-                    id: remote,
-                    started,
-                    result,
-                },
-            ) => {
+            (About::Call(id), Report::Deleted { id: remote, started, result }) => {
                 self.count_request(Operation::Delete, &result, started, now);
                 self.deleted(id, &remote, result, now);
             }
             (About::Subscription(id), Report::Guarded(result)) => self.guarded(id, result, now),
             (About::Subscription(id), Report::Released(result)) => self.released(id, result, now),
             (About::Subscription(id), Report::Secrets(result)) => self.secrets_compared(id, result),
-            (About::Mint(id), Report::Minted { started, result }) => {
-                self.minted(id, started, result, now)
-            }
-            (About::Publishing(id), Report::PublishedRead(result)) => {
-                self.published_read(id, result, now)
-            }
+            (About::Mint(id), Report::Minted { started, result }) => self.minted(id, started, result, now),
+            (About::Publishing(id), Report::PublishedRead(result)) => self.published_read(id, result, now),
             (About::Publishing(id), Report::PublishedWritten { tokens, result }) => {
                 self.published_written(id, *tokens, result, now);
             }
-            (About::Listing(id), Report::Listed { started, result }) => {
-                self.listed(id, started, result, now)
-            }
+            (About::Listing(id), Report::Listed { started, result }) => self.listed(id, started, result, now),
             (_, Report::ProviderRecorded(id)) => self.provider_recorded(id, now),
             (about, Report::Broken(broken)) => self.broken(about, &broken.to_string(), now),
             (_, _) => {}
@@ -184,8 +150,8 @@ impl Engine {
             }
             OriginNews::Fails => {
                 state.failing.extend(of);
-                let opens = was_probe
-                    || (state.failing.len() >= DISTINCT_FAILURES && !state.hold.probes(now.wall));
+                let opens =
+                    was_probe || (state.failing.len() >= DISTINCT_FAILURES && !state.hold.probes(now.wall));
                 let opens = opens && state.hold.pending(now.wall).is_none();
                 if opens {
                     state.hold.open(now.wall, None, Reason::ProviderUnavailable);
@@ -201,14 +167,11 @@ impl Engine {
     }
 
     pub(super) fn timeout_of(&self, id: SubscriptionId) -> Duration {
-        self.profile_of(id, |profile| profile.timeout)
-            .unwrap_or(Duration::from_secs(10))
+        self.profile_of(id, |profile| profile.timeout).unwrap_or(Duration::from_secs(10))
     }
 
     pub(super) fn settle_of(&self, id: SubscriptionId) -> chrono::TimeDelta {
-        let settle = self
-            .profile_of(id, |profile| profile.settle)
-            .unwrap_or(Duration::from_secs(300));
+        let settle = self.profile_of(id, |profile| profile.settle).unwrap_or(Duration::from_secs(300));
         chrono::TimeDelta::from_std(settle).unwrap_or(chrono::TimeDelta::minutes(5))
     }
 
@@ -218,10 +181,7 @@ impl Engine {
         read: impl Fn(&super::ports::ProviderProfile) -> T,
     ) -> Option<T> {
         let provider = self.state.provider(self.state.entry(id)?.provider)?;
-        provider
-            .remote
-            .as_ref()
-            .map(|remote| read(remote.profile()))
+        provider.remote.as_ref().map(|remote| read(remote.profile()))
     }
 
     pub(super) fn origin_of(&self, id: SubscriptionId) -> Option<String> {
@@ -229,12 +189,7 @@ impl Engine {
     }
 
     pub(super) fn provider_key(&self, id: SubscriptionId) -> Option<crate::api::ObjectKey> {
-        Some(
-            self.state
-                .provider(self.state.entry(id)?.provider)?
-                .key
-                .clone(),
-        )
+        Some(self.state.provider(self.state.entry(id)?.provider)?.key.clone())
     }
 
     fn count_request<T>(
@@ -245,11 +200,7 @@ impl Engine {
         now: Moment,
     ) {
         let class = class_of(result.as_ref().err());
-        self.ports.meter.provider_request(
-            operation.as_str(),
-            class,
-            now.boot.saturating_sub(started.boot),
-        );
+        self.ports.meter.provider_request(operation.as_str(), class, now.boot.saturating_sub(started.boot));
     }
 
     /// How long a rotation is overdue for the metrics: since when it could have begun.

@@ -23,13 +23,10 @@ impl Engine {
                 continue;
             };
             let summary = entry.summary;
-            let time =
-                |milliseconds: Option<i64>| milliseconds.and_then(DateTime::from_timestamp_millis);
+            let time = |milliseconds: Option<i64>| milliseconds.and_then(DateTime::from_timestamp_millis);
             let untouched = summary.watched && !entry.is_busy() && entry.failures() == 0;
             if untouched && summary.state == "ready" {
-                gauges.rotation_overdue = gauges
-                    .rotation_overdue
-                    .max(Self::overdue(time(summary.due), now));
+                gauges.rotation_overdue = gauges.rotation_overdue.max(Self::overdue(time(summary.due), now));
             }
             gauges.subscriptions.push(SubscriptionGauge {
                 key: entry.key.clone(),
@@ -40,9 +37,7 @@ impl Engine {
             });
         }
         for (_, provider) in self.state.providers.iter() {
-            let origin = provider
-                .origin()
-                .and_then(|origin| self.state.origins.get(origin));
+            let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
             let held = origin
                 .and_then(|origin| origin.hold.pending(now.wall))
                 .into_iter()
@@ -51,11 +46,7 @@ impl Engine {
                 .fold(0.0, f64::max);
             gauges.held_back.push((provider.key.clone(), held));
             let late = origin.map_or(0, |origin| {
-                infeasible(
-                    &origin.ready.deadlines(),
-                    origin.requests_per_minute,
-                    now.wall.timestamp_millis(),
-                )
+                infeasible(&origin.ready.deadlines(), origin.requests_per_minute, now.wall.timestamp_millis())
             });
             gauges.infeasible.push((provider.key.clone(), late));
         }
@@ -67,11 +58,7 @@ impl Engine {
 fn infeasible(deadlines: &[i64], requests_per_minute: u32, now: i64) -> usize {
     let step = 60_000 / i64::from(requests_per_minute.max(1));
     let turns = (1_i64..).map(|turn| now.saturating_add(turn.saturating_mul(step)));
-    deadlines
-        .iter()
-        .zip(turns)
-        .filter(|(deadline, done)| **deadline < *done)
-        .count()
+    deadlines.iter().zip(turns).filter(|(deadline, done)| **deadline < *done).count()
 }
 
 #[cfg(test)]

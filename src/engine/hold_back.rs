@@ -63,10 +63,7 @@ mod tests {
         let first = hold.pending(now).unwrap().0;
         hold.open(first, None, Reason::RateLimited);
         let second = hold.pending(first).unwrap().0;
-        assert_eq!(
-            ((first - now).num_seconds(), (second - first).num_seconds()),
-            (30, 60)
-        );
+        assert_eq!(((first - now).num_seconds(), (second - first).num_seconds()), (30, 60));
         assert!(hold.probes(second) && !hold.probes(first));
         assert!(hold.close() && !hold.close());
         assert!(!hold.probes(second));

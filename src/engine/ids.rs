@@ -21,10 +21,7 @@ pub(super) struct Slab<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { places: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -53,9 +50,7 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0_u32..)
-            .zip(&self.places)
-            .filter_map(|(at, place)| place.as_ref().map(|thing| (at, thing)))
+        (0_u32..).zip(&self.places).filter_map(|(at, place)| place.as_ref().map(|thing| (at, thing)))
     }
 
     pub(super) fn numbers(&self) -> Vec<u32> {

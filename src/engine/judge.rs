@@ -38,10 +38,7 @@ pub(super) struct Shown<'a> {
 impl<'a> Shown<'a> {
     /// Nothing has happened.
     pub(super) fn as_it(standing: &'a Standing) -> Self {
-        Self {
-            standing,
-            happened: None,
-        }
+        Self { standing, happened: None }
     }
 }
 
@@ -92,16 +89,11 @@ impl Engine {
         let document = self.document_of(id, &object);
         let invalid = entry.invalid.as_deref().or(document.refused.as_deref());
         let memory = entry.memory();
-        let owners = Owners {
-            state: &self.state,
-            origin: provider.origin().unwrap_or_default(),
-            subject: id,
-        };
+        let owners =
+            Owners { state: &self.state, origin: provider.origin().unwrap_or_default(), subject: id };
         let rival = self.state.rival(id, &object);
-        let heir = is_deleting(&object, entry.gone)
-            .then(|| self.state.heir(id))
-            .flatten()
-            .map(|(_, key)| key);
+        let heir =
+            is_deleting(&object, entry.gone).then(|| self.state.heir(id)).flatten().map(|(_, key)| key);
         let facts = Facts {
             provider: provider_fact(provider, document.desired.as_deref()),
             source: source_fact(source),
@@ -115,18 +107,9 @@ impl Engine {
         // A document that the provider's rules refuse is not sent; a deletion sends none.
         let deleting = is_deleting(&object, entry.gone);
         let spec = (object.spec.as_ref()).filter(|_| document.refused.is_none() || deleting);
-        let subject = Subject {
-            identity: &object.identity,
-            spec,
-            invalid,
-            status: &object.status,
-        };
+        let subject = Subject { identity: &object.identity, spec, invalid, status: &object.status };
         let step = decide::decide(now, &subject, &facts, &memory);
-        Some(Judged {
-            object,
-            step,
-            document,
-        })
+        Some(Judged { object, step, document })
     }
 
     /// Asks the provider of the document that a subscription asks for.
@@ -134,10 +117,7 @@ impl Engine {
         let provider = (self.state.entry(id)).and_then(|entry| self.state.provider(entry.provider));
         let remote = provider.and_then(|provider| provider.remote.as_ref());
         let Some((remote, spec)) = remote.zip(object.spec.as_ref()) else {
-            return Wanted {
-                desired: None,
-                refused: None,
-            };
+            return Wanted { desired: None, refused: None };
         };
         Wanted {
             desired: Some(remote.document_digest(spec)),
@@ -150,16 +130,10 @@ impl Engine {
         provider: &Provider,
         now: Moment,
     ) -> Option<(chrono::DateTime<chrono::Utc>, Reason)> {
-        let of_origin = provider
-            .origin()
-            .and_then(|origin| self.state.origins.get(origin))
-            .map(|origin| &origin.hold);
+        let of_origin =
+            provider.origin().and_then(|origin| self.state.origins.get(origin)).map(|origin| &origin.hold);
         let pending = |hold: &HoldBack| hold.pending(now.wall);
-        of_origin
-            .and_then(pending)
-            .into_iter()
-            .chain(pending(&provider.hold))
-            .max_by_key(|(until, _)| *until)
+        of_origin.and_then(pending).into_iter().chain(pending(&provider.hold)).max_by_key(|(until, _)| *until)
     }
 
     /// The status for these fields, with conditions that are true now.
@@ -179,12 +153,8 @@ impl Engine {
         let provider = self.state.provider(entry.provider);
         let remote = provider.and_then(|provider| provider.remote.as_ref());
         let source = entry.source.and_then(|source| self.state.source(source));
-        let subject = Subject {
-            identity: &object.identity,
-            spec: object.spec.as_ref(),
-            invalid: None,
-            status: fields,
-        };
+        let subject =
+            Subject { identity: &object.identity, spec: object.spec.as_ref(), invalid: None, status: fields };
         let polled = source.is_some_and(|source| source.state.polled);
         let plan = match (object.spec.as_ref(), remote, source) {
             (Some(spec), Some(remote), Some(source)) if !polled => {

@@ -28,22 +28,14 @@ impl Engine {
             return self.record_provider(id, now);
         };
         let interval = remote.profile().verify_interval;
-        if !interval.is_zero() && remote.profile().can_list && provider.next_verification.is_none()
-        {
+        if !interval.is_zero() && remote.profile().can_list && provider.next_verification.is_none() {
             // Not everybody's at once: between half an interval and a whole one from now.
-            let part =
-                f64::from(u32::try_from(random >> 33).unwrap_or(0)) / f64::from(u32::MAX >> 1);
+            let part = f64::from(u32::try_from(random >> 33).unwrap_or(0)) / f64::from(u32::MAX >> 1);
             let first = interval.mul_f64(0.5 + part / 2.0);
             provider.next_verification = Some(now.boot + first);
         }
-        let generation = provider
-            .declared
-            .as_ref()
-            .map(|(identity, ..)| identity.generation);
-        let seen = provider
-            .declared
-            .as_ref()
-            .and_then(|(_, _, status)| status.observed_generation);
+        let generation = provider.declared.as_ref().map(|(identity, ..)| identity.generation);
+        let seen = provider.declared.as_ref().and_then(|(_, _, status)| status.observed_generation);
         if provider.users.is_empty() && remote.profile().can_list && generation != seen {
             provider.wanted = Some(now.wall);
         }
@@ -55,29 +47,19 @@ impl Engine {
         let Some(provider) = self.state.providers.get_mut(id.0) else {
             return;
         };
-        let listing = provider.wanted.map(|_| {
-            match provider.list_wait.and_then(|wait| wait.pending(now.wall)) {
+        let listing =
+            provider.wanted.map(|_| match provider.list_wait.and_then(|wait| wait.pending(now.wall)) {
                 Some(until) => now.boot + crate::rotation::time::between(now.wall, until),
                 None => now.boot,
-            }
-        });
+            });
         let held = provider
             .hold
             .pending(now.wall)
             .map(|(until, _)| now.boot + crate::rotation::time::between(now.wall, until));
-        let at = [listing, held, provider.next_verification]
-            .into_iter()
-            .flatten()
-            .min();
+        let at = [listing, held, provider.next_verification].into_iter().flatten().min();
         match at {
-            Some(at) => self
-                .state
-                .timers
-                .file(&mut provider.timer, at, Alarm::Provider(id)),
-            None => self
-                .state
-                .timers
-                .unfile(&mut provider.timer, Alarm::Provider(id)),
+            Some(at) => self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id)),
+            None => self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id)),
         }
     }
 
@@ -86,10 +68,8 @@ impl Engine {
             return;
         };
         provider.timer = None;
-        let interval = provider
-            .remote
-            .as_ref()
-            .map_or(Duration::ZERO, |remote| remote.profile().verify_interval);
+        let interval =
+            provider.remote.as_ref().map_or(Duration::ZERO, |remote| remote.profile().verify_interval);
         if provider.next_verification.is_some_and(|at| at <= now.boot) {
             provider.next_verification = (!interval.is_zero()).then(|| now.boot + interval);
             if !provider.users.is_empty() && !provider.suspended {
@@ -97,21 +77,13 @@ impl Engine {
             }
         }
         self.record_provider(id, now);
-        let blocked = self
-            .state
-            .provider_mut(id)
-            .map(|provider| std::mem::take(&mut provider.blocked));
+        let blocked = self.state.provider_mut(id).map(|provider| std::mem::take(&mut provider.blocked));
         self.attention.extend(blocked.unwrap_or_default());
         self.start_listing(id, now);
     }
 
     /// A subscription needs a complete listing, begun at this time or later.
-    pub(super) fn want_listing(
-        &mut self,
-        id: SubscriptionId,
-        begun_after: DateTime<Utc>,
-        now: Moment,
-    ) {
+    pub(super) fn want_listing(&mut self, id: SubscriptionId, begun_after: DateTime<Utc>, now: Moment) {
         let Some(provider_id) = self.state.entry(id).map(|entry| entry.provider) else {
             return;
         };
@@ -119,12 +91,8 @@ impl Engine {
             return;
         };
         provider.waiting.insert(id);
-        provider.wanted = Some(
-            provider
-                .wanted
-                .map_or(begun_after, |before| before.max(begun_after))
-                .min(now.wall),
-        );
+        provider.wanted =
+            Some(provider.wanted.map_or(begun_after, |before| before.max(begun_after)).min(now.wall));
         if !provider.is_listing() {
             self.file_provider(provider_id, now);
         }
@@ -142,9 +110,7 @@ impl Engine {
         let Some(remote) = provider.remote.clone() else {
             return;
         };
-        let waits = provider
-            .list_wait
-            .is_some_and(|wait| wait.pending(now.wall).is_some());
+        let waits = provider.list_wait.is_some_and(|wait| wait.pending(now.wall).is_some());
         if provider.wanted.is_none()
             || provider.is_listing()
             || provider.suspended
@@ -156,14 +122,10 @@ impl Engine {
         let Some(origin) = self.state.origins.get_mut(&remote.profile().origin) else {
             return;
         };
-        let held = origin
-            .hold
-            .pending(now.wall)
-            .or_else(|| provider.hold.pending(now.wall));
+        let held = origin.hold.pending(now.wall).or_else(|| provider.hold.pending(now.wall));
         // A verification gives way to rotations: the timer brings it back.
-        let gives_way = provider.waiting.is_empty()
-            && !origin.ready.is_empty()
-            && !origin.hold.probes(now.wall);
+        let gives_way =
+            provider.waiting.is_empty() && !origin.ready.is_empty() && !origin.hold.probes(now.wall);
         let retry = if let Some((until, _)) = held {
             Some(now.boot + crate::rotation::time::between(now.wall, until))
         } else if origin.probing {
@@ -176,9 +138,7 @@ impl Engine {
             None
         };
         if let Some(at) = retry {
-            self.state
-                .timers
-                .file(&mut provider.timer, at, Alarm::Provider(id));
+            self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id));
             return;
         }
         origin.probing = origin.hold.probes(now.wall);
@@ -188,10 +148,7 @@ impl Engine {
         provider.wanted = None;
         let guard = self.guard();
         self.spawn(About::Listing(id), async move {
-            Report::Listed {
-                started: now,
-                result: remote.list(&guard).await,
-            }
+            Report::Listed { started: now, result: remote.list(&guard).await }
         });
     }
 
@@ -259,11 +216,7 @@ impl Engine {
         provider.list_failures = provider.list_failures.saturating_add(1);
         provider.list_wait = Some(Wait::starting(now.wall, wait));
         if judgement.hold == Hold::Nothing || judgement.hold == Hold::Provider {
-            provider.answered = Some((
-                ConditionStatus::False,
-                judgement.reason,
-                judgement.message.clone(),
-            ));
+            provider.answered = Some((ConditionStatus::False, judgement.reason, judgement.message.clone()));
         }
         // Those who wait for it are told; a verification is tried again at its next time.
         let waiting: Vec<SubscriptionId> = provider.waiting.iter().copied().collect();
@@ -274,20 +227,14 @@ impl Engine {
         let mut judgement = judgement.clone();
         judgement.hold = Hold::Nothing;
         for waiting in waiting {
-            if self
-                .state
-                .entry(waiting)
-                .is_some_and(|entry| !entry.is_busy())
-            {
+            if self.state.entry(waiting).is_some_and(|entry| !entry.is_busy()) {
                 self.fail(waiting, &judgement, Operation::List, now);
             }
         }
     }
 
     pub(super) fn listing_broken(&mut self, id: ProviderId, what: &str, now: Moment) {
-        let failure = CallFailure::Unanswered {
-            what: what.to_owned(),
-        };
+        let failure = CallFailure::Unanswered { what: what.to_owned() };
         let mut judgement = judge_call(Operation::List, &failure);
         judgement.reason = Reason::InternalError;
         let provider = self.state.provider_mut(id);

@@ -14,9 +14,7 @@ use super::judge::{OF_MINT, Shown};
 use super::ports::{MintFailure, Minted};
 use super::state::{Source, SourceKey};
 use super::timers::Alarm;
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, Reason, TokenSourceStatus, set_condition,
-};
+use crate::api::{Condition, ConditionStatus, ConditionType, Reason, TokenSourceStatus, set_condition};
 use crate::rotation::answers::{Hold, judge_mint};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::decide::{self, Standing};
@@ -48,9 +46,7 @@ impl Engine {
 
     pub(super) fn alarm_source(&mut self, id: SourceId, at: Duration) {
         if let Some(source) = self.state.sources.get_mut(id.0) {
-            self.state
-                .timers
-                .file(&mut source.timer, at, Alarm::Source(id));
+            self.state.timers.file(&mut source.timer, at, Alarm::Source(id));
         }
     }
 
@@ -88,11 +84,9 @@ impl Engine {
             before => {
                 source.wanted = Some(deadline);
                 if let Some(before) = before {
-                    self.mint_queue
-                        .remove(&(before.timestamp_millis(), source_id));
+                    self.mint_queue.remove(&(before.timestamp_millis(), source_id));
                 }
-                self.mint_queue
-                    .insert((deadline.timestamp_millis(), source_id));
+                self.mint_queue.insert((deadline.timestamp_millis(), source_id));
             }
         }
     }
@@ -113,11 +107,7 @@ impl Engine {
             let Some(spec) = source.spec.clone().filter(|_| !source.minting) else {
                 continue;
             };
-            if !source.state.polled
-                && source
-                    .state
-                    .wait
-                    .is_some_and(|wait| wait.pending(now.wall).is_some())
+            if !source.state.polled && source.state.wait.is_some_and(|wait| wait.pending(now.wall).is_some())
             {
                 // Something else has just minted: those who waited decide again.
                 let waiting = std::mem::take(&mut source.waiting);
@@ -129,10 +119,7 @@ impl Engine {
             let namespace = Arc::clone(source.key.namespace());
             let (minter, guard) = (Arc::clone(&self.ports.minter), self.guard());
             self.spawn(About::Mint(id), async move {
-                Report::Minted {
-                    started: now,
-                    result: minter.mint(&namespace, &spec, &guard).await,
-                }
+                Report::Minted { started: now, result: minter.mint(&namespace, &spec, &guard).await }
             });
         }
     }
@@ -147,17 +134,13 @@ impl Engine {
         self.mints_running = self.mints_running.saturating_sub(1);
         let class = match &result {
             Ok(_) => "2xx",
-            Err(MintFailure::Status { code, .. } | MintFailure::Redirect { code }) => {
-                class_of_code(*code)
-            }
+            Err(MintFailure::Status { code, .. } | MintFailure::Redirect { code }) => class_of_code(*code),
             Err(MintFailure::NotSent { .. }) => "unreachable",
             Err(MintFailure::Unanswered { .. }) => "timeout",
             Err(MintFailure::Unusable { .. } | MintFailure::ExpiredOnArrival) => "invalid",
             Err(MintFailure::Refused(_)) => "refused",
         };
-        self.ports
-            .meter
-            .mint(class, now.boot.saturating_sub(started.boot));
+        self.ports.meter.mint(class, now.boot.saturating_sub(started.boot));
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -180,11 +163,7 @@ impl Engine {
         let same = source.token.as_ref() == Some(&minted.token) && source.state.hand.is_some();
         if same
             && !(polled
-                && minted
-                    .version
-                    .as_deref()
-                    .map(|version| short_digest(&[version]))
-                    != source.fingerprint())
+                && minted.version.as_deref().map(|version| short_digest(&[version])) != source.fingerprint())
         {
             source.failures = 0;
             source.state.failing = None;
@@ -192,11 +171,9 @@ impl Engine {
             if let Some(hand) = &mut source.state.hand {
                 hand.confirmed = started.wall;
                 if !polled {
-                    let remaining = hand
-                        .expires
-                        .map_or(Duration::from_secs(60), |end| between(now.wall, end));
-                    source.state.wait =
-                        Some(Wait::starting(now.wall, schedule::ask_again(remaining)));
+                    let remaining =
+                        hand.expires.map_or(Duration::from_secs(60), |end| between(now.wall, end));
+                    source.state.wait = Some(Wait::starting(now.wall, schedule::ask_again(remaining)));
                     source.state.not_renewed = true;
                 }
             }
@@ -219,8 +196,7 @@ impl Engine {
         let hand = Hand {
             fingerprint: source_fingerprint,
             minted: started,
-            expires: lifetime
-                .map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
+            expires: lifetime.map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
             confirmed: started.wall,
         };
         tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = hand.expires.map(written), "a new token");
@@ -234,8 +210,7 @@ impl Engine {
         source.state.failing = None;
         source.state.not_renewed = false;
         source.state.apply_after = None;
-        source.state.wait =
-            (!polled).then(|| Wait::starting(started.wall, schedule::mint_spacing(lifetime)));
+        source.state.wait = (!polled).then(|| Wait::starting(started.wall, schedule::mint_spacing(lifetime)));
         source.state.hand = Some(hand);
         source.token = Some(minted.token);
         source.waiting.clear();
@@ -261,9 +236,7 @@ impl Engine {
     /// How long the source's tokens lived before, for an answer that does not say.
     fn previous_lifetime(&self, id: SourceId) -> Option<Duration> {
         let source = self.state.source(id)?;
-        let life = |minted: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>| {
-            Some(between(minted?, end?))
-        };
+        let life = |minted: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>| Some(between(minted?, end?));
         let of_object = source
             .object
             .as_ref()
@@ -277,7 +250,8 @@ impl Engine {
     }
 
     fn lifetime_unknown(&mut self, id: SourceId, now: Moment) {
-        let message = "the token source does not say how long its tokens live; set assumedLifetime on the token source";
+        let message =
+            "the token source does not say how long its tokens live; set assumedLifetime on the token source";
         self.mint_did_not_help(
             id,
             Reason::LifetimeUnknown,
@@ -297,10 +271,7 @@ impl Engine {
         let wait = match judgement.hold {
             Hold::Source(asked) => {
                 source.hold.open(now.wall, asked, judgement.reason);
-                source
-                    .hold
-                    .pending(now.wall)
-                    .map_or(Duration::ZERO, |(until, _)| between(now.wall, until))
+                source.hold.pending(now.wall).map_or(Duration::ZERO, |(until, _)| between(now.wall, until))
             }
             _ => backoff::delay(source.failures, cap, random),
         };
@@ -314,13 +285,7 @@ impl Engine {
             source.minting = false;
         }
         let message = format!("{what}; please report it with the log around this time");
-        self.mint_did_not_help(
-            id,
-            Reason::InternalError,
-            message,
-            backoff::LONGEST_WAIT,
-            now,
-        );
+        self.mint_did_not_help(id, Reason::InternalError, message, backoff::LONGEST_WAIT, now);
     }
 
     /// No token came: the source waits, and the members that asked say why.
@@ -338,11 +303,7 @@ impl Engine {
         let wait = Wait::starting(now.wall, wait.max(Duration::from_millis(100)));
         source.failures = source.failures.saturating_add(1);
         source.state.wait = Some(wait);
-        let changed = source
-            .state
-            .failing
-            .as_ref()
-            .is_none_or(|(before, _)| *before != reason);
+        let changed = source.state.failing.as_ref().is_none_or(|(before, _)| *before != reason);
         let count = source.failures;
         let told = changed || backoff::is_recorded(count);
         if told {
@@ -411,8 +372,7 @@ impl Engine {
                     invalid: None,
                     status: &object.status,
                 };
-                decide::planned(now, &subject, spec, remote.profile(), &source.state)
-                    .map(|plan| plan.lead)
+                decide::planned(now, &subject, spec, remote.profile(), &source.state).map(|plan| plan.lead)
             })
             .min()
     }
@@ -452,18 +412,10 @@ impl Source {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        self.state
-            .hand
-            .as_ref()
-            .map(|hand| hand.fingerprint.clone())
+        self.state.hand.as_ref().map(|hand| hand.fingerprint.clone())
     }
 
-    fn presented(
-        &self,
-        before: &TokenSourceStatus,
-        generation: i64,
-        now: Moment,
-    ) -> TokenSourceStatus {
+    fn presented(&self, before: &TokenSourceStatus, generation: i64, now: Moment) -> TokenSourceStatus {
         let mut status = before.clone();
         status.observed_generation = Some(generation);
         if let Some(hand) = &self.state.hand {
@@ -500,12 +452,7 @@ impl Source {
             Some(condition(ConditionType::Ready, holds, reason, message)),
         );
         let stalled = stalled.map(|message| {
-            condition(
-                ConditionType::Stalled,
-                ConditionStatus::True,
-                Reason::InvalidSpec,
-                message,
-            )
+            condition(ConditionType::Stalled, ConditionStatus::True, Reason::InvalidSpec, message)
         });
         set_condition(conditions, ConditionType::Stalled, stalled);
         status

@@ -245,8 +245,7 @@ impl Engine {
             };
             self.attend(id, now);
         }
-        self.attention
-            .append(&mut std::mem::take(&mut self.state.freed).into_iter().collect());
+        self.attention.append(&mut std::mem::take(&mut self.state.freed).into_iter().collect());
         self.start_records();
         if !self.stopping {
             self.start_mints(now);
@@ -260,34 +259,19 @@ impl Engine {
             return Duration::ZERO;
         }
         let now = self.ports.clock.now().boot;
-        let timer = self
-            .state
-            .timers
-            .next()
-            .map_or(self.options.tick, |at| at.saturating_sub(now));
-        let budget = self
-            .next_budget(now)
-            .map_or(self.options.tick, |at| at.saturating_sub(now));
+        let timer = self.state.timers.next().map_or(self.options.tick, |at| at.saturating_sub(now));
+        let budget = self.next_budget(now).map_or(self.options.tick, |at| at.saturating_sub(now));
         // Whole milliseconds, and never none at all, so that waiting always makes progress.
-        timer
-            .min(budget)
-            .min(self.options.tick)
-            .max(Duration::from_millis(1))
+        timer.min(budget).min(self.options.tick).max(Duration::from_millis(1))
     }
 
     /// Timers are filed by boot time; when the wall clock is set, every decision is made anew.
     fn watch_clocks(&mut self, now: Moment) {
         let boot = i64::try_from(now.boot.as_millis()).unwrap_or(i64::MAX);
         let offset = now.wall.timestamp_millis().saturating_sub(boot);
-        let step = self
-            .clock_offset
-            .replace(offset)
-            .map_or(0, |before| offset.saturating_sub(before));
+        let step = self.clock_offset.replace(offset).map_or(0, |before| offset.saturating_sub(before));
         if step.abs() > CLOCK_STEP {
-            tracing::warn!(
-                seconds = step / 1_000,
-                "the wall clock was set; everything is looked at anew"
-            );
+            tracing::warn!(seconds = step / 1_000, "the wall clock was set; everything is looked at anew");
             if step < 0 {
                 self.forget_the_future(now);
             }
@@ -306,10 +290,7 @@ impl Engine {
         for id in self.state.providers.numbers() {
             if let Some(provider) = self.state.provider_mut(ProviderId(id)) {
                 provider.wanted = provider.wanted.map(|wanted| wanted.min(now.wall));
-                provider.listing = provider
-                    .listing
-                    .take()
-                    .filter(|listing| listing.begun <= now.wall);
+                provider.listing = provider.listing.take().filter(|listing| listing.begun <= now.wall);
             }
         }
     }
@@ -326,13 +307,7 @@ impl Engine {
     }
 
     fn attend_all(&mut self) {
-        self.attention.extend(
-            self.state
-                .subscriptions
-                .numbers()
-                .into_iter()
-                .map(SubscriptionId),
-        );
+        self.attention.extend(self.state.subscriptions.numbers().into_iter().map(SubscriptionId));
     }
 
     /// Lets running steps finish and be recorded, within a limit.
@@ -359,10 +334,7 @@ impl Engine {
             }
         }
         if !self.jobs.is_empty() {
-            tracing::warn!(
-                steps = self.jobs.len(),
-                "stopping although some steps have not ended"
-            );
+            tracing::warn!(steps = self.jobs.len(), "stopping although some steps have not ended");
         }
     }
 }

@@ -59,13 +59,8 @@ impl Engine {
                     Why::Adopting => Reason::Created,
                     _ => Reason::Rotated,
                 };
-                let success = Success {
-                    remote_id: &applying.id,
-                    ownership,
-                    sent,
-                    secrets: applied.secrets,
-                    happened,
-                };
+                let success =
+                    Success { remote_id: &applying.id, ownership, sent, secrets: applied.secrets, happened };
                 self.in_place(id, &object, success, now);
                 let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
@@ -102,18 +97,8 @@ impl Engine {
 
     /// A document is in place with this token: the only way to `Ready`.
     fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
-        let Success {
-            remote_id,
-            ownership,
-            sent,
-            secrets,
-            happened,
-        } = success;
-        let Sent {
-            hand,
-            digest,
-            origin,
-        } = sent;
+        let Success { remote_id, ownership, sent, secrets, happened } = success;
+        let Sent { hand, digest, origin } = sent;
         let mut recovered = false;
         let mut handled = None;
         if let Some(entry) = self.state.entry_mut(id) {
@@ -153,10 +138,7 @@ impl Engine {
             },
         );
         let seen = self.document_of(id, object);
-        let shown = Shown {
-            standing: &Standing::Settled,
-            happened: Some(happened),
-        };
+        let shown = Shown { standing: &Standing::Settled, happened: Some(happened) };
         let status = self.presented(id, object, &seen, &fields, &shown, now);
         let lead = before.map(|end| (end - now.wall).as_seconds_f64());
         if let Some(provider) = self.provider_key(id) {
@@ -171,10 +153,8 @@ impl Engine {
             "a token is in place"
         );
         self.remember_applied(id, hand);
-        let warning = self
-            .remote_of(id)
-            .zip(object.spec.as_ref())
-            .and_then(|(remote, spec)| remote.warning(spec));
+        let warning =
+            self.remote_of(id).zip(object.spec.as_ref()).and_then(|(remote, spec)| remote.warning(spec));
         match (happened, recovered) {
             (Reason::Rotated, true) => {
                 self.tell(
@@ -188,31 +168,13 @@ impl Engine {
             (Reason::Rotated, false) => {}
             _ => {
                 let note = format!("webhook {remote_id} is kept fresh from now on");
-                self.tell(
-                    Kind::WebhookSubscription,
-                    &object.identity.key,
-                    false,
-                    happened,
-                    note,
-                );
+                self.tell(Kind::WebhookSubscription, &object.identity.key, false, happened, note);
                 if let Some(warning) = warning {
-                    self.tell(
-                        Kind::WebhookSubscription,
-                        &object.identity.key,
-                        true,
-                        happened,
-                        warning,
-                    );
+                    self.tell(Kind::WebhookSubscription, &object.identity.key, true, happened, warning);
                 }
             }
         }
-        self.provider_answered(
-            id,
-            ConditionStatus::True,
-            Reason::Valid,
-            "the provider takes our calls",
-            now,
-        );
+        self.provider_answered(id, ConditionStatus::True, Reason::Valid, "the provider takes our calls", now);
         self.record(id, status, Then::Attend);
         self.after_apply(id, now);
     }
@@ -228,10 +190,7 @@ impl Engine {
             return;
         };
         let failure = match result {
-            Ok(Applied {
-                id: Some(remote_id),
-                secrets,
-            }) => {
+            Ok(Applied { id: Some(remote_id), secrets }) => {
                 self.end_call(id, Some(OriginNews::Answers));
                 let settle = self.settle_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
@@ -239,11 +198,7 @@ impl Engine {
                     entry.remember(|memory| memory.duplicate_check = Some(at));
                 }
                 let again = object.status.missing_since.is_some();
-                let happened = if again {
-                    Reason::Recreated
-                } else {
-                    Reason::Created
-                };
+                let happened = if again { Reason::Recreated } else { Reason::Created };
                 let success = Success {
                     remote_id: &remote_id,
                     ownership: Ownership::Created,
@@ -253,9 +208,9 @@ impl Engine {
                 };
                 return self.in_place(id, &object, success, now);
             }
-            Ok(Applied { id: None, .. }) => CallFailure::Unreadable {
-                what: "no id in the answer to a create".into(),
-            },
+            Ok(Applied { id: None, .. }) => {
+                CallFailure::Unreadable { what: "no id in the answer to a create".into() }
+            }
             Err(failure) => failure,
         };
         let judgement = judge_call(Operation::Create, &failure);
@@ -284,8 +239,7 @@ impl Engine {
         let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
             return;
         };
-        let missing =
-            matches!(&result, Err(failure) if judge_call(Operation::Delete, failure).missing);
+        let missing = matches!(&result, Err(failure) if judge_call(Operation::Delete, failure).missing);
         match result {
             Err(failure) if !missing => {
                 let judgement = judge_call(Operation::Delete, &failure);
@@ -295,13 +249,7 @@ impl Engine {
             _ => {
                 self.end_call(id, Some(OriginNews::Answers));
                 let note = format!("webhook {remote} was deleted at the provider");
-                self.tell(
-                    Kind::WebhookSubscription,
-                    &object.identity.key,
-                    false,
-                    Reason::Deleted,
-                    note,
-                );
+                self.tell(Kind::WebhookSubscription, &object.identity.key, false, Reason::Deleted, note);
                 self.let_go(id, &object);
             }
         }
@@ -319,24 +267,11 @@ impl Engine {
             });
         }
         let note = "the provider says that there is no such webhook (404)".to_owned();
-        self.tell(
-            Kind::WebhookSubscription,
-            &object.identity.key,
-            true,
-            Reason::RemoteMissing,
-            note,
-        );
+        self.tell(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteMissing, note);
         let mut fields = status::missing(&object.status, now.wall);
-        if object
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.webhook_id.is_some())
-        {
+        if object.spec.as_ref().is_some_and(|spec| spec.webhook_id.is_some()) {
             // A given id that is not there stays on record, so that it is not asked for again and again.
-            fields.webhook_id = object
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.webhook_id.clone());
+            fields.webhook_id = object.spec.as_ref().and_then(|spec| spec.webhook_id.clone());
             fields.webhook_origin = fields.webhook_origin.or_else(|| self.origin_of(id));
         }
         let standing = Standing::Settling("the webhook is being looked for".to_owned());
@@ -345,11 +280,7 @@ impl Engine {
         self.record(id, status, Then::Attend);
     }
 
-    pub(super) fn secrets_compared(
-        &mut self,
-        id: SubscriptionId,
-        result: Result<Option<String>, Refusal>,
-    ) {
+    pub(super) fn secrets_compared(&mut self, id: SubscriptionId, result: Result<Option<String>, Refusal>) {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };

@@ -9,9 +9,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::api::{
-    Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec,
-    TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
-    names_host,
+    Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
+    WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec, names_host,
 };
 pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::outcome::{
@@ -80,22 +79,17 @@ impl dyn Secrets + '_ {
     ) -> Result<SecretValue, Refusal> {
         let value = self.read(namespace, reference).await;
         let value = value.map_err(|failure| match failure {
-            SecretFailure::NotFound => Refusal::SecretNotFound {
-                name: reference.name.clone(),
-                key: reference.key.clone(),
-            },
-            SecretFailure::Unavailable(what) => Refusal::SecretUnavailable {
-                name: reference.name.clone(),
-                what,
-            },
+            SecretFailure::NotFound => {
+                Refusal::SecretNotFound { name: reference.name.clone(), key: reference.key.clone() }
+            }
+            SecretFailure::Unavailable(what) => {
+                Refusal::SecretUnavailable { name: reference.name.clone(), what }
+            }
         })?;
         if let Some(allowed) = &value.allowed_hosts
             && let Some(host) = hosts.iter().find(|host| !names_host(allowed, host))
         {
-            return Err(Refusal::HostNotAllowed {
-                secret: reference.name.clone(),
-                host: (*host).to_owned(),
-            });
+            return Err(Refusal::HostNotAllowed { secret: reference.name.clone(), host: (*host).to_owned() });
         }
         Ok(value)
     }
@@ -137,17 +131,9 @@ pub trait Record: Send + Sync {
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>>;
     /// Puts our finalizer on a subscription, before something must be done at its deletion.
-    fn guard<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    fn guard<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>>;
     /// Lets a deleted subscription go: takes the finalizer off, or forgets what is recorded.
-    fn release<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>>;
 }
 
 /// Why a token could not be published.
@@ -253,11 +239,7 @@ pub trait Remotes: Send + Sync {
     ///
     /// # Errors
     /// The first rule that the description breaks.
-    fn resolve(
-        &self,
-        key: &ObjectKey,
-        spec: &WebhookProviderSpec,
-    ) -> Result<Arc<dyn Remote>, Invalid>;
+    fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid>;
 }
 
 /// One provider: manages its subscriptions.

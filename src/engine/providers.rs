@@ -2,9 +2,7 @@
 
 use super::Engine;
 use super::ids::{ProviderId, SubscriptionId};
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, Reason, WebhookProviderStatus, set_condition,
-};
+use crate::api::{Condition, ConditionStatus, ConditionType, Reason, WebhookProviderStatus, set_condition};
 use crate::rotation::answers::Judgement;
 use crate::rotation::time::Moment;
 
@@ -18,11 +16,7 @@ impl Engine {
             return;
         };
         provider.hold.open(now.wall, None, judgement.reason);
-        provider.answered = Some((
-            ConditionStatus::False,
-            judgement.reason,
-            judgement.message.clone(),
-        ));
+        provider.answered = Some((ConditionStatus::False, judgement.reason, judgement.message.clone()));
         self.record_provider(provider_id, now);
         self.file_provider(provider_id, now);
     }
@@ -71,52 +65,31 @@ impl Engine {
         if self.term.is_none() {
             return;
         }
-        let Some(provider) = self
-            .state
-            .provider(id)
-            .filter(|provider| !provider.recording)
-        else {
+        let Some(provider) = self.state.provider(id).filter(|provider| !provider.recording) else {
             return;
         };
         let Some((identity, _, before)) = &provider.declared else {
             return;
         };
-        let of_origin = provider
-            .origin()
-            .and_then(|origin| self.state.origins.get(origin));
+        let of_origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
         let held = of_origin
             .and_then(|origin| origin.hold.pending(now.wall))
             .into_iter()
             .chain(provider.hold.pending(now.wall))
             .max_by_key(|(until, _)| *until);
         let generation = identity.generation;
-        let current = before
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == ConditionType::Ready);
+        let current = before.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
         let (holds, reason, message) = match (&provider.invalid, &provider.answered) {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
             (None, Some(answered)) => answered.clone(),
             (None, None) => match current.filter(|ready| {
-                before.observed_generation == Some(generation)
-                    && ready.reason != Reason::InvalidSpec
+                before.observed_generation == Some(generation) && ready.reason != Reason::InvalidSpec
             }) {
                 Some(ready) => (ready.status, ready.reason, ready.message.clone()),
                 None => {
-                    let can_list = provider
-                        .remote
-                        .as_ref()
-                        .is_some_and(|remote| remote.profile().can_list);
-                    let holds = if can_list {
-                        ConditionStatus::Unknown
-                    } else {
-                        ConditionStatus::True
-                    };
-                    (
-                        holds,
-                        Reason::NotVerified,
-                        "valid; the provider has not been called yet".to_owned(),
-                    )
+                    let can_list = provider.remote.as_ref().is_some_and(|remote| remote.profile().can_list);
+                    let holds = if can_list { ConditionStatus::Unknown } else { ConditionStatus::True };
+                    (holds, Reason::NotVerified, "valid; the provider has not been called yet".to_owned())
                 }
             },
         };
@@ -137,12 +110,7 @@ impl Engine {
         let ready = condition(ConditionType::Ready, holds, reason, message);
         set_condition(&mut status.conditions, ConditionType::Ready, Some(ready));
         let stalled = stalled.map(|message| {
-            condition(
-                ConditionType::Stalled,
-                ConditionStatus::True,
-                Reason::InvalidSpec,
-                message,
-            )
+            condition(ConditionType::Stalled, ConditionStatus::True, Reason::InvalidSpec, message)
         });
         set_condition(&mut status.conditions, ConditionType::Stalled, stalled);
         if status == *before {

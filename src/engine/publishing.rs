@@ -30,11 +30,7 @@ impl Engine {
         let Some((key, secret_name)) = self.publication_of(id) else {
             return;
         };
-        let Some(source) = self
-            .state
-            .source_mut(id)
-            .filter(|source| !source.published.busy)
-        else {
+        let Some(source) = self.state.source_mut(id).filter(|source| !source.published.busy) else {
             return;
         };
         source.published.busy = true;
@@ -66,17 +62,12 @@ impl Engine {
                         let age = between(tokens.minted, now.wall);
                         source.state.hand = Some(Hand {
                             fingerprint: tokens.fingerprint.clone(),
-                            minted: Moment {
-                                wall: tokens.minted,
-                                boot: now.boot.saturating_sub(age),
-                            },
+                            minted: Moment { wall: tokens.minted, boot: now.boot.saturating_sub(age) },
                             expires: tokens.expires,
                             confirmed: tokens.minted,
                         });
                         source.token = Some(tokens.current.clone());
-                        source.last_lifetime = tokens
-                            .expires
-                            .map(|expires| between(tokens.minted, expires));
+                        source.last_lifetime = tokens.expires.map(|expires| between(tokens.minted, expires));
                     }
                     source.published.tokens = Some(tokens);
                 }
@@ -105,25 +96,12 @@ impl Engine {
             return;
         };
         // `previous` is the last token that was recorded as applied, not the last one minted.
-        let applied = source
-            .published
-            .applied
-            .as_ref()
-            .map(|(_, token)| token.clone());
+        let applied = source.published.applied.as_ref().map(|(_, token)| token.clone());
         let stood = source.published.tokens.as_ref();
-        let carried = |fingerprint: &str| {
-            source
-                .carried
-                .keys()
-                .any(|carried| **carried == *fingerprint)
-        };
+        let carried = |fingerprint: &str| source.carried.keys().any(|carried| **carried == *fingerprint);
         let previous = applied.or_else(|| {
             stood.and_then(|stood| {
-                if carried(&stood.fingerprint) {
-                    Some(stood.current.clone())
-                } else {
-                    stood.previous.clone()
-                }
+                if carried(&stood.fingerprint) { Some(stood.current.clone()) } else { stood.previous.clone() }
             })
         });
         source.published.pending = Some(Published {
@@ -142,11 +120,7 @@ impl Engine {
         let Some((key, secret_name)) = self.publication_of(id) else {
             return;
         };
-        let Some(source) = self
-            .state
-            .source_mut(id)
-            .filter(|source| !source.published.busy)
-        else {
+        let Some(source) = self.state.source_mut(id).filter(|source| !source.published.busy) else {
             return;
         };
         let Some(tokens) = source.published.pending.clone() else {
@@ -156,10 +130,7 @@ impl Engine {
         let publish = self.publish_port();
         self.spawn(About::Publishing(id), async move {
             let result = publish.write(&key, &secret_name, &tokens).await;
-            Report::PublishedWritten {
-                tokens: Box::new(tokens),
-                result,
-            }
+            Report::PublishedWritten { tokens: Box::new(tokens), result }
         });
     }
 
@@ -183,11 +154,7 @@ impl Engine {
                     .tokens
                     .as_ref()
                     .is_none_or(|before| before.fingerprint != tokens.fingerprint);
-                let newer_waits = source
-                    .published
-                    .pending
-                    .as_ref()
-                    .is_some_and(|pending| *pending != tokens);
+                let newer_waits = source.published.pending.as_ref().is_some_and(|pending| *pending != tokens);
                 source.published.tokens = Some(tokens);
                 if newer_waits {
                     self.write_published(id);
@@ -257,11 +224,7 @@ impl Engine {
         let Some(source) = self.state.source_mut(source_id) else {
             return;
         };
-        if source
-            .state
-            .hand
-            .as_ref()
-            .is_some_and(|current| current.fingerprint == hand.fingerprint)
+        if source.state.hand.as_ref().is_some_and(|current| current.fingerprint == hand.fingerprint)
             && let Some(token) = &source.token
         {
             source.published.applied = Some((Arc::from(hand.fingerprint.as_str()), token.clone()));
@@ -324,10 +287,7 @@ impl Engine {
             return;
         }
         if let Some(tokens) = source.published.tokens.clone() {
-            source.published.pending = Some(Published {
-                previous: None,
-                ..tokens
-            });
+            source.published.pending = Some(Published { previous: None, ..tokens });
             self.write_published(id);
         }
     }
@@ -337,11 +297,7 @@ impl Source {
     /// Whether a previous token stands published that no member carries any more.
     fn drops_previous(&self) -> bool {
         self.published.tokens.as_ref().is_some_and(|tokens| {
-            tokens.previous.is_some()
-                && self
-                    .carried
-                    .keys()
-                    .all(|carried| **carried == *tokens.fingerprint)
+            tokens.previous.is_some() && self.carried.keys().all(|carried| **carried == *tokens.fingerprint)
         })
     }
 }

@@ -57,10 +57,7 @@ pub(super) struct Allowance {
 impl Ready {
     pub(super) fn put(&mut self, id: SubscriptionId, namespace: NamespaceId, line: Line) -> Place {
         self.arrivals += 1;
-        let place = Place {
-            line,
-            arrival: self.arrivals,
-        };
+        let place = Place { line, arrival: self.arrivals };
         self.namespaces.insert(id, namespace);
         match line {
             Line::Deadline(at) => {
@@ -139,13 +136,7 @@ impl Ready {
         };
         let taken = taken
             .or_else(|| self.take_expired())
-            .or_else(|| {
-                if allowance.failing {
-                    self.take_failing()
-                } else {
-                    None
-                }
-            })
+            .or_else(|| if allowance.failing { self.take_failing() } else { None })
             .or_else(|| self.last.pop_first().map(|(_, id)| (id, false)));
         if let Some((id, _)) = taken {
             self.namespaces.remove(&id);
@@ -178,10 +169,7 @@ impl Ready {
     fn sort_out_expired(&mut self, now: i64) {
         let mut lapsed = Vec::new();
         for (namespace, line) in &self.live {
-            lapsed.extend(
-                line.range(..(now, SubscriptionId(0)))
-                    .map(|(at, id)| (*namespace, *at, *id)),
-            );
+            lapsed.extend(line.range(..(now, SubscriptionId(0))).map(|(at, id)| (*namespace, *at, *id)));
         }
         for (namespace, at, id) in lapsed {
             self.remove_live(namespace, at, id);
@@ -212,16 +200,10 @@ mod tests {
     }
 
     fn drain(ready: &mut Ready, allowance: Allowance) -> Vec<u32> {
-        std::iter::from_fn(|| ready.take(allowance, |_| 0))
-            .map(|(id, _)| id.0)
-            .collect()
+        std::iter::from_fn(|| ready.take(allowance, |_| 0)).map(|(id, _)| id.0).collect()
     }
 
-    const SCARCE: Allowance = Allowance {
-        now: 1_000,
-        failing: true,
-        scarce: true,
-    };
+    const SCARCE: Allowance = Allowance { now: 1_000, failing: true, scarce: true };
 
     #[test]
     fn the_earliest_deadline_comes_first() {
@@ -248,16 +230,7 @@ mod tests {
         let mut ready = Ready::default();
         ready.put(id(1), 0, Line::Failing(1_500));
         ready.put(id(2), 0, Line::Deadline(9_000));
-        assert_eq!(
-            drain(
-                &mut ready,
-                Allowance {
-                    failing: false,
-                    ..SCARCE
-                }
-            ),
-            [2]
-        );
+        assert_eq!(drain(&mut ready, Allowance { failing: false, ..SCARCE }), [2]);
         assert_eq!(drain(&mut ready, SCARCE), [1]);
     }
 
@@ -269,10 +242,7 @@ mod tests {
         }
         ready.put(id(9), 1, Line::Deadline(8_000));
         let busy = |namespace| if namespace == 0 { 3 } else { 0 };
-        let plenty = Allowance {
-            scarce: false,
-            ..SCARCE
-        };
+        let plenty = Allowance { scarce: false, ..SCARCE };
         assert_eq!(ready.take(plenty, busy), Some((id(9), false)));
     }
 

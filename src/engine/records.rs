@@ -28,8 +28,7 @@ impl Engine {
         entry.store(&object);
         entry.work = Work::Busy;
         self.state.index(id, &object);
-        self.record_queue
-            .push_back((id, Arc::new(object.status), then));
+        self.record_queue.push_back((id, Arc::new(object.status), then));
         self.start_records();
     }
 
@@ -46,15 +45,9 @@ impl Engine {
             let written = Arc::clone(&status);
             let call = async move {
                 let identity = &object.identity;
-                record
-                    .subscription(&identity.key, &identity.uid, &written)
-                    .await
+                record.subscription(&identity.key, &identity.uid, &written).await
             };
-            self.spawn_record(id, call, move |result| Report::Recorded {
-                status,
-                then,
-                result,
-            });
+            self.spawn_record(id, call, move |result| Report::Recorded { status, then, result });
         }
     }
 
@@ -90,21 +83,14 @@ impl Engine {
             }
             Then::Release(owner) => {
                 self.rest(id);
-                let object = self
-                    .state
-                    .entry(owner)
-                    .and_then(super::entry::Entry::object);
+                let object = self.state.entry(owner).and_then(super::entry::Entry::object);
                 match object {
                     Some(object) if durable => self.let_go(owner, &object),
                     _ => self.rest(owner),
                 }
             }
         }
-        if let Some(at) = self
-            .state
-            .entry(id)
-            .and_then(|entry| entry.unrecorded)
-            .map(|(wait, _)| wait.until)
+        if let Some(at) = self.state.entry(id).and_then(|entry| entry.unrecorded).map(|(wait, _)| wait.until)
         {
             self.file(id, Some(at), now);
         }
@@ -130,12 +116,7 @@ impl Engine {
         self.state.index(id, &object);
     }
 
-    pub(super) fn guarded(
-        &mut self,
-        id: SubscriptionId,
-        result: Result<(), RecordFailure>,
-        now: Moment,
-    ) {
+    pub(super) fn guarded(&mut self, id: SubscriptionId, result: Result<(), RecordFailure>, now: Moment) {
         match result {
             Ok(()) => {
                 if let Some(entry) = self.state.entry_mut(id)
@@ -150,10 +131,7 @@ impl Engine {
                 let what = format!("the finalizer could not be added: {failure}");
                 self.fail(
                     id,
-                    &Judgement {
-                        reason: Reason::InternalError,
-                        ..internal(&what)
-                    },
+                    &Judgement { reason: Reason::InternalError, ..internal(&what) },
                     Operation::Create,
                     now,
                 );
@@ -161,18 +139,10 @@ impl Engine {
         }
     }
 
-    pub(super) fn released(
-        &mut self,
-        id: SubscriptionId,
-        result: Result<(), RecordFailure>,
-        now: Moment,
-    ) {
+    pub(super) fn released(&mut self, id: SubscriptionId, result: Result<(), RecordFailure>, now: Moment) {
         match result {
             Ok(()) | Err(RecordFailure::Gone) => {
-                let successor = self
-                    .state
-                    .entry_mut(id)
-                    .and_then(|entry| entry.successor.take());
+                let successor = self.state.entry_mut(id).and_then(|entry| entry.successor.take());
                 // Whoever waited for this one's remote is looked at again: see `State::freed`.
                 self.remove_subscription(id);
                 if let Some(successor) = successor {

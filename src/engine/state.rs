@@ -128,9 +128,7 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn origin(&self) -> Option<&str> {
-        self.remote
-            .as_ref()
-            .map(|remote| remote.profile().origin.as_str())
+        self.remote.as_ref().map(|remote| remote.profile().origin.as_str())
     }
 
     /// Whether a listing is under way.
@@ -278,10 +276,7 @@ impl State {
         if let Some(id) = self.source_by_key.get(key) {
             return *id;
         }
-        let state = SourceState {
-            jitter_seed: key.seed(),
-            ..SourceState::default()
-        };
+        let state = SourceState { jitter_seed: key.seed(), ..SourceState::default() };
         let id = SourceId(self.sources.insert(Source {
             key: key.clone(),
             spec: None,
@@ -314,10 +309,7 @@ impl State {
         }
         let inline = spec.inline_source()?;
         let text = serde_json::to_string(&inline).ok()?;
-        Some(SourceKey::Inline {
-            namespace: Arc::clone(&key.namespace),
-            digest: short_digest(&[&text]),
-        })
+        Some(SourceKey::Inline { namespace: Arc::clone(&key.namespace), digest: short_digest(&[&text]) })
     }
 
     /// Brings the indexes in line with an object: its claims, and its place among the members.
@@ -338,10 +330,8 @@ impl State {
             .as_deref()
             .or_else(|| provider.and_then(Provider::origin))
             .unwrap_or_default();
-        let wanted_target = object
-            .spec
-            .as_ref()
-            .map(|spec| target(spec.action.as_deref(), &spec.postback_url));
+        let wanted_target =
+            object.spec.as_ref().map(|spec| target(spec.action.as_deref(), &spec.postback_url));
         let wanted = [
             known_id.map(|known| claim_of_id(origin, known)),
             wanted_target
@@ -361,31 +351,18 @@ impl State {
                 id: claim_of_id(origin, recorded),
                 shown: shown(target, spec.is_active()),
                 secrets: spec.client_headers.iter().any(|header| {
-                    header
-                        .value_from
-                        .as_ref()
-                        .is_some_and(|from| from.secret_key_ref.is_some())
+                    header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())
                 }),
-                applied: object
-                    .status
-                    .last_rotated_time
-                    .map_or(i64::MIN, |at| at.timestamp_millis()),
+                applied: object.status.last_rotated_time.map_or(i64::MIN, |at| at.timestamp_millis()),
             });
         let stalled = object.status.conditions.iter().any(|condition| {
             condition.kind == ConditionType::Stalled && condition.reason != Reason::InvalidSpec
         });
-        let member = object
-            .spec
-            .as_ref()
-            .is_some_and(|spec| !spec.is_suspended())
+        let member = object.spec.as_ref().is_some_and(|spec| !spec.is_suspended())
             && object.identity.deleted.is_none()
             && !entry.gone
             && !stalled;
-        let fingerprint = object
-            .status
-            .token_fingerprint
-            .as_deref()
-            .filter(|_| member);
+        let fingerprint = object.status.token_fingerprint.as_deref().filter(|_| member);
         let source = entry.source;
         let (before, carried) = (entry.claims, entry.carried.clone());
         let was_member = entry.member;
@@ -421,12 +398,8 @@ impl State {
         let Some(entry) = self.subscriptions.get_mut(id.0) else {
             return;
         };
-        let (claims, carried, source, provider) = (
-            std::mem::take(&mut entry.claims),
-            entry.carried.take(),
-            entry.source,
-            entry.provider,
-        );
+        let (claims, carried, source, provider) =
+            (std::mem::take(&mut entry.claims), entry.carried.take(), entry.source, entry.provider);
         let was_member = std::mem::take(&mut entry.member);
         self.give_up(id, claims);
         if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
@@ -451,13 +424,8 @@ impl State {
         }
     }
 
-    fn others(
-        &self,
-        claim: Option<u64>,
-        besides: SubscriptionId,
-    ) -> impl Iterator<Item = SubscriptionId> {
-        let range =
-            claim.map(|claim| (claim, SubscriptionId(0))..=(claim, SubscriptionId(u32::MAX)));
+    fn others(&self, claim: Option<u64>, besides: SubscriptionId) -> impl Iterator<Item = SubscriptionId> {
+        let range = claim.map(|claim| (claim, SubscriptionId(0))..=(claim, SubscriptionId(u32::MAX)));
         range
             .into_iter()
             .flat_map(|range| self.claims.range(range))
@@ -467,18 +435,13 @@ impl State {
 
     /// The id that an object claims: the one it gives, otherwise the one on record.
     fn claimed_id(object: &Object) -> Option<&String> {
-        object
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.webhook_id.as_ref())
-            .or(object.status.webhook_id.as_ref())
+        object.spec.as_ref().and_then(|spec| spec.webhook_id.as_ref()).or(object.status.webhook_id.as_ref())
     }
 
     /// Whether the very remote that an object claims is on its record. A claim without an id is as
     /// good as recorded when there is a remote on record.
     fn has_on_record(object: &Object) -> bool {
-        object.status.webhook_id.is_some()
-            && object.status.webhook_id.as_ref() == Self::claimed_id(object)
+        object.status.webhook_id.is_some() && object.status.webhook_id.as_ref() == Self::claimed_id(object)
     }
 
     /// The object with a better claim to the same remote.
@@ -508,9 +471,7 @@ impl State {
             .others(by_target, id)
             .chain(self.others(by_id, id))
             .filter_map(|other_id| {
-                let other = self
-                    .entry(other_id)
-                    .filter(|other| same_provider(other) && !other.gone)?;
+                let other = self.entry(other_id).filter(|other| same_provider(other) && !other.gone)?;
                 let object = other.object()?;
                 let alive = object.identity.deleted.is_none();
                 (alive && object.status.webhook_id.is_none() && object.spec.is_some())
@@ -524,9 +485,7 @@ impl State {
                 std::cmp::Ordering::Greater
             }
         });
-        heirs
-            .first()
-            .map(|(id, object)| (*id, object.identity.key.clone()))
+        heirs.first().map(|(id, object)| (*id, object.identity.key.clone()))
     }
 }
 
@@ -548,11 +507,8 @@ impl OwnerOf for Owners<'_> {
             let other = self.state.entry(other)?;
             let theirs = other.object()?;
             let has_it = recorded(&theirs);
-            let wins = has_it
-                || claims::beats(
-                    (&theirs.identity, has_it),
-                    (&subject.identity, recorded(&subject)),
-                );
+            let wins =
+                has_it || claims::beats((&theirs.identity, has_it), (&subject.identity, recorded(&subject)));
             wins.then_some(&other.key)
         })
     }
@@ -560,11 +516,7 @@ impl OwnerOf for Owners<'_> {
 
 impl Source {
     fn count_carried(&mut self, fingerprint: &str) -> Arc<str> {
-        if let Some((shared, count)) = self
-            .carried
-            .iter_mut()
-            .find(|(shared, _)| ***shared == *fingerprint)
-        {
+        if let Some((shared, count)) = self.carried.iter_mut().find(|(shared, _)| ***shared == *fingerprint) {
             *count += 1;
             return Arc::clone(shared);
         }
@@ -592,10 +544,7 @@ impl Source {
             self.state.split = false;
             return;
         }
-        let recorded = self
-            .object
-            .as_ref()
-            .and_then(|(_, status)| status.token_fingerprint.as_deref());
+        let recorded = self.object.as_ref().and_then(|(_, status)| status.token_fingerprint.as_deref());
         let mut known = self.carried.keys().map(|shared| &**shared).chain(recorded);
         let first = known.next();
         let split = known.any(|other| Some(other) != first);
@@ -608,10 +557,6 @@ impl Source {
 /// have no valid version.
 impl From<Declared<WebhookSubscriptionSpec, crate::api::SubscriptionStatus>> for Object {
     fn from(declared: Declared<WebhookSubscriptionSpec, crate::api::SubscriptionStatus>) -> Self {
-        Self {
-            identity: declared.identity,
-            spec: Some(declared.spec),
-            status: declared.status,
-        }
+        Self { identity: declared.identity, spec: Some(declared.spec), status: declared.status }
     }
 }

@@ -21,24 +21,13 @@ impl Engine {
         let Some(remote) = self.remote_of(id) else {
             return false;
         };
-        let Judged {
-            object,
-            step,
-            document: wanted,
-        } = judged;
+        let Judged { object, step, document: wanted } = judged;
         let origin: Arc<str> = remote.profile().origin.as_str().into();
         match step {
-            Step::Rotate {
-                id: remote_id,
-                ownership,
-                why,
-                ..
-            } => {
-                let guards = object
-                    .spec
-                    .as_ref()
-                    .is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
-                    && !object.identity.guarded;
+            Step::Rotate { id: remote_id, ownership, why, .. } => {
+                let guards =
+                    object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
+                        && !object.identity.guarded;
                 if guards {
                     self.guard_object(id, &object);
                     return false;
@@ -46,31 +35,16 @@ impl Engine {
                 let Some((document, hand)) = self.document(id, &object) else {
                     return false;
                 };
-                let sent = Sent {
-                    hand,
-                    digest: wanted.desired.unwrap_or_default(),
-                    origin: Arc::clone(&origin),
-                };
+                let sent =
+                    Sent { hand, digest: wanted.desired.unwrap_or_default(), origin: Arc::clone(&origin) };
                 self.begin(id, Some(origin));
-                self.call_update(
-                    id,
-                    remote,
-                    document,
-                    Applying {
-                        id: remote_id,
-                        ownership,
-                        why,
-                        sent,
-                    },
-                );
+                self.call_update(id, remote, document, Applying { id: remote_id, ownership, why, sent });
                 true
             }
             Step::Create { target, .. } => {
-                let guards = object
-                    .spec
-                    .as_ref()
-                    .is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
-                    && !object.identity.guarded;
+                let guards =
+                    object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
+                        && !object.identity.guarded;
                 if guards {
                     self.guard_object(id, &object);
                     return false;
@@ -80,15 +54,10 @@ impl Engine {
                 };
                 let opened = status::creation_opened(&object.status, &target, now.wall);
                 let standing = Standing::Settling("the webhook is being created".to_owned());
-                let opened =
-                    self.presented(id, &object, &wanted, &opened, &Shown::as_it(&standing), now);
+                let opened = self.presented(id, &object, &wanted, &opened, &Shown::as_it(&standing), now);
                 // The turn is kept while the record is written: the create follows at once.
                 self.begin(id, Some(Arc::clone(&origin)));
-                let sent = Sent {
-                    hand,
-                    digest: wanted.desired.unwrap_or_default(),
-                    origin,
-                };
+                let sent = Sent { hand, digest: wanted.desired.unwrap_or_default(), origin };
                 self.record(id, opened, Then::Create(Creating { sent }));
                 true
             }
@@ -100,11 +69,7 @@ impl Engine {
                 self.begin(id, Some(origin));
                 self.spawn(About::Call(id), async move {
                     let result = remote.delete(&spec, &remote_id, &guard).await;
-                    Report::Deleted {
-                        id: remote_id,
-                        started,
-                        result,
-                    }
+                    Report::Deleted { id: remote_id, started, result }
                 });
                 true
             }
@@ -142,12 +107,7 @@ impl Engine {
         let spec = Arc::new(object.spec.clone()?);
         let token_hosts = source.token_hosts.clone();
         Some((
-            Document {
-                namespace: Arc::clone(&object.identity.key.namespace),
-                spec,
-                token,
-                token_hosts,
-            },
+            Document { namespace: Arc::clone(&object.identity.key.namespace), spec, token, token_hosts },
             hand,
         ))
     }
@@ -160,28 +120,11 @@ impl Engine {
         self.spawn_record(id, call, Report::Guarded);
     }
 
-    pub(super) fn release(
-        &mut self,
-        id: SubscriptionId,
-        object: &Object,
-        orphaned: Option<String>,
-    ) {
+    pub(super) fn release(&mut self, id: SubscriptionId, object: &Object, orphaned: Option<String>) {
         if let Some(why) = orphaned {
-            let remote = object
-                .status
-                .webhook_id
-                .as_deref()
-                .unwrap_or("of an open create");
-            let note = format!(
-                "webhook {remote} stays at the provider although the policy is Delete: {why}"
-            );
-            self.tell(
-                Kind::WebhookSubscription,
-                &object.identity.key,
-                true,
-                Reason::RemoteOrphaned,
-                note,
-            );
+            let remote = object.status.webhook_id.as_deref().unwrap_or("of an open create");
+            let note = format!("webhook {remote} stays at the provider although the policy is Delete: {why}");
+            self.tell(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteOrphaned, note);
         }
         self.begin(id, None);
         self.let_go(id, object);
@@ -192,11 +135,8 @@ impl Engine {
         let Some((heir_id, heir_key)) = self.state.heir(id) else {
             return self.attend_soon(id);
         };
-        let Some(heir) = self
-            .state
-            .entry(heir_id)
-            .filter(|heir| !heir.is_busy())
-            .and_then(super::entry::Entry::object)
+        let Some(heir) =
+            self.state.entry(heir_id).filter(|heir| !heir.is_busy()).and_then(super::entry::Entry::object)
         else {
             return self.file(id, Some(now.wall + chrono::TimeDelta::seconds(1)), now);
         };

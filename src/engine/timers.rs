@@ -79,21 +79,10 @@ mod tests {
     fn alarms_come_in_order_and_only_when_due() {
         let mut timers = Timers::default();
         let (mut first, mut second) = (None, None);
-        timers.file(
-            &mut second,
-            Duration::from_secs(20),
-            Alarm::Source(SourceId(2)),
-        );
-        timers.file(
-            &mut first,
-            Duration::from_secs(10),
-            Alarm::Source(SourceId(1)),
-        );
+        timers.file(&mut second, Duration::from_secs(20), Alarm::Source(SourceId(2)));
+        timers.file(&mut first, Duration::from_secs(10), Alarm::Source(SourceId(1)));
         assert_eq!(timers.pop_due(Duration::from_secs(9)), None);
-        assert_eq!(
-            timers.pop_due(Duration::from_secs(30)),
-            Some(Alarm::Source(SourceId(1)))
-        );
+        assert_eq!(timers.pop_due(Duration::from_secs(30)), Some(Alarm::Source(SourceId(1))));
         assert_eq!(timers.next(), Some(Duration::from_secs(20)));
     }
 

@@ -52,9 +52,9 @@ impl Engine {
             failing: origin.failing_bucket.has(now.boot),
             scarce,
         };
-        let Some((id, failing)) = origin.ready.take(allowance, |namespace| {
-            busy.get(&namespace).copied().unwrap_or(0)
-        }) else {
+        let Some((id, failing)) =
+            origin.ready.take(allowance, |namespace| busy.get(&namespace).copied().unwrap_or(0))
+        else {
             return false;
         };
         let Some(provider_id) = self.state.entry(id).map(|entry| entry.provider) else {
@@ -63,19 +63,14 @@ impl Engine {
         let Some(provider) = self.state.providers.get_mut(provider_id.0) else {
             return true;
         };
-        let limit = provider
-            .remote
-            .as_ref()
-            .map_or(1, |remote| remote.profile().max_concurrent);
+        let limit = provider.remote.as_ref().map_or(1, |remote| remote.profile().max_concurrent);
         let at_limit = provider.calls >= limit;
         let over_budget = !provider.bucket.has(now.boot);
         if at_limit || over_budget {
             provider.blocked.insert(id);
             if over_budget {
                 let at = provider.bucket.ready_at(now.boot);
-                self.state
-                    .timers
-                    .file(&mut provider.timer, at, Alarm::Provider(provider_id));
+                self.state.timers.file(&mut provider.timer, at, Alarm::Provider(provider_id));
             }
             if let Some(entry) = self.state.entry_mut(id) {
                 entry.place = None;
@@ -116,16 +111,8 @@ impl Engine {
                     return None;
                 }
                 let own = origin.bucket.ready_at(now);
-                let only_failing = !origin.ready.has(Allowance {
-                    now: 0,
-                    failing: false,
-                    scarce: true,
-                });
-                Some(if only_failing {
-                    own.max(origin.failing_bucket.ready_at(now))
-                } else {
-                    own
-                })
+                let only_failing = !origin.ready.has(Allowance { now: 0, failing: false, scarce: true });
+                Some(if only_failing { own.max(origin.failing_bucket.ready_at(now)) } else { own })
             })
             .min()
     }

@@ -35,10 +35,10 @@ const GLOBAL_UNICAST_V6: Ipv6Net = v6([0x2000, 0, 0, 0], 3);
 /// Parts of the global unicast range that are not the public internet, or that carry an IPv4
 /// address which could be a private one.
 const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
-    v6([0x2001, 0, 0, 0], 23), // protocol assignments: Teredo, benchmarks, ORCHID
+    v6([0x2001, 0, 0, 0], 23),      // protocol assignments: Teredo, benchmarks, ORCHID
     v6([0x2001, 0x0db8, 0, 0], 32), // documentation
-    v6([0x2002, 0, 0, 0], 16), // 6to4
-    v6([0x3fff, 0, 0, 0], 20), // documentation
+    v6([0x2002, 0, 0, 0], 16),      // 6to4
+    v6([0x3fff, 0, 0, 0], 20),      // documentation
 ];
 
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
@@ -46,10 +46,7 @@ const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
 }
 
 const fn v6(high: [u16; 4], prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(
-        Ipv6Addr::new(high[0], high[1], high[2], high[3], 0, 0, 0, 0),
-        prefix,
-    )
+    Ipv6Net::new_assert(Ipv6Addr::new(high[0], high[1], high[2], high[3], 0, 0, 0, 0), prefix)
 }
 
 /// Whether the address belongs to a host on the public internet, in a form that cannot stand for
@@ -58,8 +55,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|net| net.contains(&address)),
         IpAddr::V6(address) => {
-            GLOBAL_UNICAST_V6.contains(&address)
-                && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
+            GLOBAL_UNICAST_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
         }
     }
 }

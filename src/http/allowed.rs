@@ -101,11 +101,7 @@ impl FromStr for AllowedDestination {
         };
         let (host, port) = split_port(rest)?;
         let port = port.map(parse_port).transpose()?;
-        Ok(Self {
-            plain_http,
-            place: parse_place(host)?,
-            port,
-        })
+        Ok(Self { plain_http, place: parse_place(host)?, port })
     }
 }
 
@@ -186,9 +182,7 @@ impl fmt::Display for AllowedDestination {
         }
         let host = match &self.place {
             Place::Name(name) => name.clone(),
-            Place::Network(net) if net.prefix_len() == net.max_prefix_len() => {
-                net.addr().to_string()
-            }
+            Place::Network(net) if net.prefix_len() == net.max_prefix_len() => net.addr().to_string(),
             Place::Network(net) => net.to_string(),
         };
         match self.port {

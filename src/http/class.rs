@@ -43,12 +43,7 @@ impl Class {
     #[must_use]
     pub fn of(result: &Result<Answer, Error>) -> Self {
         match result {
-            Ok(Answer {
-                status: ..400,
-                body: Err(error),
-                ..
-            })
-            | Err(error) => error.class(),
+            Ok(Answer { status: ..400, body: Err(error), .. }) | Err(error) => error.class(),
             Ok(answer) => Self::of_status(answer.status),
         }
     }

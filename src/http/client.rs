@@ -7,9 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::Utc;
 use reqwest::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE,
-    EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST,
+    HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use reqwest::{Certificate, Response, redirect, retry};
 use thiserror::Error as ThisError;
@@ -30,17 +29,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Headers that say how the message is framed or where it goes: setting them by hand could make
 /// the server see another request, or another host than the one that was checked.
-static OWN_HEADERS: [HeaderName; 9] = [
-    ACCEPT_ENCODING,
-    CONNECTION,
-    CONTENT_LENGTH,
-    EXPECT,
-    HOST,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
+static OWN_HEADERS: [HeaderName; 9] =
+    [ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 /// Whether a request may set the header. The client sets those that say how the message is framed
 /// and where it goes, and refuses them from others.
@@ -82,9 +72,7 @@ impl Default for Config {
 
 /// The client could not be set up.
 #[derive(Debug, ThisError)]
-#[error(
-    "the HTTP client cannot be set up; are the system's root certificates installed (SSL_CERT_FILE)?"
-)]
+#[error("the HTTP client cannot be set up; are the system's root certificates installed (SSL_CERT_FILE)?")]
 pub struct SetupError(#[source] reqwest::Error);
 
 /// Sends requests to the outside, as described in [the module](super). Cheap to clone; all clones
@@ -97,10 +85,7 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Client")
-            .field("policy", &self.policy)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Client").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -111,10 +96,7 @@ impl Client {
     /// When there are no root certificates, or the user agent is no header value.
     pub fn new(config: Config) -> Result<Self, SetupError> {
         let policy = Arc::new(config.destinations);
-        let resolver = GuardedResolver {
-            inner: config.resolver,
-            policy: Arc::clone(&policy),
-        };
+        let resolver = GuardedResolver { inner: config.resolver, policy: Arc::clone(&policy) };
         let inner = reqwest::Client::builder()
             .user_agent(config.user_agent)
             .connect_timeout(config.connect_timeout)
@@ -145,10 +127,7 @@ impl Client {
         self.policy.check(&target)?;
         let timeout = request.timeout;
         let deadline = Instant::now() + timeout.min(LONGEST);
-        let late = || Error::Timeout {
-            host: target.to_string(),
-            timeout,
-        };
+        let late = || Error::Timeout { host: target.to_string(), timeout };
 
         let sending = self.inner.execute(prepare(request)?);
         let response = timeout_at(deadline, TARGET.scope(target.clone(), sending))
@@ -157,10 +136,7 @@ impl Client {
             .map_err(|error| Error::from_reqwest(error, &target))?;
 
         let mut answer = read_head(&response, &target)?;
-        answer.body = timeout_at(deadline, read_body(response, &target))
-            .await
-            .map_err(|_| late())
-            .flatten();
+        answer.body = timeout_at(deadline, read_body(response, &target)).await.map_err(|_| late()).flatten();
         Ok(answer)
     }
 }
@@ -173,14 +149,10 @@ fn prepare(request: Request) -> Result<reqwest::Request, Error> {
     let mut headers = HeaderMap::new();
     for (name, value) in request.headers {
         if !is_free_to_set(&name) {
-            return Err(Error::invalid(format!(
-                "the header {name} is not free to set"
-            )));
+            return Err(Error::invalid(format!("the header {name} is not free to set")));
         }
         let value = secret_value(value).ok_or_else(|| {
-            Error::invalid(format!(
-                "the value of the header {name} holds a character that no header may"
-            ))
+            Error::invalid(format!("the value of the header {name} holds a character that no header may"))
         })?;
         headers.append(name, value);
     }
@@ -193,9 +165,8 @@ fn prepare(request: Request) -> Result<reqwest::Request, Error> {
     let mut wire = reqwest::Request::new(request.method, request.url);
     if let Some((content_type, content)) = request.body {
         if !content_type.is_empty() && !headers.contains_key(CONTENT_TYPE) {
-            let value = HeaderValue::try_from(content_type).map_err(|_| {
-                Error::invalid("the content type holds a character that no header may")
-            })?;
+            let value = HeaderValue::try_from(content_type)
+                .map_err(|_| Error::invalid("the content type holds a character that no header may"))?;
             headers.insert(CONTENT_TYPE, value);
         }
         *wire.body_mut() = Some(secret_bytes(content).into());
@@ -227,15 +198,10 @@ fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
     let status = response.status().as_u16();
     match status {
         ..200 => {
-            return Err(Error::InvalidAnswer {
-                host: target.to_string(),
-            });
+            return Err(Error::InvalidAnswer { host: target.to_string() });
         }
         300..400 => {
-            return Err(Error::Redirect {
-                host: target.to_string(),
-                status,
-            });
+            return Err(Error::Redirect { host: target.to_string(), status });
         }
         _ => {}
     }
@@ -244,12 +210,8 @@ fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
         value.to_str().ok()
     };
     let date = text(DATE).and_then(parse_http_date);
-    let links: Vec<&str> = response
-        .headers()
-        .get_all(LINK)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    let links: Vec<&str> =
+        response.headers().get_all(LINK).iter().filter_map(|value| value.to_str().ok()).collect();
     Ok(Answer {
         status,
         date,
@@ -268,12 +230,7 @@ async fn read_body(mut response: Response, target: &Target) -> Result<Body, Erro
         .headers()
         .get_all(CONTENT_ENCODING)
         .iter()
-        .any(|value| {
-            !value
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"identity")
-        });
+        .any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
     if encoded {
         return Err(Error::UnexpectedEncoding { host: host() });
     }
@@ -282,13 +239,8 @@ async fn read_body(mut response: Response, target: &Target) -> Result<Body, Erro
         return Err(Error::TooLarge { host: host() });
     }
     let mut body = Body::default();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| Error::from_reqwest(error, target))?
-    {
-        body.extend(&chunk)
-            .map_err(|_| Error::TooLarge { host: host() })?;
+    while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(error, target))? {
+        body.extend(&chunk).map_err(|_| Error::TooLarge { host: host() })?;
     }
     Ok(body)
 }

@@ -10,14 +10,10 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Reads an HTTP date in any of the three forms that RFC 9110 5.6.7 obliges a recipient to accept.
 pub(super) fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
-    [
-        "%a, %d %b %Y %H:%M:%S GMT",
-        "%A, %d-%b-%y %H:%M:%S GMT",
-        "%a %b %e %H:%M:%S %Y",
-    ]
-    .iter()
-    .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
-    .map(|time| time.and_utc())
+    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .map(|time| time.and_utc())
 }
 
 /// Reads a `Retry-After` (RFC 9110 10.2.3): seconds, or a date, which counts from `now`.
@@ -31,10 +27,7 @@ pub(super) fn parse_retry_after(text: &str, now: DateTime<Utc>) -> Option<Durati
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let until = parse_http_date(text)?;
-        until
-            .signed_duration_since(now)
-            .to_std()
-            .unwrap_or(Duration::ZERO)
+        until.signed_duration_since(now).to_std().unwrap_or(Duration::ZERO)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
@@ -59,13 +52,7 @@ mod tests {
         ] {
             assert_eq!(parse_http_date(text), Some(expected), "{text}");
         }
-        for text in [
-            "",
-            "0",
-            "yesterday",
-            "1994-11-06T08:49:37Z",
-            "Mon, 06 Nov 1994 08:49:37 GMT",
-        ] {
+        for text in ["", "0", "yesterday", "1994-11-06T08:49:37Z", "Mon, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(parse_http_date(text), None, "{text}");
         }
     }

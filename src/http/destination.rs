@@ -60,9 +60,7 @@ impl DestinationPolicy {
             // Whether an allowed range holds its addresses is seen when the name is resolved.
             Place::Name(name) => {
                 let possible = !target.plain_http
-                    || self
-                        .matching(target)
-                        .any(|entry| entry.is_network() || entry.matches_name(name));
+                    || self.matching(target).any(|entry| entry.is_network() || entry.matches_name(name));
                 possible.then_some(()).ok_or_else(|| target.refused())
             }
         }
@@ -76,9 +74,7 @@ impl DestinationPolicy {
                 || matches!(&target.host, Place::Name(name) if entry.matches_name(name))
         });
         let public = !target.plain_http && is_public(address);
-        (listed || public)
-            .then_some(())
-            .ok_or_else(|| target.refused())
+        (listed || public).then_some(()).ok_or_else(|| target.refused())
     }
 
     /// The entries that allow the target's scheme and port.
@@ -115,14 +111,8 @@ impl Target {
             }
             None => return Err(Error::invalid("the URL names no host")),
         };
-        let port = url
-            .port_or_known_default()
-            .ok_or_else(|| Error::invalid("the URL names no port"))?;
-        Ok(Self {
-            host,
-            port,
-            plain_http,
-        })
+        let port = url.port_or_known_default().ok_or_else(|| Error::invalid("the URL names no port"))?;
+        Ok(Self { host, port, plain_http })
     }
 
     /// Whether the target is this name.
@@ -200,10 +190,7 @@ mod tests {
             "①②⑦.0.0.1",
         ] {
             let refused = check(&[], &format!("https://{host}/"));
-            assert!(
-                matches!(refused, Err(Error::DestinationNotAllowed { .. })),
-                "{host}"
-            );
+            assert!(matches!(refused, Err(Error::DestinationNotAllowed { .. })), "{host}");
         }
     }
 
@@ -213,10 +200,7 @@ mod tests {
             ("http://127.0.0.1:8080/a?b=c", "http://127.0.0.1:8080"),
             ("https://2130706433/secret", "127.0.0.1:443"),
             ("https://[::1]:8443/", "[::1]:8443"),
-            (
-                "http://auth.example.com/token?key=1",
-                "http://auth.example.com:80",
-            ),
+            ("http://auth.example.com/token?key=1", "http://auth.example.com:80"),
         ] {
             let Err(Error::DestinationNotAllowed { allow, .. }) = check(&[], url) else {
                 panic!("{url} was not refused");
@@ -232,11 +216,7 @@ mod tests {
         assert!(check_resolved(&[], https, "1.1.1.1"));
         assert!(!check_resolved(&[], https, "10.0.0.1"));
         assert!(check_resolved(&["auth.internal"], https, "10.0.0.1"));
-        assert!(check_resolved(
-            &["AUTH.internal."],
-            "https://Auth.INTERNAL./",
-            "10.0.0.1"
-        ));
+        assert!(check_resolved(&["AUTH.internal."], "https://Auth.INTERNAL./", "10.0.0.1"));
         assert!(check_resolved(&["10.0.0.0/8"], https, "10.0.0.1"));
         assert!(!check_resolved(&["10.0.0.0/8"], https, "192.168.0.1"));
         assert!(!check_resolved(&["other.internal"], https, "10.0.0.1"));
@@ -245,26 +225,10 @@ mod tests {
 
     #[test]
     fn ports_are_matched_when_given() {
-        assert!(check_resolved(
-            &["a.internal:8443"],
-            "https://a.internal:8443/",
-            "10.0.0.1"
-        ));
-        assert!(!check_resolved(
-            &["a.internal:8443"],
-            "https://a.internal/",
-            "10.0.0.1"
-        ));
-        assert!(check_resolved(
-            &["10.0.0.0/8:443"],
-            "https://a.internal/",
-            "10.0.0.1"
-        ));
-        assert!(!check_resolved(
-            &["10.0.0.0/8:8443"],
-            "https://a.internal/",
-            "10.0.0.1"
-        ));
+        assert!(check_resolved(&["a.internal:8443"], "https://a.internal:8443/", "10.0.0.1"));
+        assert!(!check_resolved(&["a.internal:8443"], "https://a.internal/", "10.0.0.1"));
+        assert!(check_resolved(&["10.0.0.0/8:443"], "https://a.internal/", "10.0.0.1"));
+        assert!(!check_resolved(&["10.0.0.0/8:8443"], "https://a.internal/", "10.0.0.1"));
     }
 
     #[test]
@@ -277,11 +241,7 @@ mod tests {
         // The range allows plain http into itself, not everywhere.
         assert!(!check_resolved(&["http://10.0.0.0/8"], http, "1.1.1.1"));
         // And https to the same place, too.
-        assert!(check_resolved(
-            &["http://10.0.0.0/8"],
-            "https://a.internal/",
-            "10.0.0.1"
-        ));
+        assert!(check_resolved(&["http://10.0.0.0/8"], "https://a.internal/", "10.0.0.1"));
     }
 
     #[test]
@@ -297,10 +257,7 @@ mod tests {
             "https://./",
         ] {
             let refused = check(&["http://0.0.0.0/0"], url);
-            assert!(
-                matches!(refused, Err(Error::InvalidRequest { .. })),
-                "{url}"
-            );
+            assert!(matches!(refused, Err(Error::InvalidRequest { .. })), "{url}");
         }
     }
 

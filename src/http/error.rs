@@ -77,9 +77,7 @@ pub enum Error {
         host: String,
     },
     /// The answer sends the client elsewhere, which it never goes.
-    #[error(
-        "{host} answered with a redirect (status {status}), which is never followed; use the final URL"
-    )]
+    #[error("{host} answered with a redirect (status {status}), which is never followed; use the final URL")]
     Redirect {
         /// From where.
         host: String,
@@ -144,9 +142,9 @@ impl Error {
             Self::ConnectTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
             Self::Lost { .. } => Class::Lost,
             Self::Redirect { .. } => Class::Redirect,
-            Self::TooLarge { .. }
-            | Self::UnexpectedEncoding { .. }
-            | Self::InvalidAnswer { .. } => Class::Invalid,
+            Self::TooLarge { .. } | Self::UnexpectedEncoding { .. } | Self::InvalidAnswer { .. } => {
+                Class::Invalid
+            }
         }
     }
 
@@ -174,14 +172,10 @@ impl Error {
             let kind = find::<io::Error>(&error).map(innermost_kind);
             return match kind {
                 // Only a handshake reads anything before the connection counts as open.
-                Some(io::ErrorKind::UnexpectedEof) => Self::Tls {
-                    host,
-                    problem: "the other end closed the connection during the handshake",
-                },
-                kind => Self::Connect {
-                    host,
-                    problem: connect_problem(kind),
-                },
+                Some(io::ErrorKind::UnexpectedEof) => {
+                    Self::Tls { host, problem: "the other end closed the connection during the handshake" }
+                }
+                kind => Self::Connect { host, problem: connect_problem(kind) },
             };
         }
         if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
@@ -198,10 +192,7 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        cause = match error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             // `source` of an I/O error leaves out the error that it was made of.
             Some(inner) => Some(inner),
             None => error.source(),
@@ -213,10 +204,7 @@ fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 /// The kind of the I/O error that others were wrapped around.
 fn innermost_kind(error: &io::Error) -> io::ErrorKind {
     let mut error = error;
-    while let Some(inner) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<io::Error>())
-    {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
         error = inner;
     }
     error.kind()
@@ -238,9 +226,7 @@ fn tls_problem(error: &rustls::Error) -> &'static str {
     use rustls::CertificateError as Certificate;
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
-            Certificate::Expired | Certificate::ExpiredContext { .. } => {
-                "its certificate has expired"
-            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => "its certificate has expired",
             Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
                 "its certificate is not valid yet; check the clocks"
             }
@@ -253,9 +239,7 @@ fn tls_problem(error: &rustls::Error) -> &'static str {
         },
         rustls::Error::InvalidMessage(_) => "the other end does not speak TLS",
         rustls::Error::AlertReceived(_) => "the other end refused the handshake",
-        rustls::Error::PeerIncompatible(_) => {
-            "the other end has no TLS version or cipher in common"
-        }
+        rustls::Error::PeerIncompatible(_) => "the other end has no TLS version or cipher in common",
         _ => "the handshake failed",
     }
 }

@@ -115,10 +115,7 @@ async fn livez(State(admin): State<Admin>) -> Response {
     if admin.heartbeat.is_alive() {
         return "alive\n".into_response();
     }
-    let stopped = format!(
-        "the scheduler has not moved for {} s\n",
-        admin.heartbeat.age().as_secs()
-    );
+    let stopped = format!("the scheduler has not moved for {} s\n", admin.heartbeat.age().as_secs());
     (StatusCode::SERVICE_UNAVAILABLE, stopped).into_response()
 }
 
@@ -208,10 +205,7 @@ mod tests {
     async fn metrics_say_what_they_are() {
         let (address, _) = started(LIMITS).await;
         let (head, body) = get(address, "/metrics").await;
-        assert!(
-            head.contains(&format!("content-type: {CONTENT_TYPE}")),
-            "{head}"
-        );
+        assert!(head.contains(&format!("content-type: {CONTENT_TYPE}")), "{head}");
         assert!(body.contains("hookkeeper_build_info"));
         assert!(get(address, "/other").await.0.starts_with("http/1.1 404"));
         let answer = exchange(
@@ -226,11 +220,8 @@ mod tests {
     async fn a_head_that_is_too_large_is_refused() {
         let (address, _) = started(LIMITS).await;
         let large = "x".repeat(LIMITS.head * 2);
-        let answer = exchange(
-            address,
-            &format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {large}\r\n\r\n"),
-        )
-        .await;
+        let answer =
+            exchange(address, &format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {large}\r\n\r\n")).await;
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
         let many = "X: y\r\n".repeat(LIMITS.headers + 1);
         let answer = exchange(address, &format!("GET /livez HTTP/1.1\r\n{many}\r\n")).await;
@@ -239,11 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_never_finishes_makes_room_for_others() {
-        let limits = Limits {
-            connections: 1,
-            head_timeout: Duration::from_millis(50),
-            ..LIMITS
-        };
+        let limits = Limits { connections: 1, head_timeout: Duration::from_millis(50), ..LIMITS };
         let (address, _) = started(limits).await;
         let mut slow = TcpStream::connect(address).await.unwrap();
         slow.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
@@ -253,10 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_is_only_held_ends() {
-        let limits = Limits {
-            life: Duration::from_millis(50),
-            ..LIMITS
-        };
+        let limits = Limits { life: Duration::from_millis(50), ..LIMITS };
         let (address, _) = started(limits).await;
         let mut idle = TcpStream::connect(address).await.unwrap();
         assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);

@@ -22,11 +22,7 @@ impl Heartbeat {
     /// A heart that beats now and must beat again within the limit.
     #[must_use]
     pub fn new(limit: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            start: Instant::now(),
-            last: AtomicU64::new(0),
-            limit,
-        })
+        Arc::new(Self { start: Instant::now(), last: AtomicU64::new(0), limit })
     }
 
     /// Beats.
@@ -75,10 +71,7 @@ impl Readiness {
         let number = missing.next;
         missing.next += 1;
         missing.what.insert(number, what.into());
-        Awaited {
-            readiness: self.clone(),
-            number,
-        }
+        Awaited { readiness: self.clone(), number }
     }
 
     /// What is missing, in the order in which it was noted; nothing when the process is ready.
@@ -91,11 +84,7 @@ impl Readiness {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let mut missing = self
-            .readiness
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner);
         missing.what.remove(&self.number);
     }
 }

@@ -25,16 +25,7 @@ pub enum LogFormat {
 }
 
 /// Libraries that print headers, bodies or URLs when asked for detail.
-const GUARDED: [&str; 8] = [
-    "h2",
-    "hyper",
-    "hyper_util",
-    "reqwest",
-    "rustls",
-    "kube",
-    "tower",
-    "tower_http",
-];
+const GUARDED: [&str; 8] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "kube", "tower", "tower_http"];
 
 /// Why the lines cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +52,7 @@ pub fn set_up(format: LogFormat, level: &str) -> Result<(), LogError> {
         .map_err(|_| LogError::Twice)
 }
 
-fn lines<S, W>(
-    format: LogFormat,
-    level: &str,
-    writer: W,
-) -> Result<Box<dyn Layer<S> + Send + Sync>, LogError>
+fn lines<S, W>(format: LogFormat, level: &str, writer: W) -> Result<Box<dyn Layer<S> + Send + Sync>, LogError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -85,17 +72,8 @@ where
     });
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     Ok(match format {
-        LogFormat::Human => lines
-            .with_ansi(false)
-            .with_filter(filter)
-            .with_filter(guard)
-            .boxed(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_filter(filter)
-            .with_filter(guard)
-            .boxed(),
+        LogFormat::Human => lines.with_ansi(false).with_filter(filter).with_filter(guard).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).with_filter(guard).boxed(),
     })
 }
 
@@ -132,12 +110,8 @@ mod tests {
 
     #[test]
     fn libraries_say_nothing_below_a_warning_whatever_is_asked_for() {
-        for level in [
-            "trace",
-            "trace,reqwest=trace,hyper::proto=trace",
-            "hyper=trace",
-            "h2[{headers}]=trace",
-        ] {
+        for level in ["trace", "trace,reqwest=trace,hyper::proto=trace", "hyper=trace", "h2[{headers}]=trace"]
+        {
             let text = logged(LogFormat::Human, level, || {
                 tracing::trace!(target: "hyper::proto::h1", "authorization: canary");
                 tracing::debug!(target: "reqwest::connect", "canary");
@@ -177,8 +151,7 @@ mod tests {
     #[test]
     fn a_level_that_is_none_is_refused() {
         for level in ["loud", "", "a=b=c", "info,=x=y"] {
-            let result =
-                lines::<tracing_subscriber::Registry, _>(LogFormat::Human, level, io::sink);
+            let result = lines::<tracing_subscriber::Registry, _>(LogFormat::Human, level, io::sink);
             assert!(matches!(result.err(), Some(LogError::Level(_))), "{level}");
         }
     }

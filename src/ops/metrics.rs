@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -50,16 +48,11 @@ const LEAD_BUCKETS: [f64; 16] = [
 ];
 
 /// Duration of a request in seconds; the longest timeouts are some minutes.
-const REQUEST_BUCKETS: [f64; 12] = [
-    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const REQUEST_BUCKETS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// The spans of `hookkeeper_expiring`.
-const WITHIN: [(&str, TimeDelta); 3] = [
-    ("1h", TimeDelta::hours(1)),
-    ("4h", TimeDelta::hours(4)),
-    ("24h", TimeDelta::hours(24)),
-];
+const WITHIN: [(&str, TimeDelta); 3] =
+    [("1h", TimeDelta::hours(1)), ("4h", TimeDelta::hours(4)), ("24h", TimeDelta::hours(24))];
 
 /// Counts what the engine reports. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -106,11 +99,7 @@ impl Metrics {
     pub fn new(heartbeat: Arc<Heartbeat>, per_object: bool) -> Self {
         let mut registry = Registry::default();
         let rotations = Family::default();
-        registry.register(
-            "hookkeeper_rotations",
-            "Rotations that came to an end",
-            rotations.clone(),
-        );
+        registry.register("hookkeeper_rotations", "Rotations that came to an end", rotations.clone());
         let lead: Family<_, _, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(LEAD_BUCKETS));
         registry.register(
@@ -119,11 +108,7 @@ impl Metrics {
             lead.clone(),
         );
         let mints = Family::default();
-        registry.register(
-            "hookkeeper_mints",
-            "Mints that came to an end",
-            mints.clone(),
-        );
+        registry.register("hookkeeper_mints", "Mints that came to an end", mints.clone());
         let requests = Family::default();
         registry.register(
             "hookkeeper_provider_requests",
@@ -142,22 +127,10 @@ impl Metrics {
             "The release",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let state = StateCollector {
-            per_object,
-            last: Arc::default(),
-        };
+        let state = StateCollector { per_object, last: Arc::default() };
         registry.register_collector(Box::new(state.clone()));
         registry.register_collector(Box::new(ProcessCollector::new()));
-        Self(Arc::new(Inner {
-            registry,
-            rotations,
-            lead,
-            mints,
-            requests,
-            durations,
-            state,
-            heartbeat,
-        }))
+        Self(Arc::new(Inner { registry, rotations, lead, mints, requests, durations, state, heartbeat }))
     }
 
     /// Everything, as [`CONTENT_TYPE`].
@@ -171,10 +144,7 @@ impl Metrics {
     }
 
     fn took(&self, operation: &'static str, took: Duration) {
-        self.0
-            .durations
-            .get_or_create(&OperationLabel { operation })
-            .observe(took.as_secs_f64());
+        self.0.durations.get_or_create(&OperationLabel { operation }).observe(took.as_secs_f64());
     }
 }
 
@@ -184,12 +154,7 @@ impl Meter for Metrics {
         if let Some(lead) = lead {
             // A histogram's sum is a counter (OpenMetrics 1.0, "Histogram"), so nothing negative
             // goes in: late is late, and how late is shown by the gauges.
-            self.0
-                .lead
-                .get_or_create(&ProviderLabel {
-                    provider: provider.clone(),
-                })
-                .observe(lead.max(0.0));
+            self.0.lead.get_or_create(&ProviderLabel { provider: provider.clone() }).observe(lead.max(0.0));
         }
         let outcome = outcome.to_string();
         let labels = RotationLabels { provider, outcome };
@@ -253,13 +218,9 @@ impl StateCollector {
             ..Snapshot::default()
         };
         let held_back = gauges.held_back.iter();
-        snapshot.held_back = held_back
-            .map(|(key, held)| (key.to_string(), *held))
-            .collect();
+        snapshot.held_back = held_back.map(|(key, held)| (key.to_string(), *held)).collect();
         let infeasible = gauges.infeasible.iter();
-        snapshot.infeasible = infeasible
-            .map(|(key, count)| (key.to_string(), *count))
-            .collect();
+        snapshot.infeasible = infeasible.map(|(key, count)| (key.to_string(), *count)).collect();
         let now = Utc::now();
         for row in &gauges.subscriptions {
             let kind = (row.provider.clone(), row.state, row.reason);
@@ -270,10 +231,7 @@ impl StateCollector {
             let left = expires.signed_duration_since(now);
             for (name, within) in WITHIN {
                 // A namespace's series stays at 0, so that an alert on it can end.
-                let count = snapshot
-                    .expiring
-                    .entry((Arc::clone(&row.key.namespace), name))
-                    .or_default();
+                let count = snapshot.expiring.entry((Arc::clone(&row.key.namespace), name)).or_default();
                 *count += usize::from(left > TimeDelta::zero() && left <= within);
             }
             if self.per_object && gauges.leader {
@@ -290,39 +248,28 @@ impl Collector for StateCollector {
         let Some(last) = last.as_ref() else {
             return Ok(());
         };
-        let mut gauge =
-            |name: &str, help: &str, write: &dyn Fn(MetricEncoder<'_>) -> fmt::Result| {
-                write(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
-            };
-        gauge(
-            "hookkeeper_queue_length",
-            "Subscriptions that wait for their time",
-            &|mut encoder| encoder.encode_gauge(&last.queue_length),
-        )?;
-        gauge(
-            "hookkeeper_workers_busy",
-            "Calls under way",
-            &|mut encoder| encoder.encode_gauge(&last.workers_busy),
-        )?;
+        let mut gauge = |name: &str, help: &str, write: &dyn Fn(MetricEncoder<'_>) -> fmt::Result| {
+            write(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        };
+        gauge("hookkeeper_queue_length", "Subscriptions that wait for their time", &|mut encoder| {
+            encoder.encode_gauge(&last.queue_length)
+        })?;
+        gauge("hookkeeper_workers_busy", "Calls under way", &|mut encoder| {
+            encoder.encode_gauge(&last.workers_busy)
+        })?;
         gauge(
             "hookkeeper_rotation_overdue_seconds",
             "The most overdue rotation of which no attempt has been started",
             &|mut encoder| encoder.encode_gauge(&last.rotation_overdue),
         )?;
-        gauge(
-            "hookkeeper_leader",
-            "Whether this process acts",
-            &|mut encoder| encoder.encode_gauge(&i64::from(last.leader)),
-        )?;
-        gauge(
-            "hookkeeper_held_back_seconds",
-            "How long a provider is held back",
-            &|mut encoder| {
-                last.held_back.iter().try_for_each(|(provider, seconds)| {
-                    labelled(&mut encoder, &[("provider", provider.as_str())], seconds)
-                })
-            },
-        )?;
+        gauge("hookkeeper_leader", "Whether this process acts", &|mut encoder| {
+            encoder.encode_gauge(&i64::from(last.leader))
+        })?;
+        gauge("hookkeeper_held_back_seconds", "How long a provider is held back", &|mut encoder| {
+            last.held_back.iter().try_for_each(|(provider, seconds)| {
+                labelled(&mut encoder, &[("provider", provider.as_str())], seconds)
+            })
+        })?;
         gauge(
             "hookkeeper_rotations_infeasible",
             "Waiting rotations that cannot finish before expiry at the permitted rate",
@@ -332,31 +279,19 @@ impl Collector for StateCollector {
                 })
             },
         )?;
-        gauge(
-            "hookkeeper_subscriptions",
-            "Subscriptions by state",
-            &|mut encoder| {
-                (last.subscriptions.iter()).try_for_each(|((provider, state, reason), count)| {
-                    let (provider, reason) = (provider.to_string(), reason.to_string());
-                    let labels = [
-                        ("provider", provider.as_str()),
-                        ("state", state),
-                        ("reason", reason.as_str()),
-                    ];
-                    labelled(&mut encoder, &labels, count)
-                })
-            },
-        )?;
-        gauge(
-            "hookkeeper_expiring",
-            "Subscriptions whose token ends within a span",
-            &|mut encoder| {
-                (last.expiring.iter()).try_for_each(|((namespace, within), count)| {
-                    let labels = [("namespace", &**namespace), ("within", *within)];
-                    labelled(&mut encoder, &labels, count)
-                })
-            },
-        )?;
+        gauge("hookkeeper_subscriptions", "Subscriptions by state", &|mut encoder| {
+            (last.subscriptions.iter()).try_for_each(|((provider, state, reason), count)| {
+                let (provider, reason) = (provider.to_string(), reason.to_string());
+                let labels = [("provider", provider.as_str()), ("state", state), ("reason", reason.as_str())];
+                labelled(&mut encoder, &labels, count)
+            })
+        })?;
+        gauge("hookkeeper_expiring", "Subscriptions whose token ends within a span", &|mut encoder| {
+            (last.expiring.iter()).try_for_each(|((namespace, within), count)| {
+                let labels = [("namespace", &**namespace), ("within", *within)];
+                labelled(&mut encoder, &labels, count)
+            })
+        })?;
         gauge(
             "hookkeeper_token_expiry_timestamp_seconds",
             "When a subscription's token ends, in seconds since the epoch",
@@ -401,42 +336,15 @@ mod tests {
         metrics.mint("2xx", Duration::from_millis(120));
         metrics.provider_request("update", "timeout", Duration::from_secs(10));
         let text = metrics.render().unwrap();
-        has(
-            &text,
-            r#"hookkeeper_rotations_total{provider="hr/gupy",outcome="Rotated"} 2"#,
-        );
-        has(
-            &text,
-            r#"hookkeeper_rotations_total{provider="hr/gupy",outcome="ProviderUnavailable"} 1"#,
-        );
+        has(&text, r#"hookkeeper_rotations_total{provider="hr/gupy",outcome="Rotated"} 2"#);
+        has(&text, r#"hookkeeper_rotations_total{provider="hr/gupy",outcome="ProviderUnavailable"} 1"#);
         // The late one, and nothing else.
-        has(
-            &text,
-            r#"hookkeeper_rotation_lead_seconds_bucket{le="0.0",provider="hr/gupy"} 1"#,
-        );
-        has(
-            &text,
-            r#"hookkeeper_rotation_lead_seconds_sum{provider="hr/gupy"} 1200.0"#,
-        );
-        has(
-            &text,
-            r#"hookkeeper_mints_total{operation="mint",class="2xx"} 1"#,
-        );
-        has(
-            &text,
-            r#"hookkeeper_provider_requests_total{operation="update",class="timeout"} 1"#,
-        );
-        has(
-            &text,
-            r#"hookkeeper_request_duration_seconds_count{operation="update"} 1"#,
-        );
-        has(
-            &text,
-            &format!(
-                r#"hookkeeper_build_info{{version="{}"}} 1"#,
-                env!("CARGO_PKG_VERSION")
-            ),
-        );
+        has(&text, r#"hookkeeper_rotation_lead_seconds_bucket{le="0.0",provider="hr/gupy"} 1"#);
+        has(&text, r#"hookkeeper_rotation_lead_seconds_sum{provider="hr/gupy"} 1200.0"#);
+        has(&text, r#"hookkeeper_mints_total{operation="mint",class="2xx"} 1"#);
+        has(&text, r#"hookkeeper_provider_requests_total{operation="update",class="timeout"} 1"#);
+        has(&text, r#"hookkeeper_request_duration_seconds_count{operation="update"} 1"#);
+        has(&text, &format!(r#"hookkeeper_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")));
         assert!(text.ends_with("# EOF\n"));
         assert!(!text.contains("_total_total"));
     }
@@ -460,11 +368,7 @@ mod tests {
             rotation_overdue: 1.5,
             held_back: vec![(ObjectKey::new("hr", "gupy"), 30.0)],
             infeasible: vec![(ObjectKey::new("hr", "gupy"), 3)],
-            subscriptions: vec![
-                row("a", "ready", 30),
-                row("b", "ready", 200),
-                row("c", "expired", -5),
-            ],
+            subscriptions: vec![row("a", "ready", 30), row("b", "ready", 200), row("c", "expired", -5)],
             leader: true,
         };
         metrics.gauges(&gauges);
@@ -484,9 +388,7 @@ mod tests {
         ] {
             has(&text, line);
         }
-        assert!(
-            text.contains(r#"hookkeeper_token_expiry_timestamp_seconds{namespace="hr",name="a"} "#)
-        );
+        assert!(text.contains(r#"hookkeeper_token_expiry_timestamp_seconds{namespace="hr",name="a"} "#));
 
         gauges.subscriptions.truncate(1);
         gauges.leader = false;
@@ -499,11 +401,7 @@ mod tests {
     #[test]
     fn the_series_of_each_object_can_be_switched_off() {
         let metrics = metrics(false);
-        let gauges = Gauges {
-            subscriptions: vec![row("a", "ready", 30)],
-            leader: true,
-            ..Gauges::default()
-        };
+        let gauges = Gauges { subscriptions: vec![row("a", "ready", 30)], leader: true, ..Gauges::default() };
         metrics.gauges(&gauges);
         assert!(!metrics.render().unwrap().contains(r#"name="a""#));
     }
@@ -517,9 +415,7 @@ mod tests {
             "process_open_fds",
             "process_start_time_seconds",
         ] {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
             assert!(value.is_some_and(|value| value >= 0.0), "{name}\n{text}");
         }
     }

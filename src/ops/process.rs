@@ -24,17 +24,11 @@ impl ProcessCollector {
         let start_time = || {
             let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
             let system = std::fs::read_to_string("/proc/stat").ok()?;
-            let boot: f64 = system
-                .lines()
-                .find_map(|line| line.strip_prefix("btime "))?
-                .trim()
-                .parse()
-                .ok()?;
+            let boot: f64 =
+                system.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
             Some(boot + field(&stat, 22)? / TICKS_PER_SECOND)
         };
-        Self {
-            start_time: start_time(),
-        }
+        Self { start_time: start_time() }
     }
 }
 
@@ -42,10 +36,7 @@ impl ProcessCollector {
 /// program's name in parentheses, which may hold blanks.
 fn field(stat: &str, number: usize) -> Option<f64> {
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace()
-        .nth(number.checked_sub(3)?)?
-        .parse()
-        .ok()
+    rest.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 /// A memory figure of `/proc/self/status`, in bytes.
@@ -69,9 +60,7 @@ fn open_files() -> Option<f64> {
 
 fn most_open_files() -> Option<f64> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
@@ -82,12 +71,8 @@ impl Collector for ProcessCollector {
         if let (Some(user), Some(system)) = (field(&stat, 14), field(&stat, 15)) {
             let seconds = ConstCounter::new((user + system) / TICKS_PER_SECOND);
             let help = "Processor time spent, user and system, in seconds";
-            let encoder = encoder.encode_descriptor(
-                "process_cpu_seconds",
-                help,
-                None,
-                seconds.metric_type(),
-            )?;
+            let encoder =
+                encoder.encode_descriptor("process_cpu_seconds", help, None, seconds.metric_type())?;
             seconds.encode(encoder)?;
         }
         let runtime = tokio::runtime::Handle::try_current().ok();
@@ -97,40 +82,22 @@ impl Collector for ProcessCollector {
             (
                 "tokio_workers",
                 "Worker threads of the runtime",
-                runtime
-                    .as_ref()
-                    .and_then(|runtime| number(runtime.num_workers())),
+                runtime.as_ref().and_then(|runtime| number(runtime.num_workers())),
             ),
             (
                 "tokio_alive_tasks",
                 "Tasks that have not ended",
-                runtime
-                    .as_ref()
-                    .and_then(|runtime| number(runtime.num_alive_tasks())),
+                runtime.as_ref().and_then(|runtime| number(runtime.num_alive_tasks())),
             ),
             (
                 "tokio_global_queue_depth",
                 "Tasks that wait for a worker",
-                runtime
-                    .as_ref()
-                    .and_then(|runtime| number(runtime.global_queue_depth())),
+                runtime.as_ref().and_then(|runtime| number(runtime.global_queue_depth())),
             ),
-            (
-                "process_resident_memory_bytes",
-                "Memory held, in bytes",
-                memory(&status, "VmRSS"),
-            ),
-            (
-                "process_virtual_memory_bytes",
-                "Address space, in bytes",
-                memory(&status, "VmSize"),
-            ),
+            ("process_resident_memory_bytes", "Memory held, in bytes", memory(&status, "VmRSS")),
+            ("process_virtual_memory_bytes", "Address space, in bytes", memory(&status, "VmSize")),
             ("process_open_fds", "Open file descriptors", open_files()),
-            (
-                "process_max_fds",
-                "Most file descriptors that may be open",
-                most_open_files(),
-            ),
+            ("process_max_fds", "Most file descriptors that may be open", most_open_files()),
             (
                 "process_start_time_seconds",
                 "Start of the process, in seconds since the epoch",

@@ -20,10 +20,7 @@ impl Clock for SystemClock {
         let boot = clock_gettime(ClockId::Boottime);
         let seconds = u64::try_from(boot.tv_sec).unwrap_or(0);
         let nanoseconds = u64::try_from(boot.tv_nsec).unwrap_or(0);
-        Moment {
-            wall: Utc::now(),
-            boot: Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds),
-        }
+        Moment { wall: Utc::now(), boot: Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds) }
     }
 
     fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
@@ -49,13 +46,7 @@ pub struct LoggedNotices;
 
 impl Notices for LoggedNotices {
     fn tell(&self, notice: Notice) {
-        let Notice {
-            kind,
-            key,
-            warning,
-            reason,
-            note,
-        } = notice;
+        let Notice { kind, key, warning, reason, note } = notice;
         if warning {
             tracing::warn!(%kind, object = %key, %reason, "{note}");
         } else {

@@ -47,11 +47,8 @@ pub(super) fn effective<'a>(
     spec: &'a WebhookSubscriptionSpec,
     content_type: Option<&'a str>,
 ) -> Vec<(&'a str, Option<Origin<'a>>)> {
-    let mut headers: Vec<_> = spec
-        .client_headers
-        .iter()
-        .map(|header| (header.name.as_str(), origin(header)))
-        .collect();
+    let mut headers: Vec<_> =
+        spec.client_headers.iter().map(|header| (header.name.as_str(), origin(header))).collect();
     if let Some(content_type) = content_type
         && find(spec, CONTENT_TYPE).is_none()
     {
@@ -70,15 +67,14 @@ pub(super) fn check(spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
     for (index, header) in spec.client_headers.iter().enumerate() {
         let field = Field::new("spec.clientHeaders").item(index);
         if parse_name(&header.name).is_none() {
-            return Err(field.child("name").invalid(
-                "the name of a header has letters, digits and !#$%&'*+-.^_`|~ only, at most 128",
-            ));
+            return Err(field
+                .child("name")
+                .invalid("the name of a header has letters, digits and !#$%&'*+-.^_`|~ only, at most 128"));
         }
         if !names.insert(header.name.to_ascii_lowercase()) {
-            return Err(field.child("name").invalid(format!(
-                "the header {} is given twice; case makes no difference",
-                header.name
-            )));
+            return Err(field
+                .child("name")
+                .invalid(format!("the header {} is given twice; case makes no difference", header.name)));
         }
         match origin(header) {
             Some(Origin::Written(value)) => check_written(value, &field.child("value"))?,
@@ -88,9 +84,9 @@ pub(super) fn check(spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
             }
             Some(Origin::Secret(_)) => {}
             None => {
-                return Err(field.invalid(
-                    "set exactly one of value, valueFrom.secretKeyRef and valueFrom.token",
-                ));
+                return Err(
+                    field.invalid("set exactly one of value, valueFrom.secretKeyRef and valueFrom.token")
+                );
             }
         }
     }
@@ -129,9 +125,7 @@ pub(super) async fn resolve(
     let mut headers = Vec::new();
     let mut secrets = Vec::new();
     for (name, origin) in effective(spec, content_type) {
-        let unusable = |why: &str| Refusal::UnusableValue {
-            what: format!("the header {name} {why}"),
-        };
+        let unusable = |why: &str| Refusal::UnusableValue { what: format!("the header {name} {why}") };
         let value = match origin {
             None => return Err(unusable("has not exactly one of value and valueFrom")),
             Some(Origin::Written(text)) => SecretText::from(text),

@@ -18,10 +18,7 @@ const MAX_HEADERS: usize = 32;
 /// Who we are to the provider's API, checked.
 pub(super) enum Credential {
     Bearer(SecretKeyReference),
-    Basic {
-        username: SourcedValue,
-        password: SecretKeyReference,
-    },
+    Basic { username: SourcedValue, password: SecretKeyReference },
     Headers(Vec<(HeaderName, NamedValue)>),
     None,
 }
@@ -33,12 +30,8 @@ impl Credential {
     /// The first rule it breaks.
     pub(super) fn parse(auth: &ProviderAuth) -> Result<Self, Invalid> {
         let field = Field::new("spec.auth");
-        let given = [
-            auth.bearer.is_some(),
-            auth.basic.is_some(),
-            !auth.headers.is_empty(),
-            auth.none.is_some(),
-        ];
+        let given =
+            [auth.bearer.is_some(), auth.basic.is_some(), !auth.headers.is_empty(), auth.none.is_some()];
         if given.into_iter().filter(|given| *given).count() != 1 {
             return Err(field.invalid("set exactly one of bearer, basic, headers and none"));
         }
@@ -50,17 +43,10 @@ impl Credential {
             let username = basic.username.clone();
             check_source(&username.value, username.value_from.is_some(), &field)?;
             // The first colon ends the name (RFC 7617, section 2).
-            if username
-                .value
-                .as_ref()
-                .is_some_and(|name| name.contains(':'))
-            {
+            if username.value.as_ref().is_some_and(|name| name.contains(':')) {
                 return Err(field.invalid("a user name cannot hold a colon"));
             }
-            return Ok(Self::Basic {
-                username,
-                password: basic.password.secret_key_ref.clone(),
-            });
+            return Ok(Self::Basic { username, password: basic.password.secret_key_ref.clone() });
         }
         let field = field.child("headers");
         if auth.headers.len() > MAX_HEADERS {
@@ -76,11 +62,7 @@ impl Credential {
             check_source(&header.value, header.value_from.is_some(), &field)?;
             headers.push((name, header.clone()));
         }
-        if headers.is_empty() {
-            Ok(Self::None)
-        } else {
-            Ok(Self::Headers(headers))
-        }
+        if headers.is_empty() { Ok(Self::None) } else { Ok(Self::Headers(headers)) }
     }
 
     /// The names of the headers that are sent.
@@ -116,8 +98,7 @@ impl Credential {
                     return Err(unusable("the user name of spec.auth.basic holds a colon"));
                 }
                 let password = reader.read(password, &hosts).await?.text;
-                let mut pair =
-                    SecretText::new([username.expose(), ":", password.expose()].concat());
+                let mut pair = SecretText::new([username.expose(), ":", password.expose()].concat());
                 // Base64 would hide a line break from the check below, and the provider would
                 // refuse the password without saying why.
                 if !is_value(pair.expose()) {

@@ -24,12 +24,8 @@ pub(super) fn of_document(provider: &Provider, spec: &WebhookSubscriptionSpec) -
         .into_iter()
         .map(|source| (source.to_string(), input(source, provider, spec)))
         .collect();
-    let headers: BTreeMap<String, &String> = update
-        .written
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value))
-        .collect();
+    let headers: BTreeMap<String, &String> =
+        update.written.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     hexadecimal(&json!({
         "baseUrl": provider.base_url,
         "method": update.written.method,
@@ -57,10 +53,9 @@ fn input(source: &Source, provider: &Provider, spec: &WebhookSubscriptionSpec) -
         Source::Active => json!(spec.is_active()),
         Source::Parameters => json!(spec.parameters),
         Source::Parameter(name) => json!(spec.parameters.get(name)),
-        Source::Headers => headers()
-            .iter()
-            .map(|(name, origin)| json!([name, described(origin.as_ref())]))
-            .collect(),
+        Source::Headers => {
+            headers().iter().map(|(name, origin)| json!([name, described(origin.as_ref())])).collect()
+        }
         // Its name is written in the operation; that of the subscription is not sent.
         Source::Header(wanted) => headers()
             .iter()
@@ -81,8 +76,5 @@ fn described(origin: Option<&Origin<'_>>) -> Value {
 /// The first bytes of the SHA-256 of the JSON, whose members stand in the order of their names.
 fn hexadecimal(value: &Value) -> String {
     let hash = Sha256::digest(value.to_string().as_bytes());
-    hash.iter()
-        .take(KEPT_BYTES)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.iter().take(KEPT_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -55,8 +55,7 @@ impl DocumentTemplate {
     /// Where the values come from.
     pub(super) fn sources(&self) -> Vec<&Source> {
         let mut sources = Vec::new();
-        self.0
-            .visit(&mut |template| sources.extend(template.sources()));
+        self.0.visit(&mut |template| sources.extend(template.sources()));
         sources
     }
 
@@ -82,9 +81,7 @@ fn parse(
     accept: &dyn Fn(&Template, &Field) -> Result<(), Invalid>,
 ) -> Result<Node, Invalid> {
     if depth > MAX_DEPTH {
-        return Err(field.invalid(format!(
-            "the document is nested deeper than {MAX_DEPTH} levels"
-        )));
+        return Err(field.invalid(format!("the document is nested deeper than {MAX_DEPTH} levels")));
     }
     *room = room
         .checked_sub(1)
@@ -107,14 +104,9 @@ fn parse(
                 let field = field.child(name);
                 // Sent as written, it would be a placeholder that somebody waits for in vain.
                 if name.contains('{') {
-                    return Err(
-                        field.invalid("names of members cannot hold placeholders or braces")
-                    );
+                    return Err(field.invalid("names of members cannot hold placeholders or braces"));
                 }
-                Ok((
-                    name.clone(),
-                    parse(member, &field, depth + 1, room, accept)?,
-                ))
+                Ok((name.clone(), parse(member, &field, depth + 1, room, accept)?))
             });
             members.collect::<Result<_, _>>().map(Node::Object)
         }

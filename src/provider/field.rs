@@ -26,9 +26,6 @@ impl Field {
 
     /// Says what is wrong with the field and how to put it right.
     pub(super) fn invalid(&self, problem: impl Display) -> Invalid {
-        Invalid {
-            field: self.0.clone(),
-            problem: problem.to_string(),
-        }
+        Invalid { field: self.0.clone(), problem: problem.to_string() }
     }
 }

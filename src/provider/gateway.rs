@@ -16,8 +16,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
-    Remotes, Secrets,
+    Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote, Remotes,
+    Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
@@ -40,11 +40,7 @@ impl Gateway {
 }
 
 impl Remotes for Gateway {
-    fn resolve(
-        &self,
-        key: &ObjectKey,
-        spec: &WebhookProviderSpec,
-    ) -> Result<Arc<dyn Remote>, Invalid> {
+    fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
         Ok(Arc::new(Connection {
             provider: Provider::resolve(spec)?,
             namespace: Arc::clone(&key.namespace),
@@ -65,20 +61,14 @@ pub(super) struct Connection {
 
 impl Connection {
     fn reader<'a>(&'a self, namespace: &'a str) -> SecretReader<'a> {
-        SecretReader {
-            secrets: self.secrets.as_ref(),
-            namespace,
-        }
+        SecretReader { secrets: self.secrets.as_ref(), namespace }
     }
 
     /// The hosts that see what stands in a delivery's headers: the provider's and the postback's.
     fn hosts_of_headers(&self, spec: &WebhookSubscriptionSpec) -> [String; 2] {
         let postback = Url::parse(&spec.postback_url).ok();
         let postback = postback.as_ref().and_then(Url::host_str);
-        [
-            self.provider.host.clone(),
-            postback.unwrap_or_default().to_owned(),
-        ]
+        [self.provider.host.clone(), postback.unwrap_or_default().to_owned()]
     }
 
     /// Whether the token may go where the document takes it. That is asked of every document: what
@@ -90,10 +80,7 @@ impl Connection {
         let hosts = self.hosts_of_headers(&document.spec);
         match hosts.into_iter().find(|host| !names_host(allowed, host)) {
             None => Ok(()),
-            Some(host) => Err(Refusal::HostNotAllowed {
-                secret: secret_of_token(&document.spec),
-                host,
-            }),
+            Some(host) => Err(Refusal::HostNotAllowed { secret: secret_of_token(&document.spec), host }),
         }
     }
 
@@ -111,8 +98,7 @@ impl Connection {
         let hosts = hosts.each_ref().map(String::as_str);
         let content_type = self.provider.content_type.as_deref();
         let Resolved { headers, secrets } =
-            client_headers::resolve(spec, content_type, token, &self.reader(namespace), &hosts)
-                .await?;
+            client_headers::resolve(spec, content_type, token, &self.reader(namespace), &hosts).await?;
         Ok((headers, digest::of_secrets(secrets)))
     }
 
@@ -131,8 +117,7 @@ impl Connection {
         scope: &Scope<'_>,
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
-        self.call_at(operation, self.url(operation, scope)?, scope, guard)
-            .await
+        self.call_at(operation, self.url(operation, scope)?, scope, guard).await
     }
 
     /// As [`Self::call`], to a URL at the provider's origin.
@@ -144,8 +129,7 @@ impl Connection {
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
         let provider = &self.provider;
-        let too_large =
-            |TooLarge| unusable("the document or a header of the request is larger than 1 MiB");
+        let too_large = |TooLarge| unusable("the document or a header of the request is larger than 1 MiB");
         let reader = self.reader(&self.namespace);
         let mut headers = provider.credential.headers(&reader, &provider.host).await?;
         for (name, value) in &operation.headers {
@@ -174,10 +158,7 @@ impl Connection {
             // The provider may well have done it, so this must not count as a refusal: a create
             // would be sent again.
             return Err(CallFailure::Unreadable {
-                what: format!(
-                    "status {} is none of the operation's success codes",
-                    answer.status
-                ),
+                what: format!("status {} is none of the operation's success codes", answer.status),
             });
         }
         Err(CallFailure::Status {
@@ -194,19 +175,10 @@ impl Connection {
         document: &Document,
         guard: &CallGuard,
     ) -> Result<(Answer, Option<String>), CallFailure> {
-        let Document {
-            namespace,
-            spec,
-            token,
-            token_hosts: _,
-        } = document;
+        let Document { namespace, spec, token, token_hosts: _ } = document;
         self.check_token_hosts(document)?;
         let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
-        let scope = Scope {
-            headers: Some(&headers),
-            token: Some(token),
-            ..scope_of(spec, id)
-        };
+        let scope = Scope { headers: Some(&headers), token: Some(token), ..scope_of(spec, id) };
         let answer = self.call(operation, &scope, guard).await?;
         Ok((answer, secrets))
     }
@@ -260,15 +232,9 @@ impl Remote for Connection {
             let id = Answered::read(&body)
                 .and_then(|answered| create.id.find(answered.value()).and_then(read_id))
                 .ok_or_else(|| CallFailure::Unreadable {
-                    what: format!(
-                        "no usable id at {:?} of the answer to create",
-                        create.id.as_str()
-                    ),
+                    what: format!("no usable id at {:?} of the answer to create", create.id.as_str()),
                 })?;
-            Ok(Applied {
-                id: Some(id),
-                secrets,
-            })
+            Ok(Applied { id: Some(id), secrets })
         })
     }
 
@@ -280,9 +246,7 @@ impl Remote for Connection {
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         Box::pin(async move {
             let update = &self.provider.update;
-            let (_, secrets) = self
-                .send_document(update, Some(id), document, guard)
-                .await?;
+            let (_, secrets) = self.send_document(update, Some(id), document, guard).await?;
             Ok(Applied { id: None, secrets })
         })
     }
@@ -340,21 +304,13 @@ fn unusable(what: impl Into<String>) -> CallFailure {
 /// The client's errors hold no body, header, path or query, so their texts can be passed on.
 pub(super) fn failure(error: Error) -> CallFailure {
     match error {
-        Error::DestinationNotAllowed { host, allow } => {
-            Refusal::DestinationNotAllowed { host, allow }.into()
-        }
+        Error::DestinationNotAllowed { host, allow } => Refusal::DestinationNotAllowed { host, allow }.into(),
         Error::InvalidRequest { what } => unusable(what),
         Error::Redirect { status, .. } => CallFailure::Redirect { code: status },
         Error::TooLarge { .. } | Error::UnexpectedEncoding { .. } | Error::InvalidAnswer { .. } => {
-            CallFailure::Unreadable {
-                what: error.to_string(),
-            }
+            CallFailure::Unreadable { what: error.to_string() }
         }
-        error if error.outcome_unknown() => CallFailure::Unanswered {
-            what: error.to_string(),
-        },
-        error => CallFailure::NotSent {
-            what: error.to_string(),
-        },
+        error if error.outcome_unknown() => CallFailure::Unanswered { what: error.to_string() },
+        error => CallFailure::NotSent { what: error.to_string() },
     }
 }

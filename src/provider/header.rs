@@ -12,9 +12,8 @@ const MAX_NAME: usize = 128;
 /// # Errors
 /// The name is no HTTP token (RFC 9110, section 5.6.2) or not free to set.
 pub(super) fn header_name(name: &str, field: &Field) -> Result<HeaderName, Invalid> {
-    let name = parse_name(name).ok_or_else(|| {
-        field.invalid("the name of a header has letters, digits and !#$%&'*+-.^_`|~ only")
-    })?;
+    let name = parse_name(name)
+        .ok_or_else(|| field.invalid("the name of a header has letters, digits and !#$%&'*+-.^_`|~ only"))?;
     if !is_free_to_set(&name) {
         return Err(field.invalid("this header is not free to set"));
     }

@@ -34,9 +34,7 @@ fn is_next(mut parameters: &str) -> bool {
             && name.trim().eq_ignore_ascii_case("rel")
         {
             let value = value.trim().trim_matches('"');
-            return value
-                .split_ascii_whitespace()
-                .any(|relation| relation.eq_ignore_ascii_case("next"));
+            return value.split_ascii_whitespace().any(|relation| relation.eq_ignore_ascii_case("next"));
         }
         parameters = parameters.get(end + 1..).unwrap_or_default();
     }
@@ -67,19 +65,10 @@ mod tests {
     #[test]
     fn the_next_page_is_the_target_of_rel_next() {
         for (header, target) in [
-            (
-                "<https://a.example/x?page=2>; rel=\"next\"",
-                Some("https://a.example/x?page=2"),
-            ),
+            ("<https://a.example/x?page=2>; rel=\"next\"", Some("https://a.example/x?page=2")),
             ("</x?page=2>;rel=next", Some("/x?page=2")),
-            (
-                "</1>; rel=first, </2>; rel=\"prev next\", </3>; rel=next",
-                Some("/2"),
-            ),
-            (
-                "</a,b>; title=\"x, </no>; rel=next\"; rel=last, </c>; REL=Next",
-                Some("/c"),
-            ),
+            ("</1>; rel=first, </2>; rel=\"prev next\", </3>; rel=next", Some("/2")),
+            ("</a,b>; title=\"x, </no>; rel=next\"; rel=last, </c>; REL=Next", Some("/c")),
             ("</a>; title=\"\\\"; rel=next\"; rel=prev", None),
             ("</a>; rel=prev; rel=next", None),
             ("</a>; rev=next", None),

@@ -39,10 +39,7 @@ impl ListOperation {
         let field = Role::List.field();
         let request = Operation::parse(written, Role::List, context)?;
         let pagination = parse_pagination(written, &field.child("pagination"))?;
-        let counts = matches!(
-            pagination,
-            Pagination::PageNumber { .. } | Pagination::UntilEmpty
-        );
+        let counts = matches!(pagination, Pagination::PageNumber { .. } | Pagination::UntilEmpty);
         match (counts, request.sources().contains(&Source::Page)) {
             (true, false) => Err(field
                 .child("path")
@@ -53,15 +50,10 @@ impl ListOperation {
             _ => Ok(()),
         }?;
         let Some(fields) = &written.fields else {
-            return Err(field
-                .child("fields")
-                .invalid("say at least where the id stands, such as {id: /id}"));
+            return Err(field.child("fields").invalid("say at least where the id stands, such as {id: /id}"));
         };
         Ok(Self {
-            items: Pointer::parse(
-                written.items.as_deref().unwrap_or_default(),
-                &field.child("items"),
-            )?,
+            items: Pointer::parse(written.items.as_deref().unwrap_or_default(), &field.child("items"))?,
             fields: parse_fields(fields, &field.child("fields"))?,
             pagination,
             request,
@@ -96,9 +88,7 @@ fn parse_pagination(written: &api::Operation, field: &Field) -> Result<Paginatio
 fn parse_fields(fields: &ListFields, field: &Field) -> Result<Fields, Invalid> {
     let optional = |pointer: &Option<String>, name| {
         let pointer = pointer.as_ref();
-        pointer
-            .map(|pointer| Pointer::parse(pointer, &field.child(name)))
-            .transpose()
+        pointer.map(|pointer| Pointer::parse(pointer, &field.child(name))).transpose()
     };
     let active = fields.active.as_ref().map(|active| {
         let pointer = Pointer::parse(&active.path, &field.child("active").child("path"))?;

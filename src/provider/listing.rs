@@ -28,10 +28,7 @@ const MAX_PASSES: usize = 4;
 type Pass = BTreeMap<String, RemoteSubscription>;
 
 /// Reads all pages until the listing is complete.
-pub(super) async fn complete(
-    connection: &Connection,
-    guard: &CallGuard,
-) -> Result<Listing, CallFailure> {
+pub(super) async fn complete(connection: &Connection, guard: &CallGuard) -> Result<Listing, CallFailure> {
     let list = connection.provider.list.as_ref();
     let list = list.ok_or_else(|| without("list"))?;
     let mut requests = 0;
@@ -41,16 +38,11 @@ pub(super) async fn complete(
         requests += pages;
         let is_settled = before.is_some_and(|before| before.keys().eq(pass.keys()));
         if pages == 1 || is_settled {
-            return Ok(Listing {
-                subscriptions: pass.into_values().collect(),
-                requests,
-            });
+            return Ok(Listing { subscriptions: pass.into_values().collect(), requests });
         }
         before = Some(pass);
     }
-    Err(unreadable(format!(
-        "{MAX_PASSES} passes over the list never saw the same ids twice in a row"
-    )))
+    Err(unreadable(format!("{MAX_PASSES} passes over the list never saw the same ids twice in a row")))
 }
 
 /// Reads all pages once; also says how many requests that took.
@@ -62,25 +54,16 @@ async fn read_all(
     let mut pass = Pass::new();
     let mut linked: Option<Url> = None;
     for page in 1..=MAX_PAGES {
-        let counts = matches!(
-            list.pagination,
-            Pagination::PageNumber { .. } | Pagination::UntilEmpty
-        );
-        let scope = Scope {
-            page: counts.then_some(page),
-            ..Scope::default()
-        };
+        let counts = matches!(list.pagination, Pagination::PageNumber { .. } | Pagination::UntilEmpty);
+        let scope = Scope { page: counts.then_some(page), ..Scope::default() };
         let url = match linked.take() {
             Some(url) => url,
             None => connection.url(&list.request, &scope)?,
         };
-        let answer = connection
-            .call_at(&list.request, url.clone(), &scope, guard)
-            .await?;
+        let answer = connection.call_at(&list.request, url.clone(), &scope, guard).await?;
         let links = answer.link;
         let body = answer.body.map_err(failure)?;
-        let answered =
-            Answered::read(&body).ok_or_else(|| unreadable("the answer to list is no JSON"))?;
+        let answered = Answered::read(&body).ok_or_else(|| unreadable("the answer to list is no JSON"))?;
         let items = read_items(list, answered.value())?;
         let count = items.len();
         for item in items {
@@ -88,9 +71,7 @@ async fn read_all(
             pass.insert(subscription.id.clone(), subscription);
         }
         if pass.len() > MAX_ITEMS {
-            return Err(unreadable(format!(
-                "the list has more than {MAX_ITEMS} subscriptions"
-            )));
+            return Err(unreadable(format!("the list has more than {MAX_ITEMS} subscriptions")));
         }
         let is_last = match &list.pagination {
             Pagination::None => true,
@@ -98,10 +79,7 @@ async fn read_all(
             Pagination::PageNumber { total_pages } => {
                 let total = total_pages.find(answered.value()).and_then(read_count);
                 let total = total.ok_or_else(|| {
-                    unreadable(format!(
-                        "no number of pages at {:?} of the list",
-                        total_pages.as_str()
-                    ))
+                    unreadable(format!("no number of pages at {:?} of the list", total_pages.as_str()))
                 })?;
                 u64::from(page) >= total
             }
@@ -114,9 +92,7 @@ async fn read_all(
             return Ok((pass, page));
         }
     }
-    Err(unreadable(format!(
-        "the list has more than {MAX_PAGES} pages"
-    )))
+    Err(unreadable(format!("the list has more than {MAX_PAGES} pages")))
 }
 
 /// The page that the answer links to. It gets our credential, so it must be at the same origin.
@@ -124,35 +100,25 @@ fn linked_page(links: Option<&str>, current: &Url) -> Result<Option<Url>, CallFa
     let Some(target) = links.and_then(next_link) else {
         return Ok(None);
     };
-    let next = current
-        .join(target)
-        .map_err(|_| unreadable("the link to the next page is no URL"))?;
+    let next = current.join(target).map_err(|_| unreadable("the link to the next page is no URL"))?;
     let has_credential = !next.username().is_empty() || next.password().is_some();
     if next.origin() != current.origin() || has_credential {
-        return Err(unreadable(
-            "the link to the next page leads to another origin",
-        ));
+        return Err(unreadable("the link to the next page leads to another origin"));
     }
     Ok(Some(next))
 }
 
 fn read_items<'a>(list: &ListOperation, answered: &'a Value) -> Result<&'a [Value], CallFailure> {
     let items = list.items.find(answered).and_then(Value::as_array);
-    items.map(Vec::as_slice).ok_or_else(|| {
-        unreadable(format!(
-            "no list at {:?} of the answer to list",
-            list.items.as_str()
-        ))
-    })
+    items
+        .map(Vec::as_slice)
+        .ok_or_else(|| unreadable(format!("no list at {:?} of the answer to list", list.items.as_str())))
 }
 
 fn read_item(fields: &Fields, item: &Value) -> Result<RemoteSubscription, CallFailure> {
     let id = fields.id.find(item).and_then(read_id);
     let id = id.ok_or_else(|| {
-        unreadable(format!(
-            "no usable id at {:?} of a listed subscription",
-            fields.id.as_str()
-        ))
+        unreadable(format!("no usable id at {:?} of a listed subscription", fields.id.as_str()))
     })?;
     let text = |pointer: &super::pointer::Pointer| Some(pointer.find(item)?.as_str()?.to_owned());
     let active = fields.active.as_ref().and_then(|(pointer, equals)| {
@@ -163,11 +129,7 @@ fn read_item(fields: &Fields, item: &Value) -> Result<RemoteSubscription, CallFa
         match value {
             Value::String(text) => Some(text == equals),
             Value::Bool(flag) => Some(equals.parse() == Ok(*flag)),
-            Value::Number(number) => Some(
-                equals
-                    .parse::<Number>()
-                    .is_ok_and(|wanted| *number == wanted),
-            ),
+            Value::Number(number) => Some(equals.parse::<Number>().is_ok_and(|wanted| *number == wanted)),
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         }
     });

@@ -41,8 +41,8 @@ mod tests;
 
 pub use gateway::Gateway;
 pub use placeholder::{
-    Filter, MAX_FILTERS, MAX_PLACEHOLDERS, MAX_TEMPLATE, Piece, Placeholder, Shape, Source,
-    Template, TemplateError, TemplateProblem,
+    Filter, MAX_FILTERS, MAX_PLACEHOLDERS, MAX_TEMPLATE, Piece, Placeholder, Shape, Source, Template,
+    TemplateError, TemplateProblem,
 };
 pub use preset::presets;
 pub use resolved::Provider;

@@ -98,9 +98,9 @@ impl Context<'_> {
             if let Source::Parameter(name) = source
                 && !self.parameters.contains(name.as_str())
             {
-                return Err(field.invalid(format!(
-                    "there is no parameter {name:?}; declare it in spec.parameters"
-                )));
+                return Err(
+                    field.invalid(format!("there is no parameter {name:?}; declare it in spec.parameters"))
+                );
             }
         }
         Ok(())
@@ -115,9 +115,7 @@ impl Operation {
     ) -> Result<Self, Invalid> {
         let field = role.field();
         if !role.methods().contains(&written.method) {
-            return Err(field
-                .child("method")
-                .invalid(format!("this method is not used to {}", role.name())));
+            return Err(field.child("method").invalid(format!("this method is not used to {}", role.name())));
         }
         let path = PathTemplate::parse(&written.path, &field.child("path"))?;
         context.accept(role, path.template(), &field.child("path"))?;
@@ -128,9 +126,7 @@ impl Operation {
         });
         let document = document.transpose()?;
         if written.method == HttpMethod::Get && document.is_some() {
-            return Err(field
-                .child("json")
-                .invalid("a GET request sends no document"));
+            return Err(field.child("json").invalid("a GET request sends no document"));
         }
         if let Some(content_type) = &written.content_type {
             let field = field.child("contentType");
@@ -144,29 +140,19 @@ impl Operation {
         let success = status_codes(&written.success, &field.child("success"), |code| {
             (200..300).contains(&code) || code >= 400
         })?;
-        let mut missing = status_codes(&written.missing, &field.child("missing"), |code| {
-            code >= 400
-        })?;
+        let mut missing = status_codes(&written.missing, &field.child("missing"), |code| code >= 400)?;
         if let Some(both) = missing.iter().find(|code| success.contains(code)) {
-            return Err(field
-                .child("missing")
-                .invalid(format!("{both} stands in success too")));
+            return Err(field.child("missing").invalid(format!("{both} stands in success too")));
         }
         if missing.is_empty() && matches!(role, Role::Update | Role::Delete) {
-            missing = [404, 410]
-                .into_iter()
-                .filter(|code| !success.contains(code))
-                .collect();
+            missing = [404, 410].into_iter().filter(|code| !success.contains(code)).collect();
         }
         Ok(Self {
             method: method(written.method),
             path,
             headers: parse_headers(written, role, context, &field.child("headers"))?,
             document,
-            content_type: written
-                .content_type
-                .clone()
-                .unwrap_or_else(|| "application/json".to_owned()),
+            content_type: written.content_type.clone().unwrap_or_else(|| "application/json".to_owned()),
             success,
             missing,
             settle: written.settle.as_ref().map(api::Duration::to_std),
@@ -201,11 +187,7 @@ impl Operation {
 
     /// Whether the code is one that the operation takes for success.
     pub(super) fn is_success(&self, code: u16) -> bool {
-        if self.success.is_empty() {
-            (200..300).contains(&code)
-        } else {
-            self.success.contains(&code)
-        }
+        if self.success.is_empty() { (200..300).contains(&code) } else { self.success.contains(&code) }
     }
 
     /// Whether the code means that there is no such subscription.
@@ -217,12 +199,7 @@ impl Operation {
     pub(super) fn sources(&self) -> BTreeSet<&Source> {
         let headers = self.headers.iter().flat_map(|(_, value)| value.sources());
         let document = self.document.iter().flat_map(DocumentTemplate::sources);
-        self.path
-            .template()
-            .sources()
-            .chain(headers)
-            .chain(document)
-            .collect()
+        self.path.template().sources().chain(headers).chain(document).collect()
     }
 }
 
@@ -236,9 +213,7 @@ impl CreateOperation {
             return Err(field.child(other).invalid("only `id` can be captured"));
         }
         let Some(id) = written.capture.get("id") else {
-            return Err(
-                field.invalid("say where the new id stands in the answer, such as {id: /id}")
-            );
+            return Err(field.invalid("say where the new id stands in the answer, such as {id: /id}"));
         };
         let id = Pointer::parse(id, &field.child("id"))?;
         Ok(Self { request, id })
@@ -246,50 +221,31 @@ impl CreateOperation {
 }
 
 /// A field that an operation has no use for would be ignored in silence; say so instead.
-fn refuse_foreign_fields(
-    written: &api::Operation,
-    role: Role,
-    field: &Field,
-) -> Result<(), Invalid> {
+fn refuse_foreign_fields(written: &api::Operation, role: Role, field: &Field) -> Result<(), Invalid> {
     let updates_or_deletes = matches!(role, Role::Update | Role::Delete);
     for (name, given, belongs) in [
         ("items", written.items.is_some(), role == Role::List),
-        (
-            "pagination",
-            written.pagination.is_some(),
-            role == Role::List,
-        ),
+        ("pagination", written.pagination.is_some(), role == Role::List),
         ("fields", written.fields.is_some(), role == Role::List),
         ("capture", !written.capture.is_empty(), role == Role::Create),
         ("missing", !written.missing.is_empty(), updates_or_deletes),
         ("settle", written.settle.is_some(), role != Role::List),
     ] {
         if given && !belongs {
-            return Err(field
-                .child(name)
-                .invalid(format!("it has no meaning in {}", role.name())));
+            return Err(field.child(name).invalid(format!("it has no meaning in {}", role.name())));
         }
     }
     Ok(())
 }
 
-fn status_codes(
-    given: &[i32],
-    field: &Field,
-    fits: impl Fn(u16) -> bool,
-) -> Result<Vec<u16>, Invalid> {
+fn status_codes(given: &[i32], field: &Field, fits: impl Fn(u16) -> bool) -> Result<Vec<u16>, Invalid> {
     given
         .iter()
         .enumerate()
         .map(|(index, code)| {
-            u16::try_from(*code)
-                .ok()
-                .filter(|code| (100..600).contains(code) && fits(*code))
-                .ok_or_else(|| {
-                    field
-                        .item(index)
-                        .invalid(format!("{code} is no status code that can stand here"))
-                })
+            u16::try_from(*code).ok().filter(|code| (100..600).contains(code) && fits(*code)).ok_or_else(
+                || field.item(index).invalid(format!("{code} is no status code that can stand here")),
+            )
         })
         .collect()
 }

@@ -9,11 +9,7 @@ use super::render::Scope;
 use crate::engine::ports::Invalid;
 
 /// Everything but what no reader of a URL gives a meaning to (RFC 3986, section 2.3, unreserved).
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// What may stand in a path or query as it is (RFC 3986, sections 3.3 and 3.4), but for letters,
 /// digits and `%`.
 const PLAIN: &str = "-._~!$&'()*+,;=:@/?";
@@ -73,9 +69,7 @@ impl PathTemplate {
             }
         }
         if has_dot_segment(&sample) {
-            return Err(
-                field.invalid("segments `.` and `..` are not allowed; write the path they lead to")
-            );
+            return Err(field.invalid("segments `.` and `..` are not allowed; write the path they lead to"));
         }
         Ok(Self(template))
     }
@@ -95,9 +89,8 @@ impl PathTemplate {
                 Piece::Text(text) => path.push_str(text),
                 Piece::Placeholder(placeholder) => {
                     let source = &placeholder.source;
-                    let value = placeholder
-                        .evaluate(scope)?
-                        .ok_or_else(|| UnusablePath::Absent(source.clone()))?;
+                    let value =
+                        placeholder.evaluate(scope)?.ok_or_else(|| UnusablePath::Absent(source.clone()))?;
                     let mut text = SecretBuffer::new();
                     value.write_text(&mut text)?;
                     let text = text.finish();
@@ -201,10 +194,7 @@ mod tests {
     #[test]
     fn a_value_that_is_missing_or_leads_elsewhere_is_refused() {
         let path = parse("/hooks/{id}").unwrap();
-        let with = |id| Scope {
-            id,
-            ..Scope::default()
-        };
+        let with = |id| Scope { id, ..Scope::default() };
         for (id, problem) in [
             (None, UnusablePath::Absent(Source::Id)),
             (Some(""), UnusablePath::Empty(Source::Id)),
@@ -213,10 +203,7 @@ mod tests {
         ] {
             assert_eq!(path.render(&with(id)), Err(problem));
         }
-        assert_eq!(
-            path.render(&with(Some("../x?y#z%2e"))).unwrap(),
-            "/hooks/..%2Fx%3Fy%23z%252e"
-        );
+        assert_eq!(path.render(&with(Some("../x?y#z%2e"))).unwrap(), "/hooks/..%2Fx%3Fy%23z%252e");
         let half = parse("/hooks/.{id}").unwrap();
         assert_eq!(half.render(&with(Some("."))), Err(UnusablePath::DotSegment));
         let long = "é".repeat(MAX_PATH);

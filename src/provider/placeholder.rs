@@ -202,9 +202,7 @@ pub enum TemplateProblem {
     #[error("the placeholder has no closing brace; write {{{{ for a brace that is meant as text")]
     Unclosed,
     /// A brace inside a placeholder.
-    #[error(
-        "a placeholder cannot hold another brace; write {{{{ for a brace that is meant as text"
-    )]
+    #[error("a placeholder cannot hold another brace; write {{{{ for a brace that is meant as text")]
     Nested,
     /// No such name.
     #[error("`{0}` is no known name; known are {NAMES}")]
@@ -273,9 +271,7 @@ impl Template {
                 continue;
             }
             let at = characters(text, after);
-            let close = after
-                .find('}')
-                .ok_or_else(|| TemplateProblem::Unclosed.at(at))?;
+            let close = after.find('}').ok_or_else(|| TemplateProblem::Unclosed.at(at))?;
             placeholders += 1;
             if placeholders > MAX_PLACEHOLDERS {
                 return Err(TemplateProblem::TooManyPlaceholders.at(at));
@@ -314,10 +310,8 @@ impl Template {
             return Ok(());
         }
         for piece in &self.pieces {
-            if let Piece::Placeholder(Placeholder {
-                shape: shape @ (Shape::Object | Shape::List),
-                ..
-            }) = piece
+            if let Piece::Placeholder(Placeholder { shape: shape @ (Shape::Object | Shape::List), .. }) =
+                piece
             {
                 return Err(TemplateProblem::Structure(*shape).at(1));
             }
@@ -352,21 +346,12 @@ fn parse_placeholder(inner: &str, at: usize) -> Result<Placeholder, TemplateErro
         let (takes, makes) = filter.shapes();
         if let Some(takes) = takes.filter(|takes| *takes != shape) {
             let filter = filter.name();
-            return Err(TemplateProblem::Shape {
-                filter,
-                takes,
-                given: shape,
-            }
-            .at(at));
+            return Err(TemplateProblem::Shape { filter, takes, given: shape }.at(at));
         }
         shape = makes;
         filters.push(filter);
     }
-    Ok(Placeholder {
-        source,
-        filters,
-        shape,
-    })
+    Ok(Placeholder { source, filters, shape })
 }
 
 fn parse_source(text: &str) -> Result<Source, TemplateProblem> {
@@ -404,24 +389,17 @@ fn parse_filter(text: &str) -> Result<Filter, TemplateProblem> {
         None => Ok(filter),
         Some(_) => Err(TemplateProblem::Arguments(usage, usage)),
     };
-    let two = |filter, usage| {
-        arguments
-            .and_then(two_arguments)
-            .ok_or(TemplateProblem::Arguments(filter, usage))
-    };
+    let two =
+        |filter, usage| arguments.and_then(two_arguments).ok_or(TemplateProblem::Arguments(filter, usage));
     match name {
         "base64" => plain(Filter::Base64, "base64"),
         "json" => plain(Filter::Json, "json"),
         "choose" => {
-            let (yes, no) = two(
-                "choose",
-                "choose(TEXT_FOR_TRUE,TEXT_FOR_FALSE), without blanks around",
-            )?;
+            let (yes, no) = two("choose", "choose(TEXT_FOR_TRUE,TEXT_FOR_FALSE), without blanks around")?;
             Ok(Filter::Choose { yes, no })
         }
         "pairs" => {
-            let usage =
-                "pairs(NAME_OF_KEY,NAME_OF_VALUE), two different names, without blanks around";
+            let usage = "pairs(NAME_OF_KEY,NAME_OF_VALUE), two different names, without blanks around";
             let (key, value) = two("pairs", usage)?;
             if key == value || key.is_empty() || value.is_empty() {
                 return Err(TemplateProblem::Arguments("pairs", usage));

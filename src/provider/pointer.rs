@@ -26,8 +26,9 @@ impl Pointer {
             return Err(field.invalid(format!("the pointer is longer than {MAX_POINTER} bytes")));
         }
         if !text.is_empty() && !text.starts_with('/') {
-            return Err(field
-                .invalid("a JSON Pointer (RFC 6901) is empty or starts with /, such as /data/id"));
+            return Err(
+                field.invalid("a JSON Pointer (RFC 6901) is empty or starts with /, such as /data/id")
+            );
         }
         // The part before the first `~` has none; each of the others starts with what follows one.
         let well_escaped = |after: &str| after.starts_with('0') || after.starts_with('1');

@@ -40,15 +40,11 @@ pub(super) struct PostbackRules {
 impl PostbackRules {
     pub(super) fn new(written: &Postback, field: &Field) -> Result<Self, Invalid> {
         let hosts = written.warn_hosts.as_deref().unwrap_or_default();
-        let hosts = hosts.iter().enumerate().map(|(index, host)| {
-            match Host::parse(host.trim_end_matches('.')) {
+        let hosts =
+            hosts.iter().enumerate().map(|(index, host)| match Host::parse(host.trim_end_matches('.')) {
                 Ok(Host::Domain(name)) => Ok(name),
-                _ => Err(field
-                    .child("warnHosts")
-                    .item(index)
-                    .invalid("write a host name only")),
-            }
-        });
+                _ => Err(field.child("warnHosts").item(index).invalid("write a host name only")),
+            });
         Ok(Self {
             allow_http: written.allow_http.unwrap_or(false),
             public_host: written.public_host.unwrap_or(false),
@@ -65,10 +61,7 @@ impl PostbackRules {
         if text.len() > MAX_URL {
             return Err(field.invalid(format!("the URL is longer than {MAX_URL} bytes")));
         }
-        if text
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
-        {
+        if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
             return Err(field.invalid("the URL holds a blank, a control character or a backslash"));
         }
         let url = Url::parse(text).map_err(|_| {
@@ -86,23 +79,13 @@ impl PostbackRules {
         }
         // `https:host` and `https:///host` are read as `https://host` by some and not by others.
         let authority = text.get(url.scheme().len() + 3..).unwrap_or_default();
-        if !text
-            .get(url.scheme().len()..)
-            .unwrap_or_default()
-            .starts_with("://")
+        if !text.get(url.scheme().len()..).unwrap_or_default().starts_with("://")
             || authority.starts_with('/')
         {
             return Err(field.invalid("after the scheme follow :// and the host"));
         }
-        if authority
-            .split(['/', '?', '#'])
-            .next()
-            .unwrap_or_default()
-            .contains('@')
-        {
-            return Err(
-                field.invalid("the URL cannot hold a user name or password; use clientHeaders")
-            );
+        if authority.split(['/', '?', '#']).next().unwrap_or_default().contains('@') {
+            return Err(field.invalid("the URL cannot hold a user name or password; use clientHeaders"));
         }
         if url.fragment().is_some() {
             return Err(field.invalid("the URL cannot have a fragment (#…)"));
@@ -136,15 +119,13 @@ fn host_name(url: &Url) -> Option<&str> {
 }
 
 fn is_public_name(url: &Url) -> bool {
-    host_name(url).is_some_and(|name| {
-        name.contains('.') && !NOT_PUBLIC.iter().any(|suffix| is_below(name, suffix))
-    })
+    host_name(url)
+        .is_some_and(|name| name.contains('.') && !NOT_PUBLIC.iter().any(|suffix| is_below(name, suffix)))
 }
 
 /// Whether the name is the other one or one below it. Both are in lower case.
 fn is_below(name: &str, upper: &str) -> bool {
-    name.strip_suffix(upper)
-        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    name.strip_suffix(upper).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -201,11 +182,7 @@ mod tests {
             "notlocal.de",
             "mylocal.network",
         ] {
-            assert_eq!(
-                rules(false, true).check(&format!("https://{host}/a")),
-                Ok(()),
-                "{host}"
-            );
+            assert_eq!(rules(false, true).check(&format!("https://{host}/a")), Ok(()), "{host}");
         }
         for host in [
             "127.0.0.1",
@@ -235,12 +212,7 @@ mod tests {
             "１２７.0.0.1",
             "ⅼocalhost",
         ] {
-            assert!(
-                rules(false, true)
-                    .check(&format!("https://{host}/a"))
-                    .is_err(),
-                "{host}"
-            );
+            assert!(rules(false, true).check(&format!("https://{host}/a")).is_err(), "{host}");
         }
     }
 

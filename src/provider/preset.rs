@@ -41,10 +41,9 @@ impl Preset {
         let Some((_, text)) = PRESETS.iter().find(|(name, _)| name == wanted) else {
             let known: Vec<_> = presets().collect();
             let wanted: String = wanted.chars().take(64).collect();
-            return Err(field.invalid(format!(
-                "there is no preset {wanted:?}; known are: {}",
-                known.join(", ")
-            )));
+            return Err(
+                field.invalid(format!("there is no preset {wanted:?}; known are: {}", known.join(", ")))
+            );
         };
         serde_saphyr::from_str(text)
             .map_err(|_| field.invalid("the preset cannot be read; please report this"))
@@ -72,9 +71,7 @@ impl Preset {
             },
             content_type: spec.content_type.clone().or(self.content_type),
             limits: Limits {
-                requests_per_minute: limits
-                    .requests_per_minute
-                    .or(self.limits.requests_per_minute),
+                requests_per_minute: limits.requests_per_minute.or(self.limits.requests_per_minute),
                 max_concurrent: limits.max_concurrent.or(self.limits.max_concurrent),
                 timeout: limits.timeout.or(self.limits.timeout),
             },

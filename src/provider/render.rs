@@ -51,9 +51,8 @@ impl Scope<'_> {
             Source::Headers => self.headers.map(|headers| Value::Object(headers.to_vec())),
             Source::Header(name) => self.header(name).cloned().map(Value::Text),
             Source::Parameters => self.parameters.map(|parameters| {
-                let entry = |(name, value): (&String, &String)| {
-                    (name.clone(), SecretText::from(value.as_str()))
-                };
+                let entry =
+                    |(name, value): (&String, &String)| (name.clone(), SecretText::from(value.as_str()));
                 Value::Object(parameters.iter().map(entry).collect())
             }),
             Source::Parameter(name) => self.parameters?.get(name).map(|value| text(value)),
@@ -101,11 +100,9 @@ impl Value {
                 buffer.json(&value)?;
                 Self::Text(buffer.finish())
             }
-            (Filter::Pairs { key, value }, Self::Object(entries)) => Self::Pairs {
-                key: key.clone(),
-                value: value.clone(),
-                entries,
-            },
+            (Filter::Pairs { key, value }, Self::Object(entries)) => {
+                Self::Pairs { key: key.clone(), value: value.clone(), entries }
+            }
             // Parsing lets no filter meet a shape that it does not take.
             (Filter::Choose { .. } | Filter::Base64 | Filter::Pairs { .. }, value) => value,
         })
@@ -134,11 +131,7 @@ impl Serialize for Value {
                 }
                 map.end()
             }
-            Self::Pairs {
-                key,
-                value,
-                entries,
-            } => {
+            Self::Pairs { key, value, entries } => {
                 let mut list = serializer.serialize_seq(Some(entries.len()))?;
                 for (name, text) in entries {
                     let pair = BTreeMap::from([(key, name.as_str()), (value, text.expose())]);

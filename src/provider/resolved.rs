@@ -57,10 +57,7 @@ pub struct Provider {
 
 impl std::fmt::Debug for Provider {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Provider")
-            .field("profile", &self.profile)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Provider").field("profile", &self.profile).finish_non_exhaustive()
     }
 }
 
@@ -88,10 +85,7 @@ impl Provider {
         }
 
         let names = parameters.keys().map(String::as_str).collect();
-        let context = Context {
-            parameters: &names,
-            auth_headers: &credential.header_names(),
-        };
+        let context = Context { parameters: &names, auth_headers: &credential.header_names() };
         let operations = merged.operations;
         let Some(update) = &operations.update else {
             return Err(Field::new("spec.operations.update").invalid(
@@ -100,25 +94,15 @@ impl Provider {
         };
         let update = Operation::update(update, &context)?;
         let list = operations.list.as_ref();
-        let list = list
-            .map(|list| ListOperation::parse(list, &context))
-            .transpose()?;
+        let list = list.map(|list| ListOperation::parse(list, &context)).transpose()?;
         let create = operations.create.as_ref();
-        let create = create
-            .map(|create| CreateOperation::parse(create, &context))
-            .transpose()?;
+        let create = create.map(|create| CreateOperation::parse(create, &context)).transpose()?;
         let delete = operations.delete.as_ref();
-        let delete = delete
-            .map(|delete| Operation::delete(delete, &context))
-            .transpose()?;
+        let delete = delete.map(|delete| Operation::delete(delete, &context)).transpose()?;
 
         let is_preset_origin = preset_origin.as_deref() == Some(origin.as_str());
         let own = Counts::of(&merged.limits)?;
-        let ceiling = if is_preset_origin {
-            Counts::of(&preset_limits)?
-        } else {
-            Counts::default()
-        };
+        let ceiling = if is_preset_origin { Counts::of(&preset_limits)? } else { Counts::default() };
         let settles = [
             create.as_ref().and_then(|create| create.request.settle),
             update.settle,
@@ -128,13 +112,9 @@ impl Provider {
             requests_per_minute: narrowed(own.requests_per_minute, ceiling.requests_per_minute)
                 .unwrap_or(REQUESTS_PER_MINUTE),
             preset_requests_per_minute: ceiling.requests_per_minute,
-            max_concurrent: narrowed(own.max_concurrent, ceiling.max_concurrent)
-                .unwrap_or(MAX_CONCURRENT),
+            max_concurrent: narrowed(own.max_concurrent, ceiling.max_concurrent).unwrap_or(MAX_CONCURRENT),
             timeout: own.timeout.unwrap_or(TIMEOUT),
-            overlap: merged
-                .overlap
-                .as_ref()
-                .map_or(Duration::ZERO, |overlap| overlap.to_std()),
+            overlap: merged.overlap.as_ref().map_or(Duration::ZERO, |overlap| overlap.to_std()),
             verify_interval: merged
                 .verify_interval
                 .as_ref()
@@ -173,19 +153,12 @@ impl Provider {
     pub fn check(&self, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
         self.postback.check(&spec.postback_url)?;
         client_headers::check(spec)?;
-        if spec
-            .webhook_id
-            .as_deref()
-            .is_some_and(|id| !is_usable_id(id))
-        {
+        if spec.webhook_id.as_deref().is_some_and(|id| !is_usable_id(id)) {
             return Err(Field::new("spec.webhookId").invalid("this can be no id"));
         }
         self.check_parameters(spec)?;
-        let requests = [
-            Some(&self.update),
-            self.create.as_ref().map(|create| &create.request),
-            self.delete.as_ref(),
-        ];
+        let requests =
+            [Some(&self.update), self.create.as_ref().map(|create| &create.request), self.delete.as_ref()];
         for request in requests.into_iter().flatten() {
             self.check_request(request, spec)?;
         }
@@ -210,11 +183,7 @@ impl Provider {
             let mut sources = request.sources().into_iter();
             sources.any(|source| matches!(source, Source::Headers | Source::Header(_)))
         };
-        of(&self.update)
-            || self
-                .create
-                .as_ref()
-                .is_some_and(|create| of(&create.request))
+        of(&self.update) || self.create.as_ref().is_some_and(|create| of(&create.request))
     }
 
     fn check_parameters(&self, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
@@ -223,38 +192,23 @@ impl Provider {
             let field = field.child(name);
             if !self.parameters.contains_key(name) {
                 let known: Vec<_> = self.parameters.keys().map(String::as_str).collect();
-                let known = if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                };
-                return Err(field.invalid(format!(
-                    "the provider has no such parameter; known are: {known}"
-                )));
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(field.invalid(format!("the provider has no such parameter; known are: {known}")));
             }
         }
-        let mut required = self
-            .parameters
-            .values()
-            .filter(|known| known.required == Some(true));
+        let mut required = self.parameters.values().filter(|known| known.required == Some(true));
         match required.find(|known| !spec.parameters.contains_key(&known.name)) {
-            Some(missing) => Err(field
-                .child(&missing.name)
-                .invalid("the provider's document needs this parameter")),
+            Some(missing) => {
+                Err(field.child(&missing.name).invalid("the provider's document needs this parameter"))
+            }
             None => Ok(()),
         }
     }
 
     /// Whether the request can be made of what the subscription sets.
-    fn check_request(
-        &self,
-        request: &Operation,
-        spec: &WebhookSubscriptionSpec,
-    ) -> Result<(), Invalid> {
+    fn check_request(&self, request: &Operation, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
         if spec.action.is_none() && request.sources().contains(&Source::Action) {
-            return Err(
-                Field::new("spec.action").invalid("the provider's document needs an action")
-            );
+            return Err(Field::new("spec.action").invalid("the provider's document needs an action"));
         }
         for source in request.path.template().sources() {
             if let Source::Parameter(name) = source
@@ -270,9 +224,7 @@ impl Provider {
         let headers = client_headers::effective(spec, self.content_type.as_deref());
         let is_present = |source: &Source| match source {
             Source::Parameter(name) => spec.parameters.contains_key(name),
-            Source::Header(name) => headers
-                .iter()
-                .any(|(sent, _)| sent.eq_ignore_ascii_case(name)),
+            Source::Header(name) => headers.iter().any(|(sent, _)| sent.eq_ignore_ascii_case(name)),
             _ => true,
         };
         let carries = |header| matches!(client_headers::origin(header), Some(Origin::Token(_)));
@@ -309,19 +261,13 @@ impl Counts {
                     u32::try_from(given)
                         .ok()
                         .filter(|_| (1..=MAX_REQUESTS).contains(&given))
-                        .ok_or_else(|| {
-                            field
-                                .child(name)
-                                .invalid(format!("must be 1 to {MAX_REQUESTS}"))
-                        })
+                        .ok_or_else(|| field.child(name).invalid(format!("must be 1 to {MAX_REQUESTS}")))
                 })
                 .transpose()
         };
         let timeout = limits.timeout.as_ref().map(|timeout| timeout.to_std());
         if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > MAX_TIMEOUT) {
-            return Err(field
-                .child("timeout")
-                .invalid("must be more than 0s and at most 5m"));
+            return Err(field.child("timeout").invalid("must be more than 0s and at most 5m"));
         }
         Ok(Self {
             requests_per_minute: count(limits.requests_per_minute, "requestsPerMinute")?,
@@ -346,29 +292,19 @@ fn parse_base_url(text: Option<&str>) -> Result<Url, Invalid> {
         ));
     };
     // The parser drops or rewrites these in silence.
-    if text
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
-    {
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err(field.invalid("the URL holds a blank, a control character or a backslash"));
     }
     let lower = text.to_ascii_lowercase();
-    let rest = lower
-        .strip_prefix("https://")
-        .or_else(|| lower.strip_prefix("http://"));
+    let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
     let Some(rest) = rest.filter(|rest| !rest.starts_with('/')) else {
         return Err(field.invalid("write an absolute URL that starts with https://"));
     };
     if rest.contains(['?', '#']) {
-        return Err(field.invalid(
-            "the URL cannot have a query or a fragment; a query belongs to each operation's path",
-        ));
+        return Err(field
+            .invalid("the URL cannot have a query or a fragment; a query belongs to each operation's path"));
     }
-    if rest
-        .split('/')
-        .next()
-        .is_some_and(|authority| authority.contains('@'))
-    {
+    if rest.split('/').next().is_some_and(|authority| authority.contains('@')) {
         return Err(field.invalid("the URL cannot hold a user name or password; use spec.auth"));
     }
     Url::parse(text)
@@ -377,9 +313,7 @@ fn parse_base_url(text: Option<&str>) -> Result<Url, Invalid> {
         .ok_or_else(|| field.invalid("the URL has no valid host or port"))
 }
 
-fn parse_parameters(
-    written: &[ProviderParameter],
-) -> Result<BTreeMap<String, ProviderParameter>, Invalid> {
+fn parse_parameters(written: &[ProviderParameter]) -> Result<BTreeMap<String, ProviderParameter>, Invalid> {
     let field = Field::new("spec.parameters");
     if written.len() > MAX_PARAMETERS {
         return Err(field.invalid(format!("there are more than {MAX_PARAMETERS} parameters")));

@@ -20,9 +20,7 @@ impl SecretReader<'_> {
         reference: &SecretKeyReference,
         hosts: &[&str],
     ) -> Result<SecretValue, Refusal> {
-        self.secrets
-            .read_for(self.namespace, reference, hosts)
-            .await
+        self.secrets.read_for(self.namespace, reference, hosts).await
     }
 
     /// A value that is written out or in a Secret.
@@ -42,11 +40,7 @@ impl SecretReader<'_> {
     }
 
     /// As [`Self::value`].
-    pub(super) async fn sourced(
-        &self,
-        value: &SourcedValue,
-        hosts: &[&str],
-    ) -> Result<SecretText, Refusal> {
+    pub(super) async fn sourced(&self, value: &SourcedValue, hosts: &[&str]) -> Result<SecretText, Refusal> {
         let from = value.value_from.as_ref().map(|from| &from.secret_key_ref);
         self.value(value.value.as_deref(), from, hosts).await
     }

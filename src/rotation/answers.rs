@@ -96,24 +96,16 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
         {
             Judgement {
                 missing: true,
-                ..Judgement::new(
-                    Reason::RemoteMissing,
-                    said("the remote subscription is no longer there"),
-                )
+                ..Judgement::new(Reason::RemoteMissing, said("the remote subscription is no longer there"))
             }
         }
-        CallFailure::Status {
-            code, retry_after, ..
-        } => judge_status(operation, *code, *retry_after, &said),
+        CallFailure::Status { code, retry_after, .. } => judge_status(operation, *code, *retry_after, &said),
         CallFailure::Redirect { code } => Judgement {
             // RFC 9110, section 15.4: only 307 and 308 say that the request itself is to be sent
             // elsewhere; the others may well follow a create that took effect.
             outcome_unknown: !matches!(code, 307 | 308),
             pace: Pace::Rarely,
-            ..Judgement::new(
-                Reason::ProviderUnavailable,
-                said("correct spec.baseUrl of the provider"),
-            )
+            ..Judgement::new(Reason::ProviderUnavailable, said("correct spec.baseUrl of the provider"))
         },
         CallFailure::NotSent { .. } => Judgement {
             counts_against_origin: true,
@@ -202,29 +194,18 @@ fn judge_status(
 pub fn judge_mint(failure: &MintFailure) -> Judgement {
     let said = |advice: &str| format!("{failure}; {advice}");
     match failure {
-        MintFailure::Status {
-            code: 429,
-            retry_after,
-            ..
-        } => Judgement {
+        MintFailure::Status { code: 429, retry_after, .. } => Judgement {
             hold: Hold::Source(*retry_after),
             ..Judgement::new(Reason::RateLimited, said("mints of this source pause"))
         },
-        MintFailure::Status {
-            code: 408 | 500..=599,
-            credential_refused: false,
-            ..
-        }
+        MintFailure::Status { code: 408 | 500..=599, credential_refused: false, .. }
         | MintFailure::NotSent { .. } => {
             Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
         }
         MintFailure::Unanswered { .. } => {
             Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
         }
-        MintFailure::Status {
-            credential_refused: true,
-            ..
-        } => Judgement::new(
+        MintFailure::Status { credential_refused: true, .. } => Judgement::new(
             Reason::TokenSourceRefused,
             said("check the client's id, its secret and whether it is enabled"),
         ),
@@ -232,10 +213,9 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
             Reason::TokenSourceRefused,
             said("compare the token source with the token server's documentation"),
         ),
-        MintFailure::Redirect { .. } => Judgement::new(
-            Reason::TokenSourceUnavailable,
-            said("correct the token source's URL"),
-        ),
+        MintFailure::Redirect { .. } => {
+            Judgement::new(Reason::TokenSourceUnavailable, said("correct the token source's URL"))
+        }
         MintFailure::Unusable { .. } => Judgement::new(
             Reason::TokenSourceUnavailable,
             said("set response.tokenPath and response.expiresInPath to where the answer has them"),
@@ -265,11 +245,7 @@ mod tests {
     use super::*;
 
     fn status(code: u16) -> CallFailure {
-        CallFailure::Status {
-            code,
-            retry_after: None,
-            missing: matches!(code, 404 | 410),
-        }
+        CallFailure::Status { code, retry_after: None, missing: matches!(code, 404 | 410) }
     }
 
     #[test]
@@ -278,55 +254,30 @@ mod tests {
             assert!(judge_call(Operation::Update, &status(code)).missing);
             assert!(judge_call(Operation::Delete, &status(code)).missing);
             assert!(!judge_call(Operation::Create, &status(code)).missing);
-            assert_eq!(
-                judge_call(Operation::Create, &status(code)).reason,
-                Reason::ProviderRefusedDocument
-            );
-            assert_eq!(
-                judge_call(Operation::List, &status(code)).reason,
-                Reason::ProviderUnavailable
-            );
+            assert_eq!(judge_call(Operation::Create, &status(code)).reason, Reason::ProviderRefusedDocument);
+            assert_eq!(judge_call(Operation::List, &status(code)).reason, Reason::ProviderUnavailable);
         }
     }
 
     #[test]
     fn credentials() {
-        assert_eq!(
-            judge_call(Operation::Update, &status(401)).hold,
-            Hold::Provider
-        );
+        assert_eq!(judge_call(Operation::Update, &status(401)).hold, Hold::Provider);
         let forbidden = judge_call(Operation::Update, &status(403));
-        assert_eq!(
-            (forbidden.reason, forbidden.hold),
-            (Reason::ProviderRefusedCredentials, Hold::Nothing)
-        );
-        assert_eq!(
-            judge_call(Operation::List, &status(403)).reason,
-            Reason::ListForbidden
-        );
+        assert_eq!((forbidden.reason, forbidden.hold), (Reason::ProviderRefusedCredentials, Hold::Nothing));
+        assert_eq!(judge_call(Operation::List, &status(403)).reason, Reason::ListForbidden);
     }
 
     #[test]
     fn outcomes_that_are_unknown() {
         for code in [408, 500, 502, 504] {
-            assert!(
-                judge_call(Operation::Create, &status(code)).outcome_unknown,
-                "{code}"
-            );
+            assert!(judge_call(Operation::Create, &status(code)).outcome_unknown, "{code}");
         }
         for code in [400, 401, 403, 404, 409, 422, 429] {
-            assert!(
-                !judge_call(Operation::Create, &status(code)).outcome_unknown,
-                "{code}"
-            );
+            assert!(!judge_call(Operation::Create, &status(code)).outcome_unknown, "{code}");
         }
-        let lost = CallFailure::Unanswered {
-            what: "timeout".into(),
-        };
+        let lost = CallFailure::Unanswered { what: "timeout".into() };
         assert!(judge_call(Operation::Create, &lost).outcome_unknown);
-        let unreadable = CallFailure::Unreadable {
-            what: "no id".into(),
-        };
+        let unreadable = CallFailure::Unreadable { what: "no id".into() };
         assert!(judge_call(Operation::Create, &unreadable).outcome_unknown);
         for (code, unknown) in [(302, true), (303, true), (307, false), (308, false)] {
             assert_eq!(
@@ -335,24 +286,15 @@ mod tests {
                 "{code}"
             );
         }
-        let not_sent = CallFailure::NotSent {
-            what: "refused".into(),
-        };
+        let not_sent = CallFailure::NotSent { what: "refused".into() };
         assert!(!judge_call(Operation::Create, &not_sent).outcome_unknown);
     }
 
     #[test]
     fn a_rate_limit_holds_what_it_speaks_of() {
         let wait = Some(Duration::from_secs(7));
-        let call = CallFailure::Status {
-            code: 429,
-            retry_after: wait,
-            missing: false,
-        };
-        assert_eq!(
-            judge_call(Operation::Update, &call).hold,
-            Hold::Origin(wait)
-        );
+        let call = CallFailure::Status { code: 429, retry_after: wait, missing: false };
+        assert_eq!(judge_call(Operation::Update, &call).hold, Hold::Origin(wait));
         let mint = MintFailure::Status {
             code: 429,
             retry_after: None,
@@ -366,10 +308,7 @@ mod tests {
     fn a_refused_document_is_tried_rarely() {
         for code in [400, 409, 422] {
             let judgement = judge_call(Operation::Update, &status(code));
-            assert_eq!(
-                (judgement.reason, judgement.pace),
-                (Reason::ProviderRefusedDocument, Pace::Rarely)
-            );
+            assert_eq!((judgement.reason, judgement.pace), (Reason::ProviderRefusedDocument, Pace::Rarely));
         }
     }
 }

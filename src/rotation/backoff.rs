@@ -18,9 +18,7 @@ const FIRST_HOLD: Duration = Duration::from_secs(30);
 /// The longest wait for a token with this lead: a tenth of it, between 1 s and 5 min.
 #[must_use]
 pub fn cap(lead: Option<Duration>) -> Duration {
-    lead.map_or(LONGEST_WAIT, |lead| {
-        (lead / 10).clamp(Duration::from_secs(1), LONGEST_WAIT)
-    })
+    lead.map_or(LONGEST_WAIT, |lead| (lead / 10).clamp(Duration::from_secs(1), LONGEST_WAIT))
 }
 
 /// The wait before attempt `failed + 1`: uniform in [½, 1] of the smaller of 2^failed s and the cap.
@@ -62,10 +60,7 @@ impl Wait {
     /// A wait that begins now.
     #[must_use]
     pub fn starting(now: DateTime<Utc>, length: Duration) -> Self {
-        Self {
-            from: now,
-            until: add(now, length),
-        }
+        Self { from: now, until: add(now, length) }
     }
 
     /// When to go on, if not yet. A clock set back to before the wait's beginning ends it.
@@ -102,10 +97,7 @@ mod tests {
     fn holds_double_to_five_minutes_and_obey_an_hour_at_most() {
         let unasked: Vec<u64> = (0..6).map(|before| hold(None, before).as_secs()).collect();
         assert_eq!(unasked, [30, 60, 120, 240, 300, 300]);
-        assert_eq!(
-            hold(Some(Duration::from_secs(86_400)), 0),
-            Duration::from_secs(3_600)
-        );
+        assert_eq!(hold(Some(Duration::from_secs(86_400)), 0), Duration::from_secs(3_600));
     }
 
     #[test]
@@ -122,10 +114,7 @@ mod tests {
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let wait = Wait::recorded(now, now + TimeDelta::days(9), LONGEST_WAIT).unwrap();
         assert_eq!(wait.until, now + TimeDelta::minutes(5));
-        assert_eq!(
-            Wait::recorded(now, now - TimeDelta::days(9), LONGEST_WAIT),
-            None
-        );
+        assert_eq!(Wait::recorded(now, now - TimeDelta::days(9), LONGEST_WAIT), None);
     }
 
     proptest! {

@@ -48,14 +48,8 @@ mod tests {
 
     #[test]
     fn a_recorded_id_wins_over_age() {
-        let old = Identity {
-            created: Some(Utc::now() - TimeDelta::days(9)),
-            ..object("old")
-        };
-        let new = Identity {
-            created: Some(Utc::now()),
-            ..object("new")
-        };
+        let old = Identity { created: Some(Utc::now() - TimeDelta::days(9)), ..object("old") };
+        let new = Identity { created: Some(Utc::now()), ..object("new") };
         assert!(beats((&new, true), (&old, false)));
         assert!(beats((&old, false), (&new, false)));
         assert!(!beats((&new, false), (&old, false)));
@@ -71,10 +65,7 @@ mod tests {
     fn exactly_one_of_two_wins() {
         let (a, b) = (object("a"), object("b"));
         for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
-            assert_ne!(
-                beats((&a, first), (&b, second)),
-                beats((&b, second), (&a, first))
-            );
+            assert_ne!(beats((&a, first), (&b, second)), beats((&b, second), (&a, first)));
         }
     }
 }

@@ -5,9 +5,7 @@ use chrono::{DateTime, Utc};
 use super::decide::Standing;
 use super::schedule::Plan;
 use super::time::{Moment, between, written};
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition,
-};
+use crate::api::{Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition};
 
 /// What conditions are made from besides the status itself.
 #[derive(Clone, Debug)]
@@ -66,9 +64,7 @@ pub(super) fn bring_in_line(status: &mut SubscriptionStatus, view: &View<'_>) {
 fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     let no = |reason, message: String| (ConditionStatus::False, reason, message);
     let invalid = invalid(view);
-    let expired = status
-        .token_expiration_time
-        .filter(|expires| *expires <= view.now.wall);
+    let expired = status.token_expiration_time.filter(|expires| *expires <= view.now.wall);
     if let (Some(expires), Some(_)) = (expired, &status.webhook_id) {
         let because = invalid
             .map(str::to_owned)
@@ -103,14 +99,10 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     let told_apart = matches!(
         view.standing,
         Standing::Conflict(..)
-            | Standing::Stalled(
-                Reason::ProviderMismatch | Reason::RemoteMissing | Reason::AlreadyExists,
-                _
-            )
+            | Standing::Stalled(Reason::ProviderMismatch | Reason::RemoteMissing | Reason::AlreadyExists, _)
     );
     if in_place && !told_apart {
-        let reason =
-            (view.happened).unwrap_or_else(|| before.map_or(Reason::Rotated, |ready| ready.reason));
+        let reason = (view.happened).unwrap_or_else(|| before.map_or(Reason::Rotated, |ready| ready.reason));
         let message = match status.token_expiration_time {
             Some(expires) => format!("the applied token lives until {}", written(expires)),
             None => "a token is applied; nobody says when it ends".to_owned(),
@@ -123,10 +115,7 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             Reason::RemoteMissing,
             "the provider no longer has this webhook; it is being looked for".to_owned(),
         ),
-        None => no(
-            Reason::Pending,
-            "work for this generation is under way".to_owned(),
-        ),
+        None => no(Reason::Pending, "work for this generation is under way".to_owned()),
     }
 }
 
@@ -151,11 +140,9 @@ fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
         }
         Standing::BackingOff(reason, message) => Some((*reason, message.clone())),
         Standing::Settled | Standing::Invalid => view.failing.cloned(),
-        Standing::Settling(message) => Some(
-            view.failing
-                .cloned()
-                .unwrap_or_else(|| (Reason::Pending, message.clone())),
-        ),
+        Standing::Settling(message) => {
+            Some(view.failing.cloned().unwrap_or_else(|| (Reason::Pending, message.clone())))
+        }
     }
 }
 
@@ -172,7 +159,8 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         _ => {}
     }
     if is_late_to_renew(view) {
-        let message = "the token source keeps returning the token that is already in place; shorten what caches it";
+        let message =
+            "the token source keeps returning the token that is already in place; shorten what caches it";
         return no(Reason::TokenNotRenewed, message.to_owned());
     }
     if view.drift_persists {
@@ -180,11 +168,7 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         return no(Reason::DriftPersists, message.to_owned());
     }
     if status.token_fingerprint.is_none() {
-        return (
-            ConditionStatus::Unknown,
-            Reason::Pending,
-            "no token has been applied yet".to_owned(),
-        );
+        return (ConditionStatus::Unknown, Reason::Pending, "no token has been applied yet".to_owned());
     }
     if let Standing::Awaiting(reason, message) = view.standing {
         return no(*reason, message.clone());
@@ -203,19 +187,13 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             "works; but the credential may not list, so changes at the provider go unnoticed",
         );
     }
-    yes(
-        Reason::Succeeded,
-        "the last attempt succeeded, or none was due",
-    )
+    yes(Reason::Succeeded, "the last attempt succeeded, or none was due")
 }
 
 /// Whether the source has returned the same token for so long that it becomes serious: a source
 /// that hands out a cached token until shortly before its end is a normal one.
 fn is_late_to_renew(view: &View<'_>) -> bool {
-    view.not_renewed
-        && view
-            .plan
-            .is_some_and(|plan| between(view.now.wall, plan.expires) < plan.lead / 2)
+    view.not_renewed && view.plan.is_some_and(|plan| between(view.now.wall, plan.expires) < plan.lead / 2)
 }
 
 /// The rule that the object breaks.
@@ -228,16 +206,10 @@ fn invalid<'a>(view: &View<'a>) -> Option<&'a str> {
 
 fn stalled(view: &View<'_>) -> Option<Verdict> {
     if let Some(problem) = invalid(view) {
-        return Some((
-            ConditionStatus::True,
-            Reason::InvalidSpec,
-            problem.to_owned(),
-        ));
+        return Some((ConditionStatus::True, Reason::InvalidSpec, problem.to_owned()));
     }
     match view.standing {
-        Standing::Stalled(reason, message) => {
-            Some((ConditionStatus::True, *reason, message.clone()))
-        }
+        Standing::Stalled(reason, message) => Some((ConditionStatus::True, *reason, message.clone())),
         _ => None,
     }
 }

@@ -10,9 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
 use super::deletion;
-use super::facts::{
-    Facts, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject,
-};
+use super::facts::{Facts, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject};
 use super::locate::{self, Located};
 use super::rotate::Case;
 use super::schedule::{self, Plan, Terms};
@@ -127,14 +125,8 @@ pub enum Standing {
 /// Decides what to do next. Total: every combination of facts has an answer.
 #[must_use]
 pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Memory) -> Step {
-    let expiry = subject
-        .status
-        .token_expiration_time
-        .filter(|expires| *expires > now.wall);
-    let wait = |standing| Step::Wait {
-        until: expiry,
-        standing,
-    };
+    let expiry = subject.status.token_expiration_time.filter(|expires| *expires > now.wall);
+    let wait = |standing| Step::Wait { until: expiry, standing };
 
     if let Some(since) = subject.identity.deleted.or(memory.deleting_since) {
         let step = deletion::delete(now, since, subject, facts, memory);
@@ -143,46 +135,27 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     let Some(spec) = subject.spec else {
         return wait(Standing::Invalid);
     };
-    if spec.is_suspended()
-        || matches!(
-            facts.provider,
-            ProviderFact::Usable {
-                suspended: true,
-                ..
-            }
-        )
-    {
+    if spec.is_suspended() || matches!(facts.provider, ProviderFact::Usable { suspended: true, .. }) {
         return wait(Standing::Suspended);
     }
     let (profile, list_forbidden, desired) = match facts.provider {
         ProviderFact::NotFound => {
             let name = &spec.provider_ref.name;
-            let message =
-                format!("WebhookProvider {name} was not found; create it in the same namespace");
+            let message = format!("WebhookProvider {name} was not found; create it in the same namespace");
             return wait(Standing::Awaiting(Reason::ProviderNotFound, message));
         }
         ProviderFact::Invalid(problem) => {
-            let message = format!(
-                "WebhookProvider {} is invalid: {problem}",
-                spec.provider_ref.name
-            );
+            let message = format!("WebhookProvider {} is invalid: {problem}", spec.provider_ref.name);
             return wait(Standing::Awaiting(Reason::InvalidSpec, message));
         }
-        ProviderFact::Usable {
-            profile,
-            list_forbidden,
-            desired_digest,
-            ..
-        } => (profile, list_forbidden || !profile.can_list, desired_digest),
+        ProviderFact::Usable { profile, list_forbidden, desired_digest, .. } => {
+            (profile, list_forbidden || !profile.can_list, desired_digest)
+        }
     };
     let source = match facts.source {
         SourceFact::NotFound => {
-            let name = spec
-                .token_source_ref
-                .as_ref()
-                .map_or("", |reference| reference.name.as_str());
-            let message =
-                format!("TokenSource {name} was not found; create it in the same namespace");
+            let name = spec.token_source_ref.as_ref().map_or("", |reference| reference.name.as_str());
+            let message = format!("TokenSource {name} was not found; create it in the same namespace");
             return wait(Standing::Awaiting(Reason::TokenSourceNotFound, message));
         }
         SourceFact::Invalid(problem) => {
@@ -201,10 +174,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     // Another id that is given is looked for at the new origin; the recorded one lives at the old.
     if let (Some(at), Some(recorded)) = (&status.webhook_origin, &status.webhook_id)
         && *at != profile.origin
-        && spec
-            .webhook_id
-            .as_ref()
-            .is_none_or(|given| given == recorded)
+        && spec.webhook_id.as_ref().is_none_or(|given| given == recorded)
     {
         let message = format!(
             "the recorded id lives at {at}, and the provider's baseUrl is now {}; create a new object for the new \
@@ -214,27 +184,12 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         return wait(Standing::Stalled(Reason::ProviderMismatch, message));
     }
     if let Some(until) = own_wait(now, subject, memory, desired) {
-        let (reason, message) = memory
-            .failing
-            .clone()
-            .unwrap_or((Reason::Pending, "an attempt failed".into()));
+        let (reason, message) =
+            memory.failing.clone().unwrap_or((Reason::Pending, "an attempt failed".into()));
         let until = expiry.map_or(until, |expiry| expiry.min(until));
-        return Step::Wait {
-            until: Some(until),
-            standing: Standing::BackingOff(reason, message),
-        };
+        return Step::Wait { until: Some(until), standing: Standing::BackingOff(reason, message) };
     }
-    let case = Case {
-        now,
-        subject,
-        spec,
-        facts,
-        memory,
-        profile,
-        desired,
-        source,
-        expiry,
-    };
+    let case = Case { now, subject, spec, facts, memory, profile, desired, source, expiry };
     let step = match locate::locate(&case, list_forbidden) {
         Located::Known { id, ownership, why } => case.rotate_if_needed(&id, ownership, why),
         Located::Absent { target } => case.create(target),
@@ -245,12 +200,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
 
 /// Rule 5 (a): while calls are held back nothing is called, whatever asks for it. Tried last, so
 /// that what needs no call stands as it does.
-fn unless_held_back(
-    step: Step,
-    now: Moment,
-    facts: &Facts<'_>,
-    expiry: Option<DateTime<Utc>>,
-) -> Step {
+fn unless_held_back(step: Step, now: Moment, facts: &Facts<'_>, expiry: Option<DateTime<Utc>>) -> Step {
     let held_back = facts.held_back.filter(|(until, _)| *until > now.wall);
     match (held_back, &step) {
         (
@@ -266,16 +216,11 @@ fn unless_held_back(
 
 fn held_back_message(reason: Reason) -> String {
     match reason {
-        Reason::RateLimited => {
-            "the provider asked for fewer requests; calls to its origin pause".to_owned()
-        }
+        Reason::RateLimited => "the provider asked for fewer requests; calls to its origin pause".to_owned(),
         Reason::ProviderRefusedCredentials => {
-            "the provider refuses the credential (401); renew it in the provider's Secret"
-                .to_owned()
+            "the provider refuses the credential (401); renew it in the provider's Secret".to_owned()
         }
-        _ => {
-            "the provider does not answer; calls to its origin pause and are tried again".to_owned()
-        }
+        _ => "the provider does not answer; calls to its origin pause and are tried again".to_owned(),
     }
 }
 
@@ -297,26 +242,14 @@ pub(super) fn own_wait(
 #[must_use]
 pub fn attempt_inputs(subject: &Subject<'_>, desired: &str) -> String {
     let generation = subject.identity.generation.to_string();
-    let request = subject
-        .identity
-        .rotate_requested
-        .as_deref()
-        .unwrap_or_default();
-    let deleting = if subject.identity.deleted.is_some() {
-        "deleting"
-    } else {
-        ""
-    };
+    let request = subject.identity.rotate_requested.as_deref().unwrap_or_default();
+    let deleting = if subject.identity.deleted.is_some() { "deleting" } else { "" };
     super::target::short_digest(&[&generation, request, desired, deleting])
 }
 
 /// What the time of a subscription's rotation depends on.
 #[must_use]
-pub fn terms(
-    spec: &WebhookSubscriptionSpec,
-    profile: &ProviderProfile,
-    source: &SourceState,
-) -> Terms {
+pub fn terms(spec: &WebhookSubscriptionSpec, profile: &ProviderProfile, source: &SourceState) -> Terms {
     let rotation = spec.rotation.as_ref();
     Terms {
         renew_before: rotation
@@ -345,11 +278,7 @@ pub fn planned(
 ) -> Option<Plan> {
     let minted = subject.status.token_minted_time?;
     let expires = subject.status.token_expiration_time?;
-    Some(schedule::plan(
-        minted,
-        expires,
-        &terms(spec, profile, source),
-    ))
+    Some(schedule::plan(minted, expires, &terms(spec, profile, source)))
 }
 
 /// When the provider's copy stops being valid: what work is ordered by.

@@ -9,11 +9,8 @@ use super::time::{Moment, add};
 use crate::api::{DeletionPolicy, Reason, WebhookSubscriptionSpec};
 
 /// Failures that a deletion does not wait for beyond the grace.
-const GIVEN_UP: [Reason; 3] = [
-    Reason::SecretNotFound,
-    Reason::ProviderRefusedCredentials,
-    Reason::DestinationNotAllowed,
-];
+const GIVEN_UP: [Reason; 3] =
+    [Reason::SecretNotFound, Reason::ProviderRefusedCredentials, Reason::DestinationNotAllowed];
 
 struct Deletion<'a> {
     now: Moment,
@@ -48,13 +45,7 @@ pub(super) fn delete(
     if spec.deletion_policy() != DeletionPolicy::Delete {
         return Step::Release { orphaned: None };
     }
-    let deletion = Deletion {
-        now,
-        subject,
-        facts,
-        memory,
-        grace_ends: add(since, facts.grace),
-    };
+    let deletion = Deletion { now, subject, facts, memory, grace_ends: add(since, facts.grace) };
     deletion.at_the_provider(spec)
 }
 
@@ -68,20 +59,17 @@ impl Deletion<'_> {
             return orphan("it is suspended, and no call is made");
         }
         let (profile, list_unavailable, desired) = match self.facts.provider {
-            ProviderFact::Usable {
-                suspended: true, ..
-            } => return orphan("its WebhookProvider is suspended, and no call is made"),
+            ProviderFact::Usable { suspended: true, .. } => {
+                return orphan("its WebhookProvider is suspended, and no call is made");
+            }
             ProviderFact::NotFound | ProviderFact::Invalid(_) if give_up => {
                 return orphan("its WebhookProvider cannot be used");
             }
             ProviderFact::NotFound => return self.await_provider(Reason::ProviderNotFound),
             ProviderFact::Invalid(_) => return self.await_provider(Reason::InvalidSpec),
-            ProviderFact::Usable {
-                profile,
-                list_forbidden,
-                desired_digest,
-                ..
-            } => (profile, list_forbidden || !profile.can_list, desired_digest),
+            ProviderFact::Usable { profile, list_forbidden, desired_digest, .. } => {
+                (profile, list_forbidden || !profile.can_list, desired_digest)
+            }
         };
         if !profile.can_delete {
             return orphan("the provider has no delete operation");
@@ -102,8 +90,8 @@ impl Deletion<'_> {
             return orphan(message);
         }
         if let Some(until) = own_wait(self.now, self.subject, self.memory, desired) {
-            let (reason, message) = (self.memory.failing.clone())
-                .unwrap_or((Reason::Pending, "an attempt failed".into()));
+            let (reason, message) =
+                (self.memory.failing.clone()).unwrap_or((Reason::Pending, "an attempt failed".into()));
             return self.wait(Some(until), Standing::BackingOff(reason, message));
         }
         self.remote(spec, profile, list_unavailable)
@@ -154,22 +142,11 @@ impl Deletion<'_> {
 
     /// Waits, but decides again when the grace or the token's life ends.
     fn wait(&self, until: Option<DateTime<Utc>>, standing: Standing) -> Step {
-        let ends = [
-            until,
-            Some(self.grace_ends),
-            self.subject.status.token_expiration_time,
-        ];
-        Step::Wait {
-            until: (ends.into_iter().flatten())
-                .filter(|end| *end > self.now.wall)
-                .min(),
-            standing,
-        }
+        let ends = [until, Some(self.grace_ends), self.subject.status.token_expiration_time];
+        Step::Wait { until: (ends.into_iter().flatten()).filter(|end| *end > self.now.wall).min(), standing }
     }
 }
 
 fn orphan(why: &str) -> Step {
-    Step::Release {
-        orphaned: Some(why.to_owned()),
-    }
+    Step::Release { orphaned: Some(why.to_owned()) }
 }

@@ -226,11 +226,7 @@ pub struct Memory {
 impl Memory {
     /// The clock was set back to this time: what happened later by the old clock happened now.
     pub fn clamp(&mut self, now: DateTime<Utc>) {
-        let times = [
-            &mut self.listing_after,
-            &mut self.deleting_since,
-            &mut self.lacked_since,
-        ];
+        let times = [&mut self.listing_after, &mut self.deleting_since, &mut self.lacked_since];
         for time in times.into_iter().flatten() {
             *time = (*time).min(now);
         }

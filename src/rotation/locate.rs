@@ -10,18 +10,12 @@ use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
 use super::rotate::Case;
 use super::target::target;
 use super::time::{Moment, add, written};
-use crate::api::{
-    AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec,
-};
+use crate::api::{AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec};
 
 /// Rule 6: what is known of the remote subscription.
 pub(super) enum Located {
     /// It is this one, to be rotated when rules 7 to 9 say so, or at once for a reason.
-    Known {
-        id: String,
-        ownership: Ownership,
-        why: Option<Why>,
-    },
+    Known { id: String, ownership: Ownership, why: Option<Why> },
     /// There is none like it.
     Absent { target: String },
     /// Something comes first.
@@ -69,10 +63,9 @@ fn given_id(case: &Case<'_>, given: &str) -> Located {
     let status = case.subject.status;
     if status.webhook_id.as_deref() != Some(given) {
         if let Some(owner) = case.facts.owner_of.owner(given) {
-            return Located::Unknown(case.wait(
-                None,
-                Standing::Conflict(owner.clone(), Some(given.to_owned())),
-            ));
+            return Located::Unknown(
+                case.wait(None, Standing::Conflict(owner.clone(), Some(given.to_owned()))),
+            );
         }
         return Located::Known {
             id: given.to_owned(),
@@ -88,11 +81,7 @@ fn given_id(case: &Case<'_>, given: &str) -> Located {
         }
         why = Some(Why::Absent);
     }
-    Located::Known {
-        id: given.to_owned(),
-        ownership,
-        why,
-    }
+    Located::Known { id: given.to_owned(), ownership, why }
 }
 
 fn missing_standing(id: &str) -> Standing {
@@ -108,12 +97,7 @@ fn shows(listing: Option<&ListingView>, id: &str, since: DateTime<Utc>) -> bool 
 }
 
 /// An update was answered with "no such subscription".
-fn missing(
-    case: &Case<'_>,
-    id: &str,
-    missing_since: DateTime<Utc>,
-    list_unavailable: bool,
-) -> Located {
+fn missing(case: &Case<'_>, id: &str, missing_since: DateTime<Utc>, list_unavailable: bool) -> Located {
     let status = case.subject.status;
     let since = case.not_ahead(missing_since);
     // A create may have taken effect: whatever else is done, that is found out first.
@@ -134,14 +118,11 @@ fn missing(
         let message = format!(
             "the provider no longer has webhook {id}; set spec.whenMissing to Recreate, or delete this object"
         );
-        return Located::Unknown(
-            case.wait(None, Standing::Stalled(Reason::RemoteMissing, message)),
-        );
+        return Located::Unknown(case.wait(None, Standing::Stalled(Reason::RemoteMissing, message)));
     }
     if list_unavailable {
         let settled = add(since, case.profile.settle);
-        let message =
-            "the provider says that the webhook is gone; it is created again when that has settled";
+        let message = "the provider says that the webhook is gone; it is created again when that has settled";
         return if case.now.wall < settled {
             Located::Unknown(case.wait(Some(settled), Standing::Settling(message.into())))
         } else {
@@ -154,7 +135,8 @@ fn missing(
     };
     let confirmed = add(lacked.min(case.now.wall), case.profile.settle);
     if case.now.wall < confirmed {
-        let message = "listings no longer show the webhook; it is created again when a second listing confirms that";
+        let message =
+            "listings no longer show the webhook; it is created again when a second listing confirms that";
         return Located::Unknown(case.wait(Some(confirmed), Standing::Settling(message.into())));
     }
     find(case, false, Some(confirmed))
@@ -167,14 +149,11 @@ fn absent(case: &Case<'_>, list_unavailable: bool) -> Located {
         let message = "most of this provider's recorded webhooks are missing: most likely the credential belongs to \
                        another account; nothing is created until the listing shows them again or the objects are \
                        deleted";
-        return Located::Unknown(case.wait(
-            None,
-            Standing::Stalled(Reason::ProviderMismatch, message.to_owned()),
-        ));
+        return Located::Unknown(
+            case.wait(None, Standing::Stalled(Reason::ProviderMismatch, message.to_owned())),
+        );
     }
-    Located::Absent {
-        target: wanted(case.spec),
-    }
+    Located::Absent { target: wanted(case.spec) }
 }
 
 /// A create of ours whose outcome is not known.
@@ -189,11 +168,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
         list_unavailable,
     );
     match outcome {
-        Outcome::Found(id) => Located::Known {
-            id,
-            ownership: Ownership::Created,
-            why: Some(Why::Adopting),
-        },
+        Outcome::Found(id) => Located::Known { id, ownership: Ownership::Created, why: Some(Why::Adopting) },
         Outcome::Nothing => absent(case, list_unavailable),
         Outcome::Several(ids) => Located::Unknown(case.wait(None, ambiguous(&ids))),
         Outcome::NeedsListing(begun_after) => Located::Unknown(Step::List { begun_after }),
@@ -207,10 +182,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
                  and set spec.webhookId to the new webhook's id, or delete and create this object if there is none",
                 written(record.started_time)
             );
-            Located::Unknown(case.wait(
-                None,
-                Standing::Stalled(Reason::CreationOutcomeUnknown, message),
-            ))
+            Located::Unknown(case.wait(None, Standing::Stalled(Reason::CreationOutcomeUnknown, message)))
         }
     }
 }
@@ -254,10 +226,7 @@ pub(super) fn outcome_of_creation(
 /// process remembers stands in for it: the time of the last apply, or of its own start.
 pub(super) fn not_ahead(recorded: DateTime<Utc>, now: Moment, memory: &Memory) -> DateTime<Utc> {
     let is_past = |time: &DateTime<Utc>| *time <= now.wall;
-    Some(recorded)
-        .filter(is_past)
-        .or(memory.listing_after.filter(is_past))
-        .unwrap_or(now.wall)
+    Some(recorded).filter(is_past).or(memory.listing_after.filter(is_past)).unwrap_or(now.wall)
 }
 
 /// Looks for a remote subscription of the same action and URL before one is created.
@@ -267,11 +236,7 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
     }
     let wanted = wanted(case.spec);
     let begun_after = begun_after.unwrap_or(case.now.wall).min(case.now.wall);
-    let Some(listing) = case
-        .facts
-        .listing
-        .filter(|listing| listing.begun >= begun_after)
-    else {
+    let Some(listing) = case.facts.listing.filter(|listing| listing.begun >= begun_after) else {
         return Located::Unknown(Step::List { begun_after });
     };
     let mut unclaimed = Vec::new();
@@ -284,18 +249,14 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
         }
     }
     match (unclaimed.len(), owner) {
-        (0, Some((other, id))) => Located::Unknown(
-            case.wait(None, Standing::Conflict(other.clone(), Some(id.to_owned()))),
-        ),
+        (0, Some((other, id))) => {
+            Located::Unknown(case.wait(None, Standing::Conflict(other.clone(), Some(id.to_owned()))))
+        }
         (0, None) => absent(case, list_unavailable),
         (1, _) => {
             let id = unclaimed.remove(0);
             if case.spec.adoption_policy.unwrap_or_default() == AdoptionPolicy::Matching {
-                return Located::Known {
-                    id,
-                    ownership: Ownership::Adopted,
-                    why: Some(Why::Adopting),
-                };
+                return Located::Known { id, ownership: Ownership::Adopted, why: Some(Why::Adopting) };
             }
             let message = format!(
                 "webhook {id} with the same action and postback URL exists at the provider; take it over with \
@@ -316,12 +277,7 @@ fn matches<'a>(listing: &'a ListingView, targets: &'a [&'a str]) -> impl Iterato
 }
 
 fn ambiguous(ids: &[String]) -> Standing {
-    let shown = ids
-        .iter()
-        .take(5)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let shown = ids.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
     let message = format!(
         "{} webhooks with the same action and postback URL exist at the provider ({shown}); set spec.webhookId to the \
          one that is meant and delete the others there",

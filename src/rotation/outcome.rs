@@ -104,9 +104,7 @@ pub enum MintFailure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The destination policy forbids the host.
-    #[error(
-        "{host} is not an allowed destination; whoever runs hookkeeper may allow it with: {allow}"
-    )]
+    #[error("{host} is not an allowed destination; whoever runs hookkeeper may allow it with: {allow}")]
     DestinationNotAllowed {
         /// Host and port.
         host: String,

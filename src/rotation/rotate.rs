@@ -39,11 +39,9 @@ impl Case<'_> {
 
     pub(super) fn create(&self, target: String) -> Step {
         if !self.profile.can_create {
-            let message = "the provider has no create operation; set spec.webhookId to the id of an existing webhook";
-            return self.wait(
-                None,
-                Standing::Stalled(Reason::RemoteMissing, message.into()),
-            );
+            let message =
+                "the provider has no create operation; set spec.webhookId to the id of an existing webhook";
+            return self.wait(None, Standing::Stalled(Reason::RemoteMissing, message.into()));
         }
         match self.choose_token(Why::Document) {
             Ok(token) => Step::Create { target, token },
@@ -52,12 +50,7 @@ impl Case<'_> {
     }
 
     /// Rules 7 to 9.
-    pub(super) fn rotate_if_needed(
-        &self,
-        id: &str,
-        ownership: Ownership,
-        forced: Option<Why>,
-    ) -> Step {
+    pub(super) fn rotate_if_needed(&self, id: &str, ownership: Ownership, forced: Option<Why>) -> Step {
         let Some(why) = forced.or_else(|| self.why()) else {
             let until = [
                 self.plan().map(|plan| add(self.now.wall, self.left(&plan))),
@@ -67,12 +60,7 @@ impl Case<'_> {
             return self.wait(until.into_iter().flatten().min(), Standing::Settled);
         };
         match self.choose_token(why) {
-            Ok(token) => Step::Rotate {
-                id: id.to_owned(),
-                ownership,
-                why,
-                token,
-            },
+            Ok(token) => Step::Rotate { id: id.to_owned(), ownership, why, token },
             Err(step) => step,
         }
     }
@@ -80,9 +68,7 @@ impl Case<'_> {
     fn why(&self) -> Option<Why> {
         let (memory, source) = (self.memory, self.source);
         let moved = source.newest.is_some() && source.newest.as_deref() != self.carried();
-        let late = memory
-            .resend
-            .is_some_and(|wait| wait.pending(self.now.wall).is_none());
+        let late = memory.resend.is_some_and(|wait| wait.pending(self.now.wall).is_none());
         [
             (!self.is_document_in_place(), Why::Document),
             (self.request_seen().is_some(), Why::Manual),
@@ -108,8 +94,7 @@ impl Case<'_> {
 
     /// The plan for the token in place; `None` when its end is not known or it is never due.
     fn plan(&self) -> Option<Plan> {
-        planned(self.now, self.subject, self.spec, self.profile, self.source)
-            .filter(|_| !self.source.polled)
+        planned(self.now, self.subject, self.spec, self.profile, self.source).filter(|_| !self.source.polled)
     }
 
     fn is_due(&self) -> bool {
@@ -151,24 +136,13 @@ impl Case<'_> {
     /// Which token a step takes; or the wait until there can be one.
     fn choose_token(&self, why: Why) -> Result<TokenChoice, Step> {
         if self.source.unread {
-            return Err(self.wait(
-                None,
-                Standing::Settling("the published token is being read".into()),
-            ));
+            return Err(self.wait(None, Standing::Settling("the published token is being read".into())));
         }
-        let hand = self
-            .source
-            .hand
-            .as_ref()
-            .filter(|hand| hand.is_alive(self.now));
+        let hand = self.source.hand.as_ref().filter(|hand| hand.is_alive(self.now));
         if let Some(hand) = hand.filter(|hand| self.suits(hand, why)) {
             return self.unless_publishing(hand);
         }
-        let Some(until) = self
-            .source
-            .wait
-            .and_then(|wait| wait.pending(self.now.wall))
-        else {
+        let Some(until) = self.source.wait.and_then(|wait| wait.pending(self.now.wall)) else {
             return Ok(TokenChoice::Mint);
         };
         // No mint can be had now. A token with life left is never withheld from a remote that holds
@@ -185,9 +159,7 @@ impl Case<'_> {
     /// How a subscription stands that needs a token and can have none yet.
     fn without_token(&self) -> Standing {
         match &self.source.failing {
-            Some((Reason::LifetimeUnknown, message))
-                if self.subject.status.webhook_id.is_none() =>
-            {
+            Some((Reason::LifetimeUnknown, message)) if self.subject.status.webhook_id.is_none() => {
                 Standing::Stalled(Reason::LifetimeUnknown, message.clone())
             }
             Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
@@ -206,9 +178,7 @@ impl Case<'_> {
             return true;
         }
         match why {
-            Why::Due | Why::Split => {
-                self.carried() != Some(hand.fingerprint.as_str()) && self.is_fresh(hand)
-            }
+            Why::Due | Why::Split => self.carried() != Some(hand.fingerprint.as_str()) && self.is_fresh(hand),
             _ => self.is_fresh(hand),
         }
     }
@@ -230,14 +200,11 @@ impl Case<'_> {
             .apply_after
             .and_then(|wait| wait.pending(self.now.wall))
             .filter(|_| self.carried() != Some(hand.fingerprint.as_str()));
-        let last_chance = self
-            .plan()
-            .map(|plan| subtract(plan.expires, plan.safety))
-            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let last_chance =
+            self.plan().map(|plan| subtract(plan.expires, plan.safety)).unwrap_or(DateTime::<Utc>::MAX_UTC);
         match pause.map(|until| until.min(last_chance)) {
             Some(until) if until > self.now.wall => {
-                let message =
-                    "a new token was published and is left for its readers before it is applied";
+                let message = "a new token was published and is left for its readers before it is applied";
                 let standing = match &self.source.failing {
                     Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
                     None => Standing::Settling(message.into()),

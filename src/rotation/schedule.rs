@@ -77,10 +77,7 @@ pub struct Plan {
 /// ```
 #[must_use]
 pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Plan {
-    let lifetime = expires
-        .signed_duration_since(minted)
-        .num_milliseconds()
-        .clamp(0, LONGEST_LIFETIME_MS);
+    let lifetime = expires.signed_duration_since(minted).num_milliseconds().clamp(0, LONGEST_LIFETIME_MS);
     let per_minute = i64::from(terms.requests_per_minute.max(1));
     let drain = (2 * i64::from(terms.members)).saturating_mul(60 * SECOND) / per_minute;
     let want = match terms.renew_before {
@@ -88,19 +85,12 @@ pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Pla
         None => (lifetime / 3).min(30 * DAY),
     };
     let asked_overlap = milliseconds(terms.overlap);
-    let overlap = if terms.revokes_previous {
-        0
-    } else {
-        asked_overlap
-    };
+    let overlap = if terms.revokes_previous { 0 } else { asked_overlap };
     let safety = milliseconds(terms.mint_timeout)
         .saturating_add(milliseconds(terms.apply_timeout))
         .saturating_mul(2)
         .min(lifetime / 4);
-    let lead = want
-        .max(overlap.saturating_add(drain))
-        .max(safety)
-        .min(2 * lifetime / 3);
+    let lead = want.max(overlap.saturating_add(drain)).max(safety).min(2 * lifetime / 3);
     let jitter = below(terms.jitter_seed, (lead / 10).min(HOUR));
     let due = (lifetime - lead - jitter).max(SHORTEST_WAIT.min(lifetime / 2));
     Plan {
@@ -108,8 +98,7 @@ pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Pla
         expires: later(minted, lifetime),
         lead: duration(lead),
         safety: duration(safety),
-        overlap_short: asked_overlap > 0
-            && (terms.revokes_previous || lifetime - due < asked_overlap),
+        overlap_short: asked_overlap > 0 && (terms.revokes_previous || lifetime - due < asked_overlap),
     }
 }
 
@@ -124,11 +113,7 @@ pub fn mint_spacing(lifetime: Option<Duration>) -> Duration {
 /// eighth of the remaining life, and 5 s in the last minute.
 #[must_use]
 pub fn ask_again(remaining: Duration) -> Duration {
-    if remaining <= Duration::from_secs(60) {
-        Duration::from_secs(5)
-    } else {
-        remaining / 8
-    }
+    if remaining <= Duration::from_secs(60) { Duration::from_secs(5) } else { remaining / 8 }
 }
 
 /// How long a new token is left in its published Secret before it is applied: kubelets take a
@@ -141,9 +126,7 @@ pub fn publishing_pause(lead: Duration) -> Duration {
 /// A number in `[0, limit)` that depends on the seed alone; 0 when the limit is not positive.
 fn below(seed: u64, limit: i64) -> i64 {
     match u64::try_from(limit) {
-        Ok(limit) if limit > 0 => {
-            i64::try_from((u128::from(seed) * u128::from(limit)) >> 64).unwrap_or(0)
-        }
+        Ok(limit) if limit > 0 => i64::try_from((u128::from(seed) * u128::from(limit)) >> 64).unwrap_or(0),
         _ => 0,
     }
 }
@@ -210,18 +193,11 @@ mod tests {
     fn an_overlap_that_the_life_cannot_hold_is_reported() {
         let minted = DateTime::<Utc>::UNIX_EPOCH;
         let two_hours = Duration::from_secs(2 * 3_600);
-        let short = |hours, terms: &Terms| {
-            plan(minted, minted + TimeDelta::hours(hours), terms).overlap_short
-        };
+        let short =
+            |hours, terms: &Terms| plan(minted, minted + TimeDelta::hours(hours), terms).overlap_short;
         assert!(short(1, &terms(two_hours)));
         assert!(!short(4, &terms(two_hours)));
-        assert!(short(
-            24,
-            &Terms {
-                revokes_previous: true,
-                ..terms(two_hours)
-            }
-        ));
+        assert!(short(24, &Terms { revokes_previous: true, ..terms(two_hours) }));
         assert!(!short(1, &terms(Duration::ZERO)));
     }
 
@@ -229,11 +205,7 @@ mod tests {
     fn a_large_fan_out_starts_earlier() {
         let minted = DateTime::<Utc>::UNIX_EPOCH;
         let expires = minted + TimeDelta::hours(24);
-        let many = Terms {
-            members: 10_000,
-            requests_per_minute: 20,
-            ..terms(Duration::ZERO)
-        };
+        let many = Terms { members: 10_000, requests_per_minute: 20, ..terms(Duration::ZERO) };
         let lead = plan(minted, expires, &many).lead;
         assert_eq!(
             lead,
@@ -251,46 +223,33 @@ mod tests {
 
     fn any_time() -> impl Strategy<Value = DateTime<Utc>> {
         prop_oneof![
-            any::<i64>().prop_map(
-                |at| DateTime::from_timestamp_millis(at).unwrap_or(DateTime::<Utc>::MAX_UTC)
-            ),
+            any::<i64>()
+                .prop_map(|at| DateTime::from_timestamp_millis(at).unwrap_or(DateTime::<Utc>::MAX_UTC)),
             (0_i64..4_000_000_000_000).prop_map(|at| DateTime::from_timestamp_millis(at).unwrap()),
             Just(DateTime::<Utc>::MIN_UTC),
         ]
     }
 
     fn any_terms() -> impl Strategy<Value = Terms> {
-        let sizes = (
-            proptest::option::of(any_duration()),
-            any_duration(),
-            any::<u32>(),
-            any::<u32>(),
-        );
-        (
-            sizes,
-            any_duration(),
-            any_duration(),
-            any::<bool>(),
-            any::<u64>(),
+        let sizes = (proptest::option::of(any_duration()), any_duration(), any::<u32>(), any::<u32>());
+        (sizes, any_duration(), any_duration(), any::<bool>(), any::<u64>()).prop_map(
+            |(
+                (renew_before, overlap, members, requests_per_minute),
+                mint_timeout,
+                apply_timeout,
+                revokes,
+                seed,
+            )| Terms {
+                renew_before,
+                overlap,
+                members,
+                requests_per_minute,
+                mint_timeout,
+                apply_timeout,
+                revokes_previous: revokes,
+                jitter_seed: seed,
+            },
         )
-            .prop_map(
-                |(
-                    (renew_before, overlap, members, requests_per_minute),
-                    mint_timeout,
-                    apply_timeout,
-                    revokes,
-                    seed,
-                )| Terms {
-                    renew_before,
-                    overlap,
-                    members,
-                    requests_per_minute,
-                    mint_timeout,
-                    apply_timeout,
-                    revokes_previous: revokes,
-                    jitter_seed: seed,
-                },
-            )
     }
 
     proptest! {

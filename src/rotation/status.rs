@@ -63,28 +63,15 @@ pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> Subscripti
 
 /// The fields when a create is about to be sent.
 #[must_use]
-pub fn creation_opened(
-    before: &SubscriptionStatus,
-    target: &str,
-    now: DateTime<Utc>,
-) -> SubscriptionStatus {
-    let record = CreationRecord {
-        target: target.to_owned(),
-        started_time: to_milliseconds(now),
-    };
-    SubscriptionStatus {
-        creation: Some(record),
-        ..before.clone()
-    }
+pub fn creation_opened(before: &SubscriptionStatus, target: &str, now: DateTime<Utc>) -> SubscriptionStatus {
+    let record = CreationRecord { target: target.to_owned(), started_time: to_milliseconds(now) };
+    SubscriptionStatus { creation: Some(record), ..before.clone() }
 }
 
 /// The fields after a create that certainly did not take effect.
 #[must_use]
 pub fn creation_closed(before: &SubscriptionStatus) -> SubscriptionStatus {
-    SubscriptionStatus {
-        creation: None,
-        ..before.clone()
-    }
+    SubscriptionStatus { creation: None, ..before.clone() }
 }
 
 /// The fields after the provider said that there is no such subscription.
@@ -106,10 +93,7 @@ pub fn failed(
     now: DateTime<Utc>,
     next_attempt: DateTime<Utc>,
 ) -> SubscriptionStatus {
-    let since = before
-        .failures
-        .as_ref()
-        .map_or_else(|| to_milliseconds(now), |failures| failures.since);
+    let since = before.failures.as_ref().map_or_else(|| to_milliseconds(now), |failures| failures.since);
     let failures = Failures {
         count: i32::try_from(count).unwrap_or(i32::MAX),
         reason,
@@ -117,10 +101,7 @@ pub fn failed(
         next_attempt_time: to_milliseconds(next_attempt),
         inputs: Some(inputs.to_owned()),
     };
-    SubscriptionStatus {
-        failures: Some(failures),
-        ..before.clone()
-    }
+    SubscriptionStatus { failures: Some(failures), ..before.clone() }
 }
 
 /// The object that waited takes over what the deleted one had.
@@ -148,20 +129,13 @@ pub fn handed_over(heir: &SubscriptionStatus, owner: &SubscriptionStatus) -> Sub
 /// anyway.
 #[must_use]
 pub fn request_noted(before: &SubscriptionStatus, request: &str) -> SubscriptionStatus {
-    SubscriptionStatus {
-        last_handled_rotate_request: Some(printable(request)),
-        ..before.clone()
-    }
+    SubscriptionStatus { last_handled_rotate_request: Some(printable(request)), ..before.clone() }
 }
 
 /// A manual request as it is recorded: at most 128 printable characters.
 #[must_use]
 pub fn printable(request: &str) -> String {
-    request
-        .chars()
-        .filter(|character| !character.is_control())
-        .take(128)
-        .collect()
+    request.chars().filter(|character| !character.is_control()).take(128).collect()
 }
 
 /// Brings conditions, `observedGeneration` and `nextRotationTime` in line with the fields and with

@@ -32,12 +32,7 @@ pub fn short_digest(parts: &[&str]) -> String {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -52,14 +47,8 @@ mod tests {
     #[test]
     fn a_trailing_slash_and_the_query_matter() {
         let about = |url| target(Some("a"), url);
-        assert_ne!(
-            about("https://example.com/in"),
-            about("https://example.com/in/")
-        );
-        assert_ne!(
-            about("https://example.com/in"),
-            about("https://example.com/in?x=1")
-        );
+        assert_ne!(about("https://example.com/in"), about("https://example.com/in/"));
+        assert_ne!(about("https://example.com/in"), about("https://example.com/in?x=1"));
         assert_eq!(about("https://example.com"), about("https://example.com/"));
     }
 }

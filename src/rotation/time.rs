@@ -20,10 +20,7 @@ impl Moment {
     /// The moment a while later on both clocks.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
-        Self {
-            wall: add(self.wall, wait),
-            boot: self.boot.saturating_add(wait),
-        }
+        Self { wall: add(self.wall, wait), boot: self.boot.saturating_add(wait) }
     }
 }
 
@@ -54,7 +51,5 @@ pub fn written(time: DateTime<Utc>) -> String {
 /// How long it is from one time to a later one; zero when it is not later.
 #[must_use]
 pub fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
-    to.signed_duration_since(from)
-        .to_std()
-        .unwrap_or(Duration::ZERO)
+    to.signed_duration_since(from).to_std().unwrap_or(Duration::ZERO)
 }

@@ -28,10 +28,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/late", get(late))
         .route("/webhooks", get(list_webhooks).post(post_webhook))
         .route("/webhooks/{id}", delete(delete_webhook))
-        .route(
-            "/faults",
-            get(list_faults).post(post_fault).delete(clear_faults),
-        )
+        .route("/faults", get(list_faults).post(post_fault).delete(clear_faults))
         .route("/clients/{id}", post(post_client))
 }
 
@@ -88,11 +85,7 @@ pub(super) fn add_webhook(shared: &Shared, document: &Value) -> Result<String, S
     let (mut world, now) = shared.lock_now();
     let (action, postback_url) = (document.action.clone(), document.postback_url.clone());
     let webhook = world.create(now, document).id;
-    let event = Event::HandMade {
-        webhook: webhook.clone(),
-        action,
-        postback_url,
-    };
+    let event = Event::HandMade { webhook: webhook.clone(), action, postback_url };
     world.ledger.record(now, event);
     shared.wake.notify_one();
     Ok(webhook)
@@ -172,11 +165,7 @@ async fn clear_faults(State(shared): State<Arc<Shared>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn post_client(
-    State(shared): State<Arc<Shared>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Response {
+async fn post_client(State(shared): State<Arc<Shared>>, Path(id): Path<String>, body: Bytes) -> Response {
     match serde_json::from_slice(&body) {
         Ok(change) => found(change_client(&shared, &id, change)).into_response(),
         // The text of the error could repeat the secret.
@@ -185,11 +174,7 @@ async fn post_client(
 }
 
 fn found(found: bool) -> StatusCode {
-    if found {
-        StatusCode::NO_CONTENT
-    } else {
-        StatusCode::NOT_FOUND
-    }
+    if found { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 fn refuse(detail: &str) -> Response {

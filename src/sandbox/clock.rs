@@ -20,20 +20,12 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(scale: f64) -> Self {
-        Self {
-            anchor: Utc::now(),
-            started: Instant::now(),
-            travelled: Mutex::new(Duration::ZERO),
-            scale,
-        }
+        Self { anchor: Utc::now(), started: Instant::now(), travelled: Mutex::new(Duration::ZERO), scale }
     }
 
     /// Real time since the start.
     fn elapsed(&self) -> Duration {
-        let travelled = *self
-            .travelled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let travelled = *self.travelled.lock().unwrap_or_else(PoisonError::into_inner);
         self.started.elapsed().saturating_add(travelled)
     }
 
@@ -43,8 +35,7 @@ impl Clock {
 
     /// Provider time since the start.
     pub(super) fn provider_elapsed(&self) -> Duration {
-        Duration::try_from_secs_f64(self.elapsed().as_secs_f64() * self.scale)
-            .unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f64(self.elapsed().as_secs_f64() * self.scale).unwrap_or(Duration::MAX)
     }
 
     /// The real duration of what the provider calls `duration`.
@@ -54,10 +45,7 @@ impl Clock {
 
     /// Sets this clock, and no other, forward.
     pub(super) fn travel(&self, by: Duration) {
-        let mut travelled = self
-            .travelled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut travelled = self.travelled.lock().unwrap_or_else(PoisonError::into_inner);
         *travelled = travelled.saturating_add(by);
     }
 }

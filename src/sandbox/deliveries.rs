@@ -41,21 +41,14 @@ impl Sender {
                 .map_err(|_| Error::Setting("the address makes no URL"))?,
         };
         // The one destination that whoever runs the sandbox named, or the sandbox itself.
-        let place = url[url::Position::BeforeScheme..url::Position::AfterPort]
-            .trim_start_matches("https://");
-        let allowed = place
-            .parse()
-            .map_err(|_| Error::Setting("deliveries need an http or https URL"))?;
+        let place = url[url::Position::BeforeScheme..url::Position::AfterPort].trim_start_matches("https://");
+        let allowed = place.parse().map_err(|_| Error::Setting("deliveries need an http or https URL"))?;
         let config = http::Config {
             destinations: http::DestinationPolicy::new(vec![allowed]),
             ..http::Config::default()
         };
         let client = http::Client::new(config).map_err(|e| Error::Deliveries(e.to_string()))?;
-        Ok(Self {
-            client,
-            url,
-            own_receiver,
-        })
+        Ok(Self { client, url, own_receiver })
     }
 
     async fn send(&self, parcel: &Parcel) -> (Outcome, Option<u16>) {
@@ -80,11 +73,8 @@ impl Sender {
     }
 
     fn request(&self, parcel: &Parcel) -> Option<http::Request> {
-        let url = if self.own_receiver {
-            self.url.join(&parcel.attempt.webhook).ok()?
-        } else {
-            self.url.clone()
-        };
+        let url =
+            if self.own_receiver { self.url.join(&parcel.attempt.webhook).ok()? } else { self.url.clone() };
         let mut headers = Vec::with_capacity(parcel.load.headers.len() + 1);
         for (name, value) in &parcel.load.headers {
             headers.push((HeaderName::try_from(name).ok()?, value.clone()));

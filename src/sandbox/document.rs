@@ -37,16 +37,15 @@ pub(super) struct Document {
 impl Document {
     /// Reads a request's body; the error is the `detail` of a 400.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
-        let body: Value =
-            serde_json::from_slice(body).map_err(|_| "Invalid JSON body".to_owned())?;
+        let body: Value = serde_json::from_slice(body).map_err(|_| "Invalid JSON body".to_owned())?;
         Self::from_json(&body)
     }
 
     pub(super) fn from_json(body: &Value) -> Result<Self, String> {
         let action = required(body, "action")?;
         let postback_url = required(body, "postbackUrl")?;
-        let normalised_url = public_https(postback_url)
-            .ok_or("Invalid postbackUrl param: must be a public https URL")?;
+        let normalised_url =
+            public_https(postback_url).ok_or("Invalid postbackUrl param: must be a public https URL")?;
         let status = match optional(body, "status")? {
             None | Some("active") => Status::Active,
             Some("inactive") => Status::Inactive,
@@ -68,10 +67,7 @@ impl Document {
         if self.client_headers.is_empty() {
             return vec![("Content-Type".to_owned(), DEFAULT_CONTENT_TYPE.into())];
         }
-        self.client_headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        self.client_headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
@@ -84,9 +80,7 @@ fn optional<'a>(body: &'a Value, name: &str) -> Result<Option<&'a str>, String> 
 }
 
 fn required<'a>(body: &'a Value, name: &str) -> Result<&'a str, String> {
-    optional(body, name)?
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| format!("Missing {name} param"))
+    optional(body, name)?.filter(|text| !text.is_empty()).ok_or_else(|| format!("Missing {name} param"))
 }
 
 fn client_headers(body: &Value) -> Result<BTreeMap<String, SecretText>, String> {
@@ -129,9 +123,7 @@ mod tests {
     use super::*;
 
     fn detail(body: &Value) -> String {
-        Document::from_json(body)
-            .err()
-            .unwrap_or_else(|| panic!("accepted {body}"))
+        Document::from_json(body).err().unwrap_or_else(|| panic!("accepted {body}"))
     }
 
     fn valid() -> Value {

@@ -26,21 +26,11 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
-        Self {
-            status,
-            content_type: JSON,
-            body: body.to_string(),
-            headers: Vec::new(),
-        }
+        Self { status, content_type: JSON, body: body.to_string(), headers: Vec::new() }
     }
 
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            content_type: "",
-            body: String::new(),
-            headers: Vec::new(),
-        }
+        Self { status, content_type: "", body: String::new(), headers: Vec::new() }
     }
 
     /// Gupy's error shape.
@@ -50,20 +40,14 @@ impl Answer {
     }
 
     pub(super) fn with(mut self, name: &'static str, value: &'static str) -> Self {
-        let header = (
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        );
+        let header = (HeaderName::from_static(name), HeaderValue::from_static(value));
         self.headers.push(header);
         self
     }
 
     /// The answer that a fault gives in place of this one.
     fn under(mut self, fault: &Fault) -> Self {
-        if let Some(status) = fault
-            .status
-            .and_then(|code| StatusCode::from_u16(code).ok())
-        {
+        if let Some(status) = fault.status.and_then(|code| StatusCode::from_u16(code).ok()) {
             self = match fault.body {
                 FaultBody::Gupy => Self::error(
                     status,
@@ -83,10 +67,7 @@ impl Answer {
             let half = self.body.chars().count() / 2;
             self.body = self.body.chars().take(half).collect();
         }
-        let headers = [
-            (RETRY_AFTER, &fault.retry_after),
-            (LOCATION, &fault.location),
-        ];
+        let headers = [(RETRY_AFTER, &fault.retry_after), (LOCATION, &fault.location)];
         for (name, text) in headers {
             if let Some(value) = text.as_ref().and_then(|t| HeaderValue::try_from(t).ok()) {
                 self.headers.push((name, value));
@@ -121,9 +102,7 @@ pub(super) async fn exchange<F>(
     perform: F,
 ) -> axum::response::Response
 where
-    F: FnOnce(&mut World, DateTime<Utc>, Option<&Fault>) -> (Answer, Option<Event>)
-        + Send
-        + 'static,
+    F: FnOnce(&mut World, DateTime<Utc>, Option<&Fault>) -> (Answer, Option<Event>) + Send + 'static,
 {
     let fault = {
         let (mut world, now) = shared.lock_now();
@@ -164,12 +143,7 @@ where
     }
 }
 
-fn perform_and_note<F>(
-    world: &mut World,
-    now: DateTime<Utc>,
-    fault: Option<&Fault>,
-    perform: F,
-) -> Answer
+fn perform_and_note<F>(world: &mut World, now: DateTime<Utc>, fault: Option<&Fault>, perform: F) -> Answer
 where
     F: FnOnce(&mut World, DateTime<Utc>, Option<&Fault>) -> (Answer, Option<Event>),
 {
@@ -178,13 +152,7 @@ where
     answer
 }
 
-fn note(
-    world: &mut World,
-    now: DateTime<Utc>,
-    fault: Option<&Fault>,
-    real: u16,
-    event: Option<Event>,
-) {
+fn note(world: &mut World, now: DateTime<Utc>, fault: Option<&Fault>, real: u16, event: Option<Event>) {
     if let Some(mut event) = event {
         event.set_answer(fault.map_or(Some(real), |fault| fault.seen(real)));
         world.ledger.record(now, event);

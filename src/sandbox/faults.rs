@@ -125,19 +125,13 @@ impl Fault {
     /// Answers with `status` and no effect.
     #[must_use]
     pub fn status(target: Target, status: u16) -> Self {
-        Self {
-            status: Some(status),
-            ..Self::at(target)
-        }
+        Self { status: Some(status), ..Self::at(target) }
     }
 
     /// Takes effect and closes the connection without an answer.
     #[must_use]
     pub fn lose_answer(target: Target) -> Self {
-        Self {
-            lose_answer: true,
-            ..Self::at(target)
-        }
+        Self { lose_answer: true, ..Self::at(target) }
     }
 
     /// Limits the fault to so many requests.
@@ -149,12 +143,7 @@ impl Fault {
 
     /// Why this fault makes no sense, if it does not.
     fn problem(&self) -> Option<&'static str> {
-        let kinds = [
-            self.status.is_some(),
-            self.lose_answer,
-            self.hang,
-            self.malformed_body,
-        ];
+        let kinds = [self.status.is_some(), self.lose_answer, self.hang, self.malformed_body];
         if kinds.into_iter().filter(|kind| *kind).count() > 1 {
             return Some("status, lose_answer, hang and malformed_body exclude each other");
         }
@@ -165,11 +154,7 @@ impl Fault {
             return Some("token_answer goes with target token");
         }
         let headers = [&self.retry_after, &self.location];
-        if headers
-            .into_iter()
-            .flatten()
-            .any(|text| axum::http::HeaderValue::try_from(text).is_err())
-        {
+        if headers.into_iter().flatten().any(|text| axum::http::HeaderValue::try_from(text).is_err()) {
             return Some("retry_after and location must be usable as header values");
         }
         let nothing = !kinds.contains(&true)
@@ -186,8 +171,7 @@ impl Fault {
 
     /// Whether the request does what it asks for.
     pub(super) fn takes_effect(&self) -> bool {
-        self.after_effect
-            .unwrap_or(self.status.is_none() && !self.hang)
+        self.after_effect.unwrap_or(self.status.is_none() && !self.hang)
     }
 
     /// Whether the delay comes after the effect instead of before it.
@@ -215,12 +199,7 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn new(target: Target) -> Self {
-        Self {
-            target,
-            webhook: None,
-            action: None,
-            client: None,
-        }
+        Self { target, webhook: None, action: None, client: None }
     }
 
     fn is_hit_by(&self, fault: &Fault) -> bool {
@@ -261,12 +240,7 @@ impl FaultBook {
             return Err(problem);
         }
         self.last_id += 1;
-        self.faults.push(FaultState {
-            id: self.last_id,
-            remaining: fault.times,
-            hits: 0,
-            fault,
-        });
+        self.faults.push(FaultState { id: self.last_id, remaining: fault.times, hits: 0, fault });
         Ok(self.last_id)
     }
 

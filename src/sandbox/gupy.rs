@@ -89,9 +89,7 @@ impl Call {
     fn new(operation: Operation, headers: &HeaderMap) -> Self {
         Self {
             operation,
-            authorization: headers
-                .get(AUTHORIZATION)
-                .map(|value| value.as_bytes().to_vec()),
+            authorization: headers.get(AUTHORIZATION).map(|value| value.as_bytes().to_vec()),
             id: None,
             query: String::new(),
             body: Bytes::new(),
@@ -116,13 +114,9 @@ async fn answer(
         });
         let (mut world, now) = shared.lock_now();
         world.ledger.record(now, event);
-        return Answer::error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too Many Requests",
-            "Rate limit exceeded",
-        )
-        .with("waf", "Rate-Limit")
-        .into_response();
+        return Answer::error(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests", "Rate limit exceeded")
+            .with("waf", "Rate-Limit")
+            .into_response();
     }
     let mut subject = Subject::new(match call.operation {
         Operation::List => Target::List,
@@ -167,9 +161,7 @@ fn perform(
         (Operation::List, _) => list_page(world, &call.query),
         (Operation::Create, _) => store(world, now, None, &call.body, &mut note),
         (Operation::Update, Some(id)) => store(world, now, Some(id), &call.body, &mut note),
-        (Operation::Delete, Some(id)) if world.remove(now, id) => {
-            Ok(Answer::empty(StatusCode::NO_CONTENT))
-        }
+        (Operation::Delete, Some(id)) if world.remove(now, id) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
         _ => Err(not_found()),
     };
     match result {
@@ -228,12 +220,7 @@ fn store(
             (StatusCode::OK, change)
         }
     };
-    let Change {
-        id,
-        previous_token,
-        doubles,
-        ..
-    } = change;
+    let Change { id, previous_token, doubles, .. } = change;
     let webhook = world.webhooks.get(&id).ok_or_else(not_found)?;
     note.token = webhook.token.as_ref().map(|token| token.label.clone());
     note.previous_token = previous_token;
@@ -258,13 +245,8 @@ fn list_page(world: &World, query: &str) -> Result<Answer, Answer> {
     let (default, most) = PER_PAGE;
     let per_page = positive(query, "perPage", default, most)?;
     let total = world.webhooks.len();
-    let results: Vec<Value> = world
-        .webhooks
-        .iter()
-        .skip((page - 1).saturating_mul(per_page))
-        .take(per_page)
-        .map(shown)
-        .collect();
+    let results: Vec<Value> =
+        world.webhooks.iter().skip((page - 1).saturating_mul(per_page)).take(per_page).map(shown).collect();
     let body = json!({
         "results": results,
         "totalResults": total,
@@ -280,9 +262,8 @@ fn positive(query: &str, name: &str, default: usize, most: usize) -> Result<usiz
     let Some((_, text)) = given else {
         return Ok(default);
     };
-    let number: usize = text
-        .parse()
-        .map_err(|_| invalid(&format!("Invalid {name} param: _val_ must be integer")))?;
+    let number: usize =
+        text.parse().map_err(|_| invalid(&format!("Invalid {name} param: _val_ must be integer")))?;
     if !(1..=most).contains(&number) {
         let detail = format!("Invalid {name} param: _val_ must be from 1 to {most}");
         return Err(invalid(&detail));

@@ -316,11 +316,7 @@ impl Ledger {
         if self.entries.len() == DETAILED_ENTRIES {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry {
-            sequence: self.sequence,
-            time,
-            event,
-        });
+        self.entries.push_back(Entry { sequence: self.sequence, time, event });
     }
 
     /// The sums of what has been recorded; what is still under way is not among it.
@@ -357,10 +353,7 @@ mod tests {
         ledger.record(now, update(None, Some("b")));
         ledger.record(now, update(None, None));
         let sums = ledger.sums();
-        assert_eq!(
-            (sums.updates, sums.rotations, sums.surplus_updates),
-            (5, 2, 1)
-        );
+        assert_eq!((sums.updates, sums.rotations, sums.surplus_updates), (5, 2, 1));
     }
 
     #[test]
@@ -369,10 +362,7 @@ mod tests {
         let mut call = ProviderCall::new(Operation::Create);
         call.answer = Some(500);
         ledger.record(Utc::now(), Event::ProviderCall(call));
-        let expected = LedgerSummary {
-            provider_calls: 1,
-            ..LedgerSummary::default()
-        };
+        let expected = LedgerSummary { provider_calls: 1, ..LedgerSummary::default() };
         assert_eq!(ledger.sums(), expected);
     }
 

@@ -47,8 +47,8 @@ pub use admin::WebhookView;
 pub use document::Status;
 pub use faults::{Fault, FaultBody, FaultState, Target};
 pub use ledger::{
-    DETAILED_ENTRIES, Delivery, Entry, Event, LedgerSummary, Operation, Outcome, ProviderCall,
-    TokenRequest, Vanishing,
+    DETAILED_ENTRIES, Delivery, Entry, Event, LedgerSummary, Operation, Outcome, ProviderCall, TokenRequest,
+    Vanishing,
 };
 pub use tokens::{Client, ClientChange, Death};
 pub use webhooks::Late;
@@ -157,23 +157,13 @@ impl Sandbox {
     /// When a setting makes no sense or the address is taken.
     pub async fn start(config: Config) -> Result<Self, Error> {
         if !config.time_scale.is_finite() || !(0.001..=1e6).contains(&config.time_scale) {
-            return Err(Error::Setting(
-                "the time scale must be from 0.001 to 1000000",
-            ));
+            return Err(Error::Setting("the time scale must be from 0.001 to 1000000"));
         }
-        if config
-            .delivery_interval
-            .is_some_and(|interval| interval.is_zero())
-        {
+        if config.delivery_interval.is_some_and(|interval| interval.is_zero()) {
             return Err(Error::Setting("the delivery interval must not be zero"));
         }
-        let listen_error = |source| Error::Listen {
-            address: config.listen,
-            source,
-        };
-        let listener = tokio::net::TcpListener::bind(config.listen)
-            .await
-            .map_err(listen_error)?;
+        let listen_error = |source| Error::Listen { address: config.listen, source };
+        let listener = tokio::net::TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let shared = Arc::new(Shared::new(&config)?);
         let sender = deliveries::Sender::new(config.deliver_to, &base_url(address))?;
@@ -251,10 +241,7 @@ impl Sandbox {
     /// Stops listening, ends open connections and waits for that.
     pub async fn shutdown(mut self) {
         self.close();
-        if tokio::time::timeout(SHUTDOWN_GRACE, &mut self.server)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(SHUTDOWN_GRACE, &mut self.server).await.is_err() {
             self.server.abort();
         }
     }

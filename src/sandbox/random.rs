@@ -23,19 +23,12 @@ impl Random {
 
     #[cfg(test)]
     pub(super) fn seeded(byte: u8) -> Self {
-        Self {
-            seed: [byte; 32],
-            drawn: 0,
-        }
+        Self { seed: [byte; 32], drawn: 0 }
     }
 
     fn bytes(&mut self) -> [u8; 32] {
         self.drawn += 1;
-        Sha256::new()
-            .chain_update(self.seed)
-            .chain_update(self.drawn.to_be_bytes())
-            .finalize()
-            .into()
+        Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_be_bytes()).finalize().into()
     }
 
     /// An opaque token of 43 characters, usable in a header.
@@ -53,15 +46,7 @@ impl Random {
         let mut bytes = self.bytes();
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        [
-            &bytes[..4],
-            &bytes[4..6],
-            &bytes[6..8],
-            &bytes[8..10],
-            &bytes[10..16],
-        ]
-        .map(hex)
-        .join("-")
+        [&bytes[..4], &bytes[4..6], &bytes[6..8], &bytes[8..10], &bytes[10..16]].map(hex).join("-")
     }
 }
 

@@ -23,10 +23,7 @@ pub(super) struct RateLimit {
 impl RateLimit {
     /// `per_minute` requests a minute on average over the window; `None` never blocks.
     pub(super) fn new(per_minute: Option<u32>) -> Self {
-        Self {
-            per_minute,
-            sources: HashMap::new(),
-        }
+        Self { per_minute, sources: HashMap::new() }
     }
 
     /// Counts one request at `elapsed` provider time and says whether it is blocked.
@@ -52,9 +49,7 @@ mod tests {
     const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn ask(limit: &mut RateLimit, at_seconds: u64, times: u32) -> u32 {
-        (0..times)
-            .map(|_| u32::from(limit.blocks(SOURCE, Duration::from_secs(at_seconds))))
-            .sum()
+        (0..times).map(|_| u32::from(limit.blocks(SOURCE, Duration::from_secs(at_seconds)))).sum()
     }
 
     #[test]

@@ -38,9 +38,7 @@ async fn receive(
     subject.webhook = Some(webhook);
     subject.action = body.get("event").and_then(Value::as_str).map(str::to_owned);
     exchange(shared, peer, subject, None, move |world, now, _| {
-        let readable = headers
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let readable = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let outcome = world.verdict(now, readable);
         let status = match outcome {
             Outcome::Accepted => StatusCode::OK,

@@ -108,13 +108,7 @@ mod tests {
     use super::*;
 
     fn first(date: DateTime<Utc>) -> Attempt {
-        Attempt {
-            webhook: "w".into(),
-            event: "e".into(),
-            date,
-            number: 1,
-            kept: None,
-        }
+        Attempt { webhook: "w".into(), event: "e".into(), date, number: 1, kept: None }
     }
 
     #[test]
@@ -139,10 +133,7 @@ mod tests {
         let start = Utc::now();
         let mut schedule = Schedule::default();
         assert!(schedule.retry(start, &first(start), |provider| provider / 60));
-        assert_eq!(
-            schedule.next_due(),
-            Some(after(start, Duration::from_secs(1)))
-        );
+        assert_eq!(schedule.next_due(), Some(after(start, Duration::from_secs(1))));
         assert!(schedule.take(start).is_none());
     }
 

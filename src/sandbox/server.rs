@@ -99,10 +99,7 @@ impl Peer {
 
 impl Connected<IncomingStream<'_, CuttableListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, CuttableListener>) -> Self {
-        Self {
-            ip: stream.remote_addr().ip(),
-            cut: Arc::clone(&stream.io().cut),
-        }
+        Self { ip: stream.remote_addr().ip(), cut: Arc::clone(&stream.io().cut) }
     }
 }
 

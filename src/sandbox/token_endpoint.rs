@@ -21,9 +21,7 @@ use super::server::{Peer, Shared};
 use super::tokens::Issued;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/oauth/token", post(oauth))
-        .route("/api/v1/auth/token", post(camel_case))
+    Router::new().route("/oauth/token", post(oauth)).route("/api/v1/auth/token", post(camel_case))
 }
 
 /// How an endpoint speaks.
@@ -46,9 +44,7 @@ async fn oauth(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let authorization = headers
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().unwrap_or_default());
+    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     let request = client_credentials(authorization, &body);
     answer(shared, peer, Style::Rfc, request).await
 }
@@ -83,10 +79,7 @@ fn client_credentials(authorization: Option<&str>, body: &[u8]) -> Result<Creden
     match (authorization, posted) {
         (Some(_), (_, Some(_))) => Err(refusal(StatusCode::BAD_REQUEST, "invalid_request")),
         (Some(authorization), _) => basic(authorization).ok_or_else(invalid_client),
-        (None, (Some(id), Some(secret))) => Ok(Credentials {
-            id: id.clone(),
-            secret: secret.clone(),
-        }),
+        (None, (Some(id), Some(secret))) => Ok(Credentials { id: id.clone(), secret: secret.clone() }),
         (None, _) => Err(invalid_client()),
     }
 }
@@ -99,10 +92,7 @@ fn basic(authorization: &str) -> Option<Credentials> {
     }
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = pair.split_once(':')?;
-    Some(Credentials {
-        id: form_decoded(id)?,
-        secret: form_decoded(secret)?,
-    })
+    Some(Credentials { id: form_decoded(id)?, secret: form_decoded(secret)? })
 }
 
 fn form_decoded(text: &str) -> Option<String> {
@@ -116,8 +106,7 @@ fn refusal(status: StatusCode, error: &str) -> Answer {
 }
 
 fn invalid_client() -> Answer {
-    refusal(StatusCode::UNAUTHORIZED, "invalid_client")
-        .with("www-authenticate", "Basic realm=\"sandbox\"")
+    refusal(StatusCode::UNAUTHORIZED, "invalid_client").with("www-authenticate", "Basic realm=\"sandbox\"")
 }
 
 async fn answer(
@@ -133,43 +122,35 @@ async fn answer(
     let mut subject = Subject::new(Target::Token);
     subject.client.clone_from(&note.client);
     let untouched = Some(Event::TokenRequest(note.clone()));
-    exchange(
-        shared,
-        peer,
-        subject,
-        untouched,
-        move |world, now, fault| {
-            let (answer, note) = match request {
-                Err(refusal) => (refusal, note),
-                Ok(given) => {
-                    let random = &mut world.random;
-                    match world.tokens.issue(now, &given.id, &given.secret, random) {
-                        None => (refused(style), note),
-                        Some(issued) => {
-                            let note = TokenRequest {
-                                token: Some(issued.token.label.clone()),
-                                expires: Some(issued.token.expires),
-                                ..note
-                            };
-                            (granted(style, &issued, fault), note)
-                        }
+    exchange(shared, peer, subject, untouched, move |world, now, fault| {
+        let (answer, note) = match request {
+            Err(refusal) => (refusal, note),
+            Ok(given) => {
+                let random = &mut world.random;
+                match world.tokens.issue(now, &given.id, &given.secret, random) {
+                    None => (refused(style), note),
+                    Some(issued) => {
+                        let note = TokenRequest {
+                            token: Some(issued.token.label.clone()),
+                            expires: Some(issued.token.expires),
+                            ..note
+                        };
+                        (granted(style, &issued, fault), note)
                     }
                 }
-            };
-            (answer, Some(Event::TokenRequest(note)))
-        },
-    )
+            }
+        };
+        (answer, Some(Event::TokenRequest(note)))
+    })
     .await
 }
 
 fn refused(style: Style) -> Answer {
     match style {
         Style::Rfc => invalid_client(),
-        Style::CamelCase => Answer::error(
-            StatusCode::UNAUTHORIZED,
-            "Unauthorized",
-            "Invalid client credentials",
-        ),
+        Style::CamelCase => {
+            Answer::error(StatusCode::UNAUTHORIZED, "Unauthorized", "Invalid client credentials")
+        }
     }
 }
 
@@ -185,11 +166,9 @@ fn granted(style: Style, issued: &Issued, fault: Option<&Fault>) -> Answer {
     let odd = fault.and_then(|fault| fault.token_answer.as_ref());
     let answer = match odd.map(|odd| filled(odd, issued)) {
         None => Answer::json(StatusCode::OK, &usual),
-        Some(Value::String(text)) => Answer {
-            content_type: "text/plain; charset=utf-8",
-            body: text,
-            ..Answer::empty(StatusCode::OK)
-        },
+        Some(Value::String(text)) => {
+            Answer { content_type: "text/plain; charset=utf-8", body: text, ..Answer::empty(StatusCode::OK) }
+        }
         Some(odd) => Answer::json(StatusCode::OK, &odd),
     };
     // RFC 6749, section 5.1.
@@ -208,10 +187,9 @@ fn filled(odd: &Value, issued: &Issued) -> Value {
             text => json!(text.replace("$TOKEN", &issued.text)),
         },
         Value::Array(items) => items.iter().map(|item| filled(item, issued)).collect(),
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| (name.clone(), filled(value, issued)))
-            .collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.clone(), filled(value, issued))).collect()
+        }
         other => other.clone(),
     }
 }
@@ -229,19 +207,13 @@ mod tests {
     #[test]
     fn basic_credentials_are_form_encoded_first() {
         let header = format!("Basic {}", STANDARD.encode("a%3Ab:s+%2B%25"));
-        assert_eq!(
-            read(Some(&header), "grant_type=client_credentials"),
-            Ok(("a:b".into(), "s +%".into()))
-        );
+        assert_eq!(read(Some(&header), "grant_type=client_credentials"), Ok(("a:b".into(), "s +%".into())));
     }
 
     #[test]
     fn posted_credentials() {
         assert_eq!(
-            read(
-                None,
-                "grant_type=client_credentials&client_id=a&client_secret=%26"
-            ),
+            read(None, "grant_type=client_credentials&client_id=a&client_secret=%26"),
             Ok(("a".into(), "&".into()))
         );
     }

@@ -111,19 +111,11 @@ impl TokenServer {
         let clients = clients
             .into_iter()
             .map(|client| {
-                let state = ClientState {
-                    client,
-                    enabled: true,
-                    issued: Vec::new(),
-                };
+                let state = ClientState { client, enabled: true, issued: Vec::new() };
                 (state.client.id.clone(), state)
             })
             .collect();
-        Self {
-            clients,
-            known: HashMap::new(),
-            oldest_first: VecDeque::new(),
-        }
+        Self { clients, known: HashMap::new(), oldest_first: VecDeque::new() }
     }
 
     /// Issues a token, or `None` when the client is unknown, disabled or names a wrong secret.
@@ -157,11 +149,7 @@ impl TokenServer {
         self.known.insert(digest, Arc::clone(&token));
         self.oldest_first.push_back(digest);
         self.forget(now);
-        Some(Issued {
-            text,
-            token,
-            seconds,
-        })
+        Some(Issued { text, token, seconds })
     }
 
     fn forget(&mut self, now: DateTime<Utc>) {
@@ -169,11 +157,7 @@ impl TokenServer {
             let Some(oldest) = self.oldest_first.front() else {
                 return;
             };
-            if self
-                .known
-                .get(oldest)
-                .is_some_and(|token| token.dead(now).is_none())
-            {
+            if self.known.get(oldest).is_some_and(|token| token.dead(now).is_none()) {
                 return;
             }
             self.known.remove(oldest);
@@ -237,10 +221,7 @@ mod tests {
         let (mut server, mut random, now) = (server(false), Random::seeded(1), Utc::now());
         let token = issue(&mut server, now, &mut random).token;
         assert_eq!(token.dead(after(now, Duration::from_millis(59_999))), None);
-        assert_eq!(
-            token.dead(after(now, Duration::from_secs(60))),
-            Some(Death::Expired)
-        );
+        assert_eq!(token.dead(after(now, Duration::from_secs(60))), Some(Death::Expired));
     }
 
     #[test]
@@ -260,15 +241,8 @@ mod tests {
     fn revoking_a_dead_token_leaves_its_death_as_it_was() {
         let (mut server, mut random, now) = (server(true), Random::seeded(1), Utc::now());
         let first = issue(&mut server, now, &mut random).token;
-        issue(
-            &mut server,
-            after(now, Duration::from_secs(90)),
-            &mut random,
-        );
-        assert_eq!(
-            first.death(),
-            (after(now, Duration::from_secs(60)), Death::Expired)
-        );
+        issue(&mut server, after(now, Duration::from_secs(90)), &mut random);
+        assert_eq!(first.death(), (after(now, Duration::from_secs(60)), Death::Expired));
     }
 
     #[test]
@@ -289,10 +263,7 @@ mod tests {
         let (mut server, mut random, now) = (server(false), Random::seeded(1), Utc::now());
         assert!(server.issue(now, "a", "wrong", &mut random).is_none());
         assert!(server.issue(now, "b", "s", &mut random).is_none());
-        let off = ClientChange {
-            enabled: Some(false),
-            ..ClientChange::default()
-        };
+        let off = ClientChange { enabled: Some(false), ..ClientChange::default() };
         assert!(server.change("a", off));
         assert!(server.issue(now, "a", "s", &mut random).is_none());
         assert!(!server.change("b", ClientChange::default()));

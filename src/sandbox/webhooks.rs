@@ -75,12 +75,7 @@ impl Webhook {
     }
 
     /// Puts another document in force and returns the late time that ended with the old one.
-    fn replace(
-        &mut self,
-        now: DateTime<Utc>,
-        document: Document,
-        token: Option<Arc<Token>>,
-    ) -> Option<Late> {
+    fn replace(&mut self, now: DateTime<Utc>, document: Document, token: Option<Arc<Token>>) -> Option<Late> {
         let before = self.late(now);
         let before_start = self.late_start(now);
         if document.status != self.document.status {
@@ -155,12 +150,7 @@ impl Webhooks {
             failing_since: None,
         };
         self.by_creation.insert(self.created, webhook);
-        Change {
-            id,
-            previous_token: None,
-            doubles,
-            late: None,
-        }
+        Change { id, previous_token: None, doubles, late: None }
     }
 
     /// Replaces everything but the id; `None` when there is no such webhook.
@@ -273,15 +263,12 @@ mod tests {
 
         fn create(&mut self, second: u64, id: &str, token: &str) -> Change {
             let now = self.at(second);
-            self.webhooks
-                .create(now, id.into(), document(token, "active"), &self.tokens)
+            self.webhooks.create(now, id.into(), document(token, "active"), &self.tokens)
         }
 
         fn update(&mut self, second: u64, token: &str, status: &str) -> Option<(u64, u64)> {
             let now = self.at(second);
-            let change = self
-                .webhooks
-                .replace(now, "w", document(token, status), &self.tokens);
+            let change = self.webhooks.replace(now, "w", document(token, status), &self.tokens);
             change.unwrap().late.map(|late| self.seconds(&late))
         }
 

@@ -79,19 +79,13 @@ impl World {
         let id = self.random.uuid();
         if let Some(interval) = self.delivery_interval {
             let webhook = id.clone();
-            self.schedule
-                .file(after(now, interval), Job::Fresh { webhook });
+            self.schedule.file(after(now, interval), Job::Fresh { webhook });
         }
         self.webhooks.create(now, id, document, &self.tokens)
     }
 
     /// Replaces a webhook; `None` when there is none of that id.
-    pub(super) fn replace(
-        &mut self,
-        now: DateTime<Utc>,
-        id: &str,
-        document: Document,
-    ) -> Option<Change> {
+    pub(super) fn replace(&mut self, now: DateTime<Utc>, id: &str, document: Document) -> Option<Change> {
         let mut change = self.webhooks.replace(now, id, document, &self.tokens)?;
         if let Some(late) = change.late.take() {
             self.ledger.record(now, Event::Late(late));
@@ -130,18 +124,10 @@ impl World {
                         continue;
                     }
                     if let Some(interval) = self.delivery_interval {
-                        let next = Job::Fresh {
-                            webhook: webhook.clone(),
-                        };
+                        let next = Job::Fresh { webhook: webhook.clone() };
                         self.schedule.file(after(now, interval), next);
                     }
-                    Attempt {
-                        webhook,
-                        event: self.random.uuid(),
-                        date: now,
-                        number: 1,
-                        kept: None,
-                    }
+                    Attempt { webhook, event: self.random.uuid(), date: now, number: 1, kept: None }
                 }
             };
             // A webhook that is gone or inactive by now gets nothing, retries included.
@@ -168,11 +154,7 @@ impl World {
             headers: document.delivery_headers(),
             token: webhook.token.as_ref().map(|token| token.label.clone()),
         });
-        Some(Parcel {
-            load,
-            body: body.to_string(),
-            attempt,
-        })
+        Some(Parcel { load, body: body.to_string(), attempt })
     }
 
     /// Notes what became of a delivery, files the retry, removes a webhook that only ever fails.
@@ -184,24 +166,17 @@ impl World {
         answer: Option<u16>,
         real: impl Fn(Duration) -> Duration,
     ) {
-        let Parcel {
-            mut attempt, load, ..
-        } = parcel;
+        let Parcel { mut attempt, load, .. } = parcel;
         let token = load.token.clone();
         let failed = outcome != Outcome::Accepted;
         if self.retries_repeat_headers {
             attempt.kept = Some(load);
         }
         let lost = failed && !self.schedule.retry(now, &attempt, real);
-        let removed = self
-            .webhooks
-            .get_mut(&attempt.webhook)
-            .is_some_and(|webhook| {
-                webhook.failing_since = failed.then(|| webhook.failing_since.unwrap_or(now));
-                webhook
-                    .failing_since
-                    .is_some_and(|since| after(since, self.removal) <= now)
-            });
+        let removed = self.webhooks.get_mut(&attempt.webhook).is_some_and(|webhook| {
+            webhook.failing_since = failed.then(|| webhook.failing_since.unwrap_or(now));
+            webhook.failing_since.is_some_and(|since| after(since, self.removal) <= now)
+        });
         let delivery = Delivery {
             webhook: attempt.webhook.clone(),
             event: attempt.event,
@@ -275,10 +250,7 @@ mod tests {
 
     impl Bench {
         fn new(config: Config) -> Self {
-            Self {
-                world: World::new(&config, |provider| provider).unwrap(),
-                now: Utc::now(),
-            }
+            Self { world: World::new(&config, |provider| provider).unwrap(), now: Utc::now() }
         }
 
         fn create(&mut self, token: &str) -> String {
@@ -292,8 +264,7 @@ mod tests {
                 self.now = due;
                 while let Some(parcel) = self.world.next_parcel(due) {
                     let outcome = answer(&parcel);
-                    self.world
-                        .delivered(due, parcel, outcome, None, |provider| provider);
+                    self.world.delivered(due, parcel, outcome, None, |provider| provider);
                 }
             }
             self.now = end;
@@ -308,10 +279,7 @@ mod tests {
     }
 
     fn hourly() -> Config {
-        Config {
-            delivery_interval: Some(HOUR),
-            ..Config::default()
-        }
+        Config { delivery_interval: Some(HOUR), ..Config::default() }
     }
 
     #[test]
@@ -335,16 +303,10 @@ mod tests {
         let mut bench = Bench::new(hourly());
         bench.create("x");
         bench.run(7 * 24 * HOUR, |_| Outcome::Refused);
-        assert_eq!(
-            bench.world.webhooks.len(),
-            1,
-            "the first failure was after an hour"
-        );
+        assert_eq!(bench.world.webhooks.len(), 1, "the first failure was after an hour");
         bench.run(HOUR, |_| Outcome::Refused);
         assert_eq!(bench.world.webhooks.len(), 0);
-        bench.run(24 * HOUR, |_| {
-            panic!("nothing is sent to a webhook that is gone")
-        });
+        bench.run(24 * HOUR, |_| panic!("nothing is sent to a webhook that is gone"));
         assert_eq!(bench.world.schedule.next_due(), None);
     }
 
@@ -355,11 +317,7 @@ mod tests {
         let mut sent = 0;
         bench.run(30 * 24 * HOUR, |_| {
             sent += 1;
-            if sent % 500 == 0 {
-                Outcome::Accepted
-            } else {
-                Outcome::Refused
-            }
+            if sent % 500 == 0 { Outcome::Accepted } else { Outcome::Refused }
         });
         assert!(sent > 4000);
         assert_eq!(bench.world.webhooks.len(), 1);
@@ -368,10 +326,7 @@ mod tests {
     #[test]
     fn retries_carry_what_is_stored_or_what_they_began_with() {
         for repeat in [false, true] {
-            let mut bench = Bench::new(Config {
-                retries_repeat_headers: repeat,
-                ..hourly()
-            });
+            let mut bench = Bench::new(Config { retries_repeat_headers: repeat, ..hourly() });
             let id = bench.create("old");
             bench.run(HOUR, |_| Outcome::Refused);
             let now = bench.now;
@@ -392,9 +347,7 @@ mod tests {
         let world = &mut bench.world;
         let mut issue = |at| {
             let client = ("hr-integration", "sandbox-client-secret");
-            let issued = world
-                .tokens
-                .issue(at, client.0, client.1, &mut world.random);
+            let issued = world.tokens.issue(at, client.0, client.1, &mut world.random);
             issued.unwrap().text
         };
         let old = issue(bench.now);

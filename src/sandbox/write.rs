@@ -63,19 +63,12 @@ pub struct Written {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write_manifests(
-    folder: &Path,
-    info: &SandboxInfo,
-    options: &WriteOptions,
-) -> Result<Written, Error> {
+pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions) -> Result<Written, Error> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|source| Error::Write {
-            path: folder.to_owned(),
-            source,
-        })?;
+        .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
     let contents = [
         ("00-secrets.yaml", 0o600, secrets(info)),
         ("10-provider.yaml", 0o644, provider(info)),
@@ -85,10 +78,7 @@ pub fn write_manifests(
     let mut files = Vec::new();
     for (name, mode, content) in contents {
         let path = folder.join(name);
-        write(&path, mode, &content).map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
+        write(&path, mode, &content).map_err(|source| Error::Write { path: path.clone(), source })?;
         files.push(path);
     }
     let state_file = state_file(folder);
@@ -130,11 +120,7 @@ fn write(path: &Path, mode: u32, content: &str) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(content.as_bytes())?;
     fs::rename(&temporary, path)
 }
@@ -191,11 +177,7 @@ spec:
 }
 
 fn token_source(info: &SandboxInfo) -> String {
-    let revokes = if info.client.revokes_previous {
-        "  revokesPrevious: true\n"
-    } else {
-        ""
-    };
+    let revokes = if info.client.revokes_previous { "  revokesPrevious: true\n" } else { "" };
     format!(
         r"apiVersion: hookkeeper.dev/v1alpha1
 kind: TokenSource
@@ -288,10 +270,8 @@ mod tests {
         assert_eq!(sources.len(), 1);
         let subscriptions: Vec<WebhookSubscription> = documents(&written.files[3]);
         let names: BTreeSet<_> = subscriptions.iter().map(|s| &s.metadata.name).collect();
-        let targets: BTreeSet<_> = subscriptions
-            .iter()
-            .map(|s| (&s.spec.action, &s.spec.postback_url))
-            .collect();
+        let targets: BTreeSet<_> =
+            subscriptions.iter().map(|s| (&s.spec.action, &s.spec.postback_url)).collect();
         assert_eq!((names.len(), targets.len()), (20, 20));
     }
 
@@ -302,10 +282,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
         let options = WriteOptions { subscriptions: 1 };
         write_manifests(&folder.path().join("trial"), &info(), &options).unwrap();
-        assert_eq!(
-            fs::metadata(path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 4);
     }
 
@@ -313,11 +290,7 @@ mod tests {
     fn the_state_lies_beside_the_folder() {
         let (folder, written) = written(1);
         assert_eq!(written.state_file, folder.path().join("trial-state.json"));
-        assert!(
-            written
-                .sidecar_command
-                .ends_with("--allow-destination http://127.0.0.1:8480")
-        );
+        assert!(written.sidecar_command.ends_with("--allow-destination http://127.0.0.1:8480"));
         assert_eq!(state_file(Path::new("a/b/")), Path::new("a/b-state.json"));
         assert!(state_file(Path::new(".")).is_absolute());
     }

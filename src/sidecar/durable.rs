@@ -70,11 +70,7 @@ fn replace_stepwise(
 
 /// `create_new` follows no link that somebody else put there.
 fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn temporary(path: &Path) -> io::Result<PathBuf> {
@@ -101,13 +97,7 @@ mod tests {
 
     use super::*;
 
-    const STEPS: [Step; 5] = [
-        Step::Create,
-        Step::Write,
-        Step::SyncFile,
-        Step::Rename,
-        Step::SyncFolder,
-    ];
+    const STEPS: [Step; 5] = [Step::Create, Step::Write, Step::SyncFile, Step::Rename, Step::SyncFolder];
 
     /// Runs a replacement up to a step and leaves everything as a killed process would.
     fn interrupted_before(step: Step, path: &Path, content: &[u8]) {
@@ -127,11 +117,7 @@ mod tests {
             let path = folder.path().join("state.json");
             replace(&path, b"old").unwrap();
             interrupted_before(step, &path, b"new and longer");
-            let expected: &[u8] = if step == Step::SyncFolder {
-                b"new and longer"
-            } else {
-                b"old"
-            };
+            let expected: &[u8] = if step == Step::SyncFolder { b"new and longer" } else { b"old" };
             assert_eq!(fs::read(&path).unwrap(), expected, "{step:?}");
             // What the crash left is no obstacle.
             replace(&path, b"next").unwrap();

@@ -20,9 +20,7 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         && key.len() <= 253
         && !key.starts_with("..")
         && key != "."
-        && key
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
 /// The variable that may hold a Secret's key: `HOOKKEEPER_SECRET_<SECRET>_<KEY>`, letters in upper
@@ -49,9 +47,7 @@ mod tests {
         for name in ["a", "gupy-api", "a.b-c.d0", "0"] {
             assert!(is_secret_name(name), "{name}");
         }
-        for name in [
-            "", ".", "..", "a..b", "-a", "a-", "A", "a/b", "a\0", "ä", ".a", "a.",
-        ] {
+        for name in ["", ".", "..", "a..b", "-a", "a-", "A", "a/b", "a\0", "ä", ".a", "a."] {
             assert!(!is_secret_name(name), "{name}");
         }
         for key in ["token", ".dockercfg", "tls.crt", "A_b-c"] {
@@ -64,14 +60,8 @@ mod tests {
 
     #[test]
     fn variables_are_spelled_as_documented() {
-        assert_eq!(
-            variable("gupy-api", "token"),
-            "HOOKKEEPER_SECRET_GUPY_API_TOKEN"
-        );
-        assert_eq!(
-            variable("client.v2", "Secret-1"),
-            "HOOKKEEPER_SECRET_CLIENT_V2_SECRET_1"
-        );
+        assert_eq!(variable("gupy-api", "token"), "HOOKKEEPER_SECRET_GUPY_API_TOKEN");
+        assert_eq!(variable("client.v2", "Secret-1"), "HOOKKEEPER_SECRET_CLIENT_V2_SECRET_1");
     }
 
     proptest! {

@@ -51,10 +51,7 @@ impl PublishFolder {
     /// `publishTo` fails and says which argument is missing.
     #[must_use]
     pub fn new(parent: Option<PathBuf>) -> Self {
-        Self {
-            parent,
-            turn: Arc::default(),
-        }
+        Self { parent, turn: Arc::default() }
     }
 
     fn folder(&self, secret_name: &str) -> Result<PathBuf, PublishFailure> {
@@ -82,11 +79,7 @@ impl PublishFolder {
             work()
         })
         .await
-        .unwrap_or_else(|_| {
-            Err(PublishFailure::Unavailable(
-                "the files could not be worked on".to_owned(),
-            ))
-        })
+        .unwrap_or_else(|_| Err(PublishFailure::Unavailable("the files could not be worked on".to_owned())))
     }
 }
 
@@ -329,16 +322,10 @@ mod tests {
         for tokens in [
             published("one", None),
             published("two", Some("one")),
-            Published {
-                expires: None,
-                ..published("three", None)
-            },
+            Published { expires: None, ..published("three", None) },
         ] {
             publish.write(&source(), "tokens", &tokens).await.unwrap();
-            assert_eq!(
-                publish.read(&source(), "tokens").await,
-                Ok(Some(tokens.clone()))
-            );
+            assert_eq!(publish.read(&source(), "tokens").await, Ok(Some(tokens.clone())));
             let folder = folder.path().join("made/when/needed/tokens");
             let current = fs::read_to_string(folder.join("current")).unwrap();
             assert_eq!(current, tokens.current.expose());
@@ -360,10 +347,7 @@ mod tests {
             let mode = fs::metadata(folder.join(key)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
         }
-        assert_eq!(
-            fs::metadata(&folder).unwrap().permissions().mode() & 0o777,
-            0o700
-        );
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
         let versions = fs::read_dir(&folder)
             .unwrap()
             .filter(|entry| {
@@ -379,10 +363,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let publish = PublishFolder::new(Some(folder.path().to_owned()));
         let write = |number: u32| {
-            let tokens = Published {
-                fingerprint: number.to_string(),
-                ..published(&number.to_string(), None)
-            };
+            let tokens =
+                Published { fingerprint: number.to_string(), ..published(&number.to_string(), None) };
             let publish = publish.clone();
             async move { publish.write(&source(), "tokens", &tokens).await.unwrap() }
         };
@@ -417,24 +399,14 @@ mod tests {
         fs::create_dir(folder.path().join("theirs")).unwrap();
         fs::write(folder.path().join("theirs/current"), "x").unwrap();
         fs::write(folder.path().join("file"), "x").unwrap();
-        publish
-            .write(
-                &ObjectKey::new("default", "other"),
-                "others",
-                &published("x", None),
-            )
-            .await
-            .unwrap();
+        publish.write(&ObjectKey::new("default", "other"), "others", &published("x", None)).await.unwrap();
         for name in ["theirs", "file", "others"] {
             let result = publish.write(&source(), name, &published("y", None)).await;
             assert!(matches!(result, Err(PublishFailure::Conflict(_))), "{name}");
             let result = publish.read(&source(), name).await;
             assert!(matches!(result, Err(PublishFailure::Conflict(_))), "{name}");
         }
-        assert_eq!(
-            fs::read(folder.path().join("theirs/current")).unwrap(),
-            b"x"
-        );
+        assert_eq!(fs::read(folder.path().join("theirs/current")).unwrap(), b"x");
     }
 
     #[tokio::test]
@@ -443,33 +415,17 @@ mod tests {
         let publish = PublishFolder::new(Some(parent.path().to_owned()));
         // Between the temporary folder and its name.
         fs::create_dir(parent.path().join(".tokens.new")).unwrap();
-        publish
-            .write(&source(), "tokens", &published("one", None))
-            .await
-            .unwrap();
+        publish.write(&source(), "tokens", &published("one", None)).await.unwrap();
         // Between a version, the next link, and the swap.
         let folder = parent.path().join("tokens");
         fs::create_dir(folder.join("..version-2")).unwrap();
         std::os::unix::fs::symlink("..version-2", folder.join(NEXT)).unwrap();
-        assert_eq!(
-            publish.read(&source(), "tokens").await,
-            Ok(Some(published("one", None)))
-        );
-        publish
-            .write(&source(), "tokens", &published("two", None))
-            .await
-            .unwrap();
-        assert_eq!(
-            publish.read(&source(), "tokens").await,
-            Ok(Some(published("two", None)))
-        );
+        assert_eq!(publish.read(&source(), "tokens").await, Ok(Some(published("one", None))));
+        publish.write(&source(), "tokens", &published("two", None)).await.unwrap();
+        assert_eq!(publish.read(&source(), "tokens").await, Ok(Some(published("two", None))));
         // Between the folder and its first content.
         fs::create_dir(parent.path().join("empty")).unwrap();
-        fs::write(
-            parent.path().join("empty").join(MARKER),
-            "default/integration",
-        )
-        .unwrap();
+        fs::write(parent.path().join("empty").join(MARKER), "default/integration").unwrap();
         assert_eq!(publish.read(&source(), "empty").await, Ok(None));
     }
 
@@ -480,10 +436,7 @@ mod tests {
         let publish = PublishFolder::new(Some(inner));
         for name in ["../outside", "..", ".", "", "/etc/x", "a/b", ".hidden"] {
             let result = publish.write(&source(), name, &published("x", None)).await;
-            assert!(
-                matches!(result, Err(PublishFailure::Unavailable(_))),
-                "{name}"
-            );
+            assert!(matches!(result, Err(PublishFailure::Unavailable(_))), "{name}");
         }
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }

@@ -127,26 +127,16 @@ impl SidecarSecrets {
             .as_mut()
             .and_then(|manifest| manifest.allowed_hosts.take())
             .or_else(|| self.require_allowed_hosts.then(Vec::new));
-        let value = |text, version| SecretValue {
-            text,
-            version,
-            allowed_hosts: allowed_hosts.clone(),
-        };
+        let value = |text, version| SecretValue { text, version, allowed_hosts: allowed_hosts.clone() };
         if let Some(mut manifest) = manifest
             && let Some(text) = manifest.data.remove(key)
         {
             return Ok(value(text, manifest.version));
         }
         if let Some(folder) = &self.folder {
-            let candidates = [
-                folder.join(name).join(key),
-                folder.join(format!("{name}.{key}")),
-            ];
+            let candidates = [folder.join(name).join(key), folder.join(format!("{name}.{key}"))];
             let found = tokio::task::spawn_blocking(move || {
-                candidates
-                    .into_iter()
-                    .find_map(|path| read_file(&path).transpose())
-                    .transpose()
+                candidates.into_iter().find_map(|path| read_file(&path).transpose()).transpose()
             })
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the file could not be read")))
@@ -174,12 +164,8 @@ impl Secrets for SidecarSecrets {
 
 /// A file's value and identity; `None` when there is no such file.
 fn read_file(path: &std::path::Path) -> io::Result<Option<(SecretText, String)>> {
-    let absent = |error: &io::Error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-        )
-    };
+    let absent =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     // Opening anything but a file may wait for ever.
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
@@ -198,12 +184,8 @@ fn read_file(path: &std::path::Path) -> io::Result<Option<(SecretText, String)>>
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > VALUE_LIMIT {
         return Err(io::Error::other("its file is larger than 1 MiB"));
     }
-    let text =
-        std::str::from_utf8(&bytes).map_err(|_| io::Error::other("its file is no UTF-8 text"))?;
-    let text = text
-        .strip_suffix("\r\n")
-        .or_else(|| text.strip_suffix('\n'))
-        .unwrap_or(text);
+    let text = std::str::from_utf8(&bytes).map_err(|_| io::Error::other("its file is no UTF-8 text"))?;
+    let text = text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text);
     Ok(Some((SecretText::from(text), stamp(&metadata))))
 }
 
@@ -212,10 +194,7 @@ mod tests {
     use super::*;
 
     fn reference(name: &str, key: &str) -> SecretKeyReference {
-        SecretKeyReference {
-            name: name.to_owned(),
-            key: key.to_owned(),
-        }
+        SecretKeyReference { name: name.to_owned(), key: key.to_owned() }
     }
 
     fn manifest(value: &str, allowed_hosts: Option<Vec<String>>) -> SecretManifest {
@@ -226,11 +205,7 @@ mod tests {
         }
     }
 
-    async fn text(
-        secrets: &SidecarSecrets,
-        name: &str,
-        key: &str,
-    ) -> Result<String, SecretFailure> {
+    async fn text(secrets: &SidecarSecrets, name: &str, key: &str) -> Result<String, SecretFailure> {
         let value = secrets.read("default", &reference(name, key)).await?;
         Ok(value.text.expose().to_owned())
     }
@@ -239,11 +214,10 @@ mod tests {
     async fn the_first_place_that_has_the_key_wins() {
         let folder = tempfile::tempdir().unwrap();
         let manifests = ManifestSecrets::default();
-        let secrets =
-            SidecarSecrets::new(manifests.clone(), Some(folder.path().to_owned()), false, 1)
-                .with_environment(|name| {
-                    (name == "HOOKKEEPER_SECRET_GUPY_API_TOKEN").then(|| "environment".into())
-                });
+        let secrets = SidecarSecrets::new(manifests.clone(), Some(folder.path().to_owned()), false, 1)
+            .with_environment(|name| {
+                (name == "HOOKKEEPER_SECRET_GUPY_API_TOKEN").then(|| "environment".into())
+            });
         let read = || text(&secrets, "gupy-api", "token");
         assert_eq!(read().await.as_deref(), Ok("environment"));
         fs::write(folder.path().join("gupy-api.token"), "flat").unwrap();
@@ -257,14 +231,8 @@ mod tests {
         assert_eq!(read().await.as_deref(), Ok("manifest"));
         // A manifest of the name that lacks the key hides nothing.
         fs::write(folder.path().join("gupy-api/other"), "nested").unwrap();
-        assert_eq!(
-            text(&secrets, "gupy-api", "other").await.as_deref(),
-            Ok("nested")
-        );
-        assert_eq!(
-            text(&secrets, "gupy-api", "absent").await,
-            Err(SecretFailure::NotFound)
-        );
+        assert_eq!(text(&secrets, "gupy-api", "other").await.as_deref(), Ok("nested"));
+        assert_eq!(text(&secrets, "gupy-api", "absent").await, Err(SecretFailure::NotFound));
     }
 
     #[tokio::test]
@@ -275,21 +243,14 @@ mod tests {
         let secrets = SidecarSecrets::new(manifests, None, false, 1).with_environment(|_| None);
         let reference = reference("gupy-api", "token");
         assert!(secrets.read("hr", &reference).await.is_ok());
-        assert_eq!(
-            secrets.read("default", &reference).await.unwrap_err(),
-            SecretFailure::NotFound
-        );
+        assert_eq!(secrets.read("default", &reference).await.unwrap_err(), SecretFailure::NotFound);
     }
 
     #[tokio::test]
     async fn exactly_one_line_break_at_the_end_goes() {
         let folder = tempfile::tempdir().unwrap();
-        let secrets = SidecarSecrets::new(
-            ManifestSecrets::default(),
-            Some(folder.path().to_owned()),
-            false,
-            1,
-        );
+        let secrets =
+            SidecarSecrets::new(ManifestSecrets::default(), Some(folder.path().to_owned()), false, 1);
         for (content, value) in [
             ("x", "x"),
             ("x\n", "x"),
@@ -307,13 +268,9 @@ mod tests {
     #[tokio::test]
     async fn the_version_follows_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let secrets = SidecarSecrets::new(
-            ManifestSecrets::default(),
-            Some(folder.path().to_owned()),
-            false,
-            1,
-        )
-        .with_environment(|_| Some("x".into()));
+        let secrets =
+            SidecarSecrets::new(ManifestSecrets::default(), Some(folder.path().to_owned()), false, 1)
+                .with_environment(|_| Some("x".into()));
         let version = async |name: &str| {
             let value = secrets.read("default", &reference(name, "token")).await;
             value.unwrap().version
@@ -329,12 +286,8 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_used_is_told_without_its_content() {
         let folder = tempfile::tempdir().unwrap();
-        let secrets = SidecarSecrets::new(
-            ManifestSecrets::default(),
-            Some(folder.path().to_owned()),
-            false,
-            1,
-        );
+        let secrets =
+            SidecarSecrets::new(ManifestSecrets::default(), Some(folder.path().to_owned()), false, 1);
         fs::write(folder.path().join("binary.token"), b"canary\xff").unwrap();
         fs::write(folder.path().join("large.token"), "canary".repeat(200_000)).unwrap();
         for name in ["binary", "large"] {
@@ -359,11 +312,7 @@ mod tests {
             ("a/..", "../token"),
             ("", "/etc/hostname"),
         ] {
-            assert_eq!(
-                text(&secrets, name, key).await,
-                Err(SecretFailure::NotFound),
-                "{name} {key}"
-            );
+            assert_eq!(text(&secrets, name, key).await, Err(SecretFailure::NotFound), "{name} {key}");
         }
     }
 
@@ -376,10 +325,7 @@ mod tests {
         let hosts = vec!["api.gupy.io".to_owned()];
         let mut only_hosts = manifest("", Some(hosts.clone()));
         only_hosts.data.clear();
-        manifests.replace(BTreeMap::from([(
-            ObjectKey::new("default", "a"),
-            only_hosts,
-        )]));
+        manifests.replace(BTreeMap::from([(ObjectKey::new("default", "a"), only_hosts)]));
         for (required, of_others) in [(false, None), (true, Some(Vec::new()))] {
             let folder = Some(folder.path().to_owned());
             let secrets = SidecarSecrets::new(manifests.clone(), folder, required, 1);

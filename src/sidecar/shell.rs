@@ -75,10 +75,7 @@ impl Shell {
         if let Err(error) = std::fs::read_dir(&settings.manifests) {
             // A mount that is late must not end the care for what is already there.
             if state.entries().is_empty() {
-                return Err(StartError::Manifests {
-                    path: settings.manifests,
-                    problem: error.to_string(),
-                });
+                return Err(StartError::Manifests { path: settings.manifests, problem: error.to_string() });
             }
         }
         let manifests = ManifestSecrets::default();
@@ -97,13 +94,7 @@ impl Shell {
             random,
             sender,
         );
-        Ok(Self {
-            state,
-            secrets,
-            publish: PublishFolder::new(settings.publish_dir),
-            changes,
-            watch,
-        })
+        Ok(Self { state, secrets, publish: PublishFolder::new(settings.publish_dir), changes, watch })
     }
 }
 
@@ -115,10 +106,7 @@ impl Leadership for Alone {
     fn claim(&self) -> Option<Claim> {
         Some(Claim {
             term: 1,
-            until: Moment {
-                wall: chrono::DateTime::<chrono::Utc>::MAX_UTC,
-                boot: std::time::Duration::MAX,
-            },
+            until: Moment { wall: chrono::DateTime::<chrono::Utc>::MAX_UTC, boot: std::time::Duration::MAX },
         })
     }
 }

@@ -19,12 +19,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Members that hold the token when no path is given, in this order.
 const TOKEN_MEMBERS: [&str; 3] = ["access_token", "accessToken", "token"];
 /// Members that hold the life, or its end, when no path is given, in this order.
-const EXPIRY_MEMBERS: [(&str, Form); 4] = [
-    ("expires_in", Form::In),
-    ("expiresIn", Form::In),
-    ("expires_at", Form::At),
-    ("expiresAt", Form::At),
-];
+const EXPIRY_MEMBERS: [(&str, Form); 4] =
+    [("expires_in", Form::In), ("expiresIn", Form::In), ("expires_at", Form::At), ("expiresAt", Form::At)];
 
 /// How an expiry is written.
 #[derive(Clone, Copy)]
@@ -44,10 +40,7 @@ pub(super) struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// The rules of a `response`, and the life of a token whose source says nothing of it.
     pub(super) fn new(response: &'a TokenResponse, assumed_lifetime: Option<Duration>) -> Self {
-        Self {
-            response,
-            assumed_lifetime,
-        }
+        Self { response, assumed_lifetime }
     }
 
     /// Reads the token and how long it lives from `now` on, which is when the answer was made.
@@ -101,15 +94,8 @@ impl<'a> Rules<'a> {
     }
 
     /// The life that the document states; a path that is given must find it.
-    fn stated_lifetime(
-        &self,
-        document: &Value,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Duration>, MintFailure> {
-        let given = [
-            (&self.response.expires_in_path, Form::In),
-            (&self.response.expires_at_path, Form::At),
-        ];
+    fn stated_lifetime(&self, document: &Value, now: DateTime<Utc>) -> Result<Option<Duration>, MintFailure> {
+        let given = [(&self.response.expires_in_path, Form::In), (&self.response.expires_at_path, Form::At)];
         for (path, form) in given {
             if let Some(path) = path {
                 let value = present(document.pointer(path))
@@ -131,9 +117,7 @@ impl<'a> Rules<'a> {
             || response.expires_in_path.is_some()
             || response.expires_at_path.is_some()
         {
-            return Err(unusable(
-                "response.format Text has no place for a path; remove it or use Json",
-            ));
+            return Err(unusable("response.format Text has no place for a path; remove it or use Json"));
         }
         let text = std::str::from_utf8(body.trim_ascii()).unwrap_or_default();
         usable(text.into(), "the body")
@@ -147,9 +131,7 @@ pub(super) fn lifetime_of(
     now: DateTime<Utc>,
 ) -> Result<Option<Duration>, MintFailure> {
     match expiry::jwt_end(token.expose()) {
-        Some(end) => expiry::life_until(end, now)
-            .map(Some)
-            .ok_or(MintFailure::ExpiredOnArrival),
+        Some(end) => expiry::life_until(end, now).map(Some).ok_or(MintFailure::ExpiredOnArrival),
         None => Ok(assumed.map(|life| life.min(LONGEST_LIFE))),
     }
 }
@@ -160,9 +142,7 @@ pub(super) fn usable(token: SecretText, place: &str) -> Result<SecretText, MintF
         return Err(unusable(format!("the token at {place} is empty")));
     }
     if token.len() > MAX_TOKEN {
-        return Err(unusable(format!(
-            "the token at {place} is larger than 16 KiB"
-        )));
+        return Err(unusable(format!("the token at {place} is larger than 16 KiB")));
     }
     if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(unusable(format!(
@@ -178,12 +158,7 @@ pub(super) fn unusable(what: impl Into<String>) -> MintFailure {
 }
 
 /// The life that a value states.
-fn lifetime(
-    value: &Value,
-    form: Form,
-    place: &str,
-    now: DateTime<Utc>,
-) -> Result<Duration, MintFailure> {
+fn lifetime(value: &Value, form: Form, place: &str, now: DateTime<Utc>) -> Result<Duration, MintFailure> {
     let life = match form {
         Form::In => expiry::seconds(value)
             .ok_or_else(|| unusable(format!("what is at {place} is no number of seconds")))
@@ -215,8 +190,7 @@ mod tests {
 
     fn read_with(response: &TokenResponse, assumed: Option<u64>, body: impl AsRef<[u8]>) -> Read {
         let assumed = assumed.map(Duration::from_secs);
-        let (token, life) =
-            Rules::new(response, assumed).read(body.as_ref(), NOW.parse().unwrap())?;
+        let (token, life) = Rules::new(response, assumed).read(body.as_ref(), NOW.parse().unwrap())?;
         Ok((token.expose().to_owned(), life.map(|life| life.as_secs())))
     }
 
@@ -228,11 +202,7 @@ mod tests {
         Ok(("abc".to_owned(), life.into()))
     }
 
-    fn paths(
-        token: Option<&str>,
-        expires_in: Option<&str>,
-        expires_at: Option<&str>,
-    ) -> TokenResponse {
+    fn paths(token: Option<&str>, expires_in: Option<&str>, expires_at: Option<&str>) -> TokenResponse {
         TokenResponse {
             format: None,
             token_path: token.map(str::to_owned),
@@ -248,38 +218,20 @@ mod tests {
     #[test]
     fn answers_that_need_no_setting() {
         for (body, life) in [
-            (
-                r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#,
-                Some(3600),
-            ),
-            (
-                r#"{"accessToken":"abc","expiresIn":604800,"tokenType":"Bearer"}"#,
-                Some(604_800),
-            ),
-            (
-                r#"{"token":"abc","expiresAt":"2026-11-21T18:00:00Z"}"#,
-                Some(3600),
-            ),
-            (
-                r#"{"token":"abc","expires_at":"2026-11-21T15:00:00-03:00"}"#,
-                Some(3600),
-            ),
+            (r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#, Some(3600)),
+            (r#"{"accessToken":"abc","expiresIn":604800,"tokenType":"Bearer"}"#, Some(604_800)),
+            (r#"{"token":"abc","expiresAt":"2026-11-21T18:00:00Z"}"#, Some(3600)),
+            (r#"{"token":"abc","expires_at":"2026-11-21T15:00:00-03:00"}"#, Some(3600)),
             (r#"{"token":"abc","expires_at":1795284000000}"#, Some(3600)),
             (r#"{"token":"abc","expires_in":"3600"}"#, Some(3600)),
             (r#"{"token":"abc","expires_in":9e12}"#, Some(400 * 86_400)),
-            (
-                r#"{"token":"abc","expires_in":null,"expires_at":1795284000}"#,
-                Some(3600),
-            ),
+            (r#"{"token":"abc","expires_in":null,"expires_at":1795284000}"#, Some(3600)),
             (r#"{"access_token":null,"token":"abc"}"#, None),
             (r#"{"token":"abc"}"#, None),
             ("\u{feff}{\"token\":\"abc\"}", None),
             (" {\"token\":\"abc\"}\r\n", None),
             // The first member that is there counts.
-            (
-                r#"{"token":"x","access_token":"abc","expiresIn":1,"expires_in":2}"#,
-                Some(2),
-            ),
+            (r#"{"token":"x","access_token":"abc","expiresIn":1,"expires_in":2}"#, Some(2)),
         ] {
             assert_eq!(read(body), token(life), "{body}");
         }
@@ -289,41 +241,25 @@ mod tests {
     fn paths_find_their_way() {
         let response = paths(Some("/data/0/a~1b"), Some("/life"), None);
         assert_eq!(
-            read_with(
-                &response,
-                None,
-                r#"{"data":[{"a/b":"abc"}],"life":60,"expires_in":1}"#
-            ),
+            read_with(&response, None, r#"{"data":[{"a/b":"abc"}],"life":60,"expires_in":1}"#),
             token(60)
         );
         let response = paths(None, None, Some("/end"));
         assert_eq!(
-            read_with(
-                &response,
-                None,
-                r#"{"token":"abc","end":1795284000,"expires_in":1}"#
-            ),
+            read_with(&response, None, r#"{"token":"abc","end":1795284000,"expires_in":1}"#),
             token(3600)
         );
-        assert_eq!(
-            read_with(&paths(Some(""), None, None), None, r#""abc""#),
-            token(None)
-        );
+        assert_eq!(read_with(&paths(Some(""), None, None), None, r#""abc""#), token(None));
     }
 
     #[test]
     fn a_path_that_finds_nothing_is_refused() {
         let body = r#"{"token":"abc","expires_in":60,"nothing":null}"#;
         for path in ["/missing", "/nothing", "/token/deeper", "no slash"] {
-            for response in [
-                paths(Some(path), None, None),
-                paths(None, Some(path), None),
-                paths(None, None, Some(path)),
-            ] {
-                assert!(
-                    is_unusable(read_with(&response, Some(9), body)),
-                    "{response:?}"
-                );
+            for response in
+                [paths(Some(path), None, None), paths(None, Some(path), None), paths(None, None, Some(path))]
+            {
+                assert!(is_unusable(read_with(&response, Some(9), body)), "{response:?}");
             }
         }
     }
@@ -334,52 +270,26 @@ mod tests {
         let jwt = "e30.eyJleHAiOjE3OTUyODQwMDB9.c2ln";
         let life = |read: Read| read.unwrap().1;
         assert_eq!(life(read(format!(r#"{{"token":"{jwt}"}}"#))), Some(3600));
-        assert_eq!(
-            life(read(format!(r#"{{"token":"{jwt}","expires_in":60}}"#))),
-            Some(60)
-        );
-        let assumed = read_with(
-            &TokenResponse::default(),
-            Some(9),
-            format!(r#"{{"token":"{jwt}"}}"#),
-        );
+        assert_eq!(life(read(format!(r#"{{"token":"{jwt}","expires_in":60}}"#))), Some(60));
+        let assumed = read_with(&TokenResponse::default(), Some(9), format!(r#"{{"token":"{jwt}"}}"#));
         assert_eq!(life(assumed), Some(3600));
     }
 
     #[test]
     fn the_assumed_life_is_the_last_resort() {
         let response = TokenResponse::default();
-        assert_eq!(
-            read_with(&response, Some(9), r#"{"token":"abc"}"#),
-            token(9)
-        );
-        assert_eq!(
-            read_with(&response, Some(9), r#"{"token":"abc","expires_in":60}"#),
-            token(60)
-        );
-        assert_eq!(
-            read_with(&response, Some(500 * 86_400), r#"{"token":"abc"}"#),
-            token(400 * 86_400)
-        );
+        assert_eq!(read_with(&response, Some(9), r#"{"token":"abc"}"#), token(9));
+        assert_eq!(read_with(&response, Some(9), r#"{"token":"abc","expires_in":60}"#), token(60));
+        assert_eq!(read_with(&response, Some(500 * 86_400), r#"{"token":"abc"}"#), token(400 * 86_400));
     }
 
     #[test]
     fn the_whole_body_as_the_token() {
-        let mut response = TokenResponse {
-            format: Some(ResponseFormat::Text),
-            ..TokenResponse::default()
-        };
+        let mut response = TokenResponse { format: Some(ResponseFormat::Text), ..TokenResponse::default() };
         for body in ["abc", "abc\n", " \r\nabc\r\n", "\u{feff}abc"] {
             assert_eq!(read_with(&response, Some(9), body), token(9), "{body:?}");
         }
-        for body in [
-            &b"a b"[..],
-            b"",
-            b"\n",
-            b"a\x00b",
-            b"\xff\xfe",
-            "caf\u{e9}".as_bytes(),
-        ] {
+        for body in [&b"a b"[..], b"", b"\n", b"a\x00b", b"\xff\xfe", "caf\u{e9}".as_bytes()] {
             assert!(is_unusable(read_with(&response, None, body)), "{body:?}");
         }
         response.expires_in_path = Some("/x".to_owned());

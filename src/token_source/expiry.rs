@@ -52,8 +52,7 @@ pub(super) fn life_until(end: DateTime<Utc>, now: DateTime<Utc>) -> Option<Durat
 /// whoever forges it shortens or lengthens the life of his own token.
 pub(super) fn jwt_end(token: &str) -> Option<DateTime<Utc>> {
     let mut parts = token.split('.');
-    let (Some(_), Some(claims), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
@@ -169,18 +168,9 @@ mod tests {
         assert_eq!(life_until(at("2026-11-21T18:00:00Z"), now), Some(hour));
         assert_eq!(life_until(now, now), None);
         assert_eq!(life_until(at("2026-11-21T16:00:00Z"), now), None);
-        assert_eq!(
-            life_until(at("9999-12-31T23:59:59Z"), now),
-            Some(LONGEST_LIFE)
-        );
-        assert_eq!(
-            life_until(DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC),
-            Some(LONGEST_LIFE)
-        );
-        assert_eq!(
-            life_until(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC),
-            None
-        );
+        assert_eq!(life_until(at("9999-12-31T23:59:59Z"), now), Some(LONGEST_LIFE));
+        assert_eq!(life_until(DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC), Some(LONGEST_LIFE));
+        assert_eq!(life_until(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC), None);
     }
 
     fn jwt(claims: &str) -> String {

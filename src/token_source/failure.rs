@@ -23,8 +23,7 @@ pub(super) fn of_status(answer: &Answer) -> MintFailure {
     let body = answer.body.as_ref().ok();
     let oauth_error = body.and_then(|body| oauth_error(body.as_bytes()));
     let credential_refused = matches!(answer.status, 401 | 403)
-        || (answer.status < 500
-            && oauth_error.is_some_and(|code| REFUSED_CREDENTIAL.contains(&code)));
+        || (answer.status < 500 && oauth_error.is_some_and(|code| REFUSED_CREDENTIAL.contains(&code)));
     MintFailure::Status {
         code: answer.status,
         retry_after: answer.retry_after,
@@ -38,13 +37,10 @@ pub(super) fn of_error(error: Error) -> MintFailure {
     let what = error.to_string();
     match error {
         Error::InvalidRequest { .. } => Refusal::UnusableValue { what }.into(),
-        Error::DestinationNotAllowed { host, allow } => {
-            Refusal::DestinationNotAllowed { host, allow }.into()
+        Error::DestinationNotAllowed { host, allow } => Refusal::DestinationNotAllowed { host, allow }.into(),
+        Error::Resolve { .. } | Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. } => {
+            MintFailure::NotSent { what }
         }
-        Error::Resolve { .. }
-        | Error::Connect { .. }
-        | Error::ConnectTimeout { .. }
-        | Error::Tls { .. } => MintFailure::NotSent { what },
         Error::Redirect { status, .. } => MintFailure::Redirect { code: status },
         Error::Timeout { .. } | Error::Lost { .. } | Error::InvalidAnswer { .. } => {
             MintFailure::Unanswered { what }
@@ -79,34 +75,14 @@ mod tests {
     #[test]
     fn who_is_to_blame() {
         for (status, body, refused, code) in [
-            (
-                400,
-                r#"{"error":"invalid_client"}"#,
-                true,
-                Some("invalid_client"),
-            ),
-            (
-                400,
-                r#"{"error":"unauthorized_client"}"#,
-                true,
-                Some("unauthorized_client"),
-            ),
-            (
-                400,
-                r#"{"error":"invalid_scope","error_description":"canary"}"#,
-                false,
-                Some("invalid_scope"),
-            ),
+            (400, r#"{"error":"invalid_client"}"#, true, Some("invalid_client")),
+            (400, r#"{"error":"unauthorized_client"}"#, true, Some("unauthorized_client")),
+            (400, r#"{"error":"invalid_scope","error_description":"canary"}"#, false, Some("invalid_scope")),
             (401, r#"{"error":"canary"}"#, true, None),
             (403, "canary", true, None),
             (404, "", false, None),
             (429, "[]", false, None),
-            (
-                503,
-                r#"{"error":"invalid_client"}"#,
-                false,
-                Some("invalid_client"),
-            ),
+            (503, r#"{"error":"invalid_client"}"#, false, Some("invalid_client")),
         ] {
             let failure = of_status(&answer(status, body));
             assert!(!format!("{failure} {failure:?}").contains("canary"));

@@ -20,18 +20,12 @@ pub(super) async fn request(
     // The host decides which Secrets may be sent, before any of them is part of the URL.
     let target = parse_url(&source.url, "http.url")?;
     let mut headers = Vec::with_capacity(source.headers.len());
-    for (name, value) in values
-        .named(&source.headers, "http.headers", &target)
-        .await?
-    {
+    for (name, value) in values.named(&source.headers, "http.headers", &target).await? {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| unusable(format!("http.headers[{name}] is no header name")))?;
         headers.push((name, value));
     }
-    let format = source
-        .response
-        .as_ref()
-        .and_then(|response| response.format);
+    let format = source.response.as_ref().and_then(|response| response.format);
     if format == Some(ResponseFormat::Text) && !headers.iter().any(|(name, _)| name == "accept") {
         // The client asks for JSON unless told otherwise.
         headers.push((HeaderName::from_static("accept"), "*/*".into()));
@@ -59,39 +53,24 @@ async fn body(
     values: &Values<'_>,
     target: &Url,
 ) -> Result<Option<(String, SecretText)>, Refusal> {
-    match (
-        !source.form.is_empty(),
-        !source.json.is_empty(),
-        &source.body,
-    ) {
+    match (!source.form.is_empty(), !source.json.is_empty(), &source.body) {
         (false, false, None) => Ok(None),
         (true, false, None) => {
             let fields = values.named(&source.form, "http.form", target).await?;
             let content = form(fields.iter().map(|(name, value)| (*name, value)));
-            Ok(Some((
-                "application/x-www-form-urlencoded".to_owned(),
-                content,
-            )))
+            Ok(Some(("application/x-www-form-urlencoded".to_owned(), content)))
         }
         (false, true, None) => {
             let members = values.named(&source.json, "http.json", target).await?;
-            let object: BTreeMap<&str, &str> = members
-                .iter()
-                .map(|(name, value)| (*name, value.expose()))
-                .collect();
+            let object: BTreeMap<&str, &str> =
+                members.iter().map(|(name, value)| (*name, value.expose())).collect();
             let content = serde_json::to_string(&object)
                 .map_err(|_| unusable("http.json cannot be written as JSON"))?;
             Ok(Some(("application/json".to_owned(), content.into())))
         }
         (false, false, Some(body)) => {
-            let content = values
-                .sourced(
-                    body.value.as_ref(),
-                    body.value_from.as_ref(),
-                    "http.body",
-                    target,
-                )
-                .await?;
+            let content =
+                values.sourced(body.value.as_ref(), body.value_from.as_ref(), "http.body", target).await?;
             Ok(Some((body.content_type.clone(), content)))
         }
         _ => Err(unusable("http: set at most one of form, json and body")),

@@ -48,11 +48,7 @@ impl TokenMinter {
     /// for the life of a token whose answer has no `Date`.
     #[must_use]
     pub fn new(client: Client, secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            client,
-            secrets,
-            clock,
-        }
+        Self { client, secrets, clock }
     }
 
     async fn mint(
@@ -81,10 +77,7 @@ impl TokenMinter {
         } else {
             "the token source has no kind; set exactly one of oauth2, http, serviceAccount and secret"
         };
-        Err(Refusal::Unsupported {
-            what: what.to_owned(),
-        }
-        .into())
+        Err(Refusal::Unsupported { what: what.to_owned() }.into())
     }
 
     /// Sends the request and reads the token out of the answer.
@@ -104,12 +97,7 @@ impl TokenMinter {
         let now = answer.date.unwrap_or(asked);
         let body = answer.body.map_err(failure::of_error)?;
         let (token, lifetime) = rules.read(body.as_bytes(), now)?;
-        Ok(Minted {
-            token,
-            lifetime,
-            version: None,
-            allowed_hosts: None,
-        })
+        Ok(Minted { token, lifetime, version: None, allowed_hosts: None })
     }
 }
 
@@ -125,12 +113,8 @@ impl Minter for TokenMinter {
 }
 
 /// How an answer is read when nothing is said about it.
-static BY_DEFAULT: TokenResponse = TokenResponse {
-    format: None,
-    token_path: None,
-    expires_in_path: None,
-    expires_at_path: None,
-};
+static BY_DEFAULT: TokenResponse =
+    TokenResponse { format: None, token_path: None, expires_in_path: None, expires_at_path: None };
 
 /// The longest life a token counts as having; more is as good as for ever, and sums stay small.
 const LONGEST_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);

@@ -48,10 +48,9 @@ fn compose(
         fields.push(("audience", audience.as_str().into()));
     }
     match source.client_authentication.unwrap_or_default() {
-        ClientAuthentication::Basic => headers.push((
-            HeaderName::from_static("authorization"),
-            basic(&client_id, &client_secret),
-        )),
+        ClientAuthentication::Basic => {
+            headers.push((HeaderName::from_static("authorization"), basic(&client_id, &client_secret)))
+        }
         ClientAuthentication::Post => {
             fields.push(("client_id", client_id));
             fields.push(("client_secret", client_secret));
@@ -60,9 +59,7 @@ fn compose(
     for (name, value) in &source.extra_parameters {
         // "Parameters MUST NOT be included more than once" (RFC 6749 3.2).
         if fields.iter().any(|(used, _)| used == name) {
-            return Err(unusable(format!(
-                "oauth2.extraParameters.{name} is sent already; remove it"
-            )));
+            return Err(unusable(format!("oauth2.extraParameters.{name} is sent already; remove it")));
         }
         fields.push((name, value.as_str().into()));
     }
@@ -81,9 +78,7 @@ fn compose(
 fn basic(client_id: &SecretText, client_secret: &SecretText) -> SecretText {
     let encode = |text: &SecretText| -> SecretText {
         let mut encoded = String::with_capacity(3 * text.len());
-        encoded.extend(url::form_urlencoded::byte_serialize(
-            text.expose().as_bytes(),
-        ));
+        encoded.extend(url::form_urlencoded::byte_serialize(text.expose().as_bytes()));
         encoded.into()
     };
     let (client_id, client_secret) = (encode(client_id), encode(client_secret));
@@ -98,13 +93,7 @@ mod tests {
 
     fn composed(source: &OAuth2TokenSource, id: &str, secret: &str) -> Result<Request, Refusal> {
         let url = "https://auth.example.com/token".parse().unwrap();
-        compose(
-            source,
-            url,
-            id.into(),
-            secret.into(),
-            Duration::from_secs(10),
-        )
+        compose(source, url, id.into(), secret.into(), Duration::from_secs(10))
     }
 
     fn body(request: &Request) -> &str {

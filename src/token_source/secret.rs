@@ -20,10 +20,7 @@ pub(super) async fn read(
     assumed: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Minted, MintFailure> {
-    let key = |key: &String| SecretKeyReference {
-        name: source.name.clone(),
-        key: key.clone(),
-    };
+    let key = |key: &String| SecretKeyReference { name: source.name.clone(), key: key.clone() };
     let value = values.read(&key(&source.key)).await?;
     let end = match &source.expires_at_key {
         None => None,
@@ -61,12 +58,7 @@ fn judge(
             Some(expiry::life_until(end, now).ok_or(MintFailure::ExpiredOnArrival)?)
         }
     };
-    Ok(Minted {
-        token,
-        lifetime,
-        version: Some(value.version),
-        allowed_hosts: value.allowed_hosts,
-    })
+    Ok(Minted { token, lifetime, version: Some(value.version), allowed_hosts: value.allowed_hosts })
 }
 
 #[cfg(test)]
@@ -74,11 +66,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str, version: &str) -> SecretValue {
-        SecretValue {
-            text: text.into(),
-            version: version.to_owned(),
-            allowed_hosts: None,
-        }
+        SecretValue { text: text.into(), version: version.to_owned(), allowed_hosts: None }
     }
 
     fn judged(
@@ -86,11 +74,8 @@ mod tests {
         end: Option<(&str, &str)>,
         assumed: Option<u64>,
     ) -> Result<Option<u64>, MintFailure> {
-        let source = SecretTokenSource {
-            name: "kept".to_owned(),
-            key: "token".to_owned(),
-            expires_at_key: None,
-        };
+        let source =
+            SecretTokenSource { name: "kept".to_owned(), key: "token".to_owned(), expires_at_key: None };
         let key = "ends".to_owned();
         let minted = judge(
             &source,
@@ -109,11 +94,7 @@ mod tests {
         assert_eq!(judged("abc\n", None, None), Ok(None));
         assert_eq!(judged("abc", None, Some(60)), Ok(Some(60)));
         for end in ["2026-11-21T18:00:00Z\n", "1795284000", "1795284000000"] {
-            assert_eq!(
-                judged("abc", Some((end, "1")), Some(60)),
-                Ok(Some(3600)),
-                "{end}"
-            );
+            assert_eq!(judged("abc", Some((end, "1")), Some(60)), Ok(Some(3600)), "{end}");
         }
         let jwt = "e30.eyJleHAiOjE3OTUyODQwMDB9.c2ln";
         assert_eq!(judged(jwt, None, Some(60)), Ok(Some(3600)));
@@ -121,18 +102,9 @@ mod tests {
 
     #[test]
     fn what_is_refused() {
-        assert!(matches!(
-            judged("", None, None),
-            Err(MintFailure::Unusable { .. })
-        ));
-        assert!(matches!(
-            judged("a b", None, None),
-            Err(MintFailure::Unusable { .. })
-        ));
-        assert!(matches!(
-            judged("abc", Some(("soon", "1")), None),
-            Err(MintFailure::Unusable { .. })
-        ));
+        assert!(matches!(judged("", None, None), Err(MintFailure::Unusable { .. })));
+        assert!(matches!(judged("a b", None, None), Err(MintFailure::Unusable { .. })));
+        assert!(matches!(judged("abc", Some(("soon", "1")), None), Err(MintFailure::Unusable { .. })));
         assert_eq!(
             judged("abc", Some(("2026-11-21T16:00:00Z", "1")), None),
             Err(MintFailure::ExpiredOnArrival)

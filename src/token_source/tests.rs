@@ -92,10 +92,7 @@ struct Standing;
 
 impl Clock for Standing {
     fn now(&self) -> Moment {
-        Moment {
-            wall: "2026-11-21T17:00:00Z".parse().unwrap(),
-            boot: Duration::ZERO,
-        }
+        Moment { wall: "2026-11-21T17:00:00Z".parse().unwrap(), boot: Duration::ZERO }
     }
 
     fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
@@ -108,11 +105,7 @@ fn minter(secrets: Fixed) -> TokenMinter {
         destinations: DestinationPolicy::new(vec!["http://127.0.0.1".parse().unwrap()]),
         ..Config::default()
     };
-    TokenMinter::new(
-        Client::new(config).unwrap(),
-        Arc::new(secrets),
-        Arc::new(Standing),
-    )
+    TokenMinter::new(Client::new(config).unwrap(), Arc::new(secrets), Arc::new(Standing))
 }
 
 fn secrets() -> Fixed {
@@ -128,22 +121,14 @@ fn secrets() -> Fixed {
 }
 
 fn from(name: &str, key: &str) -> SecretSource {
-    SecretSource {
-        secret_key_ref: SecretKeyReference {
-            name: name.to_owned(),
-            key: key.to_owned(),
-        },
-    }
+    SecretSource { secret_key_ref: SecretKeyReference { name: name.to_owned(), key: key.to_owned() } }
 }
 
 fn oauth2(url: &str) -> TokenSourceSpec {
     TokenSourceSpec {
         oauth2: Some(OAuth2TokenSource {
             token_url: url.to_owned(),
-            client_id: SourcedValue {
-                value: Some("hr".to_owned()),
-                value_from: None,
-            },
+            client_id: SourcedValue { value: Some("hr".to_owned()), value_from: None },
             client_secret: from("client", "secret"),
             ..OAuth2TokenSource::default()
         }),
@@ -152,26 +137,15 @@ fn oauth2(url: &str) -> TokenSourceSpec {
 }
 
 fn http(source: HttpTokenSource) -> TokenSourceSpec {
-    TokenSourceSpec {
-        http: Some(source),
-        ..TokenSourceSpec::default()
-    }
+    TokenSourceSpec { http: Some(source), ..TokenSourceSpec::default() }
 }
 
 fn named(name: &str, value: &str) -> NamedValue {
-    NamedValue {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        value_from: None,
-    }
+    NamedValue { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
 }
 
 fn named_from(name: &str, secret: &str, key: &str) -> NamedValue {
-    NamedValue {
-        name: name.to_owned(),
-        value: None,
-        value_from: Some(from(secret, key)),
-    }
+    NamedValue { name: name.to_owned(), value: None, value_from: Some(from(secret, key)) }
 }
 
 async fn mint(secrets: Fixed, source: &TokenSourceSpec) -> Result<Minted, MintFailure> {
@@ -193,14 +167,8 @@ async fn client_credentials() {
     let request = server.only_request();
     assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
     // `hr:canary`, without the line end that is in the Secret.
-    assert!(
-        request.contains("authorization: Basic aHI6Y2FuYXJ5\r\n"),
-        "{request}"
-    );
-    assert!(
-        request.ends_with("\r\n\r\ngrant_type=client_credentials"),
-        "{request}"
-    );
+    assert!(request.contains("authorization: Basic aHI6Y2FuYXJ5\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\ngrant_type=client_credentials"), "{request}");
 }
 
 #[tokio::test]
@@ -210,10 +178,7 @@ async fn any_endpoint_with_a_form() {
         url: format!("{}?v=1", server.url),
         headers: vec![named_from("X-Client", "client", "id")],
         query: vec![named("a b", "c&d")],
-        form: vec![
-            named("user", "x"),
-            named_from("password", "client", "secret"),
-        ],
+        form: vec![named("user", "x"), named_from("password", "client", "secret")],
         response: Some(TokenResponse {
             token_path: Some("/data/jwt".to_owned()),
             ..TokenResponse::default()
@@ -223,19 +188,10 @@ async fn any_endpoint_with_a_form() {
     let minted = mint(secrets(), &source).await.unwrap();
     assert_eq!((minted.token.expose(), minted.lifetime), ("abc", None));
     let request = server.only_request();
-    assert!(
-        request.starts_with("POST /token?v=1&a+b=c%26d HTTP/1.1\r\n"),
-        "{request}"
-    );
+    assert!(request.starts_with("POST /token?v=1&a+b=c%26d HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("x-client: the-id\r\n"), "{request}");
-    assert!(
-        request.contains("content-type: application/x-www-form-urlencoded\r\n"),
-        "{request}"
-    );
-    assert!(
-        request.ends_with("\r\n\r\nuser=x&password=canary"),
-        "{request}"
-    );
+    assert!(request.contains("content-type: application/x-www-form-urlencoded\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\nuser=x&password=canary"), "{request}");
 }
 
 #[tokio::test]
@@ -244,35 +200,16 @@ async fn any_endpoint_with_json_or_another_body() {
     let source = HttpTokenSource {
         url: server.url.clone(),
         method: Some(HttpMethod::Put),
-        json: vec![
-            named("b", "\"quoted\""),
-            named_from("a", "client", "secret"),
-        ],
-        response: Some(TokenResponse {
-            format: Some(ResponseFormat::Text),
-            ..TokenResponse::default()
-        }),
+        json: vec![named("b", "\"quoted\""), named_from("a", "client", "secret")],
+        response: Some(TokenResponse { format: Some(ResponseFormat::Text), ..TokenResponse::default() }),
         ..HttpTokenSource::default()
     };
-    assert_eq!(
-        mint(secrets(), &http(source.clone()))
-            .await
-            .unwrap()
-            .token
-            .expose(),
-        "abc"
-    );
+    assert_eq!(mint(secrets(), &http(source.clone())).await.unwrap().token.expose(), "abc");
     let request = server.only_request();
     assert!(request.starts_with("PUT "), "{request}");
     assert!(request.contains("accept: */*\r\n"), "{request}");
-    assert!(
-        request.contains("content-type: application/json\r\n"),
-        "{request}"
-    );
-    assert!(
-        request.ends_with(r#"{"a":"canary","b":"\"quoted\""}"#),
-        "{request}"
-    );
+    assert!(request.contains("content-type: application/json\r\n"), "{request}");
+    assert!(request.ends_with(r#"{"a":"canary","b":"\"quoted\""}"#), "{request}");
 
     let server = Server::start("200 OK", "", "abc").await;
     let with_body = HttpTokenSource {
@@ -290,15 +227,9 @@ async fn any_endpoint_with_json_or_another_body() {
     assert!(request.contains("content-type: text/xml\r\n"), "{request}");
     assert!(request.ends_with("\r\n\r\n<login/>"), "{request}");
 
-    let both = HttpTokenSource {
-        json: source.json,
-        ..with_body
-    };
+    let both = HttpTokenSource { json: source.json, ..with_body };
     let refused = mint(secrets(), &http(both)).await;
-    assert!(matches!(
-        refused,
-        Err(MintFailure::Refused(Refusal::UnusableValue { .. }))
-    ));
+    assert!(matches!(refused, Err(MintFailure::Refused(Refusal::UnusableValue { .. }))));
 }
 
 #[tokio::test]
@@ -336,21 +267,13 @@ async fn answers_that_are_no_success() {
                 oauth_error: None,
             },
         ),
-        (
-            "302 Found",
-            "Location: /canary\r\n",
-            "",
-            MintFailure::Redirect { code: 302 },
-        ),
+        ("302 Found", "Location: /canary\r\n", "", MintFailure::Redirect { code: 302 }),
     ] {
         let server = Server::start(status, headers, body).await;
         assert_eq!(mint(secrets(), &oauth2(&server.url)).await, Err(expected));
     }
     let server = Server::start("200 OK", "", r#"{"canary":"canary"}"#).await;
-    assert!(matches!(
-        mint(secrets(), &oauth2(&server.url)).await,
-        Err(MintFailure::Unusable { .. })
-    ));
+    assert!(matches!(mint(secrets(), &oauth2(&server.url)).await, Err(MintFailure::Unusable { .. })));
 }
 
 #[tokio::test]
@@ -360,11 +283,7 @@ async fn a_secret_goes_only_where_it_may() {
         allowed_hosts: Some(hosts.iter().map(|host| (*host).to_owned()).collect()),
         ..secrets()
     };
-    assert!(
-        mint(confined(&["other", "127.0.0.1"]), &oauth2(&server.url))
-            .await
-            .is_ok()
-    );
+    assert!(mint(confined(&["other", "127.0.0.1"]), &oauth2(&server.url)).await.is_ok());
     let refused = mint(confined(&["auth.example.com"]), &oauth2(&server.url)).await;
     assert_eq!(
         refused,
@@ -411,16 +330,10 @@ async fn a_token_in_a_secret() {
         ..TokenSourceSpec::default()
     };
     let minted = mint(secrets(), &source).await.unwrap();
-    assert_eq!(
-        (minted.token.expose(), minted.version.as_deref()),
-        ("abc", Some("1"))
-    );
+    assert_eq!((minted.token.expose(), minted.version.as_deref()), ("abc", Some("1")));
     assert_eq!(minted.allowed_hosts, None);
     for hosts in [vec![], vec!["api.gupy.io".to_owned()]] {
-        let confined = Fixed {
-            allowed_hosts: Some(hosts.clone()),
-            ..secrets()
-        };
+        let confined = Fixed { allowed_hosts: Some(hosts.clone()), ..secrets() };
         let minted = mint(confined, &source).await.unwrap();
         assert_eq!(minted.allowed_hosts, Some(hosts));
     }
@@ -432,15 +345,9 @@ async fn kinds_that_need_something_else() {
         service_account: Some(ServiceAccountTokenSource::default()),
         ..TokenSourceSpec::default()
     };
-    for (source, word) in [
-        (account, "cluster"),
-        (TokenSourceSpec::default(), "exactly one"),
-    ] {
+    for (source, word) in [(account, "cluster"), (TokenSourceSpec::default(), "exactly one")] {
         let refused = mint(secrets(), &source).await.unwrap_err();
-        assert!(matches!(
-            refused,
-            MintFailure::Refused(Refusal::Unsupported { .. })
-        ));
+        assert!(matches!(refused, MintFailure::Refused(Refusal::Unsupported { .. })));
         assert!(refused.to_string().contains(word), "{refused}");
     }
 }

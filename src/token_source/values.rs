@@ -18,24 +18,14 @@ impl<'a> Values<'a> {
     }
 
     /// Reads a key whose value is not sent to the token source: it is the token.
-    pub(super) async fn read(
-        &self,
-        reference: &SecretKeyReference,
-    ) -> Result<SecretValue, Refusal> {
+    pub(super) async fn read(&self, reference: &SecretKeyReference) -> Result<SecretValue, Refusal> {
         self.secrets.read_for(self.namespace, reference, &[]).await
     }
 
     /// A key's value that is to be sent to `url`, if the Secret may go there.
-    pub(super) async fn secret(
-        &self,
-        source: &SecretSource,
-        url: &Url,
-    ) -> Result<SecretText, Refusal> {
+    pub(super) async fn secret(&self, source: &SecretSource, url: &Url) -> Result<SecretText, Refusal> {
         let hosts = [url.host_str().unwrap_or_default()];
-        let value = self
-            .secrets
-            .read_for(self.namespace, &source.secret_key_ref, &hosts)
-            .await?;
+        let value = self.secrets.read_for(self.namespace, &source.secret_key_ref, &hosts).await?;
         Ok(without_line_end(value.text))
     }
 
@@ -50,9 +40,7 @@ impl<'a> Values<'a> {
         match (value, value_from) {
             (Some(value), None) => Ok(value.as_str().into()),
             (None, Some(source)) => self.secret(source, url).await,
-            _ => Err(unusable(format!(
-                "{field}: set exactly one of value and valueFrom"
-            ))),
+            _ => Err(unusable(format!("{field}: set exactly one of value and valueFrom"))),
         }
     }
 
@@ -66,9 +54,7 @@ impl<'a> Values<'a> {
         let mut named = Vec::with_capacity(list.len());
         for entry in list {
             let field = format!("{field}[{}]", entry.name);
-            let value = self
-                .sourced(entry.value.as_ref(), entry.value_from.as_ref(), &field, url)
-                .await?;
+            let value = self.sourced(entry.value.as_ref(), entry.value_from.as_ref(), &field, url).await?;
             named.push((entry.name.as_str(), value));
         }
         Ok(named)
@@ -77,8 +63,7 @@ impl<'a> Values<'a> {
 
 /// Reads the URL of a field.
 pub(super) fn parse_url(text: &str, field: &str) -> Result<Url, Refusal> {
-    text.parse()
-        .map_err(|_| unusable(format!("{field} is no absolute URL")))
+    text.parse().map_err(|_| unusable(format!("{field} is no absolute URL")))
 }
 
 /// A value that cannot stand where it is to be sent.
@@ -90,10 +75,7 @@ pub(super) fn unusable(what: impl Into<String>) -> Refusal {
 pub(super) fn form<'f>(fields: impl IntoIterator<Item = (&'f str, &'f SecretText)>) -> SecretText {
     let fields: Vec<_> = fields.into_iter().collect();
     // Room for every byte percent-encoded: a string that grows leaves copies behind, unwiped.
-    let room = fields
-        .iter()
-        .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
-        .sum();
+    let room = fields.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
     let mut form = url::form_urlencoded::Serializer::new(String::with_capacity(room));
     for (name, value) in fields {
         form.append_pair(name, value.expose());
@@ -115,14 +97,9 @@ mod tests {
 
     #[test]
     fn one_line_end_is_left_out() {
-        for (text, expected) in [
-            ("a", "a"),
-            ("a\n", "a"),
-            ("a\r\n", "a"),
-            ("a\n\n", "a\n"),
-            (" a ", " a "),
-            ("", ""),
-        ] {
+        for (text, expected) in
+            [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a "), ("", "")]
+        {
             assert_eq!(without_line_end(text.into()).expose(), expected);
         }
     }

@@ -6,13 +6,7 @@
 //!
 //! Memory is the resident set as the kernel counts it, not the live heap: counting allocations
 //! takes `unsafe`, which this package forbids, and the resident set is what a limit is set on.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod load;
 mod process;
@@ -58,11 +52,7 @@ fn all() {
 /// Runs one part in a process of its own.
 fn part(arguments: &[&str]) {
     let program = std::env::current_exe().unwrap();
-    let ended = Command::new(program)
-        .arg("part")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .status();
+    let ended = Command::new(program).arg("part").args(arguments).stdin(Stdio::null()).status();
     assert!(ended.unwrap().success(), "{arguments:?} did not end well");
 }
 

@@ -14,20 +14,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A runtime in which time passes as soon as nothing is left to do.
 pub fn virtual_time() -> Runtime {
-    Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }
 
 /// Counts of what left the engine: rotations, mints, records.
 fn counts(outside: &Outside) -> [u64; 3] {
-    [
-        outside.creates + outside.updates,
-        outside.mints,
-        outside.records,
-    ]
+    [outside.creates + outside.updates, outside.mints, outside.records]
 }
 
 /// 2,000 subscriptions that share 50 sources, over a day of hourly tokens.
@@ -46,39 +38,19 @@ pub fn rotations() {
         let outside = world.outside();
         let after = counts(&outside);
         let [rotations, mints, records] = [0, 1, 2].map(|at| (after[at] - before[at]) as f64);
-        row(
-            "rotations, 2,000 subscriptions of 50 sources, 1 day",
-            rotations,
-            "",
-        );
+        row("rotations, 2,000 subscriptions of 50 sources, 1 day", rotations, "");
         let milliseconds = cpu.as_secs_f64() * 1_000.0 / rotations;
         row(
             "CPU per rotation, with the world and idle ticks, ms",
             format!("{milliseconds:.4}"),
             "0.6 or less",
         );
-        row(
-            "rotations per second of real time",
-            format!("{:.0}", rotations / took.as_secs_f64()),
-            "",
-        );
-        row(
-            "mints per rotation",
-            format!("{:.4}", mints / rotations),
-            "0.0250 (1 for 40)",
-        );
-        row(
-            "records per rotation",
-            format!("{:.4}", records / rotations),
-            "1",
-        );
+        row("rotations per second of real time", format!("{:.0}", rotations / took.as_secs_f64()), "");
+        row("mints per rotation", format!("{:.4}", mints / rotations), "0.0250 (1 for 40)");
+        row("records per rotation", format!("{:.4}", records / rotations), "1");
         row("listings", outside.lists, "");
         row("late rotations", outside.late.len(), "0");
-        row(
-            "surplus: doubled creates, repeated rotations",
-            outside.doubled() as u64 + outside.repeated,
-            "0",
-        );
+        row("surplus: doubled creates, repeated rotations", outside.doubled() as u64 + outside.repeated, "0");
     });
 }
 

@@ -33,27 +33,13 @@ fn subcommands() -> Vec<String> {
 #[test]
 fn every_subcommand_explains_itself_and_its_exit_codes() {
     let subcommands = subcommands();
-    for known in [
-        "sidecar",
-        "sandbox",
-        "check",
-        "health",
-        "crds",
-        "completions",
-    ] {
+    for known in ["sidecar", "sandbox", "check", "health", "crds", "completions"] {
         assert!(subcommands.iter().any(|name| name == known), "{known}");
     }
     for name in subcommands.iter().filter(|name| *name != "help") {
-        let Ended {
-            code,
-            stdout,
-            stderr,
-        } = run(&[name, "--help"]);
+        let Ended { code, stdout, stderr } = run(&[name, "--help"]);
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{name}");
-        assert!(
-            stdout.contains(&format!("Usage: hookkeeper {name}")),
-            "{stdout}"
-        );
+        assert!(stdout.contains(&format!("Usage: hookkeeper {name}")), "{stdout}");
         assert!(stdout.contains("Exit codes:"), "{stdout}");
     }
 }
@@ -68,35 +54,17 @@ fn a_wrong_command_line_is_exit_code_2() {
         &["health", "--url", "no URL"],
         &["crds", "--threads", "0"],
     ] {
-        let Ended {
-            code,
-            stdout,
-            stderr,
-        } = run(arguments);
+        let Ended { code, stdout, stderr } = run(arguments);
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{arguments:?}");
-        assert!(
-            stderr.contains("--help") || stderr.contains("Usage:"),
-            "{stderr}"
-        );
+        assert!(stderr.contains("--help") || stderr.contains("Usage:"), "{stderr}");
     }
 }
 
 #[test]
 fn a_failure_is_one_line_on_standard_error() {
     let file = in_repository("Cargo.toml/state");
-    let Ended {
-        code,
-        stdout,
-        stderr,
-    } = run(&[
-        "sidecar",
-        "--manifests",
-        "src",
-        "--state",
-        file.to_str().unwrap(),
-        "--admin-listen",
-        "off",
-    ]);
+    let Ended { code, stdout, stderr } =
+        run(&["sidecar", "--manifests", "src", "--state", file.to_str().unwrap(), "--admin-listen", "off"]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     assert!(stderr.starts_with("hookkeeper: "), "{stderr}");
@@ -142,21 +110,13 @@ spec: {secret: {name: token, key: token}}
     let ended = check(&good.replace("key: token", "kye: token"));
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
     let line = ended.stdout.lines().next().unwrap();
-    for part in [
-        file.to_str().unwrap(),
-        "TokenSource default/integration",
-        "spec.secret.k",
-    ] {
+    for part in [file.to_str().unwrap(), "TokenSource default/integration", "spec.secret.k"] {
         assert!(line.contains(part), "{line}");
     }
 
     let ended = check("kind: [");
     assert_eq!(ended.code, Some(1));
-    assert!(
-        ended.stdout.starts_with(file.to_str().unwrap()),
-        "{}",
-        ended.stdout
-    );
+    assert!(ended.stdout.starts_with(file.to_str().unwrap()), "{}", ended.stdout);
 
     let missing = folder.path().join("missing.yaml");
     let ended = run(&["check", missing.to_str().unwrap()]);
@@ -178,11 +138,7 @@ fn health_of_nobody_is_a_problem() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let Ended {
-        code,
-        stdout,
-        stderr,
-    } = run(&["health", "--url", &url]);
+    let Ended { code, stdout, stderr } = run(&["health", "--url", &url]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
     assert!(stderr.contains("refused"), "{stderr}");
 }
@@ -192,19 +148,12 @@ fn a_reader_that_goes_away_changes_no_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.yaml");
     fs::write(&broken, "kind: [").unwrap();
-    for (arguments, code) in [
-        (vec!["crds"], 0),
-        (vec!["completions", "bash"], 0),
-        (vec!["check", broken.to_str().unwrap()], 1),
-    ] {
+    for (arguments, code) in
+        [(vec!["crds"], 0), (vec!["completions", "bash"], 0), (vec!["check", broken.to_str().unwrap()], 1)]
+    {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = hookkeeper()
-            .args(&arguments)
-            .stdout(writer)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
+        let output = hookkeeper().args(&arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
     }

@@ -4,33 +4,16 @@ use super::{Ended, run};
 
 #[test]
 fn the_demo_rotates_and_says_so() {
-    let Ended {
-        code,
-        stdout,
-        stderr,
-    } = run(&[
-        "demo",
-        "--duration",
-        "9s",
-        "--token-life",
-        "4s",
-        "--subscriptions",
-        "3",
-    ]);
+    let Ended { code, stdout, stderr } =
+        run(&["demo", "--duration", "9s", "--token-life", "4s", "--subscriptions", "3"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let number = |what: &str| -> u64 {
-        let line = stdout
-            .lines()
-            .rfind(|line| line.trim_start().starts_with(what));
+        let line = stdout.lines().rfind(|line| line.trim_start().starts_with(what));
         line.and_then(|line| line.split_whitespace().last()?.parse().ok())
             .unwrap_or_else(|| panic!("{what}: {stdout}"))
     };
     assert!(number("rotations") >= 6, "{stdout}");
-    assert_eq!(
-        (number("creates"), number("late"), number("doubled")),
-        (3, 0, 0),
-        "{stdout}"
-    );
+    assert_eq!((number("creates"), number("late"), number("doubled")), (3, 0, 0), "{stdout}");
     assert_eq!(number("deliveries refused"), 0, "{stdout}");
     assert!(number("deliveries accepted") > 10, "{stdout}");
 }

@@ -12,11 +12,8 @@ fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
         let Some(info) = line.trim_start().strip_prefix("```") else {
             continue;
         };
-        let content: Vec<&str> = lines
-            .by_ref()
-            .map(|(_, line)| line)
-            .take_while(|line| line.trim() != "```")
-            .collect();
+        let content: Vec<&str> =
+            lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
         if info.trim() == language {
             blocks.push((number + 1, content.join("\n") + "\n"));
         }
@@ -40,11 +37,7 @@ fn every_yaml_block_passes_the_check() {
     // A reader copies them into one folder: nothing may be missing or said twice.
     let ended = run(&["check", folder.path().to_str().unwrap()]);
     assert_eq!(ended.code, Some(0), "{}", ended.stdout);
-    assert!(
-        ended.stdout.contains(", 0 problems, 0 warnings"),
-        "{}",
-        ended.stdout
-    );
+    assert!(ended.stdout.contains(", 0 problems, 0 warnings"), "{}", ended.stdout);
 }
 
 #[test]
@@ -74,14 +67,8 @@ fn options_that_it_names_exist() {
                 .lines()
                 .filter(|line| line.contains(&format!("hookkeeper {command} ")))
             {
-                for option in shown
-                    .split_whitespace()
-                    .filter(|word| word.starts_with("--"))
-                {
-                    assert!(
-                        help.contains(option),
-                        "README.md:{line}: {command} {option}"
-                    );
+                for option in shown.split_whitespace().filter(|word| word.starts_with("--")) {
+                    assert!(help.contains(option), "README.md:{line}: {command} {option}");
                 }
             }
         }
@@ -93,14 +80,9 @@ fn options_in_the_table_of_the_sidecar_exist() {
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();
     let help = run(&["sidecar", "--help"]).stdout;
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
-    let names: Vec<&str> = rows
-        .filter_map(|row| row.split([' ', '`']).next())
-        .collect();
+    let names: Vec<&str> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
     assert!(names.len() > 5, "{names:?}");
     for name in names {
-        assert!(
-            help.contains(&format!("--{name} ")) || help.contains(&format!("--{name}\n")),
-            "--{name}"
-        );
+        assert!(help.contains(&format!("--{name} ")) || help.contains(&format!("--{name}\n")), "--{name}");
     }
 }

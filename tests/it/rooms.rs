@@ -55,9 +55,7 @@ fn code(text: &str) -> String {
             // The item that follows, up to the brace that closes it.
             let indent = line.len() - line.trim_start().len();
             let end = format!("{}}}", " ".repeat(indent));
-            let mut item = lines
-                .by_ref()
-                .skip_while(|line| line.trim().starts_with("#["));
+            let mut item = lines.by_ref().skip_while(|line| line.trim().starts_with("#["));
             if item.next().is_some_and(|first| !first.ends_with(';')) {
                 let _ = item.find(|line| *line == end);
             }
@@ -160,10 +158,7 @@ fn a_room_knows_only_the_rooms_below_it() {
         ("rotation", &["api", "secret"]),
         ("engine", &["api", "rotation", "secret"]),
         ("http", &["secret"]),
-        (
-            "token_source",
-            &["api", "engine", "http", "rotation", "secret"],
-        ),
+        ("token_source", &["api", "engine", "http", "rotation", "secret"]),
         ("provider", &["api", "engine", "http", "rotation", "secret"]),
         ("sidecar", &["api", "engine", "ops", "rotation", "secret"]),
         ("ops", &["api", "engine", "rotation"]),
@@ -192,9 +187,7 @@ fn only_one_room_sends_requests_to_the_outside() {
     }
     let builders: Vec<String> = sources("http")
         .into_iter()
-        .filter(|source| {
-            source.code.contains("Client::builder") || source.code.contains("ClientBuilder")
-        })
+        .filter(|source| source.code.contains("Client::builder") || source.code.contains("ClientBuilder"))
         .map(|source| source.path)
         .collect();
     assert_eq!(builders, ["http/client.rs"]);
@@ -210,15 +203,8 @@ fn providers_are_data() {
             || path.starts_with("cli/demo/")
     };
     for source in sources("") {
-        let line = source
-            .code
-            .lines()
-            .find(|line| line.to_lowercase().contains("gupy"));
-        assert!(
-            line.is_none() || may_name_one(&source.path),
-            "src/{}: {line:?}",
-            source.path
-        );
+        let line = source.code.lines().find(|line| line.to_lowercase().contains("gupy"));
+        assert!(line.is_none() || may_name_one(&source.path), "src/{}: {line:?}", source.path);
     }
 }
 
@@ -246,10 +232,7 @@ mod more {
 }
 fn f() {}
 ";
-    assert_eq!(
-        code(text),
-        "use a; // kept\nfn b() {\n    d\n}\nfn f() {}\n"
-    );
+    assert_eq!(code(text), "use a; // kept\nfn b() {\n    d\n}\nfn f() {}\n");
     assert_eq!(
         known_rooms("use crate::{http::{Client}, ops};\ncrate::api::x()"),
         BTreeSet::from(["http", "Client", "ops", "api"].map(str::to_owned))

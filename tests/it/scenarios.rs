@@ -23,38 +23,24 @@ fn key(name: &str) -> ObjectKey {
 fn ready(status: &SubscriptionStatus) -> (ConditionStatus, Reason) {
     let mut conditions = status.conditions.iter();
     let ready = conditions.find(|condition| condition.kind == ConditionType::Ready);
-    ready.map_or((ConditionStatus::Unknown, Reason::Pending), |ready| {
-        (ready.status, ready.reason)
-    })
+    ready.map_or((ConditionStatus::Unknown, Reason::Pending), |ready| (ready.status, ready.reason))
 }
 
 /// So many subscriptions, each with one remote of its own that carries a live token.
 fn assert_in_order(world: &World, subscriptions: usize) {
     let wall = world.wall();
     let outside = world.outside();
-    assert_eq!(
-        (outside.remotes.len(), outside.doubled()),
-        (subscriptions, 0),
-        "(remotes, doubled)"
-    );
+    assert_eq!((outside.remotes.len(), outside.doubled()), (subscriptions, 0), "(remotes, doubled)");
     assert_eq!(outside.dead(wall), Vec::<&str>::new(), "dead tokens");
     assert_eq!(outside.late, [], "late rotations");
     for (key, status) in &outside.statuses {
         assert_eq!(ready(status).0, ConditionStatus::True, "{key}: {status:#?}");
-        assert_eq!(
-            (&status.creation, &status.failures),
-            (&None, &None),
-            "{key}"
-        );
+        assert_eq!((&status.creation, &status.failures), (&None, &None), "{key}");
     }
 }
 
 fn unavailable() -> CallFault {
-    CallFault::Refused(CallFailure::Status {
-        code: 503,
-        retry_after: None,
-        missing: false,
-    })
+    CallFault::Refused(CallFailure::Status { code: 503, retry_after: None, missing: false })
 }
 
 /// A fault for the first call of this operation.
@@ -98,17 +84,9 @@ async fn a_create_whose_answer_is_lost_is_found_again() {
     world.pass(MINUTE).await;
     let open = |world: &World| {
         let outside = world.outside();
-        outside
-            .statuses
-            .values()
-            .filter(|status| status.creation.is_some())
-            .count()
+        outside.statuses.values().filter(|status| status.creation.is_some()).count()
     };
-    assert_eq!(
-        open(&world),
-        1,
-        "what became of the create is not known yet"
-    );
+    assert_eq!(open(&world), 1, "what became of the create is not known yet");
     world.pass(10 * MINUTE).await;
     engine.assert_alive();
     assert_in_order(&world, 3);
@@ -119,17 +97,11 @@ async fn a_create_whose_answer_is_lost_is_found_again() {
 async fn a_create_that_did_not_arrive_is_sent_again_after_a_listing() {
     let world = World::new(Settings::default());
     world.populate(1, 1);
-    let lost = CallFailure::Unanswered {
-        what: "lost".into(),
-    };
+    let lost = CallFailure::Unanswered { what: "lost".into() };
     world.outside().fault_for = Some(once("create", CallFault::Refused(lost)));
     let _engine = world.start();
     world.pass(4 * MINUTE).await;
-    assert_eq!(
-        world.outside().creates,
-        0,
-        "the provider may still be about to show it"
-    );
+    assert_eq!(world.outside().creates, 0, "the provider may still be about to show it");
     world.pass(4 * MINUTE).await;
     assert_in_order(&world, 1);
 }
@@ -157,9 +129,7 @@ async fn killed_twice_in_a_create() {
         world.pass(Duration::from_millis(111)).await;
         engine.kill().await;
         let engine = world.start();
-        world
-            .pass(5 * MINUTE + Duration::from_millis(37) * moment)
-            .await;
+        world.pass(5 * MINUTE + Duration::from_millis(37) * moment).await;
         engine.kill().await;
         let _engine = world.start();
         world.pass(20 * MINUTE).await;
@@ -187,17 +157,11 @@ async fn killed_at_any_moment_of_a_rotation() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fan_out_that_was_cut_short_is_finished_with_one_mint() {
-    let world = World::new(Settings {
-        requests_per_minute: 60,
-        ..Settings::default()
-    });
+    let world = World::new(Settings { requests_per_minute: 60, ..Settings::default() });
     world.populate(12, 1);
     let engine = world.start();
     world.pass(5 * MINUTE).await;
-    assert_eq!(
-        counts(&world, |outside| (outside.creates, outside.mints)),
-        (12, 1)
-    );
+    assert_eq!(counts(&world, |outside| (outside.creates, outside.mints)), (12, 1));
     pass_until_due(&world, Duration::ZERO).await;
     while world.outside().updates < 3 {
         world.pass(Duration::from_millis(100)).await;
@@ -205,28 +169,16 @@ async fn a_fan_out_that_was_cut_short_is_finished_with_one_mint() {
     engine.kill().await;
     let _engine = world.start();
     world.pass(2 * MINUTE).await;
-    assert_eq!(
-        world.outside().mints,
-        3,
-        "one for all that were left and those that were not"
-    );
-    let fingerprints: std::collections::BTreeSet<_> = world
-        .outside()
-        .statuses
-        .values()
-        .map(|status| status.token_fingerprint.clone())
-        .collect();
+    assert_eq!(world.outside().mints, 3, "one for all that were left and those that were not");
+    let fingerprints: std::collections::BTreeSet<_> =
+        world.outside().statuses.values().map(|status| status.token_fingerprint.clone()).collect();
     assert_eq!(fingerprints.len(), 1);
     assert_in_order(&world, 12);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_source_that_revokes_leaves_nobody_behind_for_long() {
-    let world = World::new(Settings {
-        revokes: true,
-        requests_per_minute: 600,
-        ..Settings::default()
-    });
+    let world = World::new(Settings { revokes: true, requests_per_minute: 600, ..Settings::default() });
     world.populate(20, 1);
     let engine = world.start();
     world.pass(DAY).await;
@@ -235,10 +187,7 @@ async fn a_source_that_revokes_leaves_nobody_behind_for_long() {
     let outside = world.outside();
     assert_eq!(outside.dead(wall), Vec::<&str>::new());
     let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
-    assert!(
-        longest < TimeDelta::seconds(3),
-        "stale for {longest}: n/r is 2 s"
-    );
+    assert!(longest < TimeDelta::seconds(3), "stale for {longest}: n/r is 2 s");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,20 +198,12 @@ async fn a_429_silences_the_origin_for_as_long_as_it_asks() {
         let engine = world.start();
         world.pass(MINUTE).await;
         pass_until_due(&world, SECOND).await;
-        let limited = CallFailure::Status {
-            code: 429,
-            retry_after,
-            missing: false,
-        };
+        let limited = CallFailure::Status { code: 429, retry_after, missing: false };
         world.outside().fault_for = Some(once("update", CallFault::Refused(limited)));
         world.pass(2 * SECOND).await;
         let sent = world.outside().updates;
         world.pass(quiet - 2 * SECOND).await;
-        assert_eq!(
-            world.outside().updates,
-            sent,
-            "nothing is sent while the origin is held back"
-        );
+        assert_eq!(world.outside().updates, sent, "nothing is sent while the origin is held back");
         world.pass(MINUTE).await;
         assert_eq!(world.outside().updates, 5);
         engine.assert_alive();
@@ -272,10 +213,7 @@ async fn a_429_silences_the_origin_for_as_long_as_it_asks() {
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_is_down_for_twenty_minutes_makes_nobody_late() {
-    let world = World::new(Settings {
-        requests_per_minute: 500,
-        ..Settings::default()
-    });
+    let world = World::new(Settings { requests_per_minute: 500, ..Settings::default() });
     world.populate(100, 10);
     let engine = world.start();
     world.pass(5 * MINUTE).await;
@@ -290,18 +228,12 @@ async fn a_provider_that_is_down_for_twenty_minutes_makes_nobody_late() {
 
 #[tokio::test(start_paused = true)]
 async fn most_ids_missing_creates_nothing() {
-    let world = World::new(Settings {
-        token_life: DAY,
-        ..Settings::default()
-    });
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
     world.populate(8, 1);
     let _engine = world.start();
     world.pass(HOUR).await;
     let all = world.outside().remotes.clone();
-    world
-        .outside()
-        .remotes
-        .retain(|id, _| matches!(id.as_str(), "remote-1" | "remote-2"));
+    world.outside().remotes.retain(|id, _| matches!(id.as_str(), "remote-1" | "remote-2"));
     world.pass(4 * HOUR).await;
     assert_eq!(world.outside().creates, 8);
     let reasons = world
@@ -319,10 +251,7 @@ async fn most_ids_missing_creates_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_remote_that_has_vanished_is_created_again_once() {
-    let world = World::new(Settings {
-        token_life: DAY,
-        ..Settings::default()
-    });
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
     world.populate(4, 1);
     let _engine = world.start();
     world.pass(HOUR).await;
@@ -343,18 +272,11 @@ async fn of_two_objects_for_one_remote_the_second_takes_over() {
     let waiting = world.status("subscription-0-renamed");
     assert_eq!(ready(&waiting), (ConditionStatus::False, Reason::Conflict));
     world.outside().subscriptions.remove(&key("subscription-0"));
-    let gone = Change::Gone {
-        kind: Kind::WebhookSubscription,
-        key: key("subscription-0"),
-        prune: false,
-    };
+    let gone = Change::Gone { kind: Kind::WebhookSubscription, key: key("subscription-0"), prune: false };
     engine.send(gone).await;
     world.pass(MINUTE).await;
     assert_eq!(world.outside().released, [key("subscription-0")]);
-    assert_eq!(
-        world.status("subscription-0-renamed").webhook_id.as_deref(),
-        Some("remote-1")
-    );
+    assert_eq!(world.status("subscription-0-renamed").webhook_id.as_deref(), Some("remote-1"));
     world.pass(DAY).await;
     assert_eq!(world.outside().creates, 1);
     assert_in_order(&world, 1);
@@ -380,14 +302,8 @@ async fn of_two_new_objects_with_one_id_the_older_has_it() {
     }
     let _engine = world.start();
     world.pass(MINUTE).await;
-    assert_eq!(
-        ready(&world.status("a")),
-        (ConditionStatus::True, Reason::Adopted)
-    );
-    assert_eq!(
-        ready(&world.status("b")),
-        (ConditionStatus::False, Reason::Conflict)
-    );
+    assert_eq!(ready(&world.status("a")), (ConditionStatus::True, Reason::Adopted));
+    assert_eq!(ready(&world.status("b")), (ConditionStatus::False, Reason::Conflict));
 }
 
 #[tokio::test(start_paused = true)]
@@ -404,10 +320,7 @@ async fn an_existing_remote_is_taken_over_only_when_asked() {
     let engine = world.start();
     world.pass(10 * MINUTE).await;
     let status = world.status("subscription-0");
-    assert_eq!(
-        ready(&status),
-        (ConditionStatus::False, Reason::AlreadyExists)
-    );
+    assert_eq!(ready(&status), (ConditionStatus::False, Reason::AlreadyExists));
     edit(&world, &engine, "subscription-0", |spec| {
         spec.adoption_policy = Some(AdoptionPolicy::Matching);
     })
@@ -488,10 +401,7 @@ async fn an_edit_is_applied_with_the_token_in_hand() {
     world.pass(MINUTE).await;
     let outside = world.outside();
     assert_eq!((outside.mints, outside.creates, outside.updates), (1, 2, 1));
-    assert_eq!(
-        outside.remotes["remote-1"].url,
-        "https://elsewhere.example.com/in"
-    );
+    assert_eq!(outside.remotes["remote-1"].url, "https://elsewhere.example.com/in");
 }
 
 #[tokio::test(start_paused = true)]
@@ -500,34 +410,16 @@ async fn a_suspended_subscription_is_left_alone_and_says_when_its_token_ends() {
     world.populate(1, 1);
     let engine = world.start();
     world.pass(MINUTE).await;
-    edit(&world, &engine, "subscription-0", |spec| {
-        spec.suspend = Some(true)
-    })
-    .await;
+    edit(&world, &engine, "subscription-0", |spec| spec.suspend = Some(true)).await;
     world.pass(30 * MINUTE).await;
-    assert_eq!(
-        ready(&world.status("subscription-0")).0,
-        ConditionStatus::True
-    );
+    assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
     world.pass(30 * MINUTE).await;
     let status = world.status("subscription-0");
-    assert_eq!(
-        ready(&status),
-        (ConditionStatus::False, Reason::TokenExpired)
-    );
-    assert_eq!(
-        counts(&world, |outside| (outside.mints, outside.updates)),
-        (1, 0)
-    );
-    edit(&world, &engine, "subscription-0", |spec| {
-        spec.suspend = None
-    })
-    .await;
+    assert_eq!(ready(&status), (ConditionStatus::False, Reason::TokenExpired));
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (1, 0));
+    edit(&world, &engine, "subscription-0", |spec| spec.suspend = None).await;
     world.pass(MINUTE).await;
-    assert_eq!(
-        ready(&world.status("subscription-0")).0,
-        ConditionStatus::True
-    );
+    assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
 }
 
 #[tokio::test(start_paused = true)]
@@ -563,9 +455,7 @@ async fn a_token_server_that_is_down_is_asked_with_patience() {
     let count = std::sync::Arc::clone(&asked);
     world.outside().mint_fault = Some(Box::new(move |_| {
         count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Some(MintFailure::Unanswered {
-            what: "timeout".into(),
-        })
+        Some(MintFailure::Unanswered { what: "timeout".into() })
     }));
     world.pass(10 * MINUTE).await;
     let records = world.outside().records;
@@ -573,11 +463,7 @@ async fn a_token_server_that_is_down_is_asked_with_patience() {
     let attempts = asked.load(std::sync::atomic::Ordering::Relaxed);
     assert!((5..30).contains(&attempts), "{attempts} attempts");
     let status = world.status("subscription-0");
-    assert_eq!(
-        ready(&status).0,
-        ConditionStatus::True,
-        "the token in place still lives"
-    );
+    assert_eq!(ready(&status).0, ConditionStatus::True, "the token in place still lives");
     assert!(status.failures.is_some());
     world.outside().mint_fault = None;
     world.pass(10 * MINUTE).await;

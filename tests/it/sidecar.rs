@@ -37,11 +37,8 @@ impl Trial {
         .await
         .unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let info = SandboxInfo {
-            url: sandbox.url(),
-            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
-            client,
-        };
+        let info =
+            SandboxInfo { url: sandbox.url(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client };
         let options = WriteOptions { subscriptions };
         write_manifests(&folder.path().join("manifests"), &info, &options).unwrap();
         Self { sandbox, folder }
@@ -53,11 +50,7 @@ impl Trial {
 
     fn sidecar(&self) -> Sidecar {
         let log = self.folder.path().join("log");
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
         let child = hookkeeper()
             .arg("sidecar")
             .arg("--manifests")
@@ -77,11 +70,7 @@ impl Trial {
         let end = tokio::time::Instant::now() + PATIENCE;
         while !holds(&self.sandbox) {
             let ledger = self.sandbox.ledger();
-            assert!(
-                tokio::time::Instant::now() < end,
-                "{what}: {ledger:#?}\n{}",
-                self.log()
-            );
+            assert!(tokio::time::Instant::now() < end, "{what}: {ledger:#?}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -123,45 +112,21 @@ impl Drop for Sidecar {
 async fn it_creates_rotates_ends_well_and_goes_on_where_it_was() {
     let trial = Trial::start(Duration::from_secs(6), 6).await;
     let sidecar = trial.sidecar();
-    trial
-        .until("two rotations of each", |sandbox| {
-            sandbox.ledger().rotations >= 12
-        })
-        .await;
+    trial.until("two rotations of each", |sandbox| sandbox.ledger().rotations >= 12).await;
     assert_eq!(sidecar.stop(), Some(0), "{}", trial.log());
     let before = trial.sandbox.ledger();
     let sidecar = trial.sidecar();
     trial
-        .until("a rotation after the restart", |sandbox| {
-            sandbox.ledger().rotations >= before.rotations + 6
-        })
+        .until("a rotation after the restart", |sandbox| sandbox.ledger().rotations >= before.rotations + 6)
         .await;
     assert_eq!(sidecar.stop(), Some(0));
     let ledger = trial.sandbox.ledger();
-    assert_eq!(
-        (ledger.creates, ledger.doubled, ledger.surplus_updates),
-        (6, 0, 0),
-        "{ledger:#?}"
-    );
-    assert_eq!(
-        (ledger.late, ledger.deliveries_refused),
-        (0, 0),
-        "{ledger:#?}"
-    );
-    assert_eq!(
-        ledger.rotations + ledger.creates,
-        ledger.mints * 6,
-        "one call for each member and mint"
-    );
+    assert_eq!((ledger.creates, ledger.doubled, ledger.surplus_updates), (6, 0, 0), "{ledger:#?}");
+    assert_eq!((ledger.late, ledger.deliveries_refused), (0, 0), "{ledger:#?}");
+    assert_eq!(ledger.rotations + ledger.creates, ledger.mints * 6, "one call for each member and mint");
     for secret in [TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN] {
-        assert!(
-            !trial.log().contains(secret),
-            "a secret in the log at level trace"
-        );
-        assert!(
-            !trial.state().contains(secret),
-            "a secret in the state file"
-        );
+        assert!(!trial.log().contains(secret), "a secret in the log at level trace");
+        assert!(!trial.state().contains(secret), "a secret in the state file");
     }
 }
 
@@ -170,10 +135,7 @@ async fn it_creates_rotates_ends_well_and_goes_on_where_it_was() {
 async fn it_survives_being_killed_at_any_moment() {
     let trial = Trial::start(Duration::from_secs(8), 4).await;
     short_settling(&trial.manifests());
-    let slow = Fault {
-        delay_ms: 30,
-        ..Fault::at(Target::Create)
-    };
+    let slow = Fault { delay_ms: 30, ..Fault::at(Target::Create) };
     trial.sandbox.faults().add(slow).unwrap();
     // Moments that differ by some milliseconds: start, reading, listing, minting, creating, recording.
     for killed_after in (10..=250).step_by(20) {
@@ -189,12 +151,7 @@ async fn it_survives_being_killed_at_any_moment() {
         })
         .await;
     let before = trial.sandbox.ledger();
-    assert_eq!(
-        (before.doubled, before.webhooks),
-        (0, 4),
-        "{before:#?}\n{}",
-        trial.log()
-    );
+    assert_eq!((before.doubled, before.webhooks), (0, 4), "{before:#?}\n{}", trial.log());
     // Once all is in place, being killed and started again at any moment makes nothing late.
     sidecar.kill();
     for killed_after in (100..=1_900).step_by(300) {
@@ -203,11 +160,7 @@ async fn it_survives_being_killed_at_any_moment() {
         sidecar.kill();
     }
     let _sidecar = trial.sidecar();
-    trial
-        .until("rotations after that", |sandbox| {
-            sandbox.ledger().rotations >= before.rotations + 8
-        })
-        .await;
+    trial.until("rotations after that", |sandbox| sandbox.ledger().rotations >= before.rotations + 8).await;
     let after = trial.sandbox.ledger();
     assert_eq!(
         (after.doubled, after.webhooks, after.late - before.late),
@@ -252,24 +205,12 @@ async fn the_shortest_example_runs_as_it_stands() {
     let example = example
         .replace("preset: gupy", &format!("preset: gupy\n  baseUrl: {url}"))
         .replace("https://auth.example.com", &url);
-    for name in [
-        "10-provider.yaml",
-        "20-token-source.yaml",
-        "30-subscriptions.yaml",
-    ] {
+    for name in ["10-provider.yaml", "20-token-source.yaml", "30-subscriptions.yaml"] {
         std::fs::remove_file(trial.manifests().join(name)).unwrap();
     }
     std::fs::write(trial.manifests().join("example.yaml"), example).unwrap();
     let _sidecar = trial.sidecar();
-    trial
-        .until("a create and two rotations", |sandbox| {
-            sandbox.ledger().rotations >= 2
-        })
-        .await;
+    trial.until("a create and two rotations", |sandbox| sandbox.ledger().rotations >= 2).await;
     let ledger = trial.sandbox.ledger();
-    assert_eq!(
-        (ledger.creates, ledger.late, ledger.deliveries_refused),
-        (1, 0, 0),
-        "{ledger:#?}"
-    );
+    assert_eq!((ledger.creates, ledger.late, ledger.deliveries_refused), (1, 0, 0), "{ledger:#?}");
 }

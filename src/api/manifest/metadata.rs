@@ -49,10 +49,7 @@ pub(super) fn read(object: &Value, problems: &mut Vec<Problem>) -> Metadata {
         .flat_map(serde_json::Map::keys)
         .filter(|name| !KNOWN.contains(&name.as_str()))
     {
-        problems.push(Problem::new(
-            format!("metadata.{}", readable(name)),
-            "is not known in metadata",
-        ));
+        problems.push(Problem::new(format!("metadata.{}", readable(name)), "is not known in metadata"));
     }
     let name = text(metadata, "name", problems);
     if name.is_none() && metadata.is_object() {
@@ -111,10 +108,7 @@ fn texts(metadata: &Value, field: &str, problems: &mut Vec<Problem>) -> BTreeMap
                 }
             }
         }
-        Some(_) => problems.push(Problem::new(
-            format!("metadata.{field}"),
-            "must be a mapping",
-        )),
+        Some(_) => problems.push(Problem::new(format!("metadata.{field}"), "must be a mapping")),
     }
     read
 }

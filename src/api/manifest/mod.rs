@@ -15,9 +15,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::validation::{self, Problem, Spec};
-use super::{
-    GROUP, Kind, ObjectKey, TokenSourceSpec, VERSION, WebhookProviderSpec, WebhookSubscriptionSpec,
-};
+use super::{GROUP, Kind, ObjectKey, TokenSourceSpec, VERSION, WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::secret::SecretText;
 use metadata::Metadata;
 
@@ -174,22 +172,15 @@ pub fn read(text: &str) -> Vec<Result<Document, DocumentError>> {
         match parsed {
             Ok(Value::Null) => {}
             Ok(value) => flatten(position, value, &mut results),
-            Err(problem) => results.push(Err(DocumentError {
-                position,
-                kind: None,
-                key: None,
-                problems: vec![problem],
-            })),
+            Err(problem) => {
+                results.push(Err(DocumentError { position, kind: None, key: None, problems: vec![problem] }))
+            }
         }
     }
     results
 }
 
-fn flatten(
-    position: Position,
-    mut value: Value,
-    results: &mut Vec<Result<Document, DocumentError>>,
-) {
+fn flatten(position: Position, mut value: Value, results: &mut Vec<Result<Document, DocumentError>>) {
     let is_list = value.get("kind").and_then(Value::as_str) == Some("List")
         && value.get("apiVersion").and_then(Value::as_str) == Some("v1");
     if !is_list || position.item.is_some() {
@@ -210,10 +201,7 @@ fn flatten(
         }
     };
     for (index, item) in items.into_iter().enumerate() {
-        let position = Position {
-            item: Some(index + 1),
-            ..position
-        };
+        let position = Position { item: Some(index + 1), ..position };
         flatten(position, item, results);
     }
 }
@@ -226,10 +214,7 @@ fn document(position: Position, value: &Value) -> Result<Document, DocumentError
     let failed = |problems| DocumentError {
         position,
         kind: (!kind.is_empty()).then(|| validation::readable(&kind)),
-        key: metadata
-            .name
-            .as_ref()
-            .map(|name| ObjectKey::new(&metadata.namespace, name)),
+        key: metadata.name.as_ref().map(|name| ObjectKey::new(&metadata.namespace, name)),
         problems,
     };
     if api_version.is_empty() || kind.is_empty() {
@@ -295,14 +280,7 @@ fn declaration(
             String::new(),
         ));
     }
-    Ok((
-        Manifest::Other {
-            api_version: api_version.to_owned(),
-            kind: kind.to_owned(),
-            name,
-        },
-        String::new(),
-    ))
+    Ok((Manifest::Other { api_version: api_version.to_owned(), kind: kind.to_owned(), name }, String::new()))
 }
 
 fn ours(kind: &str, value: &Value) -> Result<Declared, Vec<Problem>> {
@@ -310,24 +288,14 @@ fn ours(kind: &str, value: &Value) -> Result<Declared, Vec<Problem>> {
         .as_object()
         .into_iter()
         .flat_map(serde_json::Map::keys)
-        .filter(|name| {
-            !["apiVersion", "kind", "metadata", "spec", "status"].contains(&name.as_str())
-        })
-        .map(|name| {
-            Problem::new(
-                validation::readable(name),
-                "is not known here; does it belong into spec?",
-            )
-        })
+        .filter(|name| !["apiVersion", "kind", "metadata", "spec", "status"].contains(&name.as_str()))
+        .map(|name| Problem::new(validation::readable(name), "is not known here; does it belong into spec?"))
         .collect();
     let decoded = match kind {
         "WebhookSubscription" => decode(value, Manifest::WebhookSubscription),
         "TokenSource" => decode(value, Manifest::TokenSource),
         "WebhookProvider" => decode(value, Manifest::WebhookProvider),
-        _ => Err(vec![Problem::new(
-            "kind",
-            "must be WebhookSubscription, TokenSource or WebhookProvider",
-        )]),
+        _ => Err(vec![Problem::new("kind", "must be WebhookSubscription, TokenSource or WebhookProvider")]),
     };
     match decoded {
         Ok(decoded) if problems.is_empty() => Ok(decoded),
@@ -351,10 +319,7 @@ fn decode<S: Spec + Serialize>(
 /// make no difference.
 fn digest(spec: &impl Serialize) -> String {
     let mut canonical = String::new();
-    write_canonical(
-        &serde_json::to_value(spec).unwrap_or_default(),
-        &mut canonical,
-    );
+    write_canonical(&serde_json::to_value(spec).unwrap_or_default(), &mut canonical);
     let mut hex = String::with_capacity(64);
     for byte in Sha256::digest(canonical.as_bytes()) {
         // Writing into a text does not fail.

@@ -24,10 +24,9 @@ pub(super) fn read(secret: &Value) -> Result<BTreeMap<String, SecretText>, Vec<P
                     read.insert(name.clone(), SecretText::new(text));
                 }
             }
-            None => problems.push(Problem::new(
-                field(),
-                "must be base64; plain text belongs into stringData",
-            )),
+            None => {
+                problems.push(Problem::new(field(), "must be base64; plain text belongs into stringData"))
+            }
         }
     }
     for (name, value) in entries(secret, "stringData", &mut problems) {
@@ -41,11 +40,7 @@ pub(super) fn read(secret: &Value) -> Result<BTreeMap<String, SecretText>, Vec<P
             )),
         }
     }
-    if problems.is_empty() {
-        Ok(read)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(read) } else { Err(problems) }
 }
 
 fn entries<'a>(

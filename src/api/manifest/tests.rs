@@ -29,10 +29,7 @@ spec:
 ";
 
 fn all(text: &str) -> Vec<Document> {
-    read(text)
-        .into_iter()
-        .map(|result| result.unwrap_or_else(|error| panic!("{error}")))
-        .collect()
+    read(text).into_iter().map(|result| result.unwrap_or_else(|error| panic!("{error}"))).collect()
 }
 
 fn only_error(text: &str) -> DocumentError {
@@ -146,18 +143,10 @@ fn json_is_read_too() {
     for text in [
         value.to_string(),
         serde_json::to_string_pretty(&value).unwrap(),
-        serde_json::to_string_pretty(&value)
-            .unwrap()
-            .replace("  ", "\t"),
-        serde_json::to_string_pretty(&value)
-            .unwrap()
-            .replace('\n', "\r\n"),
+        serde_json::to_string_pretty(&value).unwrap().replace("  ", "\t"),
+        serde_json::to_string_pretty(&value).unwrap().replace('\n', "\r\n"),
     ] {
-        assert_eq!(
-            all(&text)[0].spec_digest,
-            all(SHARED)[0].spec_digest,
-            "{text}"
-        );
+        assert_eq!(all(&text)[0].spec_digest, all(SHARED)[0].spec_digest, "{text}");
     }
 }
 
@@ -186,22 +175,12 @@ spec:
 
 #[test]
 fn empty_documents_are_skipped_and_do_not_count() {
-    let text = format!(
-        "%YAML 1.2\n---\n# nothing\n---\n\n--- # still nothing\n...\n{}---\nnull\n",
-        member("a")
-    );
+    let text =
+        format!("%YAML 1.2\n---\n# nothing\n---\n\n--- # still nothing\n...\n{}---\nnull\n", member("a"));
     let documents = all(&text);
     assert_eq!(documents.len(), 1);
     assert_eq!(documents[0].position.document, 1);
-    for nothing in [
-        "",
-        "\n",
-        "---",
-        "---\n---\n",
-        "# x",
-        "\u{feff}---\n",
-        "--- # x\n",
-    ] {
+    for nothing in ["", "\n", "---", "---\n---\n", "# x", "\u{feff}---\n", "--- # x\n"] {
         assert!(read(nothing).is_empty(), "{nothing:?}");
     }
 }
@@ -229,10 +208,7 @@ fn a_list_counts_as_its_items() {
     assert_eq!(documents.len(), 2);
     assert_eq!(documents[1].position.to_string(), "document 1 item 2");
     assert_eq!(all("{apiVersion: v1, kind: List}").len(), 0);
-    assert_eq!(
-        only_error("{apiVersion: v1, kind: List, items: 1}").problems[0].field,
-        "items"
-    );
+    assert_eq!(only_error("{apiVersion: v1, kind: List, items: 1}").problems[0].field, "items");
     only_error("{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: List, items: []}]}");
 }
 
@@ -269,10 +245,7 @@ fn one_bad_document_does_not_hide_the_others() {
 
 #[test]
 fn errors_name_document_object_and_field() {
-    let text = format!(
-        "{SHARED}{}",
-        member("a").replace("postbackUrl", "postbackURL")
-    );
+    let text = format!("{SHARED}{}", member("a").replace("postbackUrl", "postbackURL"));
     let error = read(&text).remove(1).unwrap_err();
     let shown = error.to_string();
     assert!(
@@ -285,72 +258,33 @@ fn errors_name_document_object_and_field() {
 fn errors_of_the_parser_name_the_line_in_the_file() {
     let text = format!("{}---\nx: 1\ny: [1,\nz: 3\n", member("a"));
     let error = read(&text).remove(1).unwrap_err();
-    let line: usize = error.problems[0]
-        .field
-        .strip_prefix("line ")
-        .unwrap()
-        .parse()
-        .unwrap();
+    let line: usize = error.problems[0].field.strip_prefix("line ").unwrap().parse().unwrap();
     assert!((13..=16).contains(&line), "{error}");
     let twice = "x: 1\ny: 2\nx: 3\n";
-    assert_eq!(
-        only_error(twice).to_string(),
-        "document 1: line 3: the same key stands twice in one mapping"
-    );
+    assert_eq!(only_error(twice).to_string(), "document 1: line 3: the same key stands twice in one mapping");
 }
 
 #[test]
 fn metadata_is_checked() {
     let cases = [
         ("metadata: {name: a}", "metadata: {}", "metadata.name"),
-        (
-            "metadata: {name: a}",
-            "metadata: {name: A}",
-            "metadata.name",
-        ),
-        (
-            "metadata: {name: a}",
-            "metadata: {name: 7}",
-            "metadata.name",
-        ),
+        ("metadata: {name: a}", "metadata: {name: A}", "metadata.name"),
+        ("metadata: {name: a}", "metadata: {name: 7}", "metadata.name"),
         ("metadata: {name: a}", "metadata: []", "metadata"),
         ("metadata: {name: a}", "metadat: {name: a}", "metadata"),
-        (
-            "{name: a}",
-            "{name: a, namespace: 'x y'}",
-            "metadata.namespace",
-        ),
-        (
-            "{name: a}",
-            "{name: a, annotation: {}}",
-            "metadata.annotation",
-        ),
-        (
-            "{name: a}",
-            "{name: a, annotations: {x: 1}}",
-            "metadata.annotations.x",
-        ),
-        (
-            "{name: a}",
-            "{name: a, annotations: []}",
-            "metadata.annotations",
-        ),
+        ("{name: a}", "{name: a, namespace: 'x y'}", "metadata.namespace"),
+        ("{name: a}", "{name: a, annotation: {}}", "metadata.annotation"),
+        ("{name: a}", "{name: a, annotations: {x: 1}}", "metadata.annotations.x"),
+        ("{name: a}", "{name: a, annotations: []}", "metadata.annotations"),
         ("kind: WebhookSubscription", "kind: 1", "kind"),
         ("apiVersion: hookkeeper.dev/v1alpha1", "x: y", "apiVersion"),
-        (
-            "apiVersion: hookkeeper.dev/v1alpha1",
-            "apiVersion: hookkeeper.dev/v1",
-            "apiVersion",
-        ),
+        ("apiVersion: hookkeeper.dev/v1alpha1", "apiVersion: hookkeeper.dev/v1", "apiVersion"),
         ("kind: WebhookSubscription", "kind: Webhook", "kind"),
         ("spec:", "sepc: {}\nspec:", "sepc"),
     ];
     for (from, to, field) in cases {
         let error = only_error(&member("a").replace(from, to));
-        assert!(
-            error.problems.iter().any(|problem| problem.field == field),
-            "{to}: {error}"
-        );
+        assert!(error.problems.iter().any(|problem| problem.field == field), "{to}: {error}");
     }
 }
 
@@ -363,10 +297,7 @@ fn metadata_is_handed_over() {
     let document = all(&text).remove(0);
     assert_eq!(document.key().to_string(), "team/a");
     assert_eq!(document.uid.as_deref(), Some("42-x"));
-    assert_eq!(
-        document.annotations["hookkeeper.dev/rotate-requested-at"],
-        "now"
-    );
+    assert_eq!(document.annotations["hookkeeper.dev/rotate-requested-at"], "now");
     assert_eq!(document.labels["a"], "b");
 }
 
@@ -380,29 +311,15 @@ data: {token: czNjcjN0LWM0bjRyeQ==, both: b2xk, binary: /w==, empty: ''}
 stringData: {plain: s3cr3t-c4n4ry, both: new}
 ";
     let documents = all(text);
-    let Manifest::Secret {
-        namespace,
-        name,
-        data,
-        annotations,
-    } = &documents[0].manifest
-    else {
+    let Manifest::Secret { namespace, name, data, annotations } = &documents[0].manifest else {
         panic!("{documents:?}");
     };
     assert_eq!((namespace.as_str(), name.as_str()), ("default", "gupy-api"));
     assert_eq!(annotations["hookkeeper.dev/allowed-hosts"], "api.gupy.io");
-    let values: Vec<_> = data
-        .iter()
-        .map(|(key, value)| (key.as_str(), value.expose()))
-        .collect();
+    let values: Vec<_> = data.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
     assert_eq!(
         values,
-        [
-            ("both", "new"),
-            ("empty", ""),
-            ("plain", "s3cr3t-c4n4ry"),
-            ("token", "s3cr3t-c4n4ry")
-        ]
+        [("both", "new"), ("empty", ""), ("plain", "s3cr3t-c4n4ry"), ("token", "s3cr3t-c4n4ry")]
     );
     assert_eq!(documents[0].spec_digest, "");
     assert!(!format!("{documents:?}").contains("s3cr3t"));
@@ -468,16 +385,12 @@ fn bombs_end_in_an_error() {
         "[".repeat(100_000),
         "{a: ".repeat(100_000),
         "- ".repeat(100_000),
-        (0..1_400)
-            .map(|depth| format!("{}a:\n", " ".repeat(depth)))
-            .collect(),
+        (0..1_400).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
         format!("a: &a {large}\nb: [{aliases}]\n"),
         format!("a: {}\n", "x".repeat(LARGEST_DOCUMENT)),
         "&a [*a]".to_owned(),
         format!("a: [{}]", "0,".repeat(300_000)),
-        (0..2_000)
-            .map(|number| format!("k{number}: &k{number} 1\n"))
-            .collect(),
+        (0..2_000).map(|number| format!("k{number}: &k{number} 1\n")).collect(),
         "!".repeat(500_000),
         "\"".repeat(500_001),
         "? ".repeat(100_000),

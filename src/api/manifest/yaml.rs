@@ -18,11 +18,7 @@ pub(super) fn documents(text: &str) -> Vec<(Position, Result<Value, Problem>)> {
         if is_blank(piece) {
             continue;
         }
-        let position = Position {
-            document: documents.len() + 1,
-            item: None,
-            line,
-        };
+        let position = Position { document: documents.len() + 1, item: None, line };
         documents.push((position, parse(piece, line)));
     }
     documents
@@ -44,8 +40,7 @@ fn pieces(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn is_separator(line: &str) -> bool {
-    line.strip_prefix("---")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 /// Whether there is nothing but comments, directives and markers.
@@ -53,19 +48,13 @@ fn is_blank(piece: &str) -> bool {
     piece.lines().all(|line| {
         let line = line.strip_prefix("---").unwrap_or(line);
         let content = line.trim();
-        content.is_empty()
-            || content.starts_with('#')
-            || line.starts_with('%')
-            || line.trim_end() == "..."
+        content.is_empty() || content.starts_with('#') || line.starts_with('%') || line.trim_end() == "..."
     })
 }
 
 fn parse(piece: &str, first_line: usize) -> Result<Value, Problem> {
     if piece.len() > LARGEST_DOCUMENT {
-        return Err(Problem::new(
-            "",
-            format!("the document is larger than {LARGEST_DOCUMENT} bytes"),
-        ));
+        return Err(Problem::new("", format!("the document is larger than {LARGEST_DOCUMENT} bytes")));
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {

@@ -24,11 +24,7 @@ pub(super) fn subscription(spec: &WebhookSubscriptionSpec, problems: &mut Vec<Pr
     }
     // An empty name is refused by the rule of the schema.
     for name in spec.parameters.keys().filter(|name| !name.is_empty()) {
-        if !matches(
-            name,
-            |first| first.is_ascii_alphabetic(),
-            is_parameter_character,
-        ) {
+        if !matches(name, |first| first.is_ascii_alphabetic(), is_parameter_character) {
             problems.push(Problem::new(
                 format!("spec.parameters.{}", readable(name)),
                 "the name must be a letter followed by letters, digits, `_` and `-`",
@@ -70,10 +66,7 @@ fn client_header(path: &str, header: &ClientHeader, problems: &mut Vec<Problem>)
         header_value(&format!("{path}.value"), value, problems);
         template(&format!("{path}.value"), value, problems);
     }
-    let token = header
-        .value_from
-        .as_ref()
-        .and_then(|source| source.token.as_ref());
+    let token = header.value_from.as_ref().and_then(|source| source.token.as_ref());
     if let Some(prefix) = token.and_then(|token| token.prefix.as_ref()) {
         header_value(&format!("{path}.valueFrom.token.prefix"), prefix, problems);
         template(&format!("{path}.valueFrom.token.prefix"), prefix, problems);
@@ -93,10 +86,7 @@ fn template(path: &str, value: &str, problems: &mut Vec<Problem>) {
 
 /// Control characters cannot be sent in a header (RFC 9110, section 5.5).
 fn header_value(path: &str, value: &str, problems: &mut Vec<Problem>) {
-    if value
-        .chars()
-        .any(|character| character.is_control() && character != '\t')
-    {
+    if value.chars().any(|character| character.is_control() && character != '\t') {
         problems.push(Problem::new(path, "must hold no control characters"));
     }
 }
@@ -116,11 +106,7 @@ fn is_one_line(value: &str) -> bool {
 
 fn oauth2(path: &str, source: Option<&OAuth2TokenSource>, problems: &mut Vec<Problem>) {
     if let Some(source) = source {
-        url(
-            &format!("{path}.oauth2.tokenUrl"),
-            &source.token_url,
-            problems,
-        );
+        url(&format!("{path}.oauth2.tokenUrl"), &source.token_url, problems);
     }
 }
 
@@ -140,15 +126,10 @@ fn operation(path: &str, operation: &Operation, problems: &mut Vec<Problem>) {
     if !document.is_object() && !document.is_array() {
         problems.push(Problem::new(path, "must be a mapping or a list"));
     } else if !is_shallow(document, DEEPEST_DOCUMENT) {
-        problems.push(Problem::new(
-            path,
-            format!("must not be nested deeper than {DEEPEST_DOCUMENT} levels"),
-        ));
+        problems
+            .push(Problem::new(path, format!("must not be nested deeper than {DEEPEST_DOCUMENT} levels")));
     } else if document.to_string().len() > LARGEST_DOCUMENT {
-        problems.push(Problem::new(
-            path,
-            format!("must have at most {LARGEST_DOCUMENT} bytes as JSON"),
-        ));
+        problems.push(Problem::new(path, format!("must have at most {LARGEST_DOCUMENT} bytes as JSON")));
     }
 }
 
@@ -156,10 +137,7 @@ fn header_map(path: &str, headers: &BTreeMap<String, String>, problems: &mut Vec
     for (name, value) in headers {
         let path = format!("{path}.{}", readable(name));
         if !matches(name, is_token_character, is_token_character) {
-            problems.push(Problem::new(
-                path,
-                "the name must be a header name without blanks and colons",
-            ));
+            problems.push(Problem::new(path, "the name must be a header name without blanks and colons"));
         } else {
             header_value(&path, value, problems);
         }
@@ -169,9 +147,7 @@ fn header_map(path: &str, headers: &BTreeMap<String, String>, problems: &mut Vec
 /// What the rule in the schema lets pass and a URL parser does not, or reads in another way than
 /// people do.
 fn url(path: &str, value: &str, problems: &mut Vec<Problem>) {
-    let strange = value
-        .chars()
-        .any(|character| character.is_control() || character == '\\');
+    let strange = value.chars().any(|character| character.is_control() || character == '\\');
     if strange || !has_whole_escapes(value) || Url::parse(value).is_err() {
         let problem = Problem::new(path, schema::URL_MESSAGE);
         // A value that breaks the rule of the schema is reported already.
@@ -191,12 +167,7 @@ fn has_whole_escapes(value: &str) -> bool {
 
 fn is_shallow(value: &Value, levels: usize) -> bool {
     match value {
-        Value::Object(members) => {
-            levels > 0
-                && members
-                    .values()
-                    .all(|member| is_shallow(member, levels - 1))
-        }
+        Value::Object(members) => levels > 0 && members.values().all(|member| is_shallow(member, levels - 1)),
         Value::Array(items) => levels > 0 && items.iter().all(|item| is_shallow(item, levels - 1)),
         _ => true,
     }

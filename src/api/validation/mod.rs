@@ -31,10 +31,7 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.into(),
-        }
+        Self { field: field.into(), problem: problem.into() }
     }
 }
 
@@ -104,9 +101,7 @@ pub fn validate(kind: Kind, object: &Value, old: Option<&Value>) -> Result<(), V
 /// # Errors
 /// As [`validate`].
 pub fn decode<S: Spec>(object: &Value, old: Option<&Value>) -> Result<S, Vec<Problem>> {
-    let schema = crd::schema(S::KIND)
-        .pointer("/properties/spec")
-        .unwrap_or(&Value::Null);
+    let schema = crd::schema(S::KIND).pointer("/properties/spec").unwrap_or(&Value::Null);
     let mut problems = Vec::new();
     let Some(spec) = object.get("spec").filter(|spec| !spec.is_null()) else {
         return Err(vec![Problem::new("spec", "is required")]);
@@ -116,26 +111,17 @@ pub fn decode<S: Spec>(object: &Value, old: Option<&Value>) -> Result<S, Vec<Pro
         return Err(problems);
     }
     let spec = structural::without_nulls(schema, spec);
-    let old = old
-        .and_then(|old| old.get("spec"))
-        .map(|old| structural::without_nulls(schema, old));
+    let old = old.and_then(|old| old.get("spec")).map(|old| structural::without_nulls(schema, old));
     // Only now: the bounds hold, and with them what a rule can cost.
     rules::check(S::KIND, &spec, old.as_ref(), "spec", &mut problems);
     // The cause may quote a value.
     let decoded = serde_json::from_value::<S>(spec).map_err(|_| {
-        vec![Problem::new(
-            "spec",
-            "cannot be read although it keeps the schema; please report this",
-        )]
+        vec![Problem::new("spec", "cannot be read although it keeps the schema; please report this")]
     });
     match decoded {
         Ok(decoded) => {
             decoded.check_beside_schema(&mut problems);
-            if problems.is_empty() {
-                Ok(decoded)
-            } else {
-                Err(problems)
-            }
+            if problems.is_empty() { Ok(decoded) } else { Err(problems) }
         }
         Err(_) if !problems.is_empty() => Err(problems),
         Err(unreadable) => Err(unreadable),

@@ -21,13 +21,7 @@ thread_local! {
 }
 
 /// Evaluates the rules on a spec that keeps the rest of the schema.
-pub(super) fn check(
-    kind: Kind,
-    spec: &Value,
-    old: Option<&Value>,
-    path: &str,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn check(kind: Kind, spec: &Value, old: Option<&Value>, path: &str, problems: &mut Vec<Problem>) {
     let result = COMPILED.with(|compiled| {
         let cell = match kind {
             Kind::WebhookProvider => &compiled.provider,

@@ -28,10 +28,8 @@ pub(super) fn check(schema: &Value, value: &Value, path: &str, problems: &mut Ve
             integer(schema, number.as_i64().unwrap_or_default(), path, problems);
         }
         ("boolean", Value::Bool(_)) => {}
-        (wanted, value) => problems.push(Problem::new(
-            path,
-            format!("must be {}, not {}", with_article(wanted), name_of(value)),
-        )),
+        (wanted, value) => problems
+            .push(Problem::new(path, format!("must be {}, not {}", with_article(wanted), name_of(value)))),
     }
 }
 
@@ -53,12 +51,7 @@ pub(super) fn without_nulls(schema: &Value, value: &Value) -> Value {
         ),
         Value::Array(items) => {
             let child = schema.get("items").unwrap_or(&Value::Null);
-            Value::Array(
-                items
-                    .iter()
-                    .map(|item| without_nulls(child, item))
-                    .collect(),
-            )
+            Value::Array(items.iter().map(|item| without_nulls(child, item)).collect())
         }
         other => other.clone(),
     }
@@ -66,17 +59,10 @@ pub(super) fn without_nulls(schema: &Value, value: &Value) -> Value {
 
 fn object(schema: &Value, members: &Map<String, Value>, path: &str, problems: &mut Vec<Problem>) {
     bound(schema, "maxProperties", members.len(), |most| {
-        problems.push(Problem::new(
-            path,
-            format!("has too many entries, at most {most} are allowed"),
-        ));
+        problems.push(Problem::new(path, format!("has too many entries, at most {most} are allowed")));
     });
-    for name in schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
+    for name in
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     {
         if members.get(name).is_none_or(Value::is_null) {
             problems.push(Problem::new(format!("{path}.{name}"), "is required"));
@@ -97,10 +83,7 @@ fn object(schema: &Value, members: &Map<String, Value>, path: &str, problems: &m
 
 fn array(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<Problem>) {
     bound(schema, "maxItems", items.len(), |most| {
-        problems.push(Problem::new(
-            path,
-            format!("has too many entries, at most {most} are allowed"),
-        ));
+        problems.push(Problem::new(path, format!("has too many entries, at most {most} are allowed")));
     });
     if number(schema, "minItems").is_some_and(|least| items.len() < least) {
         problems.push(Problem::new(path, "needs at least one entry"));
@@ -131,10 +114,8 @@ fn unique_keys(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<P
         .collect();
     let mut seen = HashMap::new();
     for (index, item) in items.iter().enumerate() {
-        let identity: Vec<Option<&str>> = keys
-            .iter()
-            .map(|key| item.get(key).and_then(Value::as_str))
-            .collect();
+        let identity: Vec<Option<&str>> =
+            keys.iter().map(|key| item.get(key).and_then(Value::as_str)).collect();
         if let Some(first) = seen.insert(identity, index) {
             problems.push(Problem::new(
                 format!("{path}[{index}].{}", keys.join(",")),
@@ -153,10 +134,7 @@ fn string(schema: &Value, value: &str, path: &str, problems: &mut Vec<Problem>) 
     let mut too_long = false;
     bound(schema, "maxLength", length, |most| {
         too_long = true;
-        problems.push(Problem::new(
-            path,
-            format!("has {length} characters, at most {most} are allowed"),
-        ));
+        problems.push(Problem::new(path, format!("has {length} characters, at most {most} are allowed")));
     });
     if too_long {
         return;
@@ -165,25 +143,17 @@ fn string(schema: &Value, value: &str, path: &str, problems: &mut Vec<Problem>) 
         && !allowed.iter().any(|one| one.as_str() == Some(value))
     {
         let allowed: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
-        problems.push(Problem::new(
-            path,
-            format!("must be one of {}", allowed.join(", ")),
-        ));
+        problems.push(Problem::new(path, format!("must be one of {}", allowed.join(", "))));
     }
     if let Some(pattern) = text(schema, "pattern")
         && !compiled(pattern).is_some_and(|pattern| pattern.is_match(value))
     {
-        let problem = schema::explain(pattern)
-            .map_or_else(|| format!("must match {pattern}"), ToOwned::to_owned);
+        let problem =
+            schema::explain(pattern).map_or_else(|| format!("must match {pattern}"), ToOwned::to_owned);
         problems.push(Problem::new(path, problem));
     }
-    if text(schema, "format") == Some("date-time")
-        && chrono::DateTime::parse_from_rfc3339(value).is_err()
-    {
-        problems.push(Problem::new(
-            path,
-            "must be a time such as 2026-11-21T17:00:02Z (RFC 3339)",
-        ));
+    if text(schema, "format") == Some("date-time") && chrono::DateTime::parse_from_rfc3339(value).is_err() {
+        problems.push(Problem::new(path, "must be a time such as 2026-11-21T17:00:02Z (RFC 3339)"));
     }
 }
 
@@ -205,9 +175,7 @@ fn limit(schema: &Value, keyword: &str) -> Option<i64> {
     let limit = schema.get(keyword)?;
     limit.as_i64().or_else(|| {
         // Limits are small whole numbers, so their text form is exact.
-        limit
-            .as_f64()
-            .and_then(|limit| format!("{limit:.0}").parse().ok())
+        limit.as_f64().and_then(|limit| format!("{limit:.0}").parse().ok())
     })
 }
 
@@ -234,10 +202,7 @@ fn unknown(schema: &Value) -> String {
 }
 
 fn preserves_unknown(schema: &Value) -> bool {
-    schema
-        .get("x-kubernetes-preserve-unknown-fields")
-        .and_then(Value::as_bool)
-        == Some(true)
+    schema.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool) == Some(true)
 }
 
 fn bound(schema: &Value, keyword: &str, actual: usize, exceeded: impl FnOnce(usize)) {
@@ -249,10 +214,7 @@ fn bound(schema: &Value, keyword: &str, actual: usize, exceeded: impl FnOnce(usi
 }
 
 fn number(schema: &Value, keyword: &str) -> Option<usize> {
-    schema
-        .get(keyword)
-        .and_then(Value::as_u64)
-        .and_then(|number| usize::try_from(number).ok())
+    schema.get(keyword).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok())
 }
 
 fn text<'a>(schema: &'a Value, keyword: &str) -> Option<&'a str> {
@@ -281,12 +243,8 @@ fn collect_patterns(node: &Value, patterns: &mut HashMap<String, Regex>) {
         patterns.insert(pattern.to_owned(), regex);
     }
     match node {
-        Value::Object(members) => members
-            .values()
-            .for_each(|member| collect_patterns(member, patterns)),
-        Value::Array(items) => items
-            .iter()
-            .for_each(|item| collect_patterns(item, patterns)),
+        Value::Object(members) => members.values().for_each(|member| collect_patterns(member, patterns)),
+        Value::Array(items) => items.iter().for_each(|item| collect_patterns(item, patterns)),
         _ => {}
     }
 }
@@ -296,13 +254,7 @@ pub(crate) fn readable(name: &str) -> String {
     let mut readable: String = name
         .chars()
         .take(64)
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
+        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
         .collect();
     if name.chars().count() > 64 {
         readable.push('…');

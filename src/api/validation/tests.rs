@@ -96,17 +96,11 @@ fn texts(count: usize) -> Value {
 }
 
 fn headers(count: usize) -> Value {
-    (0..count)
-        .map(|number| json!({ "name": format!("h{number}"), "value": "v" }))
-        .collect()
+    (0..count).map(|number| json!({ "name": format!("h{number}"), "value": "v" })).collect()
 }
 
 fn map(count: usize) -> Value {
-    Value::Object(
-        (0..count)
-            .map(|number| (format!("p{number}"), json!("v")))
-            .collect(),
-    )
+    Value::Object((0..count).map(|number| (format!("p{number}"), json!("v"))).collect())
 }
 
 const W: Kind = Kind::WebhookSubscription;
@@ -167,81 +161,26 @@ fn what_is_not_allowed_is_refused_and_the_field_is_named() {
         (W, "/providerRef", json!(null), "spec.providerRef"),
         (W, "/providerRef", json!("gupy"), "spec.providerRef"),
         (W, "/providerRef", json!({}), "spec.providerRef.name"),
-        (
-            W,
-            "/providerRef/namespace",
-            json!("other"),
-            "spec.providerRef.namespace",
-        ),
-        (
-            W,
-            "/postbackURL",
-            json!("https://example.com"),
-            "spec.postbackURL",
-        ),
+        (W, "/providerRef/namespace", json!("other"), "spec.providerRef.namespace"),
+        (W, "/postbackURL", json!("https://example.com"), "spec.postbackURL"),
         (W, "/unknown", json!(null), "spec.unknown"),
         (W, "/active", json!("true"), "spec.active"),
         (W, "/active", json!(1), "spec.active"),
         (W, "/clientHeaders", json!({}), "spec.clientHeaders"),
         (W, "/clientHeaders/1", json!(null), "spec.clientHeaders[1]"),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!(7),
-            "spec.clientHeaders[1].value",
-        ),
-        (
-            W,
-            "/clientHeaders/1/vlaue",
-            json!("x"),
-            "spec.clientHeaders[1].vlaue",
-        ),
+        (W, "/clientHeaders/1/value", json!(7), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/1/vlaue", json!("x"), "spec.clientHeaders[1].vlaue"),
         (W, "/parameters", json!({ "a": 1 }), "spec.parameters.a"),
-        (
-            W,
-            "/tokenSource/publishTo",
-            json!({ "secretName": "x" }),
-            "spec.tokenSource.publishTo",
-        ),
+        (W, "/tokenSource/publishTo", json!({ "secretName": "x" }), "spec.tokenSource.publishTo"),
         (P, "/auth", json!(null), "spec.auth"),
-        (
-            P,
-            "/auth",
-            json!({ "none": { "x": 1 } }),
-            "spec.auth.none.x",
-        ),
-        (
-            P,
-            "/limits/requestsPerMinute",
-            json!(1.5),
-            "spec.limits.requestsPerMinute",
-        ),
+        (P, "/auth", json!({ "none": { "x": 1 } }), "spec.auth.none.x"),
+        (P, "/limits/requestsPerMinute", json!(1.5), "spec.limits.requestsPerMinute"),
         // Names.
-        (
-            W,
-            "/providerRef/name",
-            json!("Gupy"),
-            "spec.providerRef.name",
-        ),
+        (W, "/providerRef/name", json!("Gupy"), "spec.providerRef.name"),
         (W, "/providerRef/name", json!(""), "spec.providerRef.name"),
-        (
-            W,
-            "/providerRef/name",
-            json!("a".repeat(254)),
-            "spec.providerRef.name",
-        ),
-        (
-            T,
-            "/publishTo/secretName",
-            json!("a_b"),
-            "spec.publishTo.secretName",
-        ),
-        (
-            P,
-            "/auth/bearer/secretKeyRef/key",
-            json!("a/b"),
-            "spec.auth.bearer.secretKeyRef.key",
-        ),
+        (W, "/providerRef/name", json!("a".repeat(254)), "spec.providerRef.name"),
+        (T, "/publishTo/secretName", json!("a_b"), "spec.publishTo.secretName"),
+        (P, "/auth/bearer/secretKeyRef/key", json!("a/b"), "spec.auth.bearer.secretKeyRef.key"),
         (P, "/preset", json!("Gupy"), "spec.preset"),
         // Texts.
         (W, "/action", json!(""), "spec.action"),
@@ -250,402 +189,102 @@ fn what_is_not_allowed_is_refused_and_the_field_is_named() {
         (W, "/webhookId", json!("a b"), "spec.webhookId"),
         (W, "/adoptionPolicy", json!("never"), "spec.adoptionPolicy"),
         (W, "/deletionPolicy", json!("Retain"), "spec.deletionPolicy"),
-        (
-            P,
-            "/contentType",
-            json!("text/plain\r\nX: y"),
-            "spec.contentType",
-        ),
+        (P, "/contentType", json!("text/plain\r\nX: y"), "spec.contentType"),
         // URLs.
-        (
-            W,
-            "/postbackUrl",
-            json!("integrations.example.com"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("ftp://example.com"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("HTTPS://example.com"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://user:pass@example.com/"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com/#part"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com/a b"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com/\n"),
-            "spec.postbackUrl",
-        ),
+        (W, "/postbackUrl", json!("integrations.example.com"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("ftp://example.com"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("HTTPS://example.com"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://user:pass@example.com/"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/#part"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/a b"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/\n"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!("https://"), "spec.postbackUrl"),
-        (
-            W,
-            "/postbackUrl",
-            json!("https:///path"),
-            "spec.postbackUrl",
-        ),
+        (W, "/postbackUrl", json!("https:///path"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!("/path"), "spec.postbackUrl"),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com/%zz"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com\\.evil.example"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com/\u{1}"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!("https://example.com:99999/"),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/postbackUrl",
-            json!(format!("https://example.com/{}", "x".repeat(2029))),
-            "spec.postbackUrl",
-        ),
-        (
-            W,
-            "/tokenSource/oauth2/tokenUrl",
-            json!("x"),
-            "spec.tokenSource.oauth2.tokenUrl",
-        ),
-        (
-            W,
-            "/tokenSource/oauth2/tokenUrl",
-            json!("https://e.com/%"),
-            "spec.tokenSource.oauth2.tokenUrl",
-        ),
+        (W, "/postbackUrl", json!("https://example.com/%zz"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com\\.evil.example"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/\u{1}"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com:99999/"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!(format!("https://example.com/{}", "x".repeat(2029))), "spec.postbackUrl"),
+        (W, "/tokenSource/oauth2/tokenUrl", json!("x"), "spec.tokenSource.oauth2.tokenUrl"),
+        (W, "/tokenSource/oauth2/tokenUrl", json!("https://e.com/%"), "spec.tokenSource.oauth2.tokenUrl"),
         (T, "/http/url", json!("https://a@b/"), "spec.http.url"),
-        (
-            P,
-            "/baseUrl",
-            json!("https://api.example.com/?a=b"),
-            "spec.baseUrl",
-        ),
-        (
-            P,
-            "/baseUrl",
-            json!("https://api.example.com/\\"),
-            "spec.baseUrl",
-        ),
+        (P, "/baseUrl", json!("https://api.example.com/?a=b"), "spec.baseUrl"),
+        (P, "/baseUrl", json!("https://api.example.com/\\"), "spec.baseUrl"),
         // Headers.
         (W, "/clientHeaders", headers(33), "spec.clientHeaders"),
-        (
-            W,
-            "/clientHeaders/1/name",
-            json!("X Tenant"),
-            "spec.clientHeaders[1].name",
-        ),
-        (
-            W,
-            "/clientHeaders/1/name",
-            json!("X:"),
-            "spec.clientHeaders[1].name",
-        ),
-        (
-            W,
-            "/clientHeaders/1/name",
-            json!("x".repeat(129)),
-            "spec.clientHeaders[1].name",
-        ),
-        (
-            W,
-            "/clientHeaders/1/name",
-            json!("token"),
-            "spec.clientHeaders[1].name",
-        ),
-        (
-            W,
-            "/clientHeaders/1/name",
-            json!("TOKEN"),
-            "spec.clientHeaders",
-        ),
-        (
-            W,
-            "/clientHeaders/1",
-            json!({ "name": "a" }),
-            "spec.clientHeaders[1]",
-        ),
-        (
-            W,
-            "/clientHeaders/1/valueFrom",
-            secret_key.clone(),
-            "spec.clientHeaders[1]",
-        ),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!("a\r\nX-Evil: 1"),
-            "spec.clientHeaders[1].value",
-        ),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!("a\n"),
-            "spec.clientHeaders[1].value",
-        ),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!("a\0"),
-            "spec.clientHeaders[1].value",
-        ),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!("a\u{7}"),
-            "spec.clientHeaders[1].value",
-        ),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!("Bearer {{ token }}"),
-            "spec.clientHeaders[1].value",
-        ),
-        (
-            W,
-            "/clientHeaders/1/value",
-            json!("x".repeat(8193)),
-            "spec.clientHeaders[1].value",
-        ),
+        (W, "/clientHeaders/1/name", json!("X Tenant"), "spec.clientHeaders[1].name"),
+        (W, "/clientHeaders/1/name", json!("X:"), "spec.clientHeaders[1].name"),
+        (W, "/clientHeaders/1/name", json!("x".repeat(129)), "spec.clientHeaders[1].name"),
+        (W, "/clientHeaders/1/name", json!("token"), "spec.clientHeaders[1].name"),
+        (W, "/clientHeaders/1/name", json!("TOKEN"), "spec.clientHeaders"),
+        (W, "/clientHeaders/1", json!({ "name": "a" }), "spec.clientHeaders[1]"),
+        (W, "/clientHeaders/1/valueFrom", secret_key.clone(), "spec.clientHeaders[1]"),
+        (W, "/clientHeaders/1/value", json!("a\r\nX-Evil: 1"), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/1/value", json!("a\n"), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/1/value", json!("a\0"), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/1/value", json!("a\u{7}"), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/1/value", json!("Bearer {{ token }}"), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/1/value", json!("x".repeat(8193)), "spec.clientHeaders[1].value"),
         (
             W,
             "/clientHeaders/0/valueFrom/token/prefix",
             json!("{{ x"),
             "spec.clientHeaders[0].valueFrom.token.prefix",
         ),
-        (
-            W,
-            "/clientHeaders/0/valueFrom",
-            json!({}),
-            "spec.clientHeaders[0].valueFrom",
-        ),
+        (W, "/clientHeaders/0/valueFrom", json!({}), "spec.clientHeaders[0].valueFrom"),
         (
             W,
             "/clientHeaders/0/valueFrom/secretKeyRef",
             secret_key["secretKeyRef"].clone(),
             "spec.clientHeaders[0].valueFrom",
         ),
-        (
-            T,
-            "/http/headers/1",
-            json!({ "name": "x-key", "value": "v" }),
-            "spec.http.headers",
-        ),
-        (
-            T,
-            "/http/headers/0/name",
-            json!("X Key"),
-            "spec.http.headers",
-        ),
-        (
-            T,
-            "/http/headers/1",
-            json!({ "name": "Y", "value": "a\nb" }),
-            "spec.http.headers",
-        ),
-        (
-            T,
-            "/http/headers/1",
-            json!({ "name": "Y", "value": "a\u{1}b" }),
-            "spec.http.headers[1].value",
-        ),
-        (
-            T,
-            "/http/json/1",
-            json!({ "name": "user", "value": "v" }),
-            "spec.http.json[1].name",
-        ),
+        (T, "/http/headers/1", json!({ "name": "x-key", "value": "v" }), "spec.http.headers"),
+        (T, "/http/headers/0/name", json!("X Key"), "spec.http.headers"),
+        (T, "/http/headers/1", json!({ "name": "Y", "value": "a\nb" }), "spec.http.headers"),
+        (T, "/http/headers/1", json!({ "name": "Y", "value": "a\u{1}b" }), "spec.http.headers[1].value"),
+        (T, "/http/json/1", json!({ "name": "user", "value": "v" }), "spec.http.json[1].name"),
         (P, "/auth", json!({ "headers": [] }), "spec.auth.headers"),
-        (
-            P,
-            "/operations/list/headers",
-            json!({ "X Y": "v" }),
-            "spec.operations.list.headers.X Y",
-        ),
-        (
-            P,
-            "/operations/list/headers",
-            json!({ "X": "a\nb" }),
-            "spec.operations.list.headers.X",
-        ),
+        (P, "/operations/list/headers", json!({ "X Y": "v" }), "spec.operations.list.headers.X Y"),
+        (P, "/operations/list/headers", json!({ "X": "a\nb" }), "spec.operations.list.headers.X"),
         // Parameters.
         (W, "/parameters", map(33), "spec.parameters"),
-        (
-            W,
-            "/parameters",
-            json!({ "a": "x".repeat(2049) }),
-            "spec.parameters.a",
-        ),
-        (
-            W,
-            "/parameters",
-            json!({ "a".repeat(65): "x" }),
-            "spec.parameters",
-        ),
+        (W, "/parameters", json!({ "a": "x".repeat(2049) }), "spec.parameters.a"),
+        (W, "/parameters", json!({ "a".repeat(65): "x" }), "spec.parameters"),
         (W, "/parameters", json!({ "": "x" }), "spec.parameters"),
-        (
-            W,
-            "/parameters",
-            json!({ "a.b": "x" }),
-            "spec.parameters.a.b",
-        ),
+        (W, "/parameters", json!({ "a.b": "x" }), "spec.parameters.a.b"),
         // Exactly one of several.
         (W, "/tokenSourceRef", json!({ "name": "x" }), "spec"),
         (W, "/tokenSource", json!(null), "spec"),
         (W, "/tokenSource", json!({}), "spec.tokenSource"),
-        (
-            W,
-            "/tokenSource/secret",
-            json!({ "name": "a", "key": "b" }),
-            "spec.tokenSource",
-        ),
+        (W, "/tokenSource/secret", json!({ "name": "a", "key": "b" }), "spec.tokenSource"),
         (T, "/oauth2", json!(null), ""),
         (T, "/secret", json!({ "name": "a", "key": "b" }), "spec"),
-        (
-            T,
-            "/http/form",
-            json!([{ "name": "a", "value": "b" }]),
-            "spec.http",
-        ),
-        (
-            T,
-            "/http/body",
-            json!({ "contentType": "text/plain", "value": "x" }),
-            "spec.http",
-        ),
-        (
-            T,
-            "/http/response/format",
-            json!("Text"),
-            "spec.http.response",
-        ),
+        (T, "/http/form", json!([{ "name": "a", "value": "b" }]), "spec.http"),
+        (T, "/http/body", json!({ "contentType": "text/plain", "value": "x" }), "spec.http"),
+        (T, "/http/response/format", json!("Text"), "spec.http.response"),
         (P, "/auth/none", json!({}), "spec.auth"),
         (P, "/auth", json!({}), "spec.auth"),
-        (
-            P,
-            "/operations/list/pagination/none",
-            json!({}),
-            "spec.operations.list.pagination",
-        ),
+        (P, "/operations/list/pagination/none", json!({}), "spec.operations.list.pagination"),
         (P, "/operations", json!(null), "spec"),
         // Durations and numbers.
-        (
-            W,
-            "/rotation/overlap",
-            json!("2 days"),
-            "spec.rotation.overlap",
-        ),
-        (
-            W,
-            "/rotation/overlap",
-            json!("-5m"),
-            "spec.rotation.overlap",
-        ),
+        (W, "/rotation/overlap", json!("2 days"), "spec.rotation.overlap"),
+        (W, "/rotation/overlap", json!("-5m"), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!(""), "spec.rotation.overlap"),
-        (
-            W,
-            "/rotation/overlap",
-            json!("1h1h1h1h1h"),
-            "spec.rotation.overlap",
-        ),
-        (
-            W,
-            "/rotation/overlap",
-            json!("100000s"),
-            "spec.rotation.overlap",
-        ),
+        (W, "/rotation/overlap", json!("1h1h1h1h1h"), "spec.rotation.overlap"),
+        (W, "/rotation/overlap", json!("100000s"), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!(30), "spec.rotation.overlap"),
-        (
-            W,
-            "/rotation/renewBefore",
-            json!("0s"),
-            "spec.rotation.renewBefore",
-        ),
+        (W, "/rotation/renewBefore", json!("0s"), "spec.rotation.renewBefore"),
         (T, "/assumedLifetime", json!("0h0m"), "spec.assumedLifetime"),
-        (
-            P,
-            "/limits/requestsPerMinute",
-            json!(0),
-            "spec.limits.requestsPerMinute",
-        ),
-        (
-            P,
-            "/limits/requestsPerMinute",
-            json!(60_001),
-            "spec.limits.requestsPerMinute",
-        ),
-        (
-            P,
-            "/limits/maxConcurrent",
-            json!(-1),
-            "spec.limits.maxConcurrent",
-        ),
-        (
-            P,
-            "/operations/create/success",
-            json!([99]),
-            "spec.operations.create.success[0]",
-        ),
-        (
-            P,
-            "/operations/create/missing",
-            json!([600]),
-            "spec.operations.create.missing[0]",
-        ),
+        (P, "/limits/requestsPerMinute", json!(0), "spec.limits.requestsPerMinute"),
+        (P, "/limits/requestsPerMinute", json!(60_001), "spec.limits.requestsPerMinute"),
+        (P, "/limits/maxConcurrent", json!(-1), "spec.limits.maxConcurrent"),
+        (P, "/operations/create/success", json!([99]), "spec.operations.create.success[0]"),
+        (P, "/operations/create/missing", json!([600]), "spec.operations.create.missing[0]"),
         // Token sources.
-        (
-            W,
-            "/tokenSource/oauth2/scopes",
-            json!(["a b"]),
-            "spec.tokenSource.oauth2.scopes[0]",
-        ),
-        (
-            W,
-            "/tokenSource/oauth2/scopes",
-            texts(65),
-            "spec.tokenSource.oauth2.scopes",
-        ),
-        (
-            W,
-            "/tokenSource/oauth2/clientId",
-            json!({}),
-            "spec.tokenSource.oauth2.clientId",
-        ),
+        (W, "/tokenSource/oauth2/scopes", json!(["a b"]), "spec.tokenSource.oauth2.scopes[0]"),
+        (W, "/tokenSource/oauth2/scopes", texts(65), "spec.tokenSource.oauth2.scopes"),
+        (W, "/tokenSource/oauth2/clientId", json!({}), "spec.tokenSource.oauth2.clientId"),
         (
             W,
             "/tokenSource",
@@ -658,67 +297,17 @@ fn what_is_not_allowed_is_refused_and_the_field_is_named() {
             json!({ "serviceAccount": { "name": "a", "audiences": ["x"], "expirationSeconds": 599 } }),
             "spec.tokenSource.serviceAccount.expirationSeconds",
         ),
-        (
-            T,
-            "/http/response/tokenPath",
-            json!("token"),
-            "spec.http.response.tokenPath",
-        ),
-        (
-            T,
-            "/http/response/tokenPath",
-            json!("/a~2"),
-            "spec.http.response.tokenPath",
-        ),
+        (T, "/http/response/tokenPath", json!("token"), "spec.http.response.tokenPath"),
+        (T, "/http/response/tokenPath", json!("/a~2"), "spec.http.response.tokenPath"),
         // Operations.
-        (
-            P,
-            "/operations/list/path",
-            json!("hooks"),
-            "spec.operations.list.path",
-        ),
-        (
-            P,
-            "/operations/list/path",
-            json!("/a b"),
-            "spec.operations.list.path",
-        ),
-        (
-            P,
-            "/operations/list/method",
-            json!("get"),
-            "spec.operations.list.method",
-        ),
-        (
-            P,
-            "/operations/create/json",
-            json!("{token}"),
-            "spec.operations.create.json",
-        ),
-        (
-            P,
-            "/operations/create/json",
-            deep,
-            "spec.operations.create.json",
-        ),
-        (
-            P,
-            "/operations/create/json",
-            json!(["x".repeat(70_000)]),
-            "spec.operations.create.json",
-        ),
-        (
-            P,
-            "/operations/beforeUpdate",
-            json!({}),
-            "spec.operations.beforeUpdate",
-        ),
-        (
-            P,
-            "/postback",
-            json!({ "warnHosts": ["https://x"] }),
-            "spec.postback.warnHosts[0]",
-        ),
+        (P, "/operations/list/path", json!("hooks"), "spec.operations.list.path"),
+        (P, "/operations/list/path", json!("/a b"), "spec.operations.list.path"),
+        (P, "/operations/list/method", json!("get"), "spec.operations.list.method"),
+        (P, "/operations/create/json", json!("{token}"), "spec.operations.create.json"),
+        (P, "/operations/create/json", deep, "spec.operations.create.json"),
+        (P, "/operations/create/json", json!(["x".repeat(70_000)]), "spec.operations.create.json"),
+        (P, "/operations/beforeUpdate", json!({}), "spec.operations.beforeUpdate"),
+        (P, "/postback", json!({ "warnHosts": ["https://x"] }), "spec.postback.warnHosts[0]"),
     ];
     for (kind, pointer, value, field) in cases {
         let mut object = example(kind);
@@ -730,10 +319,7 @@ fn what_is_not_allowed_is_refused_and_the_field_is_named() {
         }
         let shown: String = value.to_string().chars().take(80).collect();
         assert_eq!(
-            found
-                .iter()
-                .map(|problem| problem.field.as_str())
-                .collect::<Vec<_>>(),
+            found.iter().map(|problem| problem.field.as_str()).collect::<Vec<_>>(),
             [field],
             "{kind} {pointer} = {shown}: {found:?}"
         );
@@ -743,13 +329,7 @@ fn what_is_not_allowed_is_refused_and_the_field_is_named() {
 
 #[test]
 fn an_object_without_a_spec_is_refused() {
-    for object in [
-        json!({}),
-        json!({ "spec": null }),
-        json!(null),
-        json!([]),
-        json!("x"),
-    ] {
+    for object in [json!({}), json!({ "spec": null }), json!(null), json!([]), json!("x")] {
         for kind in crd::KINDS {
             assert_eq!(problems(kind, &object)[0].field, "spec", "{object}");
         }
@@ -774,21 +354,9 @@ fn every_broken_rule_is_reported_and_no_more_than_a_person_reads() {
     set(&mut object, "/action", json!(""));
     set(&mut object, "/clientHeaders/1/name", json!("a b"));
     set(&mut object, "/rotation/overlap", json!("soon"));
-    let fields: Vec<String> = problems(W, &object)
-        .into_iter()
-        .map(|problem| problem.field)
-        .collect();
-    assert_eq!(
-        fields,
-        [
-            "spec.action",
-            "spec.clientHeaders[1].name",
-            "spec.rotation.overlap"
-        ]
-    );
-    let unknown: serde_json::Map<_, _> = (0..10_000)
-        .map(|number| (format!("x{number}"), json!(1)))
-        .collect();
+    let fields: Vec<String> = problems(W, &object).into_iter().map(|problem| problem.field).collect();
+    assert_eq!(fields, ["spec.action", "spec.clientHeaders[1].name", "spec.rotation.overlap"]);
+    let unknown: serde_json::Map<_, _> = (0..10_000).map(|number| (format!("x{number}"), json!(1))).collect();
     let found = problems(W, &json!({ "spec": unknown }));
     assert!((10..100).contains(&found.len()), "{}", found.len());
 }

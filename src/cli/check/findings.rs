@@ -75,10 +75,8 @@ fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings
     for problem in &error.problems {
         findings.problem(&at, problem);
     }
-    let kind = error
-        .kind
-        .as_deref()
-        .and_then(|kind| crd::KINDS.into_iter().find(|ours| ours.to_string() == kind));
+    let kind =
+        error.kind.as_deref().and_then(|kind| crd::KINDS.into_iter().find(|ours| ours.to_string() == kind));
     if let (Some(kind), Some(key)) = (kind, &error.key) {
         declared.broken.insert((kind, key.clone()));
     }
@@ -94,9 +92,7 @@ fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &
         findings.problem(&at, format!("is declared a second time, first in {first}"));
         return;
     }
-    declared
-        .places
-        .insert((kind, key.clone()), format!("{file} {}", document.position));
+    declared.places.insert((kind, key.clone()), format!("{file} {}", document.position));
     if let Manifest::WebhookProvider(spec) = &document.manifest {
         match Provider::resolve(spec) {
             Ok(provider) => {
@@ -123,16 +119,9 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
             Err(invalid) => findings.problem(&at, invalid),
         }
     }
-    let source = spec
-        .token_source_ref
-        .as_ref()
-        .map(|reference| document.key().sibling(&reference.name));
+    let source = spec.token_source_ref.as_ref().map(|reference| document.key().sibling(&reference.name));
     let references = [
-        (
-            "spec.providerRef.name",
-            Kind::WebhookProvider,
-            Some(provider),
-        ),
+        ("spec.providerRef.name", Kind::WebhookProvider, Some(provider)),
         ("spec.tokenSourceRef.name", Kind::TokenSource, source),
     ];
     for (field, kind, key) in references {
@@ -140,10 +129,7 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
         let target = (kind, key);
         if !declared.places.contains_key(&target) && !declared.broken.contains(&target) {
             let (kind, key) = target;
-            findings.warning(
-                &at,
-                format!("{field}: there is no {kind} {key} in the given files"),
-            );
+            findings.warning(&at, format!("{field}: there is no {kind} {key} in the given files"));
         }
     }
 }

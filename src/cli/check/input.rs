@@ -20,10 +20,7 @@ pub(super) fn read(given: &[PathBuf]) -> Vec<Input> {
     let mut inputs = Vec::new();
     for path in given {
         if path.as_os_str() == "-" {
-            inputs.push(Input {
-                file: "standard input".to_owned(),
-                text: read_text(io::stdin().lock()),
-            });
+            inputs.push(Input { file: "standard input".to_owned(), text: read_text(io::stdin().lock()) });
         } else if path.is_dir() {
             read_folder(path, &mut inputs);
         } else {
@@ -35,9 +32,8 @@ pub(super) fn read(given: &[PathBuf]) -> Vec<Input> {
 
 fn read_folder(folder: &Path, inputs: &mut Vec<Input>) {
     let manifests = std::fs::read_dir(folder).and_then(|entries| {
-        let mut paths = entries
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<io::Result<Vec<_>>>()?;
+        let mut paths =
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
         paths.retain(|path| is_manifest(path));
         // The order of a folder differs between machines.
         paths.sort();
@@ -57,23 +53,17 @@ fn read_folder(folder: &Path, inputs: &mut Vec<Input>) {
 }
 
 fn is_manifest(path: &Path) -> bool {
-    let hidden = path
-        .file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let known = path.extension().is_some_and(|extension| {
-        ["yaml", "yml", "json"]
-            .iter()
-            .any(|known| extension == *known)
-    });
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let known = path
+        .extension()
+        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
     !hidden && known && path.is_file()
 }
 
 fn read_file(path: &Path) -> Input {
     Input {
         file: path.display().to_string(),
-        text: File::open(path)
-            .map_err(|error| format!("cannot be read: {error}"))
-            .and_then(read_text),
+        text: File::open(path).map_err(|error| format!("cannot be read: {error}")).and_then(read_text),
     }
 }
 

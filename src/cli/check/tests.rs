@@ -29,10 +29,7 @@ spec:
 fn judge(files: &[(&str, &str)]) -> Findings {
     let inputs: Vec<input::Input> = files
         .iter()
-        .map(|(file, text)| input::Input {
-            file: (*file).to_owned(),
-            text: Ok((*text).to_owned()),
-        })
+        .map(|(file, text)| input::Input { file: (*file).to_owned(), text: Ok((*text).to_owned()) })
         .collect();
     findings::judge(&inputs)
 }
@@ -63,14 +60,9 @@ fn references_are_found_across_files_but_not_across_namespaces() {
 fn a_broken_object_is_reported_once_and_still_counts_as_there() {
     let broken = SOURCE.replace("key: token", "kye: token");
     let findings = judge(&[("a.yaml", SUBSCRIPTION), ("b.yaml", &broken)]);
-    assert_eq!(
-        (findings.problems, findings.warnings),
-        (2, 1),
-        "{findings:?}"
-    );
+    assert_eq!((findings.problems, findings.warnings), (2, 1), "{findings:?}");
     assert!(
-        findings.lines[0]
-            .starts_with("b.yaml: document 1: TokenSource default/integration: spec.secret.k"),
+        findings.lines[0].starts_with("b.yaml: document 1: TokenSource default/integration: spec.secret.k"),
         "{findings:?}"
     );
 }
@@ -88,10 +80,7 @@ fn a_provider_that_cannot_be_resolved_is_a_problem() {
 
 #[test]
 fn an_object_that_is_declared_twice_is_a_problem() {
-    let findings = judge(&[
-        ("a.yaml", SOURCE),
-        ("b.yaml", &format!("---\n---\n{SOURCE}")),
-    ]);
+    let findings = judge(&[("a.yaml", SOURCE), ("b.yaml", &format!("---\n---\n{SOURCE}"))]);
     assert_eq!(
         findings.lines,
         [
@@ -107,10 +96,7 @@ fn the_summary_counts() {
     let mut output = Vec::new();
     print(&findings, &mut output).unwrap();
     let output = String::from_utf8(output).unwrap();
-    assert!(
-        output.ends_with("2 documents checked, 1 problem, 2 warnings\n"),
-        "{output}"
-    );
+    assert!(output.ends_with("2 documents checked, 1 problem, 2 warnings\n"), "{output}");
 }
 
 #[test]
@@ -126,20 +112,10 @@ fn folders_are_read_in_order_and_unreadable_files_are_problems() {
     let empty = folder.path().join("d.yaml");
     let missing = folder.path().join("missing.yaml");
     let inputs = input::read(&[folder.path().to_owned(), empty, missing]);
-    let names: Vec<&str> = inputs
-        .iter()
-        .map(|input| input.file.rsplit('/').next().unwrap())
-        .collect();
-    assert_eq!(
-        names,
-        ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]
-    );
+    let names: Vec<&str> = inputs.iter().map(|input| input.file.rsplit('/').next().unwrap()).collect();
+    assert_eq!(names, ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]);
     let findings = findings::judge(&inputs);
-    assert_eq!(
-        (findings.problems, findings.documents),
-        (3, 2),
-        "{findings:?}"
-    );
+    assert_eq!((findings.problems, findings.documents), (3, 2), "{findings:?}");
 }
 
 #[test]
@@ -148,9 +124,7 @@ fn the_exit_code_tells_whether_there_is_a_problem() {
     let file = folder.path().join("a.yaml");
     let code = |text: &str| {
         fs::write(&file, text).unwrap();
-        let args = CheckArgs {
-            files: vec![file.clone()],
-        };
+        let args = CheckArgs { files: vec![file.clone()] };
         format!("{:?}", run(&args).unwrap())
     };
     assert_eq!(code(SUBSCRIPTION), format!("{:?}", ExitCode::SUCCESS));
@@ -161,11 +135,7 @@ fn the_exit_code_tells_whether_there_is_a_problem() {
 fn the_providers_rules_are_applied_and_name_file_object_and_field() {
     let gupy = PROVIDER.replace("nobody", "gupy");
     let lines = |subscription: &str| {
-        let findings = judge(&[
-            ("p.yaml", &gupy),
-            ("s.yaml", subscription),
-            ("t.yaml", SOURCE),
-        ]);
+        let findings = judge(&[("p.yaml", &gupy), ("s.yaml", subscription), ("t.yaml", SOURCE)]);
         assert_eq!(findings.documents, 3);
         findings.lines
     };
@@ -177,26 +147,10 @@ fn the_providers_rules_are_applied_and_name_file_object_and_field() {
             "spec:\n  parameters: {techOwner: Ana}\n",
             "spec.parameters.techOwner: the provider has no such parameter; known are: ",
         ),
-        (
-            "  action: application.moved\n",
-            "",
-            "spec.action: the provider's document needs an action",
-        ),
-        (
-            url,
-            "http://integrations.example.com/gupy",
-            "spec.postbackUrl: the provider takes https only;",
-        ),
-        (
-            url,
-            "https://10.0.0.7/gupy",
-            "spec.postbackUrl: the provider reaches public DNS names only",
-        ),
-        (
-            url,
-            "https://webhook.site/x",
-            "warning: spec.postbackUrl: the URL leads to webhook.site,",
-        ),
+        ("  action: application.moved\n", "", "spec.action: the provider's document needs an action"),
+        (url, "http://integrations.example.com/gupy", "spec.postbackUrl: the provider takes https only;"),
+        (url, "https://10.0.0.7/gupy", "spec.postbackUrl: the provider reaches public DNS names only"),
+        (url, "https://webhook.site/x", "warning: spec.postbackUrl: the URL leads to webhook.site,"),
     ] {
         let found = lines(&SUBSCRIPTION.replace(written, instead));
         let expected = format!("s.yaml: document 1: WebhookSubscription default/moved: {expected}");
@@ -207,9 +161,7 @@ fn the_providers_rules_are_applied_and_name_file_object_and_field() {
 
 #[test]
 fn a_provider_of_another_namespace_has_no_say() {
-    let gupy = PROVIDER
-        .replace("nobody", "gupy")
-        .replace("{name: g", "{namespace: other, name: g");
+    let gupy = PROVIDER.replace("nobody", "gupy").replace("{name: g", "{namespace: other, name: g");
     let catcher = SUBSCRIPTION.replace("integrations.example.com", "webhook.site");
     let findings = judge(&[("a.yaml", &format!("{gupy}---\n{catcher}---\n{SOURCE}"))]);
     assert_eq!(

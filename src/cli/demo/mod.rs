@@ -23,8 +23,8 @@ use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::sandbox::{
-    Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo,
-    TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
+    Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, TRIAL_CLIENT_ID,
+    TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
 };
 use crate::sidecar::shell::{Settings, Shell};
 
@@ -71,14 +71,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = sandbox.url();
     let written = write_manifests(
         &folder.0.join("manifests"),
-        &SandboxInfo {
-            url: url.clone(),
-            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
-            client,
-        },
-        &WriteOptions {
-            subscriptions: usize::from(args.subscriptions),
-        },
+        &SandboxInfo { url: url.clone(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client },
+        &WriteOptions { subscriptions: usize::from(args.subscriptions) },
     )?;
     let shell = Shell::open(
         Settings {
@@ -118,10 +112,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             () = tokio::time::sleep(FRAME) => {}
         }
         anyhow::ensure!(!engine.is_finished(), "the engine has ended");
-        anyhow::ensure!(
-            !watching.is_finished(),
-            "the task that reads the manifests has ended"
-        );
+        anyhow::ensure!(!watching.is_finished(), "the task that reads the manifests has ended");
         let rows = state
             .entries()
             .into_keys()
@@ -163,11 +154,7 @@ fn summarise(ledger: &LedgerSummary) -> anyhow::Result<ExitCode> {
         writeln!(out, "Nothing was created: the time was too short.")?;
     }
     out.flush()?;
-    Ok(if well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn is_well(ledger: &LedgerSummary) -> bool {
@@ -197,16 +184,10 @@ impl<'a> Show<'a> {
         }
     }
 
-    #[expect(
-        clippy::unused_self,
-        reason = "one subject for everything that is shown"
-    )]
+    #[expect(clippy::unused_self, reason = "one subject for everything that is shown")]
     fn introduce(&self, url: &str, args: &Args) -> io::Result<()> {
         let mut out = output::standard();
-        writeln!(
-            out,
-            "A sandbox of a webhook provider and of a token server listens at {url}."
-        )?;
+        writeln!(out, "A sandbox of a webhook provider and of a token server listens at {url}.")?;
         writeln!(
             out,
             "{} subscriptions share a token that lives {}; it runs for {}.",
@@ -228,10 +209,7 @@ impl<'a> Show<'a> {
                         counts.0 += 1;
                     } else {
                         counts.1 += 1;
-                        lines.push(format!(
-                            "{at}  refused   delivery of webhook {}",
-                            delivery.webhook
-                        ));
+                        lines.push(format!("{at}  refused   delivery of webhook {}", delivery.webhook));
                     }
                 }
                 Event::TokenRequest(request) => {
@@ -247,15 +225,9 @@ impl<'a> Show<'a> {
                         Operation::List => "listed",
                     };
                     let about = call.action.unwrap_or_default();
-                    let token = call
-                        .token
-                        .map(|token| format!("now carries token {token}"))
-                        .unwrap_or_default();
-                    lines.push(
-                        format!("{at}  {what:<9} {about:<28} {token}")
-                            .trim_end()
-                            .to_owned(),
-                    );
+                    let token =
+                        call.token.map(|token| format!("now carries token {token}")).unwrap_or_default();
+                    lines.push(format!("{at}  {what:<9} {about:<28} {token}").trim_end().to_owned());
                 }
                 _ => {}
             }
@@ -304,29 +276,14 @@ mod tests {
 
     #[test]
     fn anything_late_refused_or_doubled_is_not_well() {
-        let good = LedgerSummary {
-            creates: 6,
-            ..LedgerSummary::default()
-        };
+        let good = LedgerSummary { creates: 6, ..LedgerSummary::default() };
         assert!(is_well(&good));
         assert!(!is_well(&LedgerSummary::default()), "nothing happened");
         for bad in [
-            LedgerSummary {
-                late: 1,
-                ..good.clone()
-            },
-            LedgerSummary {
-                late_now: 1,
-                ..good.clone()
-            },
-            LedgerSummary {
-                deliveries_refused: 1,
-                ..good.clone()
-            },
-            LedgerSummary {
-                doubled: 1,
-                ..good.clone()
-            },
+            LedgerSummary { late: 1, ..good.clone() },
+            LedgerSummary { late_now: 1, ..good.clone() },
+            LedgerSummary { deliveries_refused: 1, ..good.clone() },
+            LedgerSummary { doubled: 1, ..good.clone() },
         ] {
             assert!(!is_well(&bad), "{bad:?}");
         }

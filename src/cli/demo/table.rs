@@ -53,23 +53,14 @@ pub(super) fn draw(
         width = BAR
     )];
     for row in rows {
-        let left = row
-            .expires
-            .map(|end| (end - now).to_std().unwrap_or_default());
-        let (accepted, refused) = row
-            .webhook
-            .as_ref()
-            .and_then(|webhook| deliveries.get(webhook))
-            .copied()
-            .unwrap_or_default();
+        let left = row.expires.map(|end| (end - now).to_std().unwrap_or_default());
+        let (accepted, refused) =
+            row.webhook.as_ref().and_then(|webhook| deliveries.get(webhook)).copied().unwrap_or_default();
         lines.push(format!(
             "{:<28} {} {:>6}  {:<8}  {:<8}  {accepted:>8} {refused:>7}",
             row.name.chars().take(28).collect::<String>(),
             bar(left.unwrap_or_default(), token_life),
-            left.map_or_else(
-                || "-".to_owned(),
-                |left| format!("{:.1}s", left.as_secs_f64())
-            ),
+            left.map_or_else(|| "-".to_owned(), |left| format!("{:.1}s", left.as_secs_f64())),
             time(row.last),
             time(row.next),
         ));
@@ -100,18 +91,13 @@ pub(super) fn repaint(out: &mut impl Write, drawn: &mut usize, lines: &[String])
 
 fn bar(left: Duration, whole: Duration) -> String {
     let whole = whole.as_millis().max(1);
-    let cells = (left.as_millis() * BAR as u128)
-        .div_ceil(whole)
-        .min(BAR as u128);
+    let cells = (left.as_millis() * BAR as u128).div_ceil(whole).min(BAR as u128);
     let full = usize::try_from(cells).unwrap_or(BAR);
     format!("{}{}", "█".repeat(full), "░".repeat(BAR - full))
 }
 
 fn time(at: Option<DateTime<Utc>>) -> String {
-    at.map_or_else(
-        || "-".to_owned(),
-        |at| at.with_timezone(&Local).format("%H:%M:%S").to_string(),
-    )
+    at.map_or_else(|| "-".to_owned(), |at| at.with_timezone(&Local).format("%H:%M:%S").to_string())
 }
 
 #[cfg(test)]
@@ -122,9 +108,6 @@ mod tests {
     fn the_bar_empties() {
         let whole = Duration::from_secs(20);
         let cells = |left| bar(Duration::from_secs(left), whole).matches('█').count();
-        assert_eq!(
-            [cells(20), cells(10), cells(1), cells(0), cells(99)],
-            [20, 10, 1, 0, 20]
-        );
+        assert_eq!([cells(20), cells(10), cells(1), cells(0), cells(99)], [20, 10, 1, 0, 20]);
     }
 }

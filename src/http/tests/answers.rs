@@ -24,17 +24,11 @@ async fn a_request_arrives_as_given() {
     .await;
     let mut request = request(Method::PUT, &server.url("/a/b?c=d"), LONG);
     request.headers = vec![
-        (
-            HeaderName::from_static("authorization"),
-            "Bearer canary".into(),
-        ),
+        (HeaderName::from_static("authorization"), "Bearer canary".into()),
         (HeaderName::from_static("x-two"), "1".into()),
         (HeaderName::from_static("x-two"), "2".into()),
     ];
-    request.body = Some((
-        "application/json;charset=utf-8".to_owned(),
-        "{\"a\":1}".into(),
-    ));
+    request.body = Some(("application/json;charset=utf-8".to_owned(), "{\"a\":1}".into()));
     let answer = client(LOOPBACK).send(request).await.unwrap();
     assert_eq!(answer.status, 204);
     assert!(answer.body.unwrap().is_empty());
@@ -76,10 +70,7 @@ async fn a_content_without_a_type_is_sent_without_one() {
         }
     })
     .await;
-    for (header, expected) in [
-        (None, None),
-        (Some("text/xml"), Some("content-type: text/xml")),
-    ] {
+    for (header, expected) in [(None, None), (Some("text/xml"), Some("content-type: text/xml"))] {
         let mut request = request(Method::POST, &server.url("/"), LONG);
         request.body = Some((String::new(), "{}".into()));
         if let Some(value) = header {
@@ -110,16 +101,10 @@ async fn an_answer_is_read() {
     assert_eq!(Class::of(&result).as_str(), "4xx");
     let answer = result.unwrap();
     assert_eq!(answer.status, 429);
-    assert_eq!(
-        answer.date.unwrap().to_rfc3339(),
-        "1994-11-06T08:49:00+00:00"
-    );
+    assert_eq!(answer.date.unwrap().to_rfc3339(), "1994-11-06T08:49:00+00:00");
     assert_eq!(answer.retry_after, Some(Duration::from_secs(37)));
     assert_eq!(answer.content_type.as_deref(), Some("application/json"));
-    assert_eq!(
-        answer.link.as_deref(),
-        Some("</a?page=2>; rel=\"next\", </a?page=9>; rel=\"last\"")
-    );
+    assert_eq!(answer.link.as_deref(), Some("</a?page=2>; rel=\"next\", </a?page=9>; rel=\"last\""));
     assert_eq!(answer.body.unwrap().as_bytes(), b"{}");
 }
 
@@ -151,15 +136,9 @@ async fn a_body_is_read_up_to_its_limit() {
 
     let endless: &[(&str, &[u8])] = &[
         ("HTTP/1.1 200 OK\r\n\r\n", b"xxxxxxxxxxxxxxxx"),
-        (
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"4\r\nxxxx\r\n",
-        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"4\r\nxxxx\r\n"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1048577\r\n\r\n", b"x"),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Length: 9007199254740993\r\n\r\n",
-            b"x",
-        ),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9007199254740993\r\n\r\n", b"x"),
     ];
     for (head, more) in endless {
         let server = Server::never_ending(head, more).await;
@@ -176,14 +155,8 @@ async fn a_body_is_read_up_to_its_limit() {
 #[tokio::test]
 async fn a_status_survives_a_body_that_cannot_be_read() {
     for (head, more) in [
-        (
-            "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n",
-            b"xxxxxxxxxxxxxxxx",
-        ),
-        (
-            "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Encoding: gzip\r\n\r\n",
-            b"xxxxxxxxxxxxxxxx",
-        ),
+        ("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n", b"xxxxxxxxxxxxxxxx"),
+        ("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Encoding: gzip\r\n\r\n", b"xxxxxxxxxxxxxxxx"),
     ] {
         let server = Server::never_ending(head, more).await;
         let result = get(&client(LOOPBACK), &server.url("/")).await;
@@ -249,10 +222,7 @@ async fn what_is_no_http_is_an_invalid_answer() {
     ] {
         let server = Server::answering(answer).await;
         let error = get(&client(LOOPBACK), &server.url("/")).await.unwrap_err();
-        assert!(
-            matches!(error, Error::InvalidAnswer { .. }),
-            "{answer:.40}: {error}"
-        );
+        assert!(matches!(error, Error::InvalidAnswer { .. }), "{answer:.40}: {error}");
         assert!(error.outcome_unknown());
     }
     let endless = Server::never_ending("HTTP/1.1 200 OK\r\nX: ", b"xxxxxxxxxxxxxxxx").await;
@@ -263,14 +233,8 @@ async fn what_is_no_http_is_an_invalid_answer() {
 #[tokio::test]
 async fn a_redirect_is_never_followed() {
     let other = Server::answering("HTTP/1.1 200 OK\r\n\r\n").await;
-    for (status, unknown) in [
-        (301, true),
-        (302, true),
-        (303, true),
-        (304, true),
-        (307, false),
-        (308, false),
-    ] {
+    for (status, unknown) in [(301, true), (302, true), (303, true), (304, true), (307, false), (308, false)]
+    {
         let answer = format!(
             "HTTP/1.1 {status} Elsewhere\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n",
             other.url("/canary")
@@ -289,15 +253,9 @@ async fn a_redirect_is_never_followed() {
 
 #[tokio::test]
 async fn a_content_encoding_is_refused() {
-    for (encoding, refused) in [
-        ("gzip", true),
-        ("br", true),
-        ("identity", false),
-        (" Identity", false),
-    ] {
-        let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}"
-        );
+    for (encoding, refused) in [("gzip", true), ("br", true), ("identity", false), (" Identity", false)] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}");
         let server = Server::answering(answer).await;
         let answer = get(&client(LOOPBACK), &server.url("/")).await.unwrap();
         let seen = matches!(answer.body, Err(Error::UnexpectedEncoding { .. }));
@@ -332,9 +290,7 @@ async fn connections_are_reused_and_a_request_on_one_is_sent_once() {
         async move {
             let first = read_request(&mut stream).await;
             sender.send(first).unwrap();
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                .await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
             // The second one is received and the connection closed in its face.
             sender.send(read_request(&mut stream).await).unwrap();
         }
@@ -395,9 +351,7 @@ async fn print_everything() {
     assert!(answer.is_ok());
 
     let broken = Server::answering("HTTP/1.1 canary\r\n\r\n").await;
-    let error = get(&client, &broken.url("/canary?canary"))
-        .await
-        .unwrap_err();
+    let error = get(&client, &broken.url("/canary?canary")).await.unwrap_err();
     printed.push_str(&format!("{error} {error:?}"));
     printed.push_str(&String::from_utf8(log.0.lock().unwrap().clone()).unwrap());
     assert!(printed.contains("hyper"), "nothing was logged");
@@ -407,14 +361,8 @@ async fn print_everything() {
 #[test]
 fn a_proxy_from_the_environment_is_not_used() {
     let name = "http::tests::answers::a_proxy_from_the_environment_is_not_used";
-    let proxies = [
-        "HTTP_PROXY",
-        "http_proxy",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "all_proxy",
-    ]
-    .map(|name| (name, "http://127.0.0.1:1"));
+    let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"]
+        .map(|name| (name, "http://127.0.0.1:1"));
     in_a_process_of_its_own(name, &proxies, async {
         let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         get(&client(LOOPBACK), &server.url("/")).await.unwrap();
@@ -442,8 +390,5 @@ fn in_a_process_of_its_own(name: &str, variables: &[(&str, &str)], test: impl Fu
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && printed.contains("1 passed"),
-        "{printed}"
-    );
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }

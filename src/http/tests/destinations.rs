@@ -33,9 +33,7 @@ fn resolving(allowed: &[&str], answers: &[&[&'static str]]) -> Client {
 #[tokio::test]
 async fn a_refused_destination_is_never_connected_to() {
     let server = Server::answering(OK).await;
-    let error = get(&client(&[]), &server.url("/path?query"))
-        .await
-        .unwrap_err();
+    let error = get(&client(&[]), &server.url("/path?query")).await.unwrap_err();
     let port = server.address.port();
     assert_eq!(
         error,
@@ -55,16 +53,10 @@ async fn a_name_that_resolves_to_a_refused_address_is_refused() {
     let port = server.address.port();
     let client = resolving(
         &["http://10.0.0.0/8"],
-        &[
-            &["127.0.0.1"],
-            &["10.0.0.1", "127.0.0.1"],
-            &["127.0.0.1", "10.0.0.1"],
-        ],
+        &[&["127.0.0.1"], &["10.0.0.1", "127.0.0.1"], &["127.0.0.1", "10.0.0.1"]],
     );
     for _ in 0..3 {
-        let error = get(&client, &format!("http://rebind.example.com:{port}/"))
-            .await
-            .unwrap_err();
+        let error = get(&client, &format!("http://rebind.example.com:{port}/")).await.unwrap_err();
         assert_eq!(
             error,
             Error::DestinationNotAllowed {
@@ -80,16 +72,10 @@ async fn a_name_that_resolves_to_a_refused_address_is_refused() {
 async fn a_name_that_changes_is_judged_at_every_connection() {
     let server = Server::answering(OK).await;
     let port = server.address.port();
-    let client = resolving(
-        &["http://127.0.0.1"],
-        &[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.1"]],
-    );
+    let client = resolving(&["http://127.0.0.1"], &[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.1"]]);
     let url = format!("http://rebind.example.com:{port}/");
     assert!(get(&client, &url).await.is_ok());
-    assert!(matches!(
-        get(&client, &url).await,
-        Err(Error::DestinationNotAllowed { .. })
-    ));
+    assert!(matches!(get(&client, &url).await, Err(Error::DestinationNotAllowed { .. })));
     assert!(get(&client, &url).await.is_ok());
     assert_eq!(server.connections(), 2);
 }
@@ -99,10 +85,7 @@ async fn an_entry_with_a_port_is_for_this_port() {
     let server = Server::answering(OK).await;
     let other = Server::answering(OK).await;
     let port = server.address.port();
-    for entry in [
-        format!("http://a.internal:{port}"),
-        format!("http://127.0.0.1:{port}"),
-    ] {
+    for entry in [format!("http://a.internal:{port}"), format!("http://127.0.0.1:{port}")] {
         let client = resolving(&[&entry], &[&["127.0.0.1"] as &[_]; 20]);
         // At once, so that neither can be judged by what the other is for.
         let requests = (0..8).map(|index| {
@@ -143,10 +126,7 @@ async fn what_cannot_be_reached_was_certainly_not_sent() {
     drop(closed);
     let refused = get(&client(&["http://127.0.0.1"]), &url).await.unwrap_err();
     assert!(matches!(refused, Error::Connect { .. }), "{refused}");
-    assert!(
-        refused.to_string().contains("connection refused"),
-        "{refused}"
-    );
+    assert!(refused.to_string().contains("connection refused"), "{refused}");
     assert!(!refused.outcome_unknown());
 }
 

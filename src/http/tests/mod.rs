@@ -18,9 +18,7 @@ const SHORT: Duration = Duration::from_millis(300);
 
 fn client_with(allowed: &[&str], change: impl FnOnce(&mut Config)) -> Client {
     let mut config = Config {
-        destinations: DestinationPolicy::new(
-            allowed.iter().map(|text| text.parse().unwrap()).collect(),
-        ),
+        destinations: DestinationPolicy::new(allowed.iter().map(|text| text.parse().unwrap()).collect()),
         ..Config::default()
     };
     change(&mut config);
@@ -32,13 +30,7 @@ fn client(allowed: &[&str]) -> Client {
 }
 
 fn request(method: Method, url: &str, timeout: Duration) -> Request {
-    Request {
-        method,
-        url: url.parse::<Url>().unwrap(),
-        headers: Vec::new(),
-        body: None,
-        timeout,
-    }
+    Request { method, url: url.parse::<Url>().unwrap(), headers: Vec::new(), body: None, timeout }
 }
 
 async fn get(client: &Client, url: &str) -> Result<Answer, Error> {

@@ -30,10 +30,7 @@ impl Server {
                 tokio::spawn(serve(stream));
             }
         });
-        Self {
-            address,
-            connections,
-        }
+        Self { address, connections }
     }
 
     /// Reads one request per connection, answers with these bytes and closes.

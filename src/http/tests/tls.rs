@@ -23,10 +23,7 @@ fn certificate(name: &str, protocols: &[&str]) -> (TlsAcceptor, Certificate) {
         .with_no_client_auth()
         .with_single_cert(vec![der], key)
         .unwrap();
-    config.alpn_protocols = protocols
-        .iter()
-        .map(|name| name.as_bytes().to_vec())
-        .collect();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     (TlsAcceptor::from(Arc::new(config)), trusted)
 }
 
@@ -44,9 +41,7 @@ async fn serving(acceptor: TlsAcceptor) -> Server {
                 return;
             };
             read_request(&mut stream).await;
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                .await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
             let _ = stream.shutdown().await;
         }
     })
@@ -77,10 +72,7 @@ async fn a_certificate_is_checked() {
     let other_name = get(&trusting_it, &url(&server, "127.0.0.1")).await;
     assert_eq!(problem(other_name), "its certificate is for another name");
     let not_trusting = get(&trusting(None), &url(&server, "localhost")).await;
-    assert_eq!(
-        problem(not_trusting),
-        "its certificate comes from an unknown issuer"
-    );
+    assert_eq!(problem(not_trusting), "its certificate comes from an unknown issuer");
 }
 
 #[tokio::test]

@@ -29,15 +29,9 @@ async fn the_shortest_useful_file_creates_updates_and_deletes() {
     let document = document(APPLICATION_COMPLETED);
     let guard = CallGuard::open();
 
-    server.answers(
-        201,
-        json!({"id": "d5b2", "action": "application.completed"}),
-    );
+    server.answers(201, json!({"id": "d5b2", "action": "application.completed"}));
     let created = remote.create(&document, &guard).await.unwrap();
-    assert_eq!(
-        (created.id.as_deref(), created.secrets),
-        (Some("d5b2"), None)
-    );
+    assert_eq!((created.id.as_deref(), created.secrets), (Some("d5b2"), None));
     server.answers(204, "");
     let updated = remote.update("d5b2", &document, &guard).await.unwrap();
     assert_eq!((updated.id, updated.secrets), (None, None));
@@ -53,11 +47,7 @@ async fn the_shortest_useful_file_creates_updates_and_deletes() {
     let seen = server.seen();
     assert_eq!(
         server.lines(),
-        [
-            "POST /api/v1/webhooks",
-            "PUT /api/v1/webhooks/d5b2",
-            "DELETE /api/v1/webhooks/d5b2"
-        ]
+        ["POST /api/v1/webhooks", "PUT /api/v1/webhooks/d5b2", "DELETE /api/v1/webhooks/d5b2"]
     );
     assert_eq!((&seen[0].body, &seen[1].body), (&sent, &sent));
     assert_eq!(seen[2].body, json!(null));
@@ -82,18 +72,12 @@ clientHeaders:
 parameters: {techOwnerName: Ana}
 tokenSourceRef: {name: t}
 ";
-    let secrets = api_key().with(
-        "team/receiver/apiKey",
-        "receiver-key",
-        Some("127.0.0.1, GATE.example.com."),
-    );
+    let secrets =
+        api_key().with("team/receiver/apiKey", "receiver-key", Some("127.0.0.1, GATE.example.com."));
     let remote = server.remote(provider(GUPY), secrets.clone());
     server.answers(200, "{}");
     let document = document(spec);
-    let applied = remote
-        .update("1", &document, &CallGuard::open())
-        .await
-        .unwrap();
+    let applied = remote.update("1", &document, &CallGuard::open()).await.unwrap();
     assert_eq!(
         server.seen()[0].body,
         json!({
@@ -108,23 +92,13 @@ tokenSourceRef: {name: t}
             "techOwnerName": "Ana",
         })
     );
-    let digest = remote
-        .document_secrets("team", &document.spec)
-        .await
-        .unwrap();
+    let digest = remote.document_secrets("team", &document.spec).await.unwrap();
     assert!(digest.is_some());
     assert_eq!(applied.secrets, digest);
 
-    let changed =
-        Keys(secrets.0[..1].to_vec()).with("team/receiver/apiKey", "receiver-key-2", None);
+    let changed = Keys(secrets.0[..1].to_vec()).with("team/receiver/apiKey", "receiver-key-2", None);
     let changed = server.remote(provider(GUPY), changed);
-    assert_ne!(
-        changed
-            .document_secrets("team", &document.spec)
-            .await
-            .unwrap(),
-        digest
-    );
+    assert_ne!(changed.document_secrets("team", &document.spec).await.unwrap(), digest);
 }
 
 #[tokio::test]
@@ -135,22 +109,14 @@ async fn a_secret_goes_to_allowed_hosts_only() {
         "  - {name: apiKey, valueFrom: {secretKeyRef: {name: receiver, key: apiKey}}}\ntokenSourceRef",
     );
     for (secrets, secret, host) in [
-        (
-            Keys::default().with("team/gupy-api/token", CANARY, Some("api.gupy.io")),
-            "gupy-api",
-            "127.0.0.1",
-        ),
+        (Keys::default().with("team/gupy-api/token", CANARY, Some("api.gupy.io")), "gupy-api", "127.0.0.1"),
         (
             api_key().with("team/receiver/apiKey", CANARY, Some("127.0.0.1")),
             "receiver",
             "integrations.example.com",
         ),
         (
-            api_key().with(
-                "team/receiver/apiKey",
-                CANARY,
-                Some("integrations.example.com"),
-            ),
+            api_key().with("team/receiver/apiKey", CANARY, Some("integrations.example.com")),
             "receiver",
             "127.0.0.1",
         ),
@@ -159,37 +125,19 @@ async fn a_secret_goes_to_allowed_hosts_only() {
             "receiver",
             "127.0.0.1",
         ),
-        (
-            api_key().with("team/receiver/apiKey", CANARY, Some("")),
-            "receiver",
-            "127.0.0.1",
-        ),
+        (api_key().with("team/receiver/apiKey", CANARY, Some("")), "receiver", "127.0.0.1"),
     ] {
-        let yaml = if secret == "receiver" {
-            spec.as_str()
-        } else {
-            APPLICATION_COMPLETED
-        };
+        let yaml = if secret == "receiver" { spec.as_str() } else { APPLICATION_COMPLETED };
         let remote = server.remote(provider(GUPY), secrets);
-        let refused = remote
-            .update("1", &document(yaml), &CallGuard::open())
-            .await;
+        let refused = remote.update("1", &document(yaml), &CallGuard::open()).await;
         assert_eq!(
             refused,
-            Err(CallFailure::Refused(Refusal::HostNotAllowed {
-                secret: secret.into(),
-                host: host.into()
-            }))
+            Err(CallFailure::Refused(Refusal::HostNotAllowed { secret: secret.into(), host: host.into() }))
         );
     }
     let missing = server.remote(provider(GUPY), Keys::default());
-    let refused = missing
-        .update("1", &document(APPLICATION_COMPLETED), &CallGuard::open())
-        .await;
-    assert!(matches!(
-        refused,
-        Err(CallFailure::Refused(Refusal::SecretNotFound { .. }))
-    ));
+    let refused = missing.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await;
+    assert!(matches!(refused, Err(CallFailure::Refused(Refusal::SecretNotFound { .. }))));
     assert!(server.seen().is_empty());
 }
 
@@ -198,21 +146,14 @@ async fn a_token_from_a_secret_goes_to_allowed_hosts_only() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
     let guard = CallGuard::open();
-    let inline = APPLICATION_COMPLETED.replace(
-        "tokenSourceRef: {name: integration}",
-        "tokenSource: {secret: {name: kept, key: token}}",
-    );
+    let inline = APPLICATION_COMPLETED
+        .replace("tokenSourceRef: {name: integration}", "tokenSource: {secret: {name: kept, key: token}}");
     let postback = "integrations.example.com";
     for (yaml, secret, hosts, refused) in [
         (inline.as_str(), "kept", vec![], "127.0.0.1"),
         (&inline, "kept", vec!["127.0.0.1"], postback),
         (&inline, "kept", vec![postback], "127.0.0.1"),
-        (
-            APPLICATION_COMPLETED,
-            "of TokenSource integration",
-            vec![postback, "api.gupy.io"],
-            "127.0.0.1",
-        ),
+        (APPLICATION_COMPLETED, "of TokenSource integration", vec![postback, "api.gupy.io"], "127.0.0.1"),
     ] {
         let mut document = document(yaml);
         document.token_hosts = Some(hosts.into_iter().map(str::to_owned).collect());
@@ -244,13 +185,7 @@ operations: {update: {method: PUT, path: '/{id}', json: {t: '{token}'}}}
     let mut document = document(APPLICATION_COMPLETED);
     document.token_hosts = Some(["127.0.0.1".to_owned()].into());
     let refused = remote.update("1", &document, &CallGuard::open()).await;
-    assert!(
-        matches!(
-            refused,
-            Err(CallFailure::Refused(Refusal::HostNotAllowed { .. }))
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(CallFailure::Refused(Refusal::HostNotAllowed { .. }))), "{refused:?}");
     assert!(server.seen().is_empty());
 }
 
@@ -260,25 +195,17 @@ async fn a_value_that_no_header_can_hold_is_refused_and_not_shown() {
     let broken = format!("{CANARY}\n");
     let credential = Keys::default().with("team/gupy-api/token", &broken, None);
     let remote = server.remote(provider(GUPY), credential);
-    let refused = remote
-        .update("1", &document(APPLICATION_COMPLETED), &CallGuard::open())
-        .await;
+    let refused = remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await;
     let refused = refused.unwrap_err();
     assert!(refused.to_string().contains("authorization"), "{refused}");
 
     let remote = server.remote(provider(GUPY), api_key());
     let mut document = document(APPLICATION_COMPLETED);
     document.token = format!("{CANARY}\r\nx: y").into();
-    let of_token = remote
-        .create(&document, &CallGuard::open())
-        .await
-        .unwrap_err();
+    let of_token = remote.create(&document, &CallGuard::open()).await.unwrap_err();
     assert!(of_token.to_string().contains("header token"), "{of_token}");
     for refused in [refused, of_token] {
-        assert!(matches!(
-            refused,
-            CallFailure::Refused(Refusal::UnusableValue { .. })
-        ));
+        assert!(matches!(refused, CallFailure::Refused(Refusal::UnusableValue { .. })));
         assert!(!format!("{refused} {refused:?}").contains(CANARY));
     }
     assert!(server.seen().is_empty());
@@ -289,20 +216,14 @@ async fn every_way_to_say_who_we_are() {
     let secret = "secretKeyRef: {name: gupy-api, key: token}";
     for (auth, name, value) in [
         ("none: {}".to_owned(), "authorization", None),
-        (
-            format!("bearer: {{{secret}}}"),
-            "authorization",
-            Some("Bearer api-key"),
-        ),
+        (format!("bearer: {{{secret}}}"), "authorization", Some("Bearer api-key")),
         (
             format!("basic: {{username: {{value: hook}}, password: {{{secret}}}}}"),
             "authorization",
             Some("Basic aG9vazphcGkta2V5"),
         ),
         (
-            format!(
-                "headers: [{{name: X-Api-Key, valueFrom: {{{secret}}}}}, {{name: b, value: c}}]"
-            ),
+            format!("headers: [{{name: X-Api-Key, valueFrom: {{{secret}}}}}, {{name: b, value: c}}]"),
             "x-api-key",
             Some("api-key"),
         ),
@@ -311,10 +232,7 @@ async fn every_way_to_say_who_we_are() {
         let spec = provider(&format!("preset: gupy\nauth: {{{auth}}}"));
         let remote = server.remote(spec, api_key());
         server.answers(200, "");
-        remote
-            .update("1", &document(APPLICATION_COMPLETED), &CallGuard::open())
-            .await
-            .unwrap();
+        remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await.unwrap();
         assert_eq!(server.seen()[0].header(name), value, "{auth}");
     }
 }
@@ -326,11 +244,7 @@ async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
     let (user, password) = (secret("user"), secret("token"));
     let auth = format!("basic: {{username: {{valueFrom: {{{user}}}}}, password: {{{password}}}}}");
     let auth = format!("preset: gupy\nauth: {{{auth}}}");
-    for (user, password) in [
-        ("canary-7f3a91:x", "p"),
-        ("u", "canary-7f3a91\n"),
-        ("canary-7f3a91\r\n", "p"),
-    ] {
+    for (user, password) in [("canary-7f3a91:x", "p"), ("u", "canary-7f3a91\n"), ("canary-7f3a91\r\n", "p")] {
         let secrets = Keys::default().with("team/gupy-api/user", user, None).with(
             "team/gupy-api/token",
             password,
@@ -338,14 +252,8 @@ async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
         );
         let remote = server.remote(provider(&auth), secrets);
         let document = document(APPLICATION_COMPLETED);
-        let refused = remote
-            .update("1", &document, &CallGuard::open())
-            .await
-            .unwrap_err();
-        assert!(matches!(
-            refused,
-            CallFailure::Refused(Refusal::UnusableValue { .. })
-        ));
+        let refused = remote.update("1", &document, &CallGuard::open()).await.unwrap_err();
+        assert!(matches!(refused, CallFailure::Refused(Refusal::UnusableValue { .. })));
         assert!(!format!("{refused} {refused:?}").contains(CANARY));
     }
     assert!(server.seen().is_empty());
@@ -359,14 +267,8 @@ async fn the_guard_is_asked_right_before_each_request() {
     let ended = CallFailure::Refused(Refusal::ClaimEnded);
     let document = document(APPLICATION_COMPLETED);
     assert_eq!(remote.create(&document, &closed).await, Err(ended.clone()));
-    assert_eq!(
-        remote.update("1", &document, &closed).await,
-        Err(ended.clone())
-    );
-    assert_eq!(
-        remote.delete(&document.spec, "1", &closed).await,
-        Err(ended.clone())
-    );
+    assert_eq!(remote.update("1", &document, &closed).await, Err(ended.clone()));
+    assert_eq!(remote.delete(&document.spec, "1", &closed).await, Err(ended.clone()));
     assert_eq!(remote.list(&closed).await, Err(ended.clone()));
     assert!(server.seen().is_empty());
 
@@ -389,22 +291,13 @@ async fn an_answer_that_is_no_success_is_reported_without_its_body() {
     let guard = CallGuard::open();
     for code in [400, 401, 403, 404, 408, 410, 429, 500, 503] {
         let missing = matches!(code, 404 | 410);
-        let status = |missing| CallFailure::Status {
-            code,
-            retry_after: Some(Duration::from_secs(7)),
-            missing,
-        };
+        let status =
+            |missing| CallFailure::Status { code, retry_after: Some(Duration::from_secs(7)), missing };
         for _ in 0..4 {
             server.answers_with(code, &[("retry-after", "7")], CANARY);
         }
-        assert_eq!(
-            remote.update("1", &document, &guard).await,
-            Err(status(missing))
-        );
-        assert_eq!(
-            remote.delete(&document.spec, "1", &guard).await,
-            Err(status(missing))
-        );
+        assert_eq!(remote.update("1", &document, &guard).await, Err(status(missing)));
+        assert_eq!(remote.delete(&document.spec, "1", &guard).await, Err(status(missing)));
         assert_eq!(remote.create(&document, &guard).await, Err(status(false)));
         assert_eq!(remote.list(&guard).await, Err(status(false)));
     }
@@ -427,27 +320,15 @@ operations:
     let yaml = "  - {name: a, valueFrom: {secretKeyRef: {name: no, key: no}}}\ntokenSourceRef";
     let mut document = document(&APPLICATION_COMPLETED.replace("tokenSourceRef", yaml));
     server.answers(200, "");
-    let applied = remote
-        .update("1", &document, &CallGuard::open())
-        .await
-        .unwrap();
+    let applied = remote.update("1", &document, &CallGuard::open()).await.unwrap();
     assert_eq!(applied.secrets, None);
     let seen = &server.seen()[0];
     assert_eq!(seen.body, json!({"t": CANARY}));
-    assert_eq!(
-        seen.header("x-token"),
-        Some(format!("Token {CANARY}").as_str())
-    );
+    assert_eq!(seen.header("x-token"), Some(format!("Token {CANARY}").as_str()));
 
     document.token = format!("{CANARY}\n").into();
-    let refused = remote
-        .update("1", &document, &CallGuard::open())
-        .await
-        .unwrap_err();
-    assert!(matches!(
-        refused,
-        CallFailure::Refused(Refusal::UnusableValue { .. })
-    ));
+    let refused = remote.update("1", &document, &CallGuard::open()).await.unwrap_err();
+    assert!(matches!(refused, CallFailure::Refused(Refusal::UnusableValue { .. })));
     assert!(!format!("{refused} {refused:?}").contains(CANARY));
     assert_eq!(server.seen().len(), 1);
 }
@@ -466,11 +347,7 @@ parameters: [{name: a}]
     let remote = server.remote(spec, Keys::default());
     let document = document(APPLICATION_COMPLETED);
     let guard = CallGuard::open();
-    server
-        .answers(408, "")
-        .answers(204, "")
-        .answers(422, "")
-        .answers(404, "");
+    server.answers(408, "").answers(204, "").answers(422, "").answers(404, "");
     assert!(remote.update("1", &document, &guard).await.is_ok());
     let other_success = remote.update("a/b", &document, &guard).await;
     assert!(matches!(other_success, Err(CallFailure::Unreadable { .. })));
@@ -483,22 +360,13 @@ parameters: [{name: a}]
     }
     let seen = server.seen();
     assert_eq!(seen[1].line, "PATCH /a%2Fb");
-    assert_eq!(
-        seen[1].header("content-type"),
-        Some("application/json-patch+json")
-    );
+    assert_eq!(seen[1].header("content-type"), Some("application/json-patch+json"));
     assert_eq!(seen[1].header("x-version"), Some("v-a/b"));
     assert_eq!(seen[1].header("x-absent"), None);
     let refused = remote.update("..", &document, &guard).await;
-    assert!(matches!(
-        refused,
-        Err(CallFailure::Refused(Refusal::UnusableValue { .. }))
-    ));
+    assert!(matches!(refused, Err(CallFailure::Refused(Refusal::UnusableValue { .. }))));
     let unsupported = remote.create(&document, &guard).await;
-    assert!(matches!(
-        unsupported,
-        Err(CallFailure::Refused(Refusal::Unsupported { .. }))
-    ));
+    assert!(matches!(unsupported, Err(CallFailure::Refused(Refusal::Unsupported { .. }))));
 }
 
 #[tokio::test]
@@ -518,15 +386,9 @@ async fn a_success_whose_body_nobody_needs_is_a_success_whatever_the_body() {
         assert_eq!(remote.delete(&document.spec, "1", &guard).await, Ok(()));
         // These need what is in it.
         let created = remote.create(&document, &guard).await;
-        assert!(
-            matches!(created, Err(CallFailure::Unreadable { .. })),
-            "{created:?}"
-        );
+        assert!(matches!(created, Err(CallFailure::Unreadable { .. })), "{created:?}");
         let listed = remote.list(&guard).await;
-        assert!(
-            matches!(listed, Err(CallFailure::Unreadable { .. })),
-            "{listed:?}"
-        );
+        assert!(matches!(listed, Err(CallFailure::Unreadable { .. })), "{listed:?}");
     }
     assert_eq!(server.seen().len(), 8);
 }
@@ -548,39 +410,22 @@ async fn a_success_whose_body_is_cut_short_is_a_success() {
     let guard = CallGuard::open();
     assert!(remote.update("1", &document, &guard).await.is_ok());
     let created = remote.create(&document, &guard).await;
-    assert!(
-        matches!(created, Err(CallFailure::Unanswered { .. })),
-        "{created:?}"
-    );
+    assert!(matches!(created, Err(CallFailure::Unanswered { .. })), "{created:?}");
 }
 
 #[tokio::test]
 async fn a_create_without_a_usable_id_is_unreadable() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
-    for body in [
-        "",
-        "<html>",
-        "[]",
-        "{\"id\":null}",
-        "{\"id\":\"\"}",
-        "{\"id\":{\"a\":\"canary-7f3a91\"}}",
-    ] {
+    for body in ["", "<html>", "[]", "{\"id\":null}", "{\"id\":\"\"}", "{\"id\":{\"a\":\"canary-7f3a91\"}}"] {
         server.answers(201, body);
-        let failed = remote
-            .create(&document(APPLICATION_COMPLETED), &CallGuard::open())
-            .await;
+        let failed = remote.create(&document(APPLICATION_COMPLETED), &CallGuard::open()).await;
         let failed = failed.unwrap_err();
-        assert!(
-            matches!(failed, CallFailure::Unreadable { .. }),
-            "{body}: {failed:?}"
-        );
+        assert!(matches!(failed, CallFailure::Unreadable { .. }), "{body}: {failed:?}");
         assert!(!format!("{failed} {failed:?}").contains(CANARY));
     }
     server.answers(201, "{\"id\":17}");
-    let created = remote
-        .create(&document(APPLICATION_COMPLETED), &CallGuard::open())
-        .await;
+    let created = remote.create(&document(APPLICATION_COMPLETED), &CallGuard::open()).await;
     assert_eq!(created.unwrap().id.as_deref(), Some("17"));
 }
 
@@ -592,10 +437,7 @@ async fn what_the_network_does_is_told_apart() {
 
     let mut spec = provider(GUPY);
     spec.base_url = Some("http://127.0.0.2:1".to_owned());
-    let refused = server
-        .remote(spec, api_key())
-        .create(&document, &guard)
-        .await;
+    let refused = server.remote(spec, api_key()).create(&document, &guard).await;
     let Err(CallFailure::Refused(Refusal::DestinationNotAllowed { allow, .. })) = refused else {
         panic!("{refused:?}");
     };
@@ -606,14 +448,8 @@ async fn what_the_network_does_is_told_apart() {
         listener.local_addr().unwrap()
     };
     let silent = Server::at(port_of_nobody);
-    let closed = silent
-        .remote(provider(GUPY), api_key())
-        .create(&document, &guard)
-        .await;
-    assert!(
-        matches!(closed, Err(CallFailure::NotSent { .. })),
-        "{closed:?}"
-    );
+    let closed = silent.remote(provider(GUPY), api_key()).create(&document, &guard).await;
+    assert!(matches!(closed, Err(CallFailure::NotSent { .. })), "{closed:?}");
 
     let hangs_up = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = hangs_up.local_addr().unwrap();
@@ -624,19 +460,10 @@ async fn what_the_network_does_is_told_apart() {
         }
     });
     let lost = Server::at(address);
-    let lost = lost
-        .remote(provider(GUPY), api_key())
-        .create(&document, &guard)
-        .await;
-    assert!(
-        matches!(lost, Err(CallFailure::Unanswered { .. })),
-        "{lost:?}"
-    );
+    let lost = lost.remote(provider(GUPY), api_key()).create(&document, &guard).await;
+    assert!(matches!(lost, Err(CallFailure::Unanswered { .. })), "{lost:?}");
 
     server.answers(200, "x".repeat(2 * 1024 * 1024));
     let large = server.remote(provider(GUPY), api_key()).list(&guard).await;
-    assert!(
-        matches!(large, Err(CallFailure::Unreadable { .. })),
-        "{large:?}"
-    );
+    assert!(matches!(large, Err(CallFailure::Unreadable { .. })), "{large:?}");
 }

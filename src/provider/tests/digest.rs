@@ -13,10 +13,8 @@ parameters: {techOwnerName: Ana}
 ";
 
 fn object() -> WebhookSubscriptionSpec {
-    let headers = APPLICATION_COMPLETED.replace(
-        "tokenSourceRef",
-        &format!("{}tokenSourceRef", &HEADERS[1..]),
-    );
+    let headers =
+        APPLICATION_COMPLETED.replace("tokenSourceRef", &format!("{}tokenSourceRef", &HEADERS[1..]));
     subscription(&headers)
 }
 
@@ -29,10 +27,7 @@ fn update(spec: &mut WebhookProviderSpec, edit: impl FnOnce(&mut Operation)) {
     let resolved = Provider::resolve(spec).unwrap();
     let mut written = resolved.update.written;
     edit(&mut written);
-    spec.operations = Some(Operations {
-        update: Some(written),
-        ..Operations::default()
-    });
+    spec.operations = Some(Operations { update: Some(written), ..Operations::default() });
 }
 
 type EditSubscription = fn(&mut WebhookSubscriptionSpec);
@@ -91,11 +86,7 @@ fn what_is_sent_changes_the_digest() {
             });
         },
         |spec| update(spec, |update| update.json = Some(json!({"h": "{headers}"}))),
-        |spec| {
-            update(spec, |update| {
-                update.json = Some(json!({"h": "{headers|json}"}))
-            })
-        },
+        |spec| update(spec, |update| update.json = Some(json!({"h": "{headers|json}"}))),
     ];
     for edit in edits {
         let mut spec = provider(GUPY);
@@ -124,8 +115,7 @@ fn what_is_not_sent_does_not() {
         |spec| {
             // What the provider adds anyway, written out.
             let yaml = "{name: Content-Type, value: application/json;charset=utf-8}";
-            spec.client_headers
-                .push(serde_saphyr::from_str(yaml).unwrap());
+            spec.client_headers.push(serde_saphyr::from_str(yaml).unwrap());
         },
     ];
     for (index, edit) in edits.iter().enumerate() {
@@ -138,11 +128,7 @@ fn what_is_not_sent_does_not() {
         |spec| spec.suspend = Some(true),
         |spec| update(spec, |_| {}),
         |spec| update(spec, |update| update.success = vec![200]),
-        |spec| {
-            update(spec, |update| {
-                update.content_type = Some("application/json".into())
-            })
-        },
+        |spec| update(spec, |update| update.content_type = Some("application/json".into())),
         |spec| spec.overlap = Some("1m".parse().unwrap()),
         |spec| spec.auth = serde_saphyr::from_str("none: {}").unwrap(),
         |spec| {

@@ -23,10 +23,7 @@ fn render(document: &Value, scope: &Scope<'_>) -> Value {
 }
 
 fn headers(pairs: &[(&str, &str)]) -> Vec<(String, SecretText)> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), SecretText::from(*value)))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), SecretText::from(*value))).collect()
 }
 
 #[test]
@@ -101,21 +98,13 @@ fn documents_of_real_apis_come_out_as_they_want_them() {
     }
     let path = "/projects/1/hooks/{id}/custom_headers/Authorization";
     let path = PathTemplate::parse(path, &Field::new("path")).unwrap();
-    assert_eq!(
-        path.render(&scope).unwrap(),
-        "/projects/1/hooks/42/custom_headers/Authorization"
-    );
+    assert_eq!(path.render(&scope).unwrap(), "/projects/1/hooks/42/custom_headers/Authorization");
 }
 
 #[test]
 fn what_needs_something_absent_is_left_out() {
     let empty = BTreeMap::new();
-    let scope = Scope {
-        parameters: Some(&empty),
-        headers: Some(&[]),
-        action: Some("a"),
-        ..Scope::default()
-    };
+    let scope = Scope { parameters: Some(&empty), headers: Some(&[]), action: Some("a"), ..Scope::default() };
     let document = json!({
         "single": "{parameters.x}",
         "mixed": "x-{parameters.x}-{action}",
@@ -125,10 +114,7 @@ fn what_needs_something_absent_is_left_out() {
         "headers": "{headers}",
         "empty": "",
     });
-    assert_eq!(
-        render(&document, &scope),
-        json!({"list": ["a"], "object": {}, "headers": {}, "empty": ""})
-    );
+    assert_eq!(render(&document, &scope), json!({"list": ["a"], "object": {}, "headers": {}, "empty": ""}));
 }
 
 #[test]
@@ -154,11 +140,7 @@ fn a_document_that_cannot_be_used_is_refused_with_its_place() {
 fn a_document_that_grows_too_large_is_given_up_early() {
     let token = SecretText::new("\"".repeat(8192));
     let headers: Vec<_> = (0..32).map(|n| (format!("h{n}"), token.clone())).collect();
-    let scope = Scope {
-        headers: Some(&headers),
-        token: Some(&token),
-        ..Scope::default()
-    };
+    let scope = Scope { headers: Some(&headers), token: Some(&token), ..Scope::default() };
     let bomb = json!(vec!["{headers|json|json|json|json}"; 900]);
     assert_eq!(parse(&bomb).render(&scope), Err(TooLarge));
     let many = "{token|base64|base64|base64|base64}".repeat(32);
@@ -170,14 +152,8 @@ fn a_document_that_grows_too_large_is_given_up_early() {
 fn nothing_rendered_is_ever_printed() {
     let token = SecretText::from(CANARY);
     let headers = headers(&[("token", CANARY)]);
-    let scope = Scope {
-        headers: Some(&headers),
-        token: Some(&token),
-        ..Scope::default()
-    };
-    let rendered = parse(&json!({"a": "{token}", "b": "{headers}"}))
-        .render(&scope)
-        .unwrap();
+    let scope = Scope { headers: Some(&headers), token: Some(&token), ..Scope::default() };
+    let rendered = parse(&json!({"a": "{token}", "b": "{headers}"})).render(&scope).unwrap();
     assert!(rendered.expose().contains(CANARY));
     for shown in [format!("{rendered:?}"), format!("{scope:?}")] {
         assert!(!shown.contains(CANARY), "{shown}");

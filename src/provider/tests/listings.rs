@@ -41,11 +41,7 @@ async fn list(server: &Server, kind: (&str, &str)) -> Result<Listing, CallFailur
 }
 
 fn ids(listing: &Listing) -> Vec<&str> {
-    listing
-        .subscriptions
-        .iter()
-        .map(|one| one.id.as_str())
-        .collect()
+    listing.subscriptions.iter().map(|one| one.id.as_str()).collect()
 }
 
 #[tokio::test]
@@ -61,21 +57,13 @@ async fn one_page_is_read_once() {
         let listing = list(&server, kind).await.unwrap();
         assert_eq!(listing.requests, 1);
         assert_eq!(ids(&listing), ["7", "a", "c"]);
-        let [seven, a, c] = &listing.subscriptions[..] else {
-            panic!()
-        };
-        assert_eq!(
-            (seven.active, a.active, c.active),
-            (Some(false), Some(true), None)
-        );
+        let [seven, a, c] = &listing.subscriptions[..] else { panic!() };
+        assert_eq!((seven.active, a.active, c.active), (Some(false), Some(true), None));
         assert_eq!(a.action.as_deref(), Some("job.published"));
         assert_eq!(a.postback_url.as_deref(), Some("https://gate.example.com/"));
         assert_eq!((&c.action, &c.postback_url), (&None, &None));
     }
-    for empty in [
-        json!({"items": [], "pages": 0}),
-        json!({"items": [], "pages": "1"}),
-    ] {
+    for empty in [json!({"items": [], "pages": 0}), json!({"items": [], "pages": "1"})] {
         for kind in [BY_NUMBER, UNTIL_EMPTY] {
             server.answers(200, &empty);
             assert_eq!(list(&server, kind).await.unwrap().requests, 1);
@@ -87,26 +75,17 @@ async fn one_page_is_read_once() {
 async fn several_pages_are_read_until_two_passes_agree() {
     let server = Server::start().await;
     for _ in 0..2 {
-        server
-            .answers(200, page(&["a", "b"], 2))
-            .answers(200, page(&["c"], 2));
+        server.answers(200, page(&["a", "b"], 2)).answers(200, page(&["c"], 2));
     }
     let listing = list(&server, BY_NUMBER).await.unwrap();
     assert_eq!((ids(&listing), listing.requests), (vec!["a", "b", "c"], 4));
-    assert_eq!(
-        server.lines()[..2],
-        ["GET /hooks?page=1", "GET /hooks?page=2"]
-    );
+    assert_eq!(server.lines()[..2], ["GET /hooks?page=1", "GET /hooks?page=2"]);
 
     // `a` is deleted between the pages, so `c` moves to the first and the first pass misses it.
     let server = Server::start().await;
-    server
-        .answers(200, page(&["a", "b"], 2))
-        .answers(200, page(&["d"], 2));
+    server.answers(200, page(&["a", "b"], 2)).answers(200, page(&["d"], 2));
     for _ in 0..2 {
-        server
-            .answers(200, page(&["b", "c"], 2))
-            .answers(200, page(&["d"], 2));
+        server.answers(200, page(&["b", "c"], 2)).answers(200, page(&["d"], 2));
     }
     let listing = list(&server, BY_NUMBER).await.unwrap();
     assert_eq!((ids(&listing), listing.requests), (vec!["b", "c", "d"], 6));
@@ -114,9 +93,7 @@ async fn several_pages_are_read_until_two_passes_agree() {
     // Something new moves `b` to the second page, where it shows up again.
     let server = Server::start().await;
     for _ in 0..2 {
-        server
-            .answers(200, page(&["a", "b"], 2))
-            .answers(200, page(&["b"], 2));
+        server.answers(200, page(&["a", "b"], 2)).answers(200, page(&["b"], 2));
     }
     assert_eq!(ids(&list(&server, BY_NUMBER).await.unwrap()), ["a", "b"]);
 }
@@ -125,15 +102,10 @@ async fn several_pages_are_read_until_two_passes_agree() {
 async fn pages_that_never_settle_are_given_up() {
     let server = Server::start().await;
     for id in ["a", "b", "c", "d", "e"] {
-        server
-            .answers(200, page(&[id], 2))
-            .answers(200, page(&["x"], 2));
+        server.answers(200, page(&[id], 2)).answers(200, page(&["x"], 2));
     }
     let failed = list(&server, BY_NUMBER).await;
-    assert!(
-        matches!(failed, Err(CallFailure::Unreadable { .. })),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, Err(CallFailure::Unreadable { .. })), "{failed:?}");
     assert_eq!(server.seen().len(), 8);
 }
 
@@ -141,10 +113,7 @@ async fn pages_that_never_settle_are_given_up() {
 async fn the_first_empty_page_ends_a_listing() {
     let server = Server::start().await;
     for _ in 0..2 {
-        server
-            .answers(200, page(&["a"], 0))
-            .answers(200, page(&["b"], 0))
-            .answers(200, page(&[], 0));
+        server.answers(200, page(&["a"], 0)).answers(200, page(&["b"], 0)).answers(200, page(&[], 0));
     }
     let listing = list(&server, UNTIL_EMPTY).await.unwrap();
     assert_eq!((ids(&listing), listing.requests), (vec!["a", "b"], 6));
@@ -155,19 +124,12 @@ async fn links_are_followed_at_the_same_origin_only() {
     let server = Server::start().await;
     for _ in 0..2 {
         server
-            .answers_with(
-                200,
-                &[("link", "</hooks?after=a%2Fb>; rel=\"next\"")],
-                page(&["a"], 0),
-            )
+            .answers_with(200, &[("link", "</hooks?after=a%2Fb>; rel=\"next\"")], page(&["a"], 0))
             .answers_with(200, &[("link", "</hooks>; rel=first")], page(&["b"], 0));
     }
     let listing = list(&server, BY_LINK).await.unwrap();
     assert_eq!((ids(&listing), listing.requests), (vec!["a", "b"], 4));
-    assert_eq!(
-        server.lines()[..2],
-        ["GET /hooks", "GET /hooks?after=a%2Fb"]
-    );
+    assert_eq!(server.lines()[..2], ["GET /hooks", "GET /hooks?after=a%2Fb"]);
 
     let port = server.address.port();
     for target in [
@@ -181,10 +143,7 @@ async fn links_are_followed_at_the_same_origin_only() {
         server.answers_with(200, &[("link", &link)], page(&["a"], 0));
         let before = server.seen().len();
         let failed = list(&server, BY_LINK).await.unwrap_err();
-        assert!(
-            matches!(failed, CallFailure::Unreadable { .. }),
-            "{target}: {failed:?}"
-        );
+        assert!(matches!(failed, CallFailure::Unreadable { .. }), "{target}: {failed:?}");
         assert!(!format!("{failed:?}").contains(CANARY));
         assert_eq!(server.seen().len(), before + 1);
     }
@@ -205,10 +164,7 @@ async fn what_is_no_list_is_unreadable() {
     ] {
         server.answers(200, &body);
         let failed = list(&server, BY_NUMBER).await.unwrap_err();
-        assert!(
-            matches!(failed, CallFailure::Unreadable { .. }),
-            "{body}: {failed:?}"
-        );
+        assert!(matches!(failed, CallFailure::Unreadable { .. }), "{body}: {failed:?}");
         assert!(!format!("{failed} {failed:?}").contains(CANARY), "{failed}");
     }
 }
@@ -218,8 +174,5 @@ async fn a_failing_page_fails_the_listing() {
     let server = Server::start().await;
     server.answers(200, page(&["a"], 2)).answers(502, "");
     let failed = list(&server, BY_NUMBER).await;
-    assert!(
-        matches!(failed, Err(CallFailure::Status { code: 502, .. })),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, Err(CallFailure::Status { code: 502, .. })), "{failed:?}");
 }

@@ -16,63 +16,30 @@ fn a_placeholder_has_a_source_filters_and_a_shape() {
     for (text, source, filters, shape) in [
         ("{id}", Source::Id, vec![], Shape::Text),
         ("{headers}", Source::Headers, vec![], Shape::Object),
-        (
-            "{headers.X.Y}",
-            Source::Header("X.Y".into()),
-            vec![],
-            Shape::Text,
-        ),
-        (
-            "{parameters.a}",
-            Source::Parameter("a".into()),
-            vec![],
-            Shape::Text,
-        ),
+        ("{headers.X.Y}", Source::Header("X.Y".into()), vec![], Shape::Text),
+        ("{parameters.a}", Source::Parameter("a".into()), vec![], Shape::Text),
         ("{page|json}", Source::Page, vec![Filter::Json], Shape::Text),
         (
             "{active|choose(on,)}",
             Source::Active,
-            vec![Filter::Choose {
-                yes: "on".into(),
-                no: String::new(),
-            }],
+            vec![Filter::Choose { yes: "on".into(), no: String::new() }],
             Shape::Text,
         ),
         (
             "{headers|pairs(key,value)|json|base64}",
             Source::Headers,
-            vec![
-                Filter::Pairs {
-                    key: "key".into(),
-                    value: "value".into(),
-                },
-                Filter::Json,
-                Filter::Base64,
-            ],
+            vec![Filter::Pairs { key: "key".into(), value: "value".into() }, Filter::Json, Filter::Base64],
             Shape::Text,
         ),
     ] {
-        assert_eq!(
-            only(text),
-            Placeholder {
-                source,
-                filters,
-                shape
-            },
-            "{text}"
-        );
+        assert_eq!(only(text), Placeholder { source, filters, shape }, "{text}");
     }
 }
 
 #[test]
 fn two_opening_braces_are_one_and_a_closing_one_is_itself() {
     let template = Template::parse("{{{token}}{{}}").unwrap();
-    let [
-        Piece::Text(before),
-        Piece::Placeholder(_),
-        Piece::Text(after),
-    ] = template.pieces()
-    else {
+    let [Piece::Text(before), Piece::Placeholder(_), Piece::Text(after)] = template.pieces() else {
         panic!("{template:?}");
     };
     assert_eq!((before.as_str(), after.as_str()), ("{", "}{}}"));
@@ -85,52 +52,24 @@ fn an_error_says_what_and_where() {
     for (text, at, problem) in [
         ("é {tokn}", 3, TemplateProblem::UnknownName("tokn".into())),
         ("{}", 1, TemplateProblem::UnknownName(String::new())),
-        (
-            "{ token }",
-            1,
-            TemplateProblem::UnknownName(" token ".into()),
-        ),
+        ("{ token }", 1, TemplateProblem::UnknownName(" token ".into())),
         ("{token", 1, TemplateProblem::Unclosed),
         ("{a{b}", 1, TemplateProblem::Nested),
         ("{token.x}", 1, TemplateProblem::NoParts("token".into())),
         ("{headers.}", 1, TemplateProblem::EmptyPart),
-        (
-            "{token|base65}",
-            8,
-            TemplateProblem::UnknownFilter("base65".into()),
-        ),
-        (
-            "{token|json()}",
-            8,
-            TemplateProblem::Arguments("json", "json"),
-        ),
+        ("{token|base65}", 8, TemplateProblem::UnknownFilter("base65".into())),
+        ("{token|json()}", 8, TemplateProblem::Arguments("json", "json")),
         (
             "{token|json|choose(a,b)}",
             13,
-            TemplateProblem::Shape {
-                filter: "choose",
-                takes: Shape::Boolean,
-                given: Shape::Text,
-            },
+            TemplateProblem::Shape { filter: "choose", takes: Shape::Boolean, given: Shape::Text },
         ),
         ("a {headers}", 1, TemplateProblem::Structure(Shape::Object)),
-        (
-            "{token|json|json|json|json|json}",
-            28,
-            TemplateProblem::TooManyFilters,
-        ),
+        ("{token|json|json|json|json|json}", 28, TemplateProblem::TooManyFilters),
         (&long, 1, TemplateProblem::TooLong),
-        (
-            &many,
-            4 * MAX_PLACEHOLDERS + 1,
-            TemplateProblem::TooManyPlaceholders,
-        ),
+        (&many, 4 * MAX_PLACEHOLDERS + 1, TemplateProblem::TooManyPlaceholders),
     ] {
-        assert_eq!(
-            Template::parse(text),
-            Err(TemplateError { at, problem }),
-            "{text}"
-        );
+        assert_eq!(Template::parse(text), Err(TemplateError { at, problem }), "{text}");
     }
     for text in [
         "{active|choose}",
@@ -143,10 +82,7 @@ fn an_error_says_what_and_where() {
         "{headers|pairs(,a)}",
     ] {
         let error = Template::parse(text).unwrap_err();
-        assert!(
-            matches!(error.problem, TemplateProblem::Arguments(..)),
-            "{text}: {error}"
-        );
+        assert!(matches!(error.problem, TemplateProblem::Arguments(..)), "{text}: {error}");
     }
 }
 

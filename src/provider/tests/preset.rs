@@ -12,10 +12,7 @@ fn every_preset_is_valid_and_complete() {
         let spec = provider(&format!("{{preset: {name}, auth: {{none: {{}}}}}}"));
         let resolved = Provider::resolve(&spec).unwrap();
         let profile = resolved.profile();
-        assert!(
-            profile.can_list && profile.can_create && profile.can_delete,
-            "{name}"
-        );
+        assert!(profile.can_list && profile.can_create && profile.can_delete, "{name}");
         assert!(profile.origin.starts_with("https://"), "{name}");
     }
 }
@@ -68,22 +65,8 @@ fn the_limits_of_a_preset_are_a_ceiling_at_its_own_origin_only() {
             8,
             10,
         ),
-        (
-            "baseUrl: https://API.gupy.io:443/",
-            "https://api.gupy.io",
-            500,
-            Some(500),
-            8,
-            10,
-        ),
-        (
-            "baseUrl: http://127.0.0.1:8080",
-            "http://127.0.0.1:8080",
-            500,
-            None,
-            8,
-            10,
-        ),
+        ("baseUrl: https://API.gupy.io:443/", "https://api.gupy.io", 500, Some(500), 8, 10),
+        ("baseUrl: http://127.0.0.1:8080", "http://127.0.0.1:8080", 500, None, 8, 10),
         (
             "baseUrl: https://api.gupy.io:8443\nlimits: {requestsPerMinute: 9000, maxConcurrent: 99}",
             "https://api.gupy.io:8443",
@@ -125,10 +108,7 @@ operations:
     let create = resolved.create.as_ref().unwrap();
     assert_eq!(create.request.method, "PUT");
     assert_eq!(create.request.document.as_ref().unwrap().sources().len(), 1);
-    assert_eq!(
-        resolved.update.document.as_ref().unwrap().sources().len(),
-        6
-    );
+    assert_eq!(resolved.update.document.as_ref().unwrap().sources().len(), 6);
     assert_eq!(resolved.profile().settle, Duration::from_secs(420));
     assert_eq!(resolved.profile().overlap, Duration::from_secs(1800));
     assert_eq!(resolved.profile().verify_interval, Duration::ZERO);
@@ -136,10 +116,7 @@ operations:
     spec.postback_url = "https://gate.local/".to_owned();
     assert_eq!(resolved.check(&spec), Ok(()));
     spec.postback_url = "https://webhook.site/".to_owned();
-    assert!(
-        resolved.warning(&spec).is_some(),
-        "the preset's own list stays"
-    );
+    assert!(resolved.warning(&spec).is_some(), "the preset's own list stays");
 }
 
 #[test]

@@ -52,41 +52,13 @@ fn a_provider_that_breaks_a_rule_is_refused_with_the_field() {
         ("/baseUrl", unset.clone(), "spec.baseUrl"),
         ("/baseUrl", json!("api.example.com"), "spec.baseUrl"),
         ("/baseUrl", json!("ftp://api.example.com"), "spec.baseUrl"),
-        (
-            "/baseUrl",
-            json!("https://u:p@api.example.com"),
-            "spec.baseUrl",
-        ),
-        (
-            "/baseUrl",
-            json!("https://api.example.com?x"),
-            "spec.baseUrl",
-        ),
-        (
-            "/baseUrl",
-            json!("https://api.example.com/#x"),
-            "spec.baseUrl",
-        ),
-        (
-            "/baseUrl",
-            json!("https:///api.example.com"),
-            "spec.baseUrl",
-        ),
-        (
-            "/baseUrl",
-            json!("https://api.example.com/\n"),
-            "spec.baseUrl",
-        ),
-        (
-            "/baseUrl",
-            json!("https://api.example.com:70000"),
-            "spec.baseUrl",
-        ),
-        (
-            "/baseUrl",
-            json!("https:\\\\api.example.com"),
-            "spec.baseUrl",
-        ),
+        ("/baseUrl", json!("https://u:p@api.example.com"), "spec.baseUrl"),
+        ("/baseUrl", json!("https://api.example.com?x"), "spec.baseUrl"),
+        ("/baseUrl", json!("https://api.example.com/#x"), "spec.baseUrl"),
+        ("/baseUrl", json!("https:///api.example.com"), "spec.baseUrl"),
+        ("/baseUrl", json!("https://api.example.com/\n"), "spec.baseUrl"),
+        ("/baseUrl", json!("https://api.example.com:70000"), "spec.baseUrl"),
+        ("/baseUrl", json!("https:\\\\api.example.com"), "spec.baseUrl"),
         ("/auth", json!({}), "spec.auth"),
         ("/auth/none", json!({}), "spec.auth"),
         (
@@ -94,26 +66,10 @@ fn a_provider_that_breaks_a_rule_is_refused_with_the_field() {
             json!({"basic": {"username": {"value": "a:b"}, "password": {"secretKeyRef": {"name": "a", "key": "b"}}}}),
             "spec.auth.basic.username",
         ),
-        (
-            "/auth",
-            json!({"headers": [{"name": "a b", "value": "x"}]}),
-            "spec.auth.headers[0].name",
-        ),
-        (
-            "/auth",
-            json!({"headers": [{"name": "Host", "value": "x"}]}),
-            "spec.auth.headers[0].name",
-        ),
-        (
-            "/auth",
-            json!({"headers": [{"name": "a"}]}),
-            "spec.auth.headers[0]",
-        ),
-        (
-            "/auth",
-            json!({"headers": [{"name": "a", "value": "b\r\nc"}]}),
-            "spec.auth.headers[0].value",
-        ),
+        ("/auth", json!({"headers": [{"name": "a b", "value": "x"}]}), "spec.auth.headers[0].name"),
+        ("/auth", json!({"headers": [{"name": "Host", "value": "x"}]}), "spec.auth.headers[0].name"),
+        ("/auth", json!({"headers": [{"name": "a"}]}), "spec.auth.headers[0]"),
+        ("/auth", json!({"headers": [{"name": "a", "value": "b\r\nc"}]}), "spec.auth.headers[0].value"),
         (
             "/auth",
             json!({"headers": [{"name": "a", "value": "x"}, {"name": "A", "value": "x"}]}),
@@ -121,110 +77,34 @@ fn a_provider_that_breaks_a_rule_is_refused_with_the_field() {
         ),
         ("/contentType", json!("a\nb"), "spec.contentType"),
         ("/contentType", json!(""), "spec.contentType"),
-        (
-            "/parameters",
-            json!([{"name": "owner"}, {"name": "owner"}]),
-            "spec.parameters[1].name",
-        ),
-        (
-            "/parameters",
-            json!([{"name": "a|b"}]),
-            "spec.parameters[0].name",
-        ),
+        ("/parameters", json!([{"name": "owner"}, {"name": "owner"}]), "spec.parameters[1].name"),
+        ("/parameters", json!([{"name": "a|b"}]), "spec.parameters[0].name"),
         ("/parameters", json!([]), "spec.operations.update.json.o"),
-        (
-            "/limits",
-            json!({"requestsPerMinute": 0}),
-            "spec.limits.requestsPerMinute",
-        ),
-        (
-            "/limits",
-            json!({"maxConcurrent": -1}),
-            "spec.limits.maxConcurrent",
-        ),
+        ("/limits", json!({"requestsPerMinute": 0}), "spec.limits.requestsPerMinute"),
+        ("/limits", json!({"maxConcurrent": -1}), "spec.limits.maxConcurrent"),
         ("/limits", json!({"timeout": "0s"}), "spec.limits.timeout"),
         ("/limits", json!({"timeout": "6m"}), "spec.limits.timeout"),
-        (
-            "/postback",
-            json!({"warnHosts": ["a.example", "https://b.example"]}),
-            "spec.postback.warnHosts[1]",
-        ),
+        ("/postback", json!({"warnHosts": ["a.example", "https://b.example"]}), "spec.postback.warnHosts[1]"),
         ("/operations", unset.clone(), "spec.operations.update"),
-        (
-            "/operations/update",
-            unset.clone(),
-            "spec.operations.update",
-        ),
-        (
-            "/operations/update/method",
-            json!("GET"),
-            "spec.operations.update.method",
-        ),
-        (
-            "/operations/list/method",
-            json!("DELETE"),
-            "spec.operations.list.method",
-        ),
-        (
-            "/operations/update/path",
-            json!("hooks"),
-            "spec.operations.update.path",
-        ),
-        (
-            "/operations/update/path",
-            json!("/{page}"),
-            "spec.operations.update.path",
-        ),
-        (
-            "/operations/update/path",
-            json!("/{token}"),
-            "spec.operations.update.path",
-        ),
-        (
-            "/operations/create/path",
-            json!("/hooks/{id}"),
-            "spec.operations.create.path",
-        ),
-        (
-            "/operations/delete/path",
-            json!("/{headers.a}"),
-            "spec.operations.delete.path",
-        ),
-        (
-            "/operations/create/json/a",
-            json!(["x", "{id}"]),
-            "spec.operations.create.json.a[1]",
-        ),
+        ("/operations/update", unset.clone(), "spec.operations.update"),
+        ("/operations/update/method", json!("GET"), "spec.operations.update.method"),
+        ("/operations/list/method", json!("DELETE"), "spec.operations.list.method"),
+        ("/operations/update/path", json!("hooks"), "spec.operations.update.path"),
+        ("/operations/update/path", json!("/{page}"), "spec.operations.update.path"),
+        ("/operations/update/path", json!("/{token}"), "spec.operations.update.path"),
+        ("/operations/create/path", json!("/hooks/{id}"), "spec.operations.create.path"),
+        ("/operations/delete/path", json!("/{headers.a}"), "spec.operations.delete.path"),
+        ("/operations/create/json/a", json!(["x", "{id}"]), "spec.operations.create.json.a[1]"),
         (
             "/operations/update/json/clientHeaders",
             json!("{headers|nope}"),
             "spec.operations.update.json.clientHeaders",
         ),
-        (
-            "/operations/update/json/a",
-            json!("{parameters.nope}"),
-            "spec.operations.update.json.a",
-        ),
-        (
-            "/operations/update/json",
-            json!({"a": "{id}"}),
-            "spec.operations.update.json",
-        ),
-        (
-            "/operations/update/json",
-            unset.clone(),
-            "spec.operations.update.json",
-        ),
-        (
-            "/operations/create/json",
-            json!({"a": "{action}"}),
-            "spec.operations.create.json",
-        ),
-        (
-            "/operations/update/headers",
-            json!({"a b": "x"}),
-            "spec.operations.update.headers.a b",
-        ),
+        ("/operations/update/json/a", json!("{parameters.nope}"), "spec.operations.update.json.a"),
+        ("/operations/update/json", json!({"a": "{id}"}), "spec.operations.update.json"),
+        ("/operations/update/json", unset.clone(), "spec.operations.update.json"),
+        ("/operations/create/json", json!({"a": "{action}"}), "spec.operations.create.json"),
+        ("/operations/update/headers", json!({"a b": "x"}), "spec.operations.update.headers.a b"),
         (
             "/operations/update/headers",
             json!({"authorization": "x"}),
@@ -235,126 +115,30 @@ fn a_provider_that_breaks_a_rule_is_refused_with_the_field() {
             json!({"Content-Type": "x"}),
             "spec.operations.update.headers.Content-Type",
         ),
-        (
-            "/operations/update/headers",
-            json!({"X": "a\n{id}"}),
-            "spec.operations.update.headers.X",
-        ),
-        (
-            "/operations/update/headers",
-            json!({"X": "{headers}"}),
-            "spec.operations.update.headers.X",
-        ),
-        (
-            "/operations/update/headers",
-            json!({"X": "1", "x": "2"}),
-            "spec.operations.update.headers.x",
-        ),
-        (
-            "/operations/update/contentType",
-            json!("a\u{0}"),
-            "spec.operations.update.contentType",
-        ),
-        (
-            "/operations/delete/contentType",
-            json!("a/b"),
-            "spec.operations.delete.contentType",
-        ),
-        (
-            "/operations/update/success",
-            json!([200, 302]),
-            "spec.operations.update.success[1]",
-        ),
-        (
-            "/operations/update/success",
-            json!([70000]),
-            "spec.operations.update.success[0]",
-        ),
-        (
-            "/operations/update/missing",
-            json!([200]),
-            "spec.operations.update.missing[0]",
-        ),
-        (
-            "/operations/create/missing",
-            json!([404]),
-            "spec.operations.create.missing",
-        ),
-        (
-            "/operations/create/capture",
-            unset.clone(),
-            "spec.operations.create.capture",
-        ),
-        (
-            "/operations/create/capture",
-            json!({"id": "id"}),
-            "spec.operations.create.capture.id",
-        ),
-        (
-            "/operations/create/capture",
-            json!({"id": "/id", "x": "/x"}),
-            "spec.operations.create.capture.x",
-        ),
-        (
-            "/operations/update/capture",
-            json!({"id": "/id"}),
-            "spec.operations.update.capture",
-        ),
-        (
-            "/operations/update/items",
-            json!("/a"),
-            "spec.operations.update.items",
-        ),
-        (
-            "/operations/list/settle",
-            json!("1m"),
-            "spec.operations.list.settle",
-        ),
-        (
-            "/operations/list/json",
-            json!({"a": "{page}"}),
-            "spec.operations.list.json",
-        ),
-        (
-            "/operations/list/items",
-            json!("results"),
-            "spec.operations.list.items",
-        ),
-        (
-            "/operations/list/fields",
-            unset.clone(),
-            "spec.operations.list.fields",
-        ),
-        (
-            "/operations/list/fields/id",
-            json!("id"),
-            "spec.operations.list.fields.id",
-        ),
-        (
-            "/operations/list/fields/active",
-            json!({"path": "x"}),
-            "spec.operations.list.fields.active.path",
-        ),
-        (
-            "/operations/list/pagination",
-            unset.clone(),
-            "spec.operations.list.pagination",
-        ),
-        (
-            "/operations/list/pagination/none",
-            json!({}),
-            "spec.operations.list.pagination",
-        ),
-        (
-            "/operations/list/pagination",
-            json!({"none": {}}),
-            "spec.operations.list.path",
-        ),
-        (
-            "/operations/list/path",
-            json!("/hooks"),
-            "spec.operations.list.path",
-        ),
+        ("/operations/update/headers", json!({"X": "a\n{id}"}), "spec.operations.update.headers.X"),
+        ("/operations/update/headers", json!({"X": "{headers}"}), "spec.operations.update.headers.X"),
+        ("/operations/update/headers", json!({"X": "1", "x": "2"}), "spec.operations.update.headers.x"),
+        ("/operations/update/contentType", json!("a\u{0}"), "spec.operations.update.contentType"),
+        ("/operations/delete/contentType", json!("a/b"), "spec.operations.delete.contentType"),
+        ("/operations/update/success", json!([200, 302]), "spec.operations.update.success[1]"),
+        ("/operations/update/success", json!([70000]), "spec.operations.update.success[0]"),
+        ("/operations/update/missing", json!([200]), "spec.operations.update.missing[0]"),
+        ("/operations/create/missing", json!([404]), "spec.operations.create.missing"),
+        ("/operations/create/capture", unset.clone(), "spec.operations.create.capture"),
+        ("/operations/create/capture", json!({"id": "id"}), "spec.operations.create.capture.id"),
+        ("/operations/create/capture", json!({"id": "/id", "x": "/x"}), "spec.operations.create.capture.x"),
+        ("/operations/update/capture", json!({"id": "/id"}), "spec.operations.update.capture"),
+        ("/operations/update/items", json!("/a"), "spec.operations.update.items"),
+        ("/operations/list/settle", json!("1m"), "spec.operations.list.settle"),
+        ("/operations/list/json", json!({"a": "{page}"}), "spec.operations.list.json"),
+        ("/operations/list/items", json!("results"), "spec.operations.list.items"),
+        ("/operations/list/fields", unset.clone(), "spec.operations.list.fields"),
+        ("/operations/list/fields/id", json!("id"), "spec.operations.list.fields.id"),
+        ("/operations/list/fields/active", json!({"path": "x"}), "spec.operations.list.fields.active.path"),
+        ("/operations/list/pagination", unset.clone(), "spec.operations.list.pagination"),
+        ("/operations/list/pagination/none", json!({}), "spec.operations.list.pagination"),
+        ("/operations/list/pagination", json!({"none": {}}), "spec.operations.list.path"),
+        ("/operations/list/path", json!("/hooks"), "spec.operations.list.path"),
         (
             "/operations/list/pagination",
             json!({"pageNumber": {"totalPages": "x"}}),
@@ -383,54 +167,27 @@ fn a_subscription_that_breaks_a_rule_is_refused_with_the_field() {
     };
     for (spec, field) in [
         (edited(|spec| spec.action = None), "spec.action"),
-        (
-            edited(|spec| spec.postback_url = "http://gate.example.com/".into()),
-            "spec.postbackUrl",
-        ),
-        (
-            edited(|spec| spec.postback_url = "https://10.0.0.1/".into()),
-            "spec.postbackUrl",
-        ),
-        (
-            edited(|spec| spec.webhook_id = Some("..".into())),
-            "spec.webhookId",
-        ),
-        (
-            edited(|spec| spec.client_headers.clear()),
-            "spec.clientHeaders",
-        ),
+        (edited(|spec| spec.postback_url = "http://gate.example.com/".into()), "spec.postbackUrl"),
+        (edited(|spec| spec.postback_url = "https://10.0.0.1/".into()), "spec.postbackUrl"),
+        (edited(|spec| spec.webhook_id = Some("..".into())), "spec.webhookId"),
+        (edited(|spec| spec.client_headers.clear()), "spec.clientHeaders"),
         (
             edited(|spec| {
                 spec.parameters.insert("techOwner".into(), "x".into());
             }),
             "spec.parameters.techOwner",
         ),
-        (
-            header("{name: a, value: '{{ token }}'}"),
-            "spec.clientHeaders[1].value",
-        ),
+        (header("{name: a, value: '{{ token }}'}"), "spec.clientHeaders[1].value"),
         (
             header("{name: a, valueFrom: {token: {prefix: '{{'}}}"),
             "spec.clientHeaders[1].valueFrom.token.prefix",
         ),
-        (
-            header("{name: a, value: \"b\\nc\"}"),
-            "spec.clientHeaders[1].value",
-        ),
+        (header("{name: a, value: \"b\\nc\"}"), "spec.clientHeaders[1].value"),
         (header("{name: a}"), "spec.clientHeaders[1]"),
         (header("{name: a, valueFrom: {}}"), "spec.clientHeaders[1]"),
-        (
-            header("{name: a, value: x, valueFrom: {token: {}}}"),
-            "spec.clientHeaders[1]",
-        ),
-        (
-            header("{name: TOKEN, value: x}"),
-            "spec.clientHeaders[1].name",
-        ),
-        (
-            header("{name: 'a b', value: x}"),
-            "spec.clientHeaders[1].name",
-        ),
+        (header("{name: a, value: x, valueFrom: {token: {}}}"), "spec.clientHeaders[1]"),
+        (header("{name: TOKEN, value: x}"), "spec.clientHeaders[1].name"),
+        (header("{name: 'a b', value: x}"), "spec.clientHeaders[1].name"),
         (header("{name: '', value: x}"), "spec.clientHeaders[1].name"),
     ] {
         let refused = gupy.check(&spec).unwrap_err();
@@ -446,22 +203,11 @@ fn what_a_request_needs_must_be_set() {
         resolve(with(spec, "/parameters", parameters)).unwrap()
     };
     let optional = json!([{"name": "owner"}]);
-    let in_path = needs(
-        json!({"t": "{token}"}),
-        "/{parameters.owner}/{id}",
-        optional.clone(),
-    );
-    let required = needs(
-        json!({"t": "{token}"}),
-        "/{id}",
-        json!([{"name": "owner", "required": true}]),
-    );
+    let in_path = needs(json!({"t": "{token}"}), "/{parameters.owner}/{id}", optional.clone());
+    let required = needs(json!({"t": "{token}"}), "/{id}", json!([{"name": "owner", "required": true}]));
     for provider in [in_path, required] {
         let spec = subscription(APPLICATION_COMPLETED);
-        assert_eq!(
-            provider.check(&spec).unwrap_err().field,
-            "spec.parameters.owner"
-        );
+        assert_eq!(provider.check(&spec).unwrap_err().field, "spec.parameters.owner");
         let spec = edited(|spec| {
             spec.parameters.insert("owner".into(), "x".into());
         });
@@ -471,47 +217,25 @@ fn what_a_request_needs_must_be_set() {
     assert_eq!(no_action.check(&edited(|spec| spec.action = None)), Ok(()));
 
     // The only leaf with the token would be left out.
-    let with_owner = needs(
-        json!({"t": "{parameters.owner}:{token}"}),
-        "/{id}",
-        optional.clone(),
-    );
-    assert!(
-        with_owner
-            .check(&subscription(APPLICATION_COMPLETED))
-            .is_err()
-    );
+    let with_owner = needs(json!({"t": "{parameters.owner}:{token}"}), "/{id}", optional.clone());
+    assert!(with_owner.check(&subscription(APPLICATION_COMPLETED)).is_err());
     let by_name = needs(json!({"t": "{headers.Token}"}), "/{id}", optional.clone());
     assert_eq!(by_name.check(&subscription(APPLICATION_COMPLETED)), Ok(()));
     let other_name = needs(json!({"t": "{headers.Authorization}"}), "/{id}", optional);
-    let refused = other_name
-        .check(&subscription(APPLICATION_COMPLETED))
-        .unwrap_err();
+    let refused = other_name.check(&subscription(APPLICATION_COMPLETED)).unwrap_err();
     assert_eq!(refused.field, "spec.clientHeaders");
 }
 
 #[test]
 fn every_request_counts_for_what_must_be_set() {
-    let spec = with(
-        complete(),
-        "/operations/create/json",
-        json!({"h": "{headers}", "a": "{action}"}),
-    );
+    let spec = with(complete(), "/operations/create/json", json!({"h": "{headers}", "a": "{action}"}));
     let provider = resolve(spec).unwrap();
-    let refused = provider
-        .check(&edited(|spec| spec.action = None))
-        .unwrap_err();
+    let refused = provider.check(&edited(|spec| spec.action = None)).unwrap_err();
     assert_eq!(refused.field, "spec.action");
 
-    let spec = with(
-        complete(),
-        "/operations/delete/path",
-        json!("/{parameters.owner}/{id}"),
-    );
+    let spec = with(complete(), "/operations/delete/path", json!("/{parameters.owner}/{id}"));
     let provider = resolve(spec).unwrap();
-    let refused = provider
-        .check(&subscription(APPLICATION_COMPLETED))
-        .unwrap_err();
+    let refused = provider.check(&subscription(APPLICATION_COMPLETED)).unwrap_err();
     assert_eq!(refused.field, "spec.parameters.owner");
 
     // Only what carries the token must do so.

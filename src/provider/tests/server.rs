@@ -50,19 +50,14 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(Script::default()));
-        let router = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&script));
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { address, script }
     }
 
     /// Something else that listens, or does not, at the address.
     pub(super) fn at(address: SocketAddr) -> Self {
-        Self {
-            address,
-            script: Arc::default(),
-        }
+        Self { address, script: Arc::default() }
     }
 
     /// Adds an answer to those that are given in turn.
@@ -70,19 +65,10 @@ impl Server {
         self.answers_with(status, &[], body)
     }
 
-    pub(super) fn answers_with(
-        &self,
-        status: u16,
-        headers: &[(&str, &str)],
-        body: impl ToString,
-    ) -> &Self {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    pub(super) fn answers_with(&self, status: u16, headers: &[(&str, &str)], body: impl ToString) -> &Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mut script = self.script.lock().unwrap();
-        script
-            .answers
-            .push_back((status, headers.collect(), body.to_string()));
+        script.answers.push_back((status, headers.collect(), body.to_string()));
         self
     }
 
@@ -97,17 +83,12 @@ impl Server {
 
     /// A provider object that calls this server.
     pub(super) fn remote(&self, mut spec: WebhookProviderSpec, secrets: Keys) -> Arc<dyn Remote> {
-        spec.base_url
-            .get_or_insert(format!("http://{}", self.address));
+        spec.base_url.get_or_insert(format!("http://{}", self.address));
         let allowed = format!("http://{}", self.address).parse().unwrap();
-        let http = Client::new(Config {
-            destinations: DestinationPolicy::new(vec![allowed]),
-            ..Config::default()
-        });
+        let http =
+            Client::new(Config { destinations: DestinationPolicy::new(vec![allowed]), ..Config::default() });
         let gateway = Gateway::new(http.unwrap(), Arc::new(secrets));
-        gateway
-            .resolve(&ObjectKey::new("team", "gupy"), &spec)
-            .unwrap()
+        gateway.resolve(&ObjectKey::new("team", "gupy"), &spec).unwrap()
     }
 }
 
@@ -120,11 +101,7 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
         headers: head.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
     });
-    let (status, headers, body) =
-        script
-            .answers
-            .pop_front()
-            .unwrap_or((599, Vec::new(), String::new()));
+    let (status, headers, body) = script.answers.pop_front().unwrap_or((599, Vec::new(), String::new()));
     let mut answer = Response::builder().status(status);
     for (name, value) in headers {
         answer = answer.header(name, value);
@@ -152,11 +129,8 @@ impl Secrets for Keys {
     ) -> BoxFuture<'a, Result<SecretValue, SecretFailure>> {
         Box::pin(async move {
             let wanted = format!("{namespace}/{}/{}", reference.name, reference.key);
-            let (key, value, hosts) = self
-                .0
-                .iter()
-                .find(|(key, ..)| *key == wanted)
-                .ok_or(SecretFailure::NotFound)?;
+            let (key, value, hosts) =
+                self.0.iter().find(|(key, ..)| *key == wanted).ok_or(SecretFailure::NotFound)?;
             Ok(SecretValue {
                 text: value.as_str().into(),
                 version: format!("version of {key}: {}", value.len()),

@@ -109,9 +109,7 @@ fn ready_is_true_exactly_when_all_three_hold() {
     type Change = fn(&mut Shown);
     let cases: [(&str, Change); 7] = [
         ("no id", |shown| shown.status.webhook_id = None),
-        ("vanished", |shown| {
-            shown.status.missing_since = Some(at(-5))
-        }),
+        ("vanished", |shown| shown.status.missing_since = Some(at(-5))),
         ("no token", |shown| shown.status.token_fingerprint = None),
         ("dead", |shown| shown.now = moment(23 * HOUR)),
         ("other document", |shown| shown.desired = Some("x".into())),
@@ -127,22 +125,13 @@ fn ready_is_true_exactly_when_all_three_hold() {
 
 #[test]
 fn a_failing_refresh_of_a_living_token_stays_ready_and_is_unhealthy() {
-    let mut shown = Shown::standing(Standing::BackingOff(
-        Reason::TokenSourceRefused,
-        "401".into(),
-    ));
+    let mut shown = Shown::standing(Standing::BackingOff(Reason::TokenSourceRefused, "401".into()));
     assert_eq!(shown.says(Ready).0, True);
-    assert_eq!(
-        shown.says(RotationHealthy),
-        (False, Reason::TokenSourceRefused)
-    );
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenSourceRefused));
     shown.standing = Standing::Settled;
     shown.failing = Some((Reason::ProviderUnavailable, "503".into()));
     assert_eq!(shown.says(Ready).0, True);
-    assert_eq!(
-        shown.says(RotationHealthy),
-        (False, Reason::ProviderUnavailable)
-    );
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::ProviderUnavailable));
     assert!(!shown.has(Stalled) && !shown.has(Reconciling));
 }
 
@@ -161,11 +150,7 @@ fn at_expiry_ready_turns_false_whatever_else_holds() {
     for standing in standings {
         let mut shown = Shown::standing(standing.clone());
         shown.now = moment(23 * HOUR);
-        assert_eq!(
-            shown.says(Ready),
-            (False, Reason::TokenExpired),
-            "{standing:?}"
-        );
+        assert_eq!(shown.says(Ready), (False, Reason::TokenExpired), "{standing:?}");
         shown.invalid = Some("bad".into());
         assert_eq!(shown.says(Ready), (False, Reason::TokenExpired));
         assert_eq!(shown.says(Stalled), (True, Reason::InvalidSpec));
@@ -190,11 +175,7 @@ fn what_it_refers_to_may_go_while_the_document_is_in_place() {
     let gone = Standing::Awaiting(Reason::TokenSourceNotFound, "none".into());
     let shown = Shown::standing(gone);
     assert_eq!(shown.says(Ready).0, True);
-    assert_eq!(
-        shown.says(RotationHealthy),
-        (False, Reason::TokenSourceNotFound),
-        "and it is not hidden"
-    );
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenSourceNotFound), "and it is not hidden");
     let mut shown = Shown::settled();
     shown.status = shown.present();
     shown.standing = Standing::Awaiting(Reason::ProviderNotFound, "none".into());
@@ -218,11 +199,7 @@ fn what_apply_order_produces_reconciles_and_never_stalls() {
         shown.standing = standing.clone();
         let (ready, reason) = shown.says(Ready);
         assert_eq!(ready, False, "{standing:?}");
-        assert_eq!(
-            shown.says(Reconciling),
-            (True, reason),
-            "it carries the reason of Ready: {standing:?}"
-        );
+        assert_eq!(shown.says(Reconciling), (True, reason), "it carries the reason of Ready: {standing:?}");
         assert!(!shown.has(Stalled), "{standing:?}");
     }
 }
@@ -252,10 +229,7 @@ fn what_only_a_person_can_help_stalls_and_does_not_reconcile() {
 fn an_unknown_lifetime_is_unhealthy_too() {
     let mut shown = Shown::new();
     shown.standing = Standing::Stalled(Reason::LifetimeUnknown, "help".into());
-    assert_eq!(
-        shown.says(RotationHealthy),
-        (False, Reason::LifetimeUnknown)
-    );
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::LifetimeUnknown));
 }
 
 #[test]
@@ -268,10 +242,7 @@ fn the_one_that_waits_for_a_claim_names_the_other() {
 
 #[test]
 fn a_remote_elsewhere_is_not_ready_although_its_token_lives() {
-    let shown = Shown::standing(Standing::Stalled(
-        Reason::ProviderMismatch,
-        "elsewhere".into(),
-    ));
+    let shown = Shown::standing(Standing::Stalled(Reason::ProviderMismatch, "elsewhere".into()));
     assert_eq!(shown.says(Ready), (False, Reason::ProviderMismatch));
 }
 
@@ -283,10 +254,7 @@ fn a_source_that_renews_nothing_is_reported_when_half_the_lead_is_left() {
     shown.now = moment(19 * HOUR);
     assert_eq!(shown.says(RotationHealthy), (True, Reason::Succeeded));
     shown.now = moment(19 * HOUR + 1);
-    assert_eq!(
-        shown.says(RotationHealthy),
-        (False, Reason::TokenNotRenewed)
-    );
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenNotRenewed));
 }
 
 #[test]
@@ -299,14 +267,8 @@ fn health_in_the_order_of_what_matters_more() {
     shown.drift_persists = true;
     assert_eq!(shown.says(RotationHealthy), (False, Reason::DriftPersists));
     shown.failing = Some(refused());
-    assert_eq!(
-        shown.says(RotationHealthy),
-        (False, Reason::TokenSourceRefused)
-    );
-    assert_eq!(
-        Shown::new().says(RotationHealthy),
-        (ConditionStatus::Unknown, Reason::Pending)
-    );
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenSourceRefused));
+    assert_eq!(Shown::new().says(RotationHealthy), (ConditionStatus::Unknown, Reason::Pending));
 }
 
 #[test]

@@ -7,12 +7,7 @@ const RECORDED: &str = "recorded";
 
 fn found(world: &World) -> String {
     match world.decide() {
-        Step::Rotate {
-            id,
-            ownership: Ownership::Created,
-            why: Why::Adopting,
-            ..
-        } => id,
+        Step::Rotate { id, ownership: Ownership::Created, why: Why::Adopting, .. } => id,
         step => panic!("{step:?} takes nothing of ours over"),
     }
 }
@@ -44,10 +39,7 @@ fn what_is_found_by_the_recorded_or_the_current_target_is_ours() {
         world.listed(-10, &[("made", &target), ("other", "something else")]);
         assert_eq!(found(&world), "made");
         world.claims.0.insert("made".into(), key("owner"));
-        assert!(
-            matches!(world.decide(), Step::Create { .. }),
-            "another object's is not ours"
-        );
+        assert!(matches!(world.decide(), Step::Create { .. }), "another object's is not ours");
     }
 }
 

@@ -7,9 +7,7 @@ const RELEASED: Step = Step::Release { orphaned: None };
 
 fn orphaned(world: &World) -> String {
     match world.decide() {
-        Step::Release {
-            orphaned: Some(why),
-        } => why,
+        Step::Release { orphaned: Some(why) } => why,
         step => panic!("{step:?} leaves nothing behind"),
     }
 }
@@ -102,10 +100,7 @@ fn a_provider_that_cannot_be_used_is_waited_for_until_the_grace_ends() {
 fn nothing_is_deleted_at_another_origin() {
     let mut world = World::deleted(-5);
     world.status.webhook_origin = Some("https://elsewhere.example.com".into());
-    assert!(matches!(
-        world.standing(),
-        Standing::Awaiting(Reason::ProviderMismatch, _)
-    ));
+    assert!(matches!(world.standing(), Standing::Awaiting(Reason::ProviderMismatch, _)));
     world.now = moment(595);
     assert!(orphaned(&world).contains("another origin"));
 }

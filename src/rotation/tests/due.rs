@@ -15,10 +15,7 @@ fn due_by_the_wall_clock() {
 fn due_by_boot_time_although_the_wall_clock_was_set_back() {
     let mut world = World::settled();
     world.memory.minted_boot = Some(moment(-HOUR).boot);
-    world.now = Moment {
-        wall: at(14 * HOUR),
-        boot: moment(15 * HOUR).boot,
-    };
+    world.now = Moment { wall: at(14 * HOUR), boot: moment(15 * HOUR).boot };
     assert_eq!(world.rotates(), (Why::Due, TokenChoice::Mint));
     world.now.boot -= Duration::from_secs(60);
     assert_eq!(
@@ -88,9 +85,8 @@ fn an_older_request_that_may_land_late_is_overwritten_after_two_timeouts() {
 fn the_deadline_is_the_mint_where_a_mint_ends_the_older_token() {
     let mut world = World::settled();
     world.holding(NEW, -5);
-    let deadline = |world: &World| {
-        world.with_subject(|subject, _| decide::deadline(world.now, subject, &world.source))
-    };
+    let deadline =
+        |world: &World| world.with_subject(|subject, _| decide::deadline(world.now, subject, &world.source));
     assert_eq!(deadline(&world), at(23 * HOUR));
     world.source.revokes_previous = true;
     assert_eq!(deadline(&world), at(-5));

@@ -15,12 +15,7 @@ fn created(world: &World) -> TokenChoice {
 
 fn adopted(world: &World) -> (String, Ownership) {
     match world.decide() {
-        Step::Rotate {
-            id,
-            ownership,
-            why: Why::Adopting,
-            ..
-        } => (id, ownership),
+        Step::Rotate { id, ownership, why: Why::Adopting, .. } => (id, ownership),
         step => panic!("{step:?} is no adoption"),
     }
 }
@@ -51,10 +46,7 @@ fn a_given_id_that_another_object_owns_is_waited_for() {
     let mut world = World::fresh();
     world.spec().webhook_id = Some("given".into());
     world.claims.0.insert("given".into(), key("owner"));
-    assert_eq!(
-        world.standing(),
-        Standing::Conflict(key("owner"), Some("given".into()))
-    );
+    assert_eq!(world.standing(), Standing::Conflict(key("owner"), Some("given".into())));
 }
 
 #[test]
@@ -73,17 +65,9 @@ fn a_given_id_that_is_missing_stalls_and_is_never_recreated() {
 #[test]
 fn nothing_is_created_before_a_complete_listing() {
     let mut world = World::fresh();
-    assert_eq!(
-        world.decide(),
-        Step::List {
-            begun_after: at(-60)
-        }
-    );
+    assert_eq!(world.decide(), Step::List { begun_after: at(-60) });
     world.listed(-61, &[]);
-    assert!(
-        matches!(world.decide(), Step::List { .. }),
-        "a listing from before it was asked for"
-    );
+    assert!(matches!(world.decide(), Step::List { .. }), "a listing from before it was asked for");
     world.listed(-60, &[]);
     assert_eq!(created(&world), TokenChoice::Take);
     world.source.hand = None;
@@ -127,10 +111,7 @@ fn a_match_that_another_object_claims_is_waited_for() {
     world.spec().adoption_policy = Some(AdoptionPolicy::Matching);
     world.listed(-10, &[("there", &wanted())]);
     world.claims.0.insert("there".into(), key("owner"));
-    assert_eq!(
-        world.standing(),
-        Standing::Conflict(key("owner"), Some("there".into()))
-    );
+    assert_eq!(world.standing(), Standing::Conflict(key("owner"), Some("there".into())));
     world.listed(-10, &[("free", &wanted()), ("there", &wanted())]);
     assert_eq!(adopted(&world).0, "free");
 }

@@ -22,21 +22,13 @@ fn it_may_stall() {
 #[test]
 fn it_is_created_again_after_two_listings_settle_apart() {
     let mut world = World::vanished(-HOUR);
-    assert_eq!(
-        world.decide(),
-        Step::List {
-            begun_after: at(-HOUR)
-        },
-        "the first"
-    );
+    assert_eq!(world.decide(), Step::List { begun_after: at(-HOUR) }, "the first");
     world.listed(-100, &[]);
     world.memory.lacked_since = Some(at(-100));
     assert!(matches!(world.standing(), Standing::Settling(_)));
     assert_eq!(world.until(), Some(at(SETTLE - 100)));
     world.now = moment(SETTLE - 100);
-    let second = Step::List {
-        begun_after: at(SETTLE - 100),
-    };
+    let second = Step::List { begun_after: at(SETTLE - 100) };
     assert_eq!(world.decide(), second);
     world.listed(SETTLE - 101, &[]);
     assert_eq!(world.decide(), second);
@@ -59,10 +51,7 @@ fn it_is_updated_when_a_listing_shows_it_again() {
     world.listed(-10, &[("w1", "whatever")]);
     assert_eq!(world.rotates().0, Why::Absent);
     world.listed(-HOUR - 1, &[("w1", "whatever")]);
-    assert!(
-        matches!(world.decide(), Step::List { .. }),
-        "not by a listing from before it vanished"
-    );
+    assert!(matches!(world.decide(), Step::List { .. }), "not by a listing from before it vanished");
 }
 
 #[test]
@@ -98,9 +87,7 @@ fn a_clock_set_back_neither_ends_nor_repeats_the_search() {
     let mut world = World::vanished(HOUR);
     world.memory.listing_after = Some(at(-10));
     world.listed(-20, &[("w1", &wanted())]);
-    let search = Step::List {
-        begun_after: at(-10),
-    };
+    let search = Step::List { begun_after: at(-10) };
     assert_eq!(world.decide(), search, "that listing is from before");
     world.listed(-5, &[]);
     world.memory.lacked_since = Some(at(-5));

@@ -30,8 +30,7 @@ use super::facts::{
 use super::target::target;
 use super::time::Moment;
 use crate::api::{
-    CreationRecord, Identity, ObjectKey, Ownership, Reason, SubscriptionStatus,
-    WebhookSubscriptionSpec,
+    CreationRecord, Identity, ObjectKey, Ownership, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
 };
 
 const HOUR: i64 = 3_600;
@@ -49,17 +48,11 @@ fn at(seconds: i64) -> DateTime<Utc> {
 }
 
 fn moment(seconds: i64) -> Moment {
-    Moment {
-        wall: at(seconds),
-        boot: Duration::from_secs(u64::try_from(1_000_000 + seconds).unwrap()),
-    }
+    Moment { wall: at(seconds), boot: Duration::from_secs(u64::try_from(1_000_000 + seconds).unwrap()) }
 }
 
 fn wait(from: i64, until: i64) -> Wait {
-    Wait {
-        from: at(from),
-        until: at(until),
-    }
+    Wait { from: at(from), until: at(until) }
 }
 
 fn key(name: &str) -> ObjectKey {
@@ -224,10 +217,7 @@ impl World {
     }
 
     fn opened(&mut self, target: &str, started: i64) {
-        self.status.creation = Some(CreationRecord {
-            target: target.into(),
-            started_time: at(started),
-        });
+        self.status.creation = Some(CreationRecord { target: target.into(), started_time: at(started) });
     }
 
     /// A token of 24 h is in hand.
@@ -258,17 +248,10 @@ impl World {
     /// A complete listing shows these ids with their targets.
     fn listed(&mut self, begun: i64, remotes: &[(&str, &str)]) {
         let remotes = remotes.iter().map(|(id, target)| {
-            let listed = Listed {
-                target: (*target).into(),
-                active: Some(true),
-            };
+            let listed = Listed { target: (*target).into(), active: Some(true) };
             ((*id).into(), listed)
         });
-        self.listing = Some(ListingView {
-            begun: at(begun),
-            remotes: remotes.collect(),
-            mismatch: false,
-        });
+        self.listing = Some(ListingView { begun: at(begun), remotes: remotes.collect(), mismatch: false });
     }
 
     fn with_subject<T>(&self, look: impl FnOnce(&Subject<'_>, &Facts<'_>) -> T) -> T {
@@ -343,8 +326,5 @@ impl World {
 }
 
 fn is_call(step: &Step) -> bool {
-    matches!(
-        step,
-        Step::List { .. } | Step::Rotate { .. } | Step::Create { .. } | Step::Delete { .. }
-    )
+    matches!(step, Step::List { .. } | Step::Rotate { .. } | Step::Create { .. } | Step::Delete { .. })
 }

@@ -13,10 +13,7 @@ fn nothing_is_done_while_all_is_well() {
 fn a_deletion_comes_before_suspension_and_makes_no_call_then() {
     let mut world = World::deleted(-5);
     world.spec().suspend = Some(true);
-    assert!(matches!(
-        world.decide(),
-        Step::Release { orphaned: Some(_) }
-    ));
+    assert!(matches!(world.decide(), Step::Release { orphaned: Some(_) }));
 }
 
 #[test]
@@ -53,10 +50,7 @@ fn without_a_valid_version_nothing_is_done() {
 fn an_invalid_edit_goes_on_with_the_last_valid_version() {
     let world = World::needy();
     let step = world.with_subject(|subject, facts| {
-        let edited = Subject {
-            invalid: Some("spec.postbackUrl: no"),
-            ..*subject
-        };
+        let edited = Subject { invalid: Some("spec.postbackUrl: no"), ..*subject };
         decide::decide(world.now, &edited, facts, &world.memory)
     });
     assert!(matches!(step, Step::Rotate { .. }));
@@ -83,10 +77,7 @@ fn what_it_refers_to_is_waited_for() {
 fn the_better_claim_is_waited_for_and_named() {
     let mut world = World::needy();
     world.rival = Some(key("rival"));
-    assert_eq!(
-        world.standing(),
-        Standing::Conflict(key("rival"), Some("w1".into()))
-    );
+    assert_eq!(world.standing(), Standing::Conflict(key("rival"), Some("w1".into())));
     world.status.webhook_id = None;
     assert_eq!(world.standing(), Standing::Conflict(key("rival"), None));
 }
@@ -144,10 +135,7 @@ fn a_hold_back_is_looked_at_when_the_token_ends() {
 fn a_failed_attempt_is_waited_for() {
     let mut world = World::needy();
     world.failed(20);
-    assert_eq!(
-        world.standing(),
-        Standing::BackingOff(Reason::ProviderUnavailable, "it failed".into())
-    );
+    assert_eq!(world.standing(), Standing::BackingOff(Reason::ProviderUnavailable, "it failed".into()));
     assert_eq!(world.until(), Some(at(20)));
     world.now = moment(20);
     assert_eq!(world.rotates().0, Why::Document);
@@ -189,21 +177,12 @@ fn reasons_to_rotate_in_their_order() {
         assert_eq!(world.rotates().0, why);
     };
     expect(|world| world.now = moment(16 * HOUR), Why::Due);
-    expect(
-        |world| world.memory.resend = Some(wait(-20, -1)),
-        Why::Unsettled,
-    );
+    expect(|world| world.memory.resend = Some(wait(-20, -1)), Why::Unsettled);
     expect(|world| world.source.split = true, Why::Split);
-    expect(
-        |world| world.source.newest = Some(NEW.into()),
-        Why::TokenMoved,
-    );
+    expect(|world| world.source.newest = Some(NEW.into()), Why::TokenMoved);
     expect(|world| world.memory.secrets_changed = true, Why::Secrets);
     expect(|world| world.memory.absent = true, Why::Absent);
-    expect(
-        |world| world.memory.drift = Some(super::super::facts::Drift::Seen),
-        Why::Drift,
-    );
+    expect(|world| world.memory.drift = Some(super::super::facts::Drift::Seen), Why::Drift);
     expect(|world| world.asked(0), Why::Manual);
     expect(|world| world.digest = "changed".into(), Why::Document);
 }

@@ -35,134 +35,89 @@ fn any_wait() -> impl Strategy<Value = Wait> {
 
 fn any_hand() -> impl Strategy<Value = Hand> {
     let fingerprint = prop_oneof![Just(OLD), Just(NEW)];
-    (
-        fingerprint,
-        any_time(),
-        any_boot(),
-        of(any_time()),
-        any_time(),
-    )
-        .prop_map(|(fingerprint, wall, boot, expires, confirmed)| Hand {
+    (fingerprint, any_time(), any_boot(), of(any_time()), any_time()).prop_map(
+        |(fingerprint, wall, boot, expires, confirmed)| Hand {
             fingerprint: fingerprint.into(),
             minted: Moment { wall, boot },
             expires,
             confirmed,
-        })
+        },
+    )
 }
 
 fn any_source() -> impl Strategy<Value = SourceState> {
     let flags = proptest::array::uniform5(any::<bool>());
-    let failing = of(prop_oneof![
-        Just(Reason::TokenSourceUnavailable),
-        Just(Reason::LifetimeUnknown)
-    ]);
+    let failing = of(prop_oneof![Just(Reason::TokenSourceUnavailable), Just(Reason::LifetimeUnknown)]);
     let waits = (of(any_wait()), of(any_wait()));
-    (
-        of(any_hand()),
-        flags,
-        waits,
-        failing,
-        any::<u64>(),
-        any::<u32>(),
-    )
-        .prop_map(
-            |(
+    (of(any_hand()), flags, waits, failing, any::<u64>(), any::<u32>()).prop_map(
+        |(hand, [revokes, polled, unread, split, known], (wait, apply_after), failing, seed, members)| {
+            let recorded = known.then(|| OLD.to_owned());
+            SourceState {
+                newest: (hand.as_ref().map(|hand| hand.fingerprint.clone())).or(recorded),
+                split: split && hand.is_none() && !polled,
                 hand,
-                [revokes, polled, unread, split, known],
-                (wait, apply_after),
-                failing,
-                seed,
                 members,
-            )| {
-                let recorded = known.then(|| OLD.to_owned());
-                SourceState {
-                    newest: (hand.as_ref().map(|hand| hand.fingerprint.clone())).or(recorded),
-                    split: split && hand.is_none() && !polled,
-                    hand,
-                    members,
-                    revokes_previous: revokes,
-                    timeout: Duration::from_secs(10),
-                    jitter_seed: seed,
-                    polled,
-                    unread,
-                    wait,
-                    failing: failing.map(|reason| (reason, "it failed".to_owned())),
-                    apply_after,
-                    not_renewed: false,
-                }
-            },
-        )
+                revokes_previous: revokes,
+                timeout: Duration::from_secs(10),
+                jitter_seed: seed,
+                polled,
+                unread,
+                wait,
+                failing: failing.map(|reason| (reason, "it failed".to_owned())),
+                apply_after,
+                not_renewed: false,
+            }
+        },
+    )
 }
 
 fn any_status() -> impl Strategy<Value = SubscriptionStatus> {
     let ids = (of(prop_oneof![Just("w1"), Just("w2")]), any::<bool>());
     let times = proptest::array::uniform4(of(any_time()));
     (ids, times, of(any::<bool>()), any::<bool>()).prop_map(
-        |((id, elsewhere), [minted, expires, missing, created], newest, current)| {
-            SubscriptionStatus {
-                webhook_id: id.map(str::to_owned),
-                webhook_origin: id.map(|_| if elsewhere { "x" } else { ORIGIN }.to_owned()),
-                token_fingerprint: newest.map(|newest| if newest { NEW } else { OLD }.to_owned()),
-                token_minted_time: minted,
-                token_expiration_time: expires,
-                applied_digest: Some(if current { DIGEST } else { "other" }.to_owned()),
-                missing_since: missing,
-                creation: created.map(|started_time| CreationRecord {
-                    target: "recorded".into(),
-                    started_time,
-                }),
-                ..SubscriptionStatus::default()
-            }
+        |((id, elsewhere), [minted, expires, missing, created], newest, current)| SubscriptionStatus {
+            webhook_id: id.map(str::to_owned),
+            webhook_origin: id.map(|_| if elsewhere { "x" } else { ORIGIN }.to_owned()),
+            token_fingerprint: newest.map(|newest| if newest { NEW } else { OLD }.to_owned()),
+            token_minted_time: minted,
+            token_expiration_time: expires,
+            applied_digest: Some(if current { DIGEST } else { "other" }.to_owned()),
+            missing_since: missing,
+            creation: created.map(|started_time| CreationRecord { target: "recorded".into(), started_time }),
+            ..SubscriptionStatus::default()
         },
     )
 }
 
 fn any_memory() -> impl Strategy<Value = Memory> {
     let times = proptest::array::uniform4(of(any_time()));
-    let drift = of(prop_oneof![
-        Just(Drift::Seen),
-        Just(Drift::Reapplied),
-        Just(Drift::Persists)
-    ]);
+    let drift = of(prop_oneof![Just(Drift::Seen), Just(Drift::Reapplied), Just(Drift::Persists)]);
     let waits = (of(any_wait()), of(any_wait()));
     (times, drift, waits, any::<[bool; 2]>(), of(any_boot())).prop_map(
-        |([listing_after, seen, lacked, check], drift, (wait, resend), [absent, secrets], boot)| {
-            Memory {
-                listing_after,
-                wait: wait.map(|wait| (wait, "inputs".to_owned())),
-                request_seen: seen.map(|seen| ("please".to_owned(), seen)),
-                drift,
-                absent,
-                lacked_since: lacked,
-                secrets_changed: secrets,
-                resend,
-                duplicate_check: check,
-                minted_boot: boot,
-                ..Memory::default()
-            }
+        |([listing_after, seen, lacked, check], drift, (wait, resend), [absent, secrets], boot)| Memory {
+            listing_after,
+            wait: wait.map(|wait| (wait, "inputs".to_owned())),
+            request_seen: seen.map(|seen| ("please".to_owned(), seen)),
+            drift,
+            absent,
+            lacked_since: lacked,
+            secrets_changed: secrets,
+            resend,
+            duplicate_check: check,
+            minted_boot: boot,
+            ..Memory::default()
         },
     )
 }
 
 fn any_listing() -> impl Strategy<Value = ListingView> {
-    let remotes =
-        proptest::sample::subsequence(vec![("w1", 0), ("w2", 1), ("w3", 1), ("w4", 2)], 0..=4);
+    let remotes = proptest::sample::subsequence(vec![("w1", 0), ("w2", 1), ("w3", 1), ("w4", 2)], 0..=4);
     (any_time(), remotes, proptest::bool::weighted(0.2)).prop_map(|(begun, remotes, mismatch)| {
         let remotes = remotes.into_iter().map(|(id, about)| {
             let target = ["something".to_owned(), wanted(), "recorded".to_owned()][about].clone();
-            (
-                id.to_owned(),
-                Listed {
-                    target,
-                    active: None,
-                },
-            )
+            (id.to_owned(), Listed { target, active: None })
         });
-        ListingView {
-            begun,
-            remotes: remotes.collect(),
-            mismatch,
-        }
+        ListingView { begun, remotes: remotes.collect(), mismatch }
     })
 }
 

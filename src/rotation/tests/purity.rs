@@ -29,11 +29,7 @@ fn nothing_here_reads_a_clock_or_does_io() {
                 "static mut",
                 "Mutex",
             ] {
-                assert!(
-                    !line.contains(forbidden),
-                    "{}: {forbidden} in {line}",
-                    path.display()
-                );
+                assert!(!line.contains(forbidden), "{}: {forbidden} in {line}", path.display());
             }
         }
         read += 1;

@@ -29,10 +29,7 @@ fn a_rotation_is_recorded_with_everything_it_settles() {
     before.creation = World::creating(-10).status.creation;
     before = status::failed(&before, 3, Reason::RateLimited, "inputs", at(0), at(9));
     let after = rotated(&before, Some("please"));
-    assert_eq!(
-        (after.failures, after.creation, after.missing_since),
-        (None, None, None)
-    );
+    assert_eq!((after.failures, after.creation, after.missing_since), (None, None, None));
     assert_eq!(after.webhook_id.as_deref(), Some("w2"));
     assert_eq!(after.webhook_origin.as_deref(), Some(ORIGIN));
     assert_eq!(after.ownership, Some(Ownership::Adopted));
@@ -43,20 +40,14 @@ fn a_rotation_is_recorded_with_everything_it_settles() {
     assert_eq!(after.applied_digest.as_deref(), Some("changed"));
     assert_eq!(after.applied_secrets.as_deref(), Some("secrets"));
     assert_eq!(after.last_handled_rotate_request.as_deref(), Some("please"));
-    assert_eq!(
-        rotated(&World::settled().status, None).last_handled_rotate_request,
-        None
-    );
+    assert_eq!(rotated(&World::settled().status, None).last_handled_rotate_request, None);
 }
 
 #[test]
 fn a_request_that_was_handled_before_stays_on_record() {
     let before = status::request_noted(&SubscriptionStatus::default(), "earlier");
     let after = rotated(&before, None);
-    assert_eq!(
-        after.last_handled_rotate_request.as_deref(),
-        Some("earlier")
-    );
+    assert_eq!(after.last_handled_rotate_request.as_deref(), Some("earlier"));
 }
 
 #[test]
@@ -86,10 +77,7 @@ fn an_id_that_vanished_stays_on_record_with_the_first_time() {
 fn a_create_is_opened_and_closed() {
     let opened = status::creation_opened(&SubscriptionStatus::default(), "target", at(0));
     let record = opened.creation.clone().unwrap();
-    assert_eq!(
-        (record.target.as_str(), record.started_time),
-        ("target", at(0))
-    );
+    assert_eq!((record.target.as_str(), record.started_time), ("target", at(0)));
     assert_eq!(status::creation_closed(&opened).creation, None);
 }
 

@@ -78,10 +78,7 @@ fn a_failing_source_is_waited_for_and_says_why() {
     world.now = moment(16 * HOUR);
     world.source.wait = Some(wait(16 * HOUR - 1, 16 * HOUR + 9));
     world.source.failing = Some((Reason::TokenSourceRefused, "401".into()));
-    assert_eq!(
-        world.standing(),
-        Standing::BackingOff(Reason::TokenSourceRefused, "401".into())
-    );
+    assert_eq!(world.standing(), Standing::BackingOff(Reason::TokenSourceRefused, "401".into()));
     assert_eq!(world.until(), Some(at(16 * HOUR + 9)));
 }
 
@@ -95,10 +92,7 @@ fn an_unknown_lifetime_stalls_before_the_first_create_only() {
     assert_eq!(world.stalled(), Reason::LifetimeUnknown);
     world.status = World::needy().status;
     world.digest = "changed".into();
-    assert!(matches!(
-        world.standing(),
-        Standing::BackingOff(Reason::LifetimeUnknown, _)
-    ));
+    assert!(matches!(world.standing(), Standing::BackingOff(Reason::LifetimeUnknown, _)));
 }
 
 #[test]

@@ -5,10 +5,7 @@ use super::*;
 #[tokio::test]
 async fn deliveries_say_why_they_are_refused() {
     let hour = Duration::from_secs(3600);
-    let mut config = Config {
-        delivery_interval: Some(hour),
-        ..Config::default()
-    };
+    let mut config = Config { delivery_interval: Some(hour), ..Config::default() };
     config.clients[0].token_life = 5 * hour;
     config.clients[0].revokes_previous = true;
     let sandbox = start(config).await;
@@ -25,13 +22,8 @@ async fn deliveries_say_why_they_are_refused() {
     until(&sandbox, |_| outcomes(&sandbox).len() == 5).await;
     let mut seen = outcomes(&sandbox);
     seen.sort_by_key(|outcome| format!("{outcome:?}"));
-    let expected = [
-        Outcome::Accepted,
-        Outcome::Expired,
-        Outcome::Missing,
-        Outcome::Revoked,
-        Outcome::Unknown,
-    ];
+    let expected =
+        [Outcome::Accepted, Outcome::Expired, Outcome::Missing, Outcome::Revoked, Outcome::Unknown];
     assert_eq!(seen, expected);
     assert_eq!(sandbox.ledger().deliveries_refused, 4);
 }
@@ -54,27 +46,17 @@ async fn a_refused_delivery_comes_again_with_the_same_id_and_what_is_stored_then
     let attempts = deliveries(&sandbox);
     assert_eq!(attempts[0].event, attempts[1].event);
     assert_eq!((attempts[0].attempt, attempts[1].attempt), (1, 2));
-    assert_eq!(
-        (attempts[0].answer, attempts[1].answer),
-        (Some(401), Some(200))
-    );
+    assert_eq!((attempts[0].answer, attempts[1].answer), (Some(401), Some(200)));
 }
 
 #[tokio::test]
 async fn a_living_token_is_accepted_and_an_inactive_webhook_gets_nothing() {
     let interval = Duration::from_secs(10);
-    let sandbox = start(Config {
-        delivery_interval: Some(interval),
-        ..Config::default()
-    })
-    .await;
+    let sandbox = start(Config { delivery_interval: Some(interval), ..Config::default() }).await;
     let id = create(&sandbox, &format!("Bearer {}", mint(&sandbox).await)).await;
     for deliveries in 1..=2 {
         sandbox.advance(interval);
-        until(&sandbox, |summary| {
-            summary.deliveries_accepted == deliveries
-        })
-        .await;
+        until(&sandbox, |summary| summary.deliveries_accepted == deliveries).await;
     }
     let mut inactive = document("x");
     inactive["status"] = json!("inactive");
@@ -83,10 +65,7 @@ async fn a_living_token_is_accepted_and_an_inactive_webhook_gets_nothing() {
     // The inactive one's turn comes first.
     sandbox.advance(interval);
     until(&sandbox, |summary| summary.deliveries_accepted == 3).await;
-    let carried: Vec<String> = deliveries(&sandbox)
-        .into_iter()
-        .map(|delivery| delivery.webhook)
-        .collect();
+    let carried: Vec<String> = deliveries(&sandbox).into_iter().map(|delivery| delivery.webhook).collect();
     assert_eq!(carried, [id.clone(), id, other]);
     assert_eq!(sandbox.ledger().late, 0);
 }
@@ -147,19 +126,10 @@ async fn deliveries_elsewhere_carry_the_stored_headers_and_gupys_envelope() {
 
 #[tokio::test]
 async fn a_fault_at_the_receiver_fails_a_delivery() {
-    let sandbox = start(Config {
-        delivery_interval: Some(Duration::from_secs(20)),
-        ..Config::default()
-    })
-    .await;
-    sandbox
-        .faults()
-        .add(Fault::status(Target::Receive, 500).times(1))
-        .unwrap();
-    sandbox
-        .faults()
-        .add(Fault::lose_answer(Target::Receive).times(1))
-        .unwrap();
+    let sandbox =
+        start(Config { delivery_interval: Some(Duration::from_secs(20)), ..Config::default() }).await;
+    sandbox.faults().add(Fault::status(Target::Receive, 500).times(1)).unwrap();
+    sandbox.faults().add(Fault::lose_answer(Target::Receive).times(1)).unwrap();
     create(&sandbox, &mint(&sandbox).await).await;
     sandbox.advance(Duration::from_secs(20));
     until(&sandbox, |summary| summary.deliveries_refused == 1).await;

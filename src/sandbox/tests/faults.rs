@@ -6,19 +6,12 @@ use super::*;
 async fn a_lost_answer_has_its_effect() {
     let sandbox = quiet().await;
     for target in [Target::Create, Target::Token] {
-        sandbox
-            .faults()
-            .add(Fault::lose_answer(target).times(1))
-            .unwrap();
+        sandbox.faults().add(Fault::lose_answer(target).times(1)).unwrap();
     }
     let body = document("t").to_string();
     let lost = request(&sandbox, "POST /api/v1/webhooks", BEARER, &body).await;
     assert!(lost.is_none());
-    assert!(
-        request(&sandbox, "POST /oauth/token", BASIC, GRANT)
-            .await
-            .is_none()
-    );
+    assert!(request(&sandbox, "POST /oauth/token", BASIC, GRANT).await.is_none());
     let summary = sandbox.ledger();
     assert_eq!((summary.creates, summary.mints, summary.faults), (1, 1, 2));
     let answers: Vec<Option<u16>> = sandbox
@@ -42,10 +35,7 @@ async fn a_fault_status_has_no_effect_unless_asked() {
     fault.retry_after = Some("7".into());
     sandbox.faults().add(fault.clone()).unwrap();
     let reply = call(&sandbox, "POST /api/v1/webhooks", &document("t")).await;
-    assert_eq!(
-        (reply.status, reply.json()["status"].clone()),
-        (503, json!(503))
-    );
+    assert_eq!((reply.status, reply.json()["status"].clone()), (503, json!(503)));
     assert!(reply.head.contains("retry-after: 7"));
     assert_eq!(sandbox.ledger().creates, 0);
     fault.after_effect = Some(true);
@@ -55,12 +45,7 @@ async fn a_fault_status_has_no_effect_unless_asked() {
     assert_eq!(reply.status, 503);
     assert!(reply.body.starts_with("<html>"));
     assert_eq!(sandbox.ledger().creates, 1);
-    assert_eq!(
-        call(&sandbox, "POST /api/v1/webhooks", &document("t"))
-            .await
-            .status,
-        201
-    );
+    assert_eq!(call(&sandbox, "POST /api/v1/webhooks", &document("t")).await.status, 201);
 }
 
 #[tokio::test]

@@ -52,11 +52,7 @@ async fn request(sandbox: &Sandbox, line: &str, headers: &str, body: &str) -> Op
 }
 
 async fn call(sandbox: &Sandbox, line: &str, body: &Value) -> Reply {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
+    let body = if body.is_null() { String::new() } else { body.to_string() };
     request(sandbox, line, BEARER, &body).await.unwrap()
 }
 
@@ -88,11 +84,7 @@ async fn update(sandbox: &Sandbox, id: &str, token: &str) -> Reply {
 
 /// A sandbox that delivers nothing by itself.
 async fn quiet() -> Sandbox {
-    start(Config {
-        delivery_interval: None,
-        ..Config::default()
-    })
-    .await
+    start(Config { delivery_interval: None, ..Config::default() }).await
 }
 
 async fn start(config: Config) -> Sandbox {

@@ -13,10 +13,7 @@ async fn a_create_answers_four_fields_and_is_not_idempotent() {
     let other = create(&sandbox, "t").await;
     assert_ne!(body["id"], other);
     let summary = sandbox.ledger();
-    assert_eq!(
-        (summary.creates, summary.doubled, summary.webhooks),
-        (2, 1, 2)
-    );
+    assert_eq!((summary.creates, summary.doubled, summary.webhooks), (2, 1, 2));
 }
 
 #[tokio::test]
@@ -62,15 +59,9 @@ async fn a_deleted_webhook_is_gone() {
     let line = format!("DELETE /api/v1/webhooks/{}", create(&sandbox, "t").await);
     assert_eq!(call(&sandbox, &line, &Value::Null).await.status, 204);
     let reply = call(&sandbox, &line, &Value::Null).await;
-    assert_eq!(
-        (reply.status, reply.json()["status"].clone()),
-        (404, json!(404))
-    );
+    assert_eq!((reply.status, reply.json()["status"].clone()), (404, json!(404)));
     let summary = sandbox.ledger();
-    assert_eq!(
-        (summary.deletes, summary.webhooks, summary.provider_calls),
-        (1, 0, 3)
-    );
+    assert_eq!((summary.deletes, summary.webhooks, summary.provider_calls), (1, 0, 3));
 }
 
 #[tokio::test]
@@ -80,9 +71,7 @@ async fn listings_are_paged_as_documented() {
     for _ in 0..23 {
         ids.push(json!(create(&sandbox, "t").await));
     }
-    let page = call(&sandbox, "GET /api/v1/webhooks", &Value::Null)
-        .await
-        .json();
+    let page = call(&sandbox, "GET /api/v1/webhooks", &Value::Null).await.json();
     assert_eq!(page["results"].as_array().unwrap().len(), 10);
     assert_eq!(page["page"], 1);
     assert_eq!(page["totalResults"], 23);
@@ -108,11 +97,7 @@ async fn listings_are_paged_as_documented() {
     assert_eq!((reply.status, reply.json()), (400, expected));
     for query in ["perPage=0", "perPage=101", "perPage=-1", "page=0", "page=x"] {
         let line = format!("GET /api/v1/webhooks?{query}");
-        assert_eq!(
-            call(&sandbox, &line, &Value::Null).await.status,
-            400,
-            "{query}"
-        );
+        assert_eq!(call(&sandbox, &line, &Value::Null).await.status, 400, "{query}");
     }
     let most = call(&sandbox, "GET /api/v1/webhooks?perPage=100", &Value::Null).await;
     assert_eq!(most.json()["totalPages"], 1);
@@ -124,10 +109,7 @@ async fn credentials_are_asked_for_as_documented() {
     let sandbox = quiet().await;
     let line = "GET /api/v1/webhooks";
     let none = request(&sandbox, line, "", "").await.unwrap();
-    assert_eq!(
-        (none.status, none.json()["status"].clone()),
-        (401, json!(401))
-    );
+    assert_eq!((none.status, none.json()["status"].clone()), (401, json!(401)));
     for bad in ["Bearer other", "Basic sandbox-management-token", ""] {
         let header = format!("Authorization: {bad}\r\n");
         let reply = request(&sandbox, line, &header, "").await.unwrap();
@@ -142,10 +124,7 @@ async fn credentials_are_asked_for_as_documented() {
     let body = document("t").to_string();
     request(&sandbox, "POST /api/v1/webhooks", "", &body).await;
     let summary = sandbox.ledger();
-    assert_eq!(
-        (summary.provider_calls, summary.lists, summary.creates),
-        (5, 0, 0)
-    );
+    assert_eq!((summary.provider_calls, summary.lists, summary.creates), (5, 0, 0));
 }
 
 #[tokio::test]
@@ -158,19 +137,10 @@ async fn there_is_no_way_to_read_one_webhook() {
 
 #[tokio::test]
 async fn the_rate_limit_answers_429_without_retry_after() {
-    let sandbox = start(Config {
-        requests_per_minute: Some(1),
-        delivery_interval: None,
-        ..Config::default()
-    })
-    .await;
+    let sandbox =
+        start(Config { requests_per_minute: Some(1), delivery_interval: None, ..Config::default() }).await;
     for _ in 0..6 {
-        assert_eq!(
-            call(&sandbox, "GET /api/v1/webhooks", &Value::Null)
-                .await
-                .status,
-            200
-        );
+        assert_eq!(call(&sandbox, "GET /api/v1/webhooks", &Value::Null).await.status, 200);
     }
     sandbox.advance(Duration::from_secs(30));
     let reply = call(&sandbox, "GET /api/v1/webhooks", &Value::Null).await;
@@ -180,15 +150,7 @@ async fn the_rate_limit_answers_429_without_retry_after() {
     assert_eq!(reply.json()["status"], 429);
     mint(&sandbox).await;
     let summary = sandbox.ledger();
-    assert_eq!(
-        (summary.rate_limited, summary.provider_calls, summary.lists),
-        (1, 7, 6)
-    );
+    assert_eq!((summary.rate_limited, summary.provider_calls, summary.lists), (1, 7, 6));
     sandbox.advance(Duration::from_secs(330));
-    assert_eq!(
-        call(&sandbox, "GET /api/v1/webhooks", &Value::Null)
-            .await
-            .status,
-        200
-    );
+    assert_eq!(call(&sandbox, "GET /api/v1/webhooks", &Value::Null).await.status, 200);
 }

@@ -36,9 +36,7 @@ pub(super) fn change(spec: Spec, identity: Identity, entry: Option<&Entry>) -> C
             identity,
             spec,
             // It was checked when the state file was read.
-            status: status
-                .and_then(|status| serde_json::from_str(status.get()).ok())
-                .unwrap_or_default(),
+            status: status.and_then(|status| serde_json::from_str(status.get()).ok()).unwrap_or_default(),
         })
     }
     match spec {
@@ -69,14 +67,7 @@ pub(super) fn order(change: &Change) -> u8 {
 /// Makes a document invalid that changes a field which cannot be changed. A server compares with the
 /// object before; here the last valid version stands for it.
 pub(super) fn refuse_forbidden_change(item: &mut Item, entries: &Entries) {
-    let Item::Object {
-        kind,
-        key,
-        digest,
-        spec,
-        ..
-    } = item
-    else {
+    let Item::Object { kind, key, digest, spec, .. } = item else {
         return;
     };
     let (Ok(new), Some(entry)) = (&*spec, entries.get(&(*kind, key.clone()))) else {
@@ -99,10 +90,7 @@ pub(super) fn refuse_forbidden_change(item: &mut Item, entries: &Entries) {
     if let Err(problems) = judged
         && let Some(first) = problems.into_iter().next()
     {
-        let problem = Invalid {
-            field: first.field,
-            problem: first.problem,
-        };
+        let problem = Invalid { field: first.field, problem: first.problem };
         *digest = digest_of_invalid(&problem);
         *spec = Err(problem);
     }

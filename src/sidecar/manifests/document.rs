@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use crate::api::manifest::{self, DocumentError, Manifest};
 use crate::api::{
-    ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION,
-    TokenSourceSpec, WebhookProviderSpec, WebhookSubscriptionSpec,
+    ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION, TokenSourceSpec,
+    WebhookProviderSpec, WebhookSubscriptionSpec,
 };
 use crate::engine::ports::Invalid;
 use crate::sidecar::secrets::SecretManifest;
@@ -108,9 +108,7 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
     let (kind, spec) = match document.manifest {
         Manifest::WebhookProvider(spec) => (Kind::WebhookProvider, Spec::Provider(spec)),
         Manifest::TokenSource(spec) => (Kind::TokenSource, Spec::TokenSource(spec)),
-        Manifest::WebhookSubscription(spec) => {
-            (Kind::WebhookSubscription, Spec::Subscription(spec))
-        }
+        Manifest::WebhookSubscription(spec) => (Kind::WebhookSubscription, Spec::Subscription(spec)),
         Manifest::Secret { data, .. } => {
             let allowed_hosts = annotation(ALLOWED_HOSTS_ANNOTATION);
             let secret = SecretManifest {
@@ -118,10 +116,7 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
                 allowed_hosts: allowed_hosts.map(|hosts| split_hosts(&hosts)),
                 version: version.to_owned(),
             };
-            return Some(Item::Secret {
-                key,
-                secret: Some(secret),
-            });
+            return Some(Item::Secret { key, secret: Some(secret) });
         }
         Manifest::Other { .. } => return None,
     };
@@ -139,13 +134,9 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
 
 fn broken(error: DocumentError, content: &mut FileContent) {
     let name = error.kind.as_deref();
-    let kind = [
-        Kind::WebhookProvider,
-        Kind::TokenSource,
-        Kind::WebhookSubscription,
-    ]
-    .into_iter()
-    .find(|kind| name == Some(&kind.to_string()));
+    let kind = [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookSubscription]
+        .into_iter()
+        .find(|kind| name == Some(&kind.to_string()));
     match (kind, &error.key) {
         (Some(kind), Some(key)) => {
             let key = key.clone();
@@ -159,10 +150,7 @@ fn broken(error: DocumentError, content: &mut FileContent) {
             });
         }
         (None, Some(key)) if name == Some("Secret") => {
-            content.items.push(Item::Secret {
-                key: key.clone(),
-                secret: None,
-            });
+            content.items.push(Item::Secret { key: key.clone(), secret: None });
             content.problems.push(error.to_string());
         }
         _ => {
@@ -178,8 +166,7 @@ fn broken(error: DocumentError, content: &mut FileContent) {
 fn invalid(error: DocumentError) -> Invalid {
     let more = error.problems.len().saturating_sub(1);
     let first = error.problems.into_iter().next();
-    let (field, problem) =
-        first.map_or_else(Default::default, |first| (first.field, first.problem));
+    let (field, problem) = first.map_or_else(Default::default, |first| (first.field, first.problem));
     Invalid {
         field,
         problem: match more {
@@ -191,19 +178,12 @@ fn invalid(error: DocumentError) -> Invalid {
 
 /// Differs from that of every valid spec, so that the way back is a new generation too.
 pub(super) fn digest_of_invalid(problem: &Invalid) -> String {
-    Sha256::digest(format!("invalid {problem}"))
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Sha256::digest(format!("invalid {problem}")).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The hosts of the annotation, separated by commas, with or without blanks.
 fn split_hosts(hosts: &str) -> Vec<String> {
-    hosts
-        .split(',')
-        .map(|host| host.trim().to_ascii_lowercase())
-        .filter(|host| !host.is_empty())
-        .collect()
+    hosts.split(',').map(|host| host.trim().to_ascii_lowercase()).filter(|host| !host.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -216,13 +196,7 @@ mod tests {
             "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  annotations: {hookkeeper.dev/allowed-hosts: 'api.gupy.io, Auth.Example.com,'}\nstringData: {key: value}\n",
             "stamp",
         );
-        let [
-            Item::Secret {
-                key,
-                secret: Some(secret),
-            },
-        ] = content.items.as_slice()
-        else {
+        let [Item::Secret { key, secret: Some(secret) }] = content.items.as_slice() else {
             panic!("{content:?}");
         };
         assert_eq!(*key, ObjectKey::new("default", "a"));
@@ -241,10 +215,7 @@ mod tests {
         assert!(!content.hides);
         assert!(matches!(
             content.items.as_slice(),
-            [
-                Item::Object { spec: Err(_), .. },
-                Item::Secret { secret: None, .. }
-            ]
+            [Item::Object { spec: Err(_), .. }, Item::Secret { secret: None, .. }]
         ));
     }
 

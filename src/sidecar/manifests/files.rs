@@ -109,9 +109,7 @@ impl Files {
                 }
                 FileView::Content(content) => {
                     let problems = content.problems.iter();
-                    taken
-                        .warnings
-                        .extend(problems.map(|problem| format!("{name}: {problem}")));
+                    taken.warnings.extend(problems.map(|problem| format!("{name}: {problem}")));
                     file.read(&content);
                     contents.push((name, content.items));
                 }
@@ -153,9 +151,9 @@ impl Files {
                     "{name} declares {id}, which {owner} declares too; the one in {owner} counts, remove the other"
                 ));
             } else if seen.contains(&id) {
-                taken.warnings.push(format!(
-                    "{name} declares {id} twice; the first one counts, remove the other"
-                ));
+                taken
+                    .warnings
+                    .push(format!("{name} declares {id} twice; the first one counts, remove the other"));
             } else {
                 seen.insert(id);
                 taken.items.push((name.to_owned(), item));
@@ -172,9 +170,6 @@ impl KnownFile {
             self.ids.extend(before);
         }
         self.hides = content.hides;
-        self.valid = content
-            .items
-            .iter()
-            .any(|item| matches!(item, Item::Object { spec: Ok(_), .. }));
+        self.valid = content.items.iter().any(|item| matches!(item, Item::Object { spec: Ok(_), .. }));
     }
 }

@@ -67,12 +67,7 @@ impl Folder {
     /// A folder that nobody has looked at yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            seen: BTreeMap::new(),
-            failed: None,
-            looked_before: false,
-        }
+        Self { path, seen: BTreeMap::new(), failed: None, looked_before: false }
     }
 
     /// Where it is.
@@ -99,10 +94,7 @@ impl Folder {
                 let changed = self.failed.as_ref() != Some(&error);
                 self.failed = Some(error.clone());
                 self.looked_before = true;
-                return FolderRead {
-                    files: Err(error),
-                    changed,
-                };
+                return FolderRead { files: Err(error), changed };
             }
         };
         let mut changed = self.failed.take().is_some();
@@ -118,10 +110,7 @@ impl Folder {
             files.insert(name, read);
         }
         self.looked_before = true;
-        FolderRead {
-            files: Ok(files),
-            changed,
-        }
+        FolderRead { files: Ok(files), changed }
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -162,28 +151,13 @@ impl Folder {
         let digest = Some(Sha256::digest(text.expose()).into());
         let same = seen.is_some_and(|seen| seen.digest == digest);
         let version = stamp.clone();
-        self.seen.insert(
-            name.to_owned(),
-            Seen {
-                stamp,
-                settled,
-                digest,
-            },
-        );
-        Some(if same {
-            FileRead::Unchanged
-        } else {
-            FileRead::Text { text, version }
-        })
+        self.seen.insert(name.to_owned(), Seen { stamp, settled, digest });
+        Some(if same { FileRead::Unchanged } else { FileRead::Text { text, version } })
     }
 
     /// Reports a file once and then again only after it has changed.
     fn unreadable(&mut self, name: &str, stamp: String, error: &io::Error) -> FileRead {
-        let seen = Seen {
-            stamp,
-            settled: true,
-            digest: None,
-        };
+        let seen = Seen { stamp, settled: true, digest: None };
         let before = self.seen.insert(name.to_owned(), seen);
         if before.is_some_and(|before| before.digest.is_none()) {
             return FileRead::Unchanged;
@@ -201,13 +175,7 @@ fn is_manifest(name: &str) -> bool {
 
 /// Identity of a file's content as far as the file system knows it: inode, mtime and size.
 pub(in crate::sidecar) fn stamp(metadata: &Metadata) -> String {
-    format!(
-        "{}-{}.{:09}-{}",
-        metadata.ino(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-        metadata.size()
-    )
+    format!("{}-{}.{:09}-{}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size())
 }
 
 /// A time in the future is no reason to wait: clocks of network file systems differ.
@@ -262,24 +230,14 @@ mod tests {
     #[test]
     fn manifests_are_read_once_and_again_when_they_change() {
         let directory = tempfile::tempdir().unwrap();
-        for name in [
-            "b.yaml",
-            "a.yml",
-            "c.json",
-            ".hidden.yaml",
-            "notes.txt",
-            "yaml",
-        ] {
+        for name in ["b.yaml", "a.yml", "c.json", ".hidden.yaml", "notes.txt", "yaml"] {
             fs::write(directory.path().join(name), name).unwrap();
         }
         fs::create_dir(directory.path().join("folder.yaml")).unwrap();
         let mut folder = Folder::new(directory.path().to_owned());
         let first = folder.look(later());
         assert!(first.changed);
-        assert_eq!(
-            texts(first),
-            ["a.yml", "b.yaml", "c.json"].map(|name| text_of(name, name))
-        );
+        assert_eq!(texts(first), ["a.yml", "b.yaml", "c.json"].map(|name| text_of(name, name)));
         let second = folder.look(later());
         assert!(!second.changed);
         assert_eq!(second.files.as_ref().unwrap().len(), 3);
@@ -323,10 +281,7 @@ mod tests {
         let read = folder.look(SystemTime::now());
         assert!(!read.changed);
         assert_eq!(read.files.unwrap().len(), 1);
-        assert_eq!(
-            texts(folder.look(later())),
-            [text_of("a.yaml", "half"), text_of("new.yaml", "half")]
-        );
+        assert_eq!(texts(folder.look(later())), [text_of("a.yaml", "half"), text_of("new.yaml", "half")]);
     }
 
     #[test]

@@ -106,11 +106,7 @@ impl Planner {
     /// Whether something may follow from the passing of time alone.
     #[must_use]
     pub fn waits(&self) -> bool {
-        !self.leaving.is_empty()
-            || self
-                .known
-                .values()
-                .any(|known| known.absent_since.is_some())
+        !self.leaving.is_empty() || self.known.values().any(|known| known.absent_since.is_some())
     }
 
     /// Says what follows from a look: the files by name, or why the folder cannot be read.
@@ -126,16 +122,11 @@ impl Planner {
         if !self.started {
             self.recall(entries);
         }
-        self.leaving
-            .retain(|key| entries.contains_key(&(Kind::WebhookSubscription, key.clone())));
+        self.leaving.retain(|key| entries.contains_key(&(Kind::WebhookSubscription, key.clone())));
         match look {
             Ok(files) => {
                 self.unreadable = None;
-                let TakenIn {
-                    mut items,
-                    warnings,
-                    read_again,
-                } = self.files.take_in(files);
+                let TakenIn { mut items, warnings, read_again } = self.files.take_in(files);
                 plan.warnings = warnings;
                 plan.read_again = read_again;
                 for (_, item) in &mut items {
@@ -172,8 +163,7 @@ impl Planner {
     /// At the start: what an earlier process knew.
     fn recall(&mut self, entries: &Entries) {
         for (kind, key) in entries.keys() {
-            self.known
-                .insert(Id::Object(*kind, key.clone()), Known::untold());
+            self.known.insert(Id::Object(*kind, key.clone()), Known::untold());
         }
     }
 
@@ -211,19 +201,11 @@ impl Planner {
         plan: &mut Plan,
     ) {
         let (kind, key, annotations, digest, spec) = match item {
-            Item::Object {
-                kind,
-                key,
-                annotations,
-                digest,
-                spec,
-            } => (kind, key, annotations, digest, spec),
+            Item::Object { kind, key, annotations, digest, spec } => (kind, key, annotations, digest, spec),
             Item::Secret { key, secret } => {
                 if let Some(secret) = secret {
                     plan.secrets_changed = true;
-                    self.known
-                        .entry(Id::Secret(key.clone()))
-                        .or_insert_with(Known::untold);
+                    self.known.entry(Id::Secret(key.clone())).or_insert_with(Known::untold);
                     self.secrets.insert(key, secret);
                 }
                 return;
@@ -237,11 +219,7 @@ impl Planner {
         let entry = entries.get(&(kind, key.clone()));
         let id = Id::Object(kind, key.clone());
         let known = self.known.entry(id.clone()).or_insert_with(Known::untold);
-        let telling = if spec.is_ok() {
-            Told::Valid
-        } else {
-            Told::Invalid
-        };
+        let telling = if spec.is_ok() { Told::Valid } else { Told::Invalid };
         let same = entry.is_some_and(|entry| entry.spec_digest == digest)
             && known.told == telling
             && known.annotations == annotations;
@@ -258,11 +236,7 @@ impl Planner {
         };
         let before = entry.and_then(|entry| entry.valid.clone());
         let valid = match &spec {
-            Ok(spec) => spec
-                .to_json()
-                .ok()
-                .map(|spec| ValidSpec { generation, spec })
-                .or(before),
+            Ok(spec) => spec.to_json().ok().map(|spec| ValidSpec { generation, spec }).or(before),
             Err(_) => before,
         };
         let declared = Entry {
@@ -308,10 +282,8 @@ impl Planner {
         let holds_valid = self.files.hold_valid();
         let in_doubt = !holds_valid && !self.known.is_empty();
         if in_doubt && !self.warned_of_nothing {
-            plan.warnings.push(
-                "the folder holds no valid manifest; everything stays in force as it was"
-                    .to_owned(),
-            );
+            plan.warnings
+                .push("the folder holds no valid manifest; everything stays in force as it was".to_owned());
         }
         self.warned_of_nothing = in_doubt;
         let certain = holds_valid && !self.files.hide();
@@ -324,9 +296,8 @@ impl Planner {
             }
             let Some(since) = known.absent_since else {
                 known.absent_since = Some(now);
-                plan.warnings.push(format!(
-                    "{id} is no longer in the folder; it stays in force for another minute"
-                ));
+                plan.warnings
+                    .push(format!("{id} is no longer in the folder; it stays in force for another minute"));
                 continue;
             };
             if now.saturating_duration_since(since) >= ABSENT_FOR {
@@ -343,11 +314,7 @@ impl Planner {
                 Id::Object(..) | Id::Secret(_) if self.is_needed(id.key()) => continue,
                 Id::Object(kind, key) => {
                     plan.forgotten.push((*kind, key.clone()));
-                    plan.changes.push(Change::Gone {
-                        kind: *kind,
-                        key: key.clone(),
-                        prune: self.prune,
-                    });
+                    plan.changes.push(Change::Gone { kind: *kind, key: key.clone(), prune: self.prune });
                 }
                 Id::Secret(key) => {
                     self.secrets.remove(key);
@@ -360,28 +327,17 @@ impl Planner {
 
     fn remove_subscription(&mut self, key: &ObjectKey, entries: &Entries, plan: &mut Plan) {
         let kind = Kind::WebhookSubscription;
-        let told = self
-            .known
-            .get(&Id::Object(kind, key.clone()))
-            .map_or(Told::Nothing, |known| known.told);
+        let told = self.known.get(&Id::Object(kind, key.clone())).map_or(Told::Nothing, |known| known.told);
         let what = if self.prune {
             "its deletion policy is followed"
         } else {
             "it is orphaned: the provider keeps its copy, whose token is no longer renewed"
         };
-        plan.warnings.push(format!(
-            "{kind} {key} was absent from the folder for a minute; {what}"
-        ));
+        plan.warnings.push(format!("{kind} {key} was absent from the folder for a minute; {what}"));
         if told != Told::Nothing {
-            plan.changes.push(Change::Gone {
-                kind,
-                key: key.clone(),
-                prune: self.prune,
-            });
+            plan.changes.push(Change::Gone { kind, key: key.clone(), prune: self.prune });
         }
-        let was_valid = entries
-            .get(&(kind, key.clone()))
-            .is_some_and(|entry| entry.valid.is_some());
+        let was_valid = entries.get(&(kind, key.clone())).is_some_and(|entry| entry.valid.is_some());
         if told != Told::Nothing && was_valid {
             self.leaving.insert(key.clone());
         } else {
@@ -392,19 +348,13 @@ impl Planner {
 
     /// Whether a deletion in the namespace is still being carried out.
     fn is_needed(&self, key: &ObjectKey) -> bool {
-        self.leaving
-            .iter()
-            .any(|leaving| leaving.namespace == key.namespace)
+        self.leaving.iter().any(|leaving| leaving.namespace == key.namespace)
     }
 }
 
 impl Known {
     fn untold() -> Self {
-        Self {
-            told: Told::Nothing,
-            annotations: Annotations::default(),
-            absent_since: None,
-        }
+        Self { told: Told::Nothing, annotations: Annotations::default(), absent_since: None }
     }
 }
 

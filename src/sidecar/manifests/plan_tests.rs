@@ -106,15 +106,12 @@ impl World {
 
     /// What the engine does at the end of a deletion.
     fn release(&mut self, name: &str) {
-        self.entries
-            .remove(&(Kind::WebhookSubscription, ObjectKey::new("default", name)));
+        self.entries.remove(&(Kind::WebhookSubscription, ObjectKey::new("default", name)));
     }
 
     fn record(&mut self, name: &str, id: &str) {
-        let entry = self
-            .entries
-            .get_mut(&(Kind::WebhookSubscription, ObjectKey::new("default", name)))
-            .unwrap();
+        let entry =
+            self.entries.get_mut(&(Kind::WebhookSubscription, ObjectKey::new("default", name))).unwrap();
         let status = serde_json::json!({ "webhookId": id });
         entry.status = Some(serde_json::value::to_raw_value(&status).unwrap());
     }
@@ -123,12 +120,8 @@ impl World {
 /// The changes of a plan in short, such as `orders uid-1 1 action`.
 fn short(plan: &Plan) -> Vec<String> {
     let text = |change: &Change| {
-        let who = |identity: &Identity| {
-            format!(
-                "{} {} {}",
-                identity.key.name, identity.uid, identity.generation
-            )
-        };
+        let who =
+            |identity: &Identity| format!("{} {} {}", identity.key.name, identity.uid, identity.generation);
         match change {
             Change::Subscription(object) => {
                 let mut text = who(&object.identity);
@@ -147,9 +140,9 @@ fn short(plan: &Plan) -> Vec<String> {
             }
             Change::TokenSource(object) => format!("source {}", who(&object.identity)),
             Change::Provider(object) => format!("provider {}", who(&object.identity)),
-            Change::Invalid {
-                identity, problem, ..
-            } => format!("invalid {} {}", who(identity), problem.field),
+            Change::Invalid { identity, problem, .. } => {
+                format!("invalid {} {}", who(identity), problem.field)
+            }
             Change::Gone { kind, key, prune } => format!("gone {kind} {} {prune}", key.name),
             Change::Synced => "synced".to_owned(),
         }
@@ -196,10 +189,7 @@ fn settled(prune: bool) -> World {
     let mut world = World::new(prune);
     world.write("provider.yaml", PROVIDER);
     world.write("orders.yaml", subscription("orders", "a.b"));
-    assert_eq!(
-        short(&world.look()),
-        ["provider gupy uid-2 1", "orders uid-1 1 a.b", "synced"]
-    );
+    assert_eq!(short(&world.look()), ["provider gupy uid-2 1", "orders uid-1 1 a.b", "synced"]);
     world.record("orders", "42");
     world
 }
@@ -221,10 +211,7 @@ fn the_generation_rises_with_the_spec_and_with_nothing_else() {
             "hookkeeper.dev/rotate-requested-at: now, hookkeeper.dev/force-orphan: 'true'",
         ),
     );
-    assert_eq!(
-        short(&world.look()),
-        ["orders uid-1 2 a.c id=42 rotate=now force"]
-    );
+    assert_eq!(short(&world.look()), ["orders uid-1 2 a.c id=42 rotate=now force"]);
 }
 
 #[test]
@@ -234,26 +221,12 @@ fn a_restart_finds_uid_generation_and_status_again() {
     world.look();
     world.restart(false);
     let plan = world.look();
-    assert_eq!(
-        short(&plan),
-        [
-            "provider gupy uid-2 1",
-            "orders uid-1 2 a.c id=42",
-            "synced"
-        ]
-    );
+    assert_eq!(short(&plan), ["provider gupy uid-2 1", "orders uid-1 2 a.c id=42", "synced"]);
     assert!(plan.declarations.is_empty());
     // A change while nobody looked.
     world.write("orders.yaml", subscription("orders", "a.d"));
     world.restart(false);
-    assert_eq!(
-        short(&world.look()),
-        [
-            "provider gupy uid-2 1",
-            "orders uid-1 3 a.d id=42",
-            "synced"
-        ]
-    );
+    assert_eq!(short(&world.look()), ["provider gupy uid-2 1", "orders uid-1 3 a.d id=42", "synced"]);
 }
 
 #[test]
@@ -277,12 +250,7 @@ fn an_invalid_object_keeps_its_last_version_across_a_restart() {
     world.restart(false);
     assert_eq!(
         short(&world.look()),
-        [
-            "provider gupy uid-2 1",
-            "orders uid-1 1 a.b id=42",
-            "invalid orders uid-1 2 spec.action",
-            "synced"
-        ]
+        ["provider gupy uid-2 1", "orders uid-1 1 a.b id=42", "invalid orders uid-1 2 spec.action", "synced"]
     );
     assert_eq!(world.pass(120), [""; 0]);
 }
@@ -310,14 +278,7 @@ fn a_file_that_cannot_be_parsed_keeps_all_its_objects() {
     assert_eq!(world.pass(300), [""; 0]);
     // Across a restart too.
     world.restart(false);
-    assert_eq!(
-        short(&world.look()),
-        [
-            "provider gupy uid-2 1",
-            "orders uid-1 1 a.b id=42",
-            "synced"
-        ]
-    );
+    assert_eq!(short(&world.look()), ["provider gupy uid-2 1", "orders uid-1 1 a.b id=42", "synced"]);
     assert_eq!(world.pass(300), [""; 0]);
     world.write("orders.yaml", subscription("orders", "a.c"));
     assert_eq!(short(&world.look()), ["orders uid-1 2 a.c id=42"]);
@@ -328,18 +289,11 @@ fn a_broken_document_harms_only_itself() {
     let mut world = settled(false);
     world.write(
         "more.yaml",
-        format!(
-            "{}---\nkind: [\n{}",
-            subscription("one", "a.b"),
-            subscription("two", "a.b")
-        ),
+        format!("{}---\nkind: [\n{}", subscription("one", "a.b"), subscription("two", "a.b")),
     );
     assert_eq!(short(&world.look()), ["one uid-3 1 a.b", "two uid-4 1 a.b"]);
     // The document before the broken one is taken out; who knows what the broken one holds.
-    world.write(
-        "more.yaml",
-        format!("---\nkind: [\n{}", subscription("two", "a.c")),
-    );
+    world.write("more.yaml", format!("---\nkind: [\n{}", subscription("two", "a.c")));
     assert_eq!(short(&world.look()), ["two uid-4 2 a.c"]);
     assert_eq!(world.pass(300), [""; 0]);
     world.write("more.yaml", subscription("two", "a.c"));
@@ -414,14 +368,7 @@ fn an_empty_or_unmounted_folder_removes_nothing() {
     world.mounted = false;
     assert_eq!(world.pass(300), [""; 0]);
     world.restart(true);
-    assert_eq!(
-        short(&world.look()),
-        [
-            "provider gupy uid-2 1",
-            "orders uid-1 1 a.b id=42",
-            "synced"
-        ]
-    );
+    assert_eq!(short(&world.look()), ["provider gupy uid-2 1", "orders uid-1 1 a.b id=42", "synced"]);
     assert_eq!(world.pass(300), [""; 0]);
     // A minute counts only in one piece.
     world.mounted = true;
@@ -440,14 +387,7 @@ fn what_went_while_nobody_looked_goes_after_a_minute_too() {
     let mut world = settled(true);
     world.remove("orders.yaml");
     world.restart(true);
-    assert_eq!(
-        short(&world.look()),
-        [
-            "provider gupy uid-2 1",
-            "orders uid-1 1 a.b id=42",
-            "synced"
-        ]
-    );
+    assert_eq!(short(&world.look()), ["provider gupy uid-2 1", "orders uid-1 1 a.b id=42", "synced"]);
     assert_eq!(world.pass(61), ["gone WebhookSubscription orders true"]);
 }
 
@@ -473,10 +413,7 @@ fn the_first_of_two_files_counts() {
 #[test]
 fn the_first_of_two_documents_counts() {
     let mut world = World::new(false);
-    world.write(
-        "a.yaml",
-        subscription("orders", "a.b") + &subscription("orders", "a.c"),
-    );
+    world.write("a.yaml", subscription("orders", "a.b") + &subscription("orders", "a.c"));
     let plan = world.look();
     assert_eq!(short(&plan), ["orders uid-1 1 a.b", "synced"]);
     assert_eq!(plan.warnings.len(), 1);
@@ -497,10 +434,7 @@ fn a_new_object_of_the_name_waits_for_the_deletion_of_the_old_one() {
 fn what_a_deletion_needs_stays_until_it_is_done() {
     let mut world = World::new(true);
     world.write("other.yaml", PROVIDER.replace("gupy", "other"));
-    world.write(
-        "all.yaml",
-        format!("{PROVIDER}{SECRET}{}", subscription("orders", "a.b")),
-    );
+    world.write("all.yaml", format!("{PROVIDER}{SECRET}{}", subscription("orders", "a.b")));
     world.look();
     let secret = ObjectKey::new("default", "gupy-api");
     assert!(world.planner.secrets().contains_key(&secret));
@@ -531,19 +465,13 @@ fn secrets_follow_their_manifests_and_survive_broken_ones() {
     let key = ObjectKey::new("default", "gupy-api");
     world.write("secret.yaml", SECRET);
     assert!(world.look().secrets_changed);
-    world.write(
-        "secret.yaml",
-        SECRET.replace("stringData: {token: x}", "data: {token: '%'}"),
-    );
+    world.write("secret.yaml", SECRET.replace("stringData: {token: x}", "data: {token: '%'}"));
     let plan = world.look();
     assert_eq!(plan.warnings.len(), 1);
     assert_eq!(world.planner.secrets()[&key].data["token"].expose(), "x");
     world.write("secret.yaml", SECRET.replace("token: x", "token: other"));
     assert!(world.look().secrets_changed);
-    assert_eq!(
-        world.planner.secrets()[&key].data["token"].expose(),
-        "other"
-    );
+    assert_eq!(world.planner.secrets()[&key].data["token"].expose(), "other");
 }
 
 #[test]
@@ -551,10 +479,7 @@ fn no_warning_repeats_what_stands_in_a_file() {
     let mut world = settled(false);
     world.write("a.yaml", "canary: [canary");
     world.write("b.yaml", subscription("orders", "'canary canary'"));
-    world.write(
-        "c.yaml",
-        SECRET.replace("stringData: {token: x}", "data: {token: 'canary%'}"),
-    );
+    world.write("c.yaml", SECRET.replace("stringData: {token: x}", "data: {token: 'canary%'}"));
     let plan = world.look();
     assert!(!plan.warnings.is_empty());
     let text = format!("{:?}{:?}", plan.warnings, plan.changes);

@@ -46,25 +46,13 @@ impl Watch {
         random: Arc<dyn Random>,
         changes: Sender<Change>,
     ) -> Self {
-        Self {
-            folder,
-            hands: Hands {
-                planner,
-                state,
-                secrets,
-                random,
-                changes,
-            },
-        }
+        Self { folder, hands: Hands { planner, state, secrets, random, changes } }
     }
 
     /// Runs until nobody receives the changes any more, or the task is ended. `synced` is called
     /// once, when the first look has been handed over.
     pub async fn run(self, synced: impl FnOnce() + Send) {
-        let Self {
-            mut folder,
-            mut hands,
-        } = self;
+        let Self { mut folder, mut hands } = self;
         let mut synced = Some(synced);
         loop {
             let looked = tokio::task::spawn_blocking(move || look(folder)).await;
@@ -100,20 +88,10 @@ impl Hands {
     /// Does what a look demands; returns the files that are needed again.
     async fn over(&mut self, read: Look) -> Result<BTreeSet<String>, NobodyListens> {
         let random = &self.random;
-        let plan = self.planner.plan(
-            read.files,
-            &self.state.entries(),
-            Instant::now(),
-            &mut || format!("{:016x}{:016x}", random.bits(), random.bits()),
-        );
-        let Plan {
-            declarations,
-            forgotten,
-            changes,
-            warnings,
-            read_again,
-            secrets_changed,
-        } = plan;
+        let plan = self.planner.plan(read.files, &self.state.entries(), Instant::now(), &mut || {
+            format!("{:016x}{:016x}", random.bits(), random.bits())
+        });
+        let Plan { declarations, forgotten, changes, warnings, read_again, secrets_changed } = plan;
         for warning in warnings {
             warn!("{warning}");
         }
@@ -220,17 +198,11 @@ mod tests {
         assert!(matches!(changes.recv().await, Some(Change::Synced)));
         is_synced.await.unwrap();
 
-        let status = crate::api::WebhookProviderStatus {
-            observed_generation: Some(1),
-            ..Default::default()
-        };
+        let status = crate::api::WebhookProviderStatus { observed_generation: Some(1), ..Default::default() };
         let key = ObjectKey::new("default", "gupy");
         state.provider(&key, &status).await.unwrap();
-        std::fs::write(
-            path.join("a.yaml"),
-            PROVIDER.replace("preset: gupy", "preset: gupy, suspend: true"),
-        )
-        .unwrap();
+        std::fs::write(path.join("a.yaml"), PROVIDER.replace("preset: gupy", "preset: gupy, suspend: true"))
+            .unwrap();
         let Some(Change::Provider(provider)) = changes.recv().await else {
             panic!("no provider");
         };

@@ -123,11 +123,7 @@ impl Unreadable {
         match self {
             Self::Damaged(problem) => StateError::Damaged { path, problem },
             Self::Foreign => StateError::Foreign(path),
-            Self::Newer { version, writer } => StateError::Newer {
-                path,
-                version,
-                writer,
-            },
+            Self::Newer { version, writer } => StateError::Newer { path, version, writer },
         }
     }
 }
@@ -144,11 +140,7 @@ struct File {
     objects: BTreeMap<String, Box<RawValue>>,
 }
 
-const KINDS: [Kind; 3] = [
-    Kind::WebhookProvider,
-    Kind::TokenSource,
-    Kind::WebhookSubscription,
-];
+const KINDS: [Kind; 3] = [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookSubscription];
 
 impl Content {
     /// Reads a file's text.
@@ -161,8 +153,7 @@ impl Content {
         let header: Header = serde_json::from_str(text).map_err(|_| Unreadable::Foreign)?;
         let version = header.version.ok_or(Unreadable::Foreign)?;
         if version > VERSION {
-            let printable =
-                |writer: &String| writer.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+            let printable = |writer: &String| writer.chars().all(|c| c.is_ascii_graphic() || c == ' ');
             return Err(Unreadable::Newer {
                 version,
                 writer: header
@@ -210,20 +201,11 @@ impl Content {
         }
         let mut known: BTreeMap<Kind, BTreeMap<String, &Entry>> = BTreeMap::new();
         for ((kind, key), entry) in &self.entries {
-            known
-                .entry(*kind)
-                .or_default()
-                .insert(key.to_string(), entry);
+            known.entry(*kind).or_default().insert(key.to_string(), entry);
         }
-        let names: Vec<_> = known
-            .into_iter()
-            .map(|(kind, objects)| (kind.to_string(), objects))
-            .collect();
-        let mut objects: BTreeMap<&str, Objects<'_>> = self
-            .foreign
-            .iter()
-            .map(|(name, objects)| (name.as_str(), Objects::Foreign(objects)))
-            .collect();
+        let names: Vec<_> = known.into_iter().map(|(kind, objects)| (kind.to_string(), objects)).collect();
+        let mut objects: BTreeMap<&str, Objects<'_>> =
+            self.foreign.iter().map(|(name, objects)| (name.as_str(), Objects::Foreign(objects))).collect();
         for (name, of_kind) in &names {
             objects.insert(name, Objects::Known(of_kind.clone()));
         }
@@ -253,13 +235,9 @@ fn check_status(kind: Kind, entry: &Entry) -> Result<(), serde_json::Error> {
         return Ok(());
     };
     match kind {
-        Kind::WebhookSubscription => {
-            serde_json::from_str::<SubscriptionStatus>(status.get()).map(drop)
-        }
+        Kind::WebhookSubscription => serde_json::from_str::<SubscriptionStatus>(status.get()).map(drop),
         Kind::TokenSource => serde_json::from_str::<TokenSourceStatus>(status.get()).map(drop),
-        Kind::WebhookProvider => {
-            serde_json::from_str::<WebhookProviderStatus>(status.get()).map(drop)
-        }
+        Kind::WebhookProvider => serde_json::from_str::<WebhookProviderStatus>(status.get()).map(drop),
     }
 }
 
@@ -275,19 +253,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         let content = Content::parse(WHOLE).unwrap();
         let text = String::from_utf8(content.render().unwrap()).unwrap();
-        assert_eq!(
-            text.trim_end(),
-            WHOLE.replace("0.1.0", env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(text.trim_end(), WHOLE.replace("0.1.0", env!("CARGO_PKG_VERSION")));
     }
 
     #[test]
     fn a_file_that_is_cut_short_anywhere_is_damaged() {
         for end in 0..WHOLE.len() {
-            assert!(
-                matches!(Content::parse(&WHOLE[..end]), Err(Unreadable::Damaged(_))),
-                "{end}"
-            );
+            assert!(matches!(Content::parse(&WHOLE[..end]), Err(Unreadable::Damaged(_))), "{end}");
         }
     }
 
@@ -302,11 +274,7 @@ mod tests {
             r#"{"version":1}"#,
             r#"{"version":0,"writer":"x","objects":{}}"#,
         ] {
-            assert_eq!(
-                Content::parse(text).unwrap_err(),
-                Unreadable::Foreign,
-                "{text}"
-            );
+            assert_eq!(Content::parse(text).unwrap_err(), Unreadable::Foreign, "{text}");
         }
     }
 
@@ -315,10 +283,7 @@ mod tests {
         let text = r#"{"version":2,"writer":"hookkeeper 9.0.0","anything":[]}"#;
         assert_eq!(
             Content::parse(text).unwrap_err(),
-            Unreadable::Newer {
-                version: 2,
-                writer: "hookkeeper 9.0.0".to_owned()
-            }
+            Unreadable::Newer { version: 2, writer: "hookkeeper 9.0.0".to_owned() }
         );
     }
 

@@ -90,10 +90,7 @@ impl State {
         };
         Ok(Self(Arc::new(Shared {
             path,
-            book: Mutex::new(Book {
-                content,
-                ..Book::default()
-            }),
+            book: Mutex::new(Book { content, ..Book::default() }),
             turn: Arc::default(),
             _lock: lock,
         })))
@@ -107,28 +104,18 @@ impl State {
 
     /// What is recorded of an object; its default when nothing is.
     #[must_use]
-    pub fn status<Status: DeserializeOwned + Default>(
-        &self,
-        kind: Kind,
-        key: &ObjectKey,
-    ) -> Status {
+    pub fn status<Status: DeserializeOwned + Default>(&self, kind: Kind, key: &ObjectKey) -> Status {
         let book = self.0.book();
         let entry = book.content.entries.get(&(kind, key.clone()));
         let status = entry.and_then(|entry| entry.status.as_ref());
         // It was checked when it was read, and written from the type since.
-        status
-            .and_then(|status| serde_json::from_str(status.get()).ok())
-            .unwrap_or_default()
+        status.and_then(|status| serde_json::from_str(status.get()).ok()).unwrap_or_default()
     }
 
     /// Whether anything is remembered of an object.
     #[must_use]
     pub fn remembers(&self, kind: Kind, key: &ObjectKey) -> bool {
-        self.0
-            .book()
-            .content
-            .entries
-            .contains_key(&(kind, key.clone()))
+        self.0.book().content.entries.contains_key(&(kind, key.clone()))
     }
 
     /// Whether our guard is on a subscription.
@@ -153,11 +140,7 @@ impl State {
     ) {
         let mut book = self.0.book();
         let id = (kind, key.clone());
-        let before = book
-            .content
-            .entries
-            .remove(&id)
-            .filter(|entry| entry.uid == uid);
+        let before = book.content.entries.remove(&id).filter(|entry| entry.uid == uid);
         let (guarded, status) = before.map_or((false, None), |entry| (entry.guarded, entry.status));
         let entry = Entry {
             uid: uid.to_owned(),
@@ -314,23 +297,13 @@ impl Record for State {
     }
 
     /// No file can be held back from disappearing; it is only remembered that we would have.
-    fn guard<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(
-            self.change(Kind::WebhookSubscription, key, Some(uid), |entry| {
-                Ok(!std::mem::replace(&mut entry.guarded, true))
-            }),
-        )
+    fn guard<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.change(Kind::WebhookSubscription, key, Some(uid), |entry| {
+            Ok(!std::mem::replace(&mut entry.guarded, true))
+        }))
     }
 
-    fn release<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        uid: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+    fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(async move {
             let revision = {
                 let mut book = self.0.book();

@@ -10,10 +10,7 @@ fn key(name: &str) -> ObjectKey {
 }
 
 fn status(id: &str) -> SubscriptionStatus {
-    SubscriptionStatus {
-        webhook_id: Some(id.to_owned()),
-        ..SubscriptionStatus::default()
-    }
+    SubscriptionStatus { webhook_id: Some(id.to_owned()), ..SubscriptionStatus::default() }
 }
 
 fn declared(state: &State, name: &str, uid: &str) -> ObjectKey {
@@ -32,10 +29,7 @@ async fn what_was_recorded_is_there_after_a_restart() {
     let path = folder.path().join("state.json");
     let state = State::open(&path).unwrap();
     let key = declared(&state, "orders", "uid-1");
-    state
-        .subscription(&key, "uid-1", &status("42"))
-        .await
-        .unwrap();
+    state.subscription(&key, "uid-1", &status("42")).await.unwrap();
     state.guard(&key, "uid-1").await.unwrap();
     drop(state);
 
@@ -53,10 +47,7 @@ async fn a_record_is_on_the_disk_when_it_answers() {
     let state = State::open(&path).unwrap();
     let key = declared(&state, "orders", "uid-1");
     for id in ["1", "2", "3"] {
-        state
-            .subscription(&key, "uid-1", &status(id))
-            .await
-            .unwrap();
+        state.subscription(&key, "uid-1", &status(id)).await.unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(&format!(r#""webhookId":"{id}""#)), "{text}");
     }
@@ -66,9 +57,7 @@ async fn a_record_is_on_the_disk_when_it_answers() {
 async fn records_that_arrive_together_are_written_together() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(&folder.path().join("state.json")).unwrap();
-    let keys: Vec<_> = (0..200)
-        .map(|number| declared(&state, &format!("s{number}"), "u"))
-        .collect();
+    let keys: Vec<_> = (0..200).map(|number| declared(&state, &format!("s{number}"), "u")).collect();
     let status = status("1");
     // Nobody's turn comes before all have asked.
     let turn = Arc::clone(&state.0.turn).lock_owned().await;
@@ -115,10 +104,7 @@ async fn a_new_generation_keeps_the_status() {
     let state = State::open(&path).unwrap();
     let key = declared(&state, "orders", "u");
     state.subscription(&key, "u", &status("1")).await.unwrap();
-    let valid = ValidSpec {
-        generation: 2,
-        spec: to_raw_value(&serde_json::json!({"a": 1})).unwrap(),
-    };
+    let valid = ValidSpec { generation: 2, spec: to_raw_value(&serde_json::json!({"a": 1})).unwrap() };
     state.declare(Kind::WebhookSubscription, &key, "u", 2, "e", Some(valid));
     state.flush().await.unwrap();
     drop(state);
@@ -136,32 +122,18 @@ async fn sources_and_providers_are_remembered_too() {
     let path = folder.path().join("state.json");
     let state = State::open(&path).unwrap();
     let key = key("integration");
-    let source = TokenSourceStatus {
-        token_fingerprint: Some("f".to_owned()),
-        ..TokenSourceStatus::default()
-    };
-    let provider = WebhookProviderStatus {
-        observed_generation: Some(3),
-        ..WebhookProviderStatus::default()
-    };
-    assert_eq!(
-        state.token_source(&key, &source).await,
-        Err(RecordFailure::Gone)
-    );
+    let source =
+        TokenSourceStatus { token_fingerprint: Some("f".to_owned()), ..TokenSourceStatus::default() };
+    let provider = WebhookProviderStatus { observed_generation: Some(3), ..WebhookProviderStatus::default() };
+    assert_eq!(state.token_source(&key, &source).await, Err(RecordFailure::Gone));
     state.declare(Kind::TokenSource, &key, "u", 1, "d", None);
     state.declare(Kind::WebhookProvider, &key, "v", 1, "d", None);
     state.token_source(&key, &source).await.unwrap();
     state.provider(&key, &provider).await.unwrap();
     drop(state);
     let state = State::open(&path).unwrap();
-    assert_eq!(
-        state.status::<TokenSourceStatus>(Kind::TokenSource, &key),
-        source
-    );
-    assert_eq!(
-        state.status::<WebhookProviderStatus>(Kind::WebhookProvider, &key),
-        provider
-    );
+    assert_eq!(state.status::<TokenSourceStatus>(Kind::TokenSource, &key), source);
+    assert_eq!(state.status::<WebhookProviderStatus>(Kind::WebhookProvider, &key), provider);
 }
 
 #[test]
@@ -203,10 +175,7 @@ fn a_folder_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("absent/state.json");
     let error = State::open(&path).unwrap_err();
-    assert!(
-        matches!(error, StateError::Inaccessible { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, StateError::Inaccessible { .. }), "{error:?}");
     assert!(error.to_string().contains("absent/state.json"), "{error}");
 }
 
@@ -224,10 +193,7 @@ async fn a_write_that_fails_loses_nothing_and_can_be_tried_again() {
     let aside = folder.path().join("aside");
     fs::rename(&inner, &aside).unwrap();
     let result = state.subscription(&key, "u", &status("2")).await;
-    assert!(
-        matches!(result, Err(RecordFailure::Unavailable(_))),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(RecordFailure::Unavailable(_))), "{result:?}");
     let text = fs::read_to_string(aside.join("state.json")).unwrap();
     assert!(text.contains(r#""webhookId":"1""#), "{text}");
 
@@ -246,10 +212,7 @@ async fn a_failed_write_is_tried_again_for_an_equal_status() {
     let key = declared(&state, "orders", "u");
     let aside = folder.path().join("aside");
     fs::rename(&inner, &aside).unwrap();
-    state
-        .subscription(&key, "u", &status("1"))
-        .await
-        .unwrap_err();
+    state.subscription(&key, "u", &status("1")).await.unwrap_err();
     fs::rename(&aside, &inner).unwrap();
     state.subscription(&key, "u", &status("1")).await.unwrap();
     let text = fs::read_to_string(inner.join("state.json")).unwrap();
@@ -270,15 +233,9 @@ async fn a_caller_that_goes_away_does_not_let_two_writes_run_at_once() {
         let _ = futures::poll!(&mut record);
         drop(record);
     }
-    state
-        .subscription(&key, "u", &status("last"))
-        .await
-        .unwrap();
+    state.subscription(&key, "u", &status("last")).await.unwrap();
     drop(state);
-    assert_eq!(
-        recorded(&State::open(&path).unwrap(), "orders"),
-        status("last")
-    );
+    assert_eq!(recorded(&State::open(&path).unwrap(), "orders"), status("last"));
 }
 
 #[tokio::test]
@@ -287,9 +244,7 @@ async fn a_full_disk_is_asked_once_for_all_who_wait() {
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
     let state = State::open(&inner.join("state.json")).unwrap();
-    let keys: Vec<_> = (0..20)
-        .map(|number| declared(&state, &format!("s{number}"), "u"))
-        .collect();
+    let keys: Vec<_> = (0..20).map(|number| declared(&state, &format!("s{number}"), "u")).collect();
     fs::remove_file(inner.join("state.json.lock")).unwrap();
     fs::remove_dir(&inner).unwrap();
     let status = status("1");

@@ -13,8 +13,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use hookkeeper::api::{
     ClientHeader, Declared, HeaderSource, Identity, LocalReference, ObjectKey, SubscriptionStatus,
-    TokenPlaceholder, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
-    WebhookProviderStatus, WebhookSubscriptionSpec,
+    TokenPlaceholder, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus,
+    WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::change::Change;
 use hookkeeper::engine::{Engine, Options};
@@ -68,12 +68,7 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         // With RUST_LOG set, a failing test tells what the engine did.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        drop(
-            tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_test_writer()
-                .try_init(),
-        );
+        drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
         Self {
             inner: Arc::new(Mutex::new(Outside::new(&settings))),
             began: Instant::now(),
@@ -84,9 +79,7 @@ impl World {
 
     /// Everything runs in one thread: a lock that is taken is one that the caller itself holds.
     pub fn outside(&self) -> MutexGuard<'_, Outside> {
-        self.inner
-            .try_lock()
-            .expect("the outside is looked at twice in one expression")
+        self.inner.try_lock().expect("the outside is looked at twice in one expression")
     }
 
     /// Wall-clock time.
@@ -108,11 +101,8 @@ impl World {
         let (sender, receiver) = mpsc::channel(64);
         let engine = Engine::new(self.ports(), options);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            engine
-                .run(receiver, async move { drop(stopped.await) })
-                .await
-        });
+        let task =
+            tokio::spawn(async move { engine.run(receiver, async move { drop(stopped.await) }).await });
         let changes = self.outside().declared();
         let feeder = sender.clone();
         tokio::spawn(async move {
@@ -123,11 +113,7 @@ impl World {
             }
             drop(feeder.send(Change::Synced).await);
         });
-        Running {
-            task,
-            sender,
-            stop: Some(stop),
-        }
+        Running { task, sender, stop: Some(stop) }
     }
 
     /// Lets virtual time pass.
@@ -137,25 +123,17 @@ impl World {
 
     pub fn declare_provider(&self, name: &str) {
         let key = ObjectKey::new("default", name);
-        self.outside()
-            .providers
-            .insert(key, WebhookProviderSpec::default());
+        self.outside().providers.insert(key, WebhookProviderSpec::default());
     }
 
     pub fn declare_source(&self, name: &str) {
         let revokes_previous = self.settings.revokes.then_some(true);
-        let spec = TokenSourceSpec {
-            revokes_previous,
-            ..TokenSourceSpec::default()
-        };
-        self.outside()
-            .sources
-            .insert(ObjectKey::new("default", name), spec);
+        let spec = TokenSourceSpec { revokes_previous, ..TokenSourceSpec::default() };
+        self.outside().sources.insert(ObjectKey::new("default", name), spec);
     }
 
     pub fn declare(&self, name: &str, spec: WebhookSubscriptionSpec) {
-        self.outside()
-            .declare(ObjectKey::new("default", name), spec);
+        self.outside().declare(ObjectKey::new("default", name), spec);
     }
 
     /// So many subscriptions of one provider, spread over so many sources.
@@ -171,39 +149,24 @@ impl World {
     }
 
     pub fn status(&self, name: &str) -> SubscriptionStatus {
-        self.outside()
-            .statuses
-            .get(&ObjectKey::new("default", name))
-            .cloned()
-            .unwrap_or_default()
+        self.outside().statuses.get(&ObjectKey::new("default", name)).cloned().unwrap_or_default()
     }
 }
 
 /// A subscription like those in the README.
 pub fn subscription(number: usize, source: &str) -> WebhookSubscriptionSpec {
-    let token = HeaderSource {
-        token: Some(TokenPlaceholder::default()),
-        ..HeaderSource::default()
-    };
+    let token = HeaderSource { token: Some(TokenPlaceholder::default()), ..HeaderSource::default() };
     WebhookSubscriptionSpec {
-        provider_ref: LocalReference {
-            name: "provider".into(),
-        },
+        provider_ref: LocalReference { name: "provider".into() },
         action: Some(format!("action.{number}")),
         postback_url: "https://integrations.example.com/in".into(),
         active: None,
-        client_headers: vec![ClientHeader {
-            name: "token".into(),
-            value: None,
-            value_from: Some(token),
-        }],
+        client_headers: vec![ClientHeader { name: "token".into(), value: None, value_from: Some(token) }],
         parameters: BTreeMap::new(),
         webhook_id: None,
         adoption_policy: None,
         token_source: None,
-        token_source_ref: Some(LocalReference {
-            name: source.into(),
-        }),
+        token_source_ref: Some(LocalReference { name: source.into() }),
         rotation: None,
         deletion_policy: None,
         when_missing: None,
@@ -259,23 +222,11 @@ pub(crate) fn declared_subscription(
     spec: &WebhookSubscriptionSpec,
     status: SubscriptionStatus,
 ) -> Change {
-    Change::Subscription(Box::new(Declared {
-        identity,
-        spec: spec.clone(),
-        status,
-    }))
+    Change::Subscription(Box::new(Declared { identity, spec: spec.clone(), status }))
 }
 
-pub(crate) fn declared_source(
-    key: &ObjectKey,
-    spec: &TokenSourceSpec,
-    status: TokenSourceStatus,
-) -> Change {
-    Change::TokenSource(Box::new(Declared {
-        identity: identity(key, 1),
-        spec: spec.clone(),
-        status,
-    }))
+pub(crate) fn declared_source(key: &ObjectKey, spec: &TokenSourceSpec, status: TokenSourceStatus) -> Change {
+    Change::TokenSource(Box::new(Declared { identity: identity(key, 1), spec: spec.clone(), status }))
 }
 
 pub(crate) fn declared_provider(
@@ -283,9 +234,5 @@ pub(crate) fn declared_provider(
     spec: &WebhookProviderSpec,
     status: WebhookProviderStatus,
 ) -> Change {
-    Change::Provider(Box::new(Declared {
-        identity: identity(key, 1),
-        spec: spec.clone(),
-        status,
-    }))
+    Change::Provider(Box::new(Declared { identity: identity(key, 1), spec: spec.clone(), status }))
 }

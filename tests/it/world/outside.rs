@@ -121,10 +121,7 @@ impl Outside {
     }
 
     pub fn declare(&mut self, key: ObjectKey, spec: WebhookSubscriptionSpec) {
-        let generation = self
-            .subscriptions
-            .get(&key)
-            .map_or(1, |(generation, _)| generation + 1);
+        let generation = self.subscriptions.get(&key).map_or(1, |(generation, _)| generation + 1);
         self.subscriptions.insert(key, (generation, spec));
     }
 
@@ -138,10 +135,7 @@ impl Outside {
             let status = self.source_statuses.get(key).cloned().unwrap_or_default();
             super::declared_source(key, spec, status)
         });
-        providers
-            .chain(sources)
-            .chain(self.subscriptions.keys().map(|key| self.change(key)))
-            .collect()
+        providers.chain(sources).chain(self.subscriptions.keys().map(|key| self.change(key))).collect()
     }
 
     /// One subscription as a shell hands it over.
@@ -149,11 +143,7 @@ impl Outside {
         let (generation, spec) = &self.subscriptions[key];
         let mut identity = super::identity(key, *generation);
         identity.guarded = self.guarded.contains(key);
-        super::declared_subscription(
-            identity,
-            spec,
-            self.statuses.get(key).cloned().unwrap_or_default(),
-        )
+        super::declared_subscription(identity, spec, self.statuses.get(key).cloned().unwrap_or_default())
     }
 
     pub fn issue(&mut self, source: &str, now: DateTime<Utc>) -> String {
@@ -166,34 +156,19 @@ impl Outside {
             before.revoked = Some(now);
         }
         let expires = now + TimeDelta::from_std(self.token_life).unwrap();
-        self.tokens.insert(
-            token.clone(),
-            Issued {
-                expires,
-                revoked: None,
-            },
-        );
+        self.tokens.insert(token.clone(), Issued { expires, revoked: None });
         token
     }
 
     pub fn died(&self, token: &str) -> Option<DateTime<Utc>> {
         let issued = self.tokens.get(token)?;
-        Some(
-            issued
-                .revoked
-                .map_or(issued.expires, |revoked| revoked.min(issued.expires)),
-        )
+        Some(issued.revoked.map_or(issued.expires, |revoked| revoked.min(issued.expires)))
     }
 
     pub fn create(&mut self, action: &str, url: &str, active: bool, token: &str) -> String {
         self.creates += 1;
         let id = format!("remote-{}", self.creates);
-        let remote = Remote {
-            action: action.into(),
-            url: url.into(),
-            active,
-            token: token.into(),
-        };
+        let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
         self.remotes.insert(id.clone(), remote);
         id
     }
@@ -216,12 +191,7 @@ impl Outside {
         } else if let Some(died) = self.died(&before.token).filter(|died| *died < now) {
             self.late.push((id.to_owned(), now - died));
         }
-        let remote = Remote {
-            action: action.into(),
-            url: url.into(),
-            active,
-            token: token.into(),
-        };
+        let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
         self.remotes.insert(id.to_owned(), remote);
         true
     }
@@ -238,9 +208,6 @@ impl Outside {
     /// How many remotes there are beyond the first of the same action and URL.
     pub fn doubled(&self) -> usize {
         let mut seen = std::collections::BTreeSet::new();
-        self.remotes
-            .values()
-            .filter(|remote| !seen.insert((&remote.action, &remote.url)))
-            .count()
+        self.remotes.values().filter(|remote| !seen.insert((&remote.action, &remote.url))).count()
     }
 }

@@ -11,9 +11,9 @@ use hookkeeper::api::{
 };
 use hookkeeper::engine::Ports;
 use hookkeeper::engine::ports::{
-    Applied, CallFailure, CallGuard, Claim, Clock, Document, Gauges, Invalid, Leadership, Listing,
-    Meter, MintFailure, Minted, Minter, Notice, Notices, ProviderProfile, Publish, PublishFailure,
-    Published, Random, Record, RecordFailure, Refusal, Remote, RemoteSubscription, Remotes,
+    Applied, CallFailure, CallGuard, Claim, Clock, Document, Gauges, Invalid, Leadership, Listing, Meter,
+    MintFailure, Minted, Minter, Notice, Notices, ProviderProfile, Publish, PublishFailure, Published,
+    Random, Record, RecordFailure, Refusal, Remote, RemoteSubscription, Remotes,
 };
 use hookkeeper::rotation::target::short_digest;
 use hookkeeper::rotation::time::Moment;
@@ -44,10 +44,7 @@ impl World {
     /// The fault of the next call, if there is one.
     fn fault(&self, operation: &'static str, about: &str) -> Option<CallFault> {
         let mut outside = self.outside();
-        let named = outside
-            .fault_for
-            .as_mut()
-            .and_then(|fault| fault(operation, about));
+        let named = outside.fault_for.as_mut().and_then(|fault| fault(operation, about));
         named.or_else(|| outside.call_faults.pop_front())
     }
 }
@@ -73,10 +70,7 @@ impl Random for Seeded {
 
 impl Clock for World {
     fn now(&self) -> Moment {
-        Moment {
-            wall: self.wall(),
-            boot: self.began.elapsed(),
-        }
+        Moment { wall: self.wall(), boot: self.began.elapsed() }
     }
 
     fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
@@ -86,10 +80,7 @@ impl Clock for World {
 
 impl Leadership for World {
     fn claim(&self) -> Option<Claim> {
-        Some(Claim {
-            term: 1,
-            until: self.now().after(Duration::from_secs(3_600)),
-        })
+        Some(Claim { term: 1, until: self.now().after(Duration::from_secs(3_600)) })
     }
 }
 
@@ -134,9 +125,7 @@ impl Record for World {
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            self.outside()
-                .source_statuses
-                .insert(key.clone(), status.clone());
+            self.outside().source_statuses.insert(key.clone(), status.clone());
             Ok(())
         })
     }
@@ -148,18 +137,12 @@ impl Record for World {
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            self.outside()
-                .provider_statuses
-                .insert(key.clone(), status.clone());
+            self.outside().provider_statuses.insert(key.clone(), status.clone());
             Ok(())
         })
     }
 
-    fn guard<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+    fn guard<'a>(&'a self, key: &'a ObjectKey, _: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.outside().guarded.push(key.clone());
@@ -167,11 +150,7 @@ impl Record for World {
         })
     }
 
-    fn release<'a>(
-        &'a self,
-        key: &'a ObjectKey,
-        _: &'a str,
-    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+    fn release<'a>(&'a self, key: &'a ObjectKey, _: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let mut outside = self.outside();
@@ -219,12 +198,7 @@ impl Minter for World {
             }
             let token = outside.issue(&about, now);
             let lifetime = outside.token_life.saturating_sub(self.settings.latency);
-            Ok(Minted {
-                token: token.into(),
-                lifetime: Some(lifetime),
-                version: None,
-                allowed_hosts: None,
-            })
+            Ok(Minted { token: token.into(), lifetime: Some(lifetime), version: None, allowed_hosts: None })
         })
     }
 }
@@ -245,10 +219,7 @@ impl Remotes for World {
             can_create: true,
             can_delete: true,
         };
-        Ok(Arc::new(Provider {
-            world: self.clone(),
-            profile,
-        }))
+        Ok(Arc::new(Provider { world: self.clone(), profile }))
     }
 }
 
@@ -276,9 +247,7 @@ impl Provider {
         match fault {
             Some(CallFault::Lost) => {
                 tokio::time::sleep(self.profile.timeout).await;
-                Err(CallFailure::Unanswered {
-                    what: "no answer within 10 s".into(),
-                })
+                Err(CallFailure::Unanswered { what: "no answer within 10 s".into() })
             }
             Some(CallFault::Panic) => panic!("a step that panics, as the test asked"),
             _ => result,
@@ -287,11 +256,7 @@ impl Provider {
 }
 
 fn missing() -> CallFailure {
-    CallFailure::Status {
-        code: 404,
-        retry_after: None,
-        missing: true,
-    }
+    CallFailure::Status { code: 404, retry_after: None, missing: true }
 }
 
 impl Remote for Provider {
@@ -309,11 +274,7 @@ impl Remote for Provider {
 
     fn document_digest(&self, spec: &WebhookSubscriptionSpec) -> String {
         let active = spec.is_active().to_string();
-        short_digest(&[
-            spec.action.as_deref().unwrap_or_default(),
-            &spec.postback_url,
-            &active,
-        ])
+        short_digest(&[spec.action.as_deref().unwrap_or_default(), &spec.postback_url, &active])
     }
 
     fn document_secrets<'a>(
@@ -337,10 +298,7 @@ impl Remote for Provider {
                     active: Some(remote.active),
                 })
                 .collect();
-            Ok(Listing {
-                subscriptions,
-                requests: 2,
-            })
+            Ok(Listing { subscriptions, requests: 2 })
         }))
     }
 
@@ -352,16 +310,8 @@ impl Remote for Provider {
         let action = document.spec.action.as_deref().unwrap_or_default();
         Box::pin(self.call("create", action, guard, move |outside| {
             let spec = &document.spec;
-            let id = outside.create(
-                action,
-                &spec.postback_url,
-                spec.is_active(),
-                document.token.expose(),
-            );
-            Ok(Applied {
-                id: Some(id),
-                secrets: None,
-            })
+            let id = outside.create(action, &spec.postback_url, spec.is_active(), document.token.expose());
+            Ok(Applied { id: Some(id), secrets: None })
         }))
     }
 
@@ -379,14 +329,7 @@ impl Remote for Provider {
                 + outside.wall_shift;
             let token = document.token.expose();
             let found = outside.put(id, action, &spec.postback_url, spec.is_active(), token, now);
-            if found {
-                Ok(Applied {
-                    id: None,
-                    secrets: None,
-                })
-            } else {
-                Err(missing())
-            }
+            if found { Ok(Applied { id: None, secrets: None }) } else { Err(missing()) }
         }))
     }
 
