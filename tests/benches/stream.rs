@@ -42,6 +42,7 @@ fn settings() -> Settings {
 
 /// One line of the file.
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "read and handed on one at a time")]
 enum Line<'a> {
     Provider(Declared<WebhookProviderSpec, WebhookProviderStatus>),
     Source(Declared<TokenSourceSpec, TokenSourceStatus>),
