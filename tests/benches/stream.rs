@@ -25,10 +25,12 @@ use crate::process::{forget_peak, peak, resident};
 use crate::row;
 use crate::world::{Settings, World, identity, subscription};
 
-const SUBSCRIPTIONS: usize = 100_000;
-const SOURCES: usize = 1_000;
+const NAMESPACES: usize = 200;
+const SOURCES_OF_EACH: usize = 5;
+const SUBSCRIPTIONS_OF_EACH: usize = 500;
+const SUBSCRIPTIONS: usize = NAMESPACES * SUBSCRIPTIONS_OF_EACH;
 /// Virtual time that the first process has used; the second one begins after it.
-const DECLARING: Duration = Duration::from_secs(3_600);
+const DECLARING: Duration = Duration::from_secs(1_800);
 
 fn settings() -> Settings {
     Settings {
@@ -50,7 +52,7 @@ enum Line<'a> {
 
 /// A subscription as people write them.
 fn declared(number: usize) -> WebhookSubscriptionSpec {
-    let mut spec = subscription(number, &format!("source-{}", number % SOURCES));
+    let mut spec = subscription(number, &format!("source-{}", number % SOURCES_OF_EACH));
     spec.action = Some("application.completed".to_owned());
     spec.postback_url =
         format!("https://integrations.example.com/tenants/{number}/gupy/application-completed");
@@ -88,47 +90,87 @@ fn object(
     object
 }
 
-/// Has the engine create all subscriptions, and writes down what is then on record.
+/// Has the engine create all subscriptions, one namespace after the other, and writes down what is
+/// then on record.
 pub fn declare(path: &Path) {
-    virtual_time().block_on(async {
-        let world = World::new(settings());
-        world.populate(0, SOURCES);
-        let key = |number: usize| ObjectKey::new("default", &format!("tenant-{number}-completed"));
-        for number in 0..SUBSCRIPTIONS {
-            world.outside().declare(key(number), declared(number));
-        }
-        let engine = world.start();
-        world.pass(DECLARING).await;
-        engine.stop().await;
-        let mut file = BufWriter::new(File::create(path).unwrap());
-        let mut write = |line: &Line<'_>| {
-            serde_json::to_writer(&mut file, line).unwrap();
-            file.write_all(b"\n").unwrap();
-        };
-        let outside = world.outside();
-        for (key, spec) in &outside.providers {
-            let status = outside.provider_statuses.get(key).cloned().unwrap_or_default();
-            let (identity, spec) = (identity(key, 1), spec.clone());
-            write(&Line::Provider(Declared { identity, spec, status }));
-        }
-        for (key, spec) in &outside.sources {
-            let status = outside.source_statuses.get(key).cloned().unwrap_or_default();
-            let (identity, spec) = (identity(key, 1), spec.clone());
-            write(&Line::Source(Declared { identity, spec, status }));
-        }
-        let mut bytes = 0;
-        for number in 0..SUBSCRIPTIONS {
-            let key = key(number);
-            let status = &outside.statuses[&key];
-            let json = serde_json::to_string(&object(&key, number, &outside.subscriptions[&key].1, status));
-            let json = RawValue::from_string(json.unwrap()).unwrap();
-            bytes += json.get().len();
-            write(&Line::Subscription(&json));
-        }
-        file.flush().unwrap();
-        row("subscriptions with nothing due", SUBSCRIPTIONS, "");
-        row("raw JSON of one, bytes", bytes / SUBSCRIPTIONS, "");
-    });
+    let mut file = BufWriter::new(File::create(path).unwrap());
+    let mut bytes = 0;
+    for namespace in 0..NAMESPACES {
+        bytes += virtual_time().block_on(declare_namespace(namespace, &mut file));
+    }
+    file.flush().unwrap();
+    row("subscriptions with nothing due", SUBSCRIPTIONS, "");
+    row("raw JSON of one, bytes", bytes / SUBSCRIPTIONS, "");
+}
+
+/// Returns the size of the raw objects.
+async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
+    let name = format!("tenants-{namespace}");
+    let key = |name_of: &str| ObjectKey::new(&name, name_of);
+    let world = World::new(settings());
+    world
+        .outside()
+        .providers
+        .insert(key("provider"), WebhookProviderSpec::default());
+    for source in 0..SOURCES_OF_EACH {
+        let key = key(&format!("source-{source}"));
+        world
+            .outside()
+            .sources
+            .insert(key, TokenSourceSpec::default());
+    }
+    let first = namespace * SUBSCRIPTIONS_OF_EACH;
+    let numbers = first..first + SUBSCRIPTIONS_OF_EACH;
+    let of_number = |number: usize| key(&format!("tenant-{number}-completed"));
+    for number in numbers.clone() {
+        world.outside().declare(of_number(number), declared(number));
+    }
+    let engine = world.start();
+    world.pass(DECLARING).await;
+    engine.stop().await;
+    let mut write = |line: &Line<'_>| {
+        serde_json::to_writer(&mut *file, line).unwrap();
+        file.write_all(b"\n").unwrap();
+    };
+    let outside = world.outside();
+    for (key, spec) in &outside.providers {
+        let status = outside
+            .provider_statuses
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
+        let (identity, spec) = (identity(key, 1), spec.clone());
+        write(&Line::Provider(Declared {
+            identity,
+            spec,
+            status,
+        }));
+    }
+    for (key, spec) in &outside.sources {
+        let status = outside
+            .source_statuses
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
+        let (identity, spec) = (identity(key, 1), spec.clone());
+        write(&Line::Source(Declared {
+            identity,
+            spec,
+            status,
+        }));
+    }
+    let mut bytes = 0;
+    for number in numbers {
+        let key = of_number(number);
+        let mut status = outside.statuses[&key].clone();
+        // Every namespace had a provider of its own, which began to count anew.
+        status.webhook_id = Some(format!("9d3e0c1a-5b0f-4a52-8c0d-{number:012x}"));
+        let object = object(&key, number, &outside.subscriptions[&key].1, &status);
+        let json = RawValue::from_string(serde_json::to_string(&object).unwrap()).unwrap();
+        bytes += json.get().len();
+        write(&Line::Subscription(&json));
+    }
+    bytes
 }
 
 /// Reads the file without an engine: what any reader of a listing has to do.
@@ -137,7 +179,11 @@ pub fn parse(path: &Path) {
     let read = changes(path).count();
     let seconds = began.elapsed().as_secs_f64();
     assert!(read > SUBSCRIPTIONS);
-    row("reading these objects alone, s", format!("{seconds:.2}"), "");
+    row(
+        "reading these objects alone, s",
+        format!("{seconds:.2}"),
+        "",
+    );
 }
 
 /// Hands everything to an engine, and measures until every deadline is known.
@@ -146,7 +192,10 @@ pub fn feed(path: &Path) {
         let world = World::new(settings());
         world.outside().wall_shift = TimeDelta::from_std(DECLARING).unwrap();
         let queue = Arc::new(Queue(AtomicUsize::new(0)));
-        let ports = Ports { meter: queue.clone(), ..world.ports() };
+        let ports = Ports {
+            meter: queue.clone(),
+            ..world.ports()
+        };
         // Everything that is loaded, allocated or set up once has been by now.
         let bytes: usize = changes(path).map(|(_, bytes)| bytes).sum();
         let before = resident();
@@ -169,9 +218,17 @@ pub fn feed(path: &Path) {
         let (settled, highest) = (resident() - before, peak() - before);
         let raw = bytes as f64;
         row("feeding them to the engine, s", format!("{fed:.2}"), "");
-        row("until every deadline is known, s", format!("{known:.2}"), "");
+        row(
+            "until every deadline is known, s",
+            format!("{known:.2}"),
+            "",
+        );
         let each = |bytes: u64| bytes as f64 / SUBSCRIPTIONS as f64;
-        row("memory per subscription, bytes", format!("{:.0}", each(settled)), "");
+        row(
+            "memory per subscription, bytes",
+            format!("{:.0}", each(settled)),
+            "",
+        );
         row(
             "  over its raw JSON",
             format!("{:.2}", settled as f64 / raw),
@@ -183,7 +240,9 @@ pub fn feed(path: &Path) {
             "1.3 or less",
         );
         let outside = world.outside();
-        let written = outside.records + outside.source_statuses.len() as u64 + outside.provider_statuses.len() as u64;
+        let written = outside.records
+            + outside.source_statuses.len() as u64
+            + outside.provider_statuses.len() as u64;
         let calls = outside.mints + outside.creates + outside.updates + outside.lists;
         row("writes and calls after the restart", written + calls, "0");
     });
