@@ -43,7 +43,7 @@ fn settings() -> Settings {
 /// One line of the file.
 #[derive(Serialize, Deserialize)]
 enum Line<'a> {
-    Provider(Declared<WebhookProviderSpec, WebhookProviderStatus>),
+    Provider(Box<Declared<WebhookProviderSpec, WebhookProviderStatus>>),
     Source(Declared<TokenSourceSpec, TokenSourceStatus>),
     /// As the API server sends it.
     #[serde(borrow)]
@@ -140,11 +140,11 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
             .cloned()
             .unwrap_or_default();
         let (identity, spec) = (identity(key, 1), spec.clone());
-        write(&Line::Provider(Declared {
+        write(&Line::Provider(Box::new(Declared {
             identity,
             spec,
             status,
-        }));
+        })));
     }
     for (key, spec) in &outside.sources {
         let status = outside
@@ -261,7 +261,7 @@ fn changes(path: &Path) -> impl Iterator<Item = (Change, usize)> {
 
 fn change(line: &str) -> (Change, usize) {
     match serde_json::from_str(line).unwrap() {
-        Line::Provider(declared) => (Change::Provider(Box::new(declared)), 0),
+        Line::Provider(declared) => (Change::Provider(declared), 0),
         Line::Source(declared) => (Change::TokenSource(Box::new(declared)), 0),
         Line::Subscription(json) => {
             let object: WebhookSubscription = serde_json::from_str(json.get()).unwrap();
