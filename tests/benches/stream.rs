@@ -44,7 +44,7 @@ fn settings() -> Settings {
 #[derive(Serialize, Deserialize)]
 enum Line<'a> {
     Provider(Box<Declared<WebhookProviderSpec, WebhookProviderStatus>>),
-    Source(Declared<TokenSourceSpec, TokenSourceStatus>),
+    Source(Box<Declared<TokenSourceSpec, TokenSourceStatus>>),
     /// As the API server sends it.
     #[serde(borrow)]
     Subscription(&'a RawValue),
@@ -153,11 +153,11 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
             .cloned()
             .unwrap_or_default();
         let (identity, spec) = (identity(key, 1), spec.clone());
-        write(&Line::Source(Declared {
+        write(&Line::Source(Box::new(Declared {
             identity,
             spec,
             status,
-        }));
+        })));
     }
     let mut bytes = 0;
     for number in numbers {
@@ -262,7 +262,7 @@ fn changes(path: &Path) -> impl Iterator<Item = (Change, usize)> {
 fn change(line: &str) -> (Change, usize) {
     match serde_json::from_str(line).unwrap() {
         Line::Provider(declared) => (Change::Provider(declared), 0),
-        Line::Source(declared) => (Change::TokenSource(Box::new(declared)), 0),
+        Line::Source(declared) => (Change::TokenSource(declared), 0),
         Line::Subscription(json) => {
             let object: WebhookSubscription = serde_json::from_str(json.get()).unwrap();
             let metadata = object.metadata;
