@@ -44,8 +44,8 @@ fn settings() -> Settings {
 #[derive(Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "read and handed on one at a time")]
 enum Line<'a> {
-    Provider(Declared<WebhookProviderSpec, WebhookProviderStatus>),
-    Source(Declared<TokenSourceSpec, TokenSourceStatus>),
+    Provider(Box<Declared<WebhookProviderSpec, WebhookProviderStatus>>),
+    Source(Box<Declared<TokenSourceSpec, TokenSourceStatus>>),
     /// As the API server sends it.
     #[serde(borrow)]
     Subscription(&'a RawValue),
@@ -109,10 +109,16 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
     let name = format!("tenants-{namespace}");
     let key = |name_of: &str| ObjectKey::new(&name, name_of);
     let world = World::new(settings());
-    world.outside().providers.insert(key("provider"), WebhookProviderSpec::default());
+    world
+        .outside()
+        .providers
+        .insert(key("provider"), WebhookProviderSpec::default());
     for source in 0..SOURCES_OF_EACH {
         let key = key(&format!("source-{source}"));
-        world.outside().sources.insert(key, TokenSourceSpec::default());
+        world
+            .outside()
+            .sources
+            .insert(key, TokenSourceSpec::default());
     }
     let first = namespace * SUBSCRIPTIONS_OF_EACH;
     let numbers = first..first + SUBSCRIPTIONS_OF_EACH;
@@ -129,14 +135,30 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
     };
     let outside = world.outside();
     for (key, spec) in &outside.providers {
-        let status = outside.provider_statuses.get(key).cloned().unwrap_or_default();
+        let status = outside
+            .provider_statuses
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
         let (identity, spec) = (identity(key, 1), spec.clone());
-        write(&Line::Provider(Declared { identity, spec, status }));
+        write(&Line::Provider(Box::new(Declared {
+            identity,
+            spec,
+            status,
+        })));
     }
     for (key, spec) in &outside.sources {
-        let status = outside.source_statuses.get(key).cloned().unwrap_or_default();
+        let status = outside
+            .source_statuses
+            .get(key)
+            .cloned()
+            .unwrap_or_default();
         let (identity, spec) = (identity(key, 1), spec.clone());
-        write(&Line::Source(Declared { identity, spec, status }));
+        write(&Line::Source(Box::new(Declared {
+            identity,
+            spec,
+            status,
+        })));
     }
     let mut bytes = 0;
     for number in numbers {
@@ -158,7 +180,11 @@ pub fn parse(path: &Path) {
     let read = changes(path).count();
     let seconds = began.elapsed().as_secs_f64();
     assert!(read > SUBSCRIPTIONS);
-    row("reading these objects alone, s", format!("{seconds:.2}"), "");
+    row(
+        "reading these objects alone, s",
+        format!("{seconds:.2}"),
+        "",
+    );
 }
 
 /// Hands everything to an engine, and measures until every deadline is known.
@@ -167,7 +193,10 @@ pub fn feed(path: &Path) {
         let world = World::new(settings());
         world.outside().wall_shift = TimeDelta::from_std(DECLARING).unwrap();
         let queue = Arc::new(Queue(AtomicUsize::new(0)));
-        let ports = Ports { meter: queue.clone(), ..world.ports() };
+        let ports = Ports {
+            meter: queue.clone(),
+            ..world.ports()
+        };
         // Everything that is loaded, allocated or set up once has been by now.
         let bytes: usize = changes(path).map(|(_, bytes)| bytes).sum();
         let before = resident();
@@ -190,14 +219,31 @@ pub fn feed(path: &Path) {
         let (settled, highest) = (resident() - before, peak() - before);
         let raw = bytes as f64;
         row("feeding them to the engine, s", format!("{fed:.2}"), "");
-        row("until every deadline is known, s", format!("{known:.2}"), "");
+        row(
+            "until every deadline is known, s",
+            format!("{known:.2}"),
+            "",
+        );
         let each = |bytes: u64| bytes as f64 / SUBSCRIPTIONS as f64;
-        row("memory per subscription, bytes", format!("{:.0}", each(settled)), "");
-        row("  over its raw JSON", format!("{:.2}", settled as f64 / raw), "1.5 or less");
-        row("peak over settled", format!("{:.2}", highest as f64 / settled as f64), "1.3 or less");
+        row(
+            "memory per subscription, bytes",
+            format!("{:.0}", each(settled)),
+            "",
+        );
+        row(
+            "  over its raw JSON",
+            format!("{:.2}", settled as f64 / raw),
+            "1.5 or less",
+        );
+        row(
+            "peak over settled",
+            format!("{:.2}", highest as f64 / settled as f64),
+            "1.3 or less",
+        );
         let outside = world.outside();
-        let written =
-            outside.records + outside.source_statuses.len() as u64 + outside.provider_statuses.len() as u64;
+        let written = outside.records
+            + outside.source_statuses.len() as u64
+            + outside.provider_statuses.len() as u64;
         let calls = outside.mints + outside.creates + outside.updates + outside.lists;
         row("writes and calls after the restart", written + calls, "0");
     });
@@ -216,8 +262,8 @@ fn changes(path: &Path) -> impl Iterator<Item = (Change, usize)> {
 
 fn change(line: &str) -> (Change, usize) {
     match serde_json::from_str(line).unwrap() {
-        Line::Provider(declared) => (Change::Provider(Box::new(declared)), 0),
-        Line::Source(declared) => (Change::TokenSource(Box::new(declared)), 0),
+        Line::Provider(declared) => (Change::Provider(declared), 0),
+        Line::Source(declared) => (Change::TokenSource(declared), 0),
         Line::Subscription(json) => {
             let object: WebhookSubscription = serde_json::from_str(json.get()).unwrap();
             let metadata = object.metadata;

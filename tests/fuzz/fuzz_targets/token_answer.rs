@@ -37,7 +37,10 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
         }
     });
     let allowed = vec![format!("http://{address}").parse().unwrap()];
-    let config = Config { destinations: DestinationPolicy::new(allowed), ..Config::default() };
+    let config = Config {
+        destinations: DestinationPolicy::new(allowed),
+        ..Config::default()
+    };
     let client = Client::new(config).unwrap();
     Setting {
         runtime: Builder::new_current_thread().enable_all().build().unwrap(),
@@ -71,7 +74,8 @@ fn answer(stream: &TcpStream) {
             continue;
         }
         let body = BODY.lock().unwrap();
-        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
         answer.extend_from_slice(&body);
         if stream.write_all(&answer).is_err() {
             return;
@@ -96,7 +100,10 @@ struct Fixed;
 impl Clock for Fixed {
     fn now(&self) -> Moment {
         let wall = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        Moment { wall, boot: Duration::from_secs(1_000) }
+        Moment {
+            wall,
+            boot: Duration::from_secs(1_000),
+        }
     }
 
     fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
@@ -110,7 +117,10 @@ fuzz_target!(|input: (u8, &[u8])| {
     let source = &setting.sources[usize::from(rules) % setting.sources.len()];
     *BODY.lock().unwrap() = body.to_vec();
     let guard = CallGuard::open();
-    match setting.runtime.block_on(setting.minter.mint("default", source, &guard)) {
+    match setting
+        .runtime
+        .block_on(setting.minter.mint("default", source, &guard))
+    {
         Ok(minted) => assert!(!minted.token.expose().is_empty()),
         Err(failure) => assert!(!failure.to_string().is_empty()),
     }
