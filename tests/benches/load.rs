@@ -19,11 +19,7 @@ pub fn virtual_time() -> Runtime {
 
 /// Counts of what left the engine: rotations, mints, records.
 fn counts(outside: &Outside) -> [u64; 3] {
-    [
-        outside.creates + outside.updates,
-        outside.mints,
-        outside.records,
-    ]
+    [outside.creates + outside.updates, outside.mints, outside.records]
 }
 
 /// 2,000 subscriptions that share 50 sources, over a day of hourly tokens.
@@ -42,11 +38,7 @@ pub fn rotations() {
         let outside = world.outside();
         let after = counts(&outside);
         let [rotations, mints, records] = [0, 1, 2].map(|at| (after[at] - before[at]) as f64);
-        row(
-            "rotations, 2,000 subscriptions of 50 sources, 1 day",
-            rotations,
-            "",
-        );
+        row("rotations, 2,000 subscriptions of 50 sources, 1 day", rotations, "");
         let milliseconds = cpu.as_secs_f64() * 1_000.0 / rotations;
         row(
             "CPU per rotation, with the world and idle ticks, ms",

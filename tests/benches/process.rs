@@ -7,10 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// CPU time so far, user and system, of all threads.
 pub fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().unwrap(),
-        time.tv_nsec.try_into().unwrap(),
-    )
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
 
 /// Resident set in bytes.
@@ -30,10 +27,7 @@ pub fn forget_peak() {
 
 fn status(field: &str) -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(field))
-        .unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
     kilobytes * 1024
 }

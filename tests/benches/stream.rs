@@ -109,16 +109,10 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
     let name = format!("tenants-{namespace}");
     let key = |name_of: &str| ObjectKey::new(&name, name_of);
     let world = World::new(settings());
-    world
-        .outside()
-        .providers
-        .insert(key("provider"), WebhookProviderSpec::default());
+    world.outside().providers.insert(key("provider"), WebhookProviderSpec::default());
     for source in 0..SOURCES_OF_EACH {
         let key = key(&format!("source-{source}"));
-        world
-            .outside()
-            .sources
-            .insert(key, TokenSourceSpec::default());
+        world.outside().sources.insert(key, TokenSourceSpec::default());
     }
     let first = namespace * SUBSCRIPTIONS_OF_EACH;
     let numbers = first..first + SUBSCRIPTIONS_OF_EACH;
@@ -135,30 +129,14 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
     };
     let outside = world.outside();
     for (key, spec) in &outside.providers {
-        let status = outside
-            .provider_statuses
-            .get(key)
-            .cloned()
-            .unwrap_or_default();
+        let status = outside.provider_statuses.get(key).cloned().unwrap_or_default();
         let (identity, spec) = (identity(key, 1), spec.clone());
-        write(&Line::Provider(Box::new(Declared {
-            identity,
-            spec,
-            status,
-        })));
+        write(&Line::Provider(Box::new(Declared { identity, spec, status })));
     }
     for (key, spec) in &outside.sources {
-        let status = outside
-            .source_statuses
-            .get(key)
-            .cloned()
-            .unwrap_or_default();
+        let status = outside.source_statuses.get(key).cloned().unwrap_or_default();
         let (identity, spec) = (identity(key, 1), spec.clone());
-        write(&Line::Source(Box::new(Declared {
-            identity,
-            spec,
-            status,
-        })));
+        write(&Line::Source(Box::new(Declared { identity, spec, status })));
     }
     let mut bytes = 0;
     for number in numbers {
@@ -180,11 +158,7 @@ pub fn parse(path: &Path) {
     let read = changes(path).count();
     let seconds = began.elapsed().as_secs_f64();
     assert!(read > SUBSCRIPTIONS);
-    row(
-        "reading these objects alone, s",
-        format!("{seconds:.2}"),
-        "",
-    );
+    row("reading these objects alone, s", format!("{seconds:.2}"), "");
 }
 
 /// Hands everything to an engine, and measures until every deadline is known.
@@ -193,10 +167,7 @@ pub fn feed(path: &Path) {
         let world = World::new(settings());
         world.outside().wall_shift = TimeDelta::from_std(DECLARING).unwrap();
         let queue = Arc::new(Queue(AtomicUsize::new(0)));
-        let ports = Ports {
-            meter: queue.clone(),
-            ..world.ports()
-        };
+        let ports = Ports { meter: queue.clone(), ..world.ports() };
         // Everything that is loaded, allocated or set up once has been by now.
         let bytes: usize = changes(path).map(|(_, bytes)| bytes).sum();
         let before = resident();
@@ -219,31 +190,14 @@ pub fn feed(path: &Path) {
         let (settled, highest) = (resident() - before, peak() - before);
         let raw = bytes as f64;
         row("feeding them to the engine, s", format!("{fed:.2}"), "");
-        row(
-            "until every deadline is known, s",
-            format!("{known:.2}"),
-            "",
-        );
+        row("until every deadline is known, s", format!("{known:.2}"), "");
         let each = |bytes: u64| bytes as f64 / SUBSCRIPTIONS as f64;
-        row(
-            "memory per subscription, bytes",
-            format!("{:.0}", each(settled)),
-            "",
-        );
-        row(
-            "  over its raw JSON",
-            format!("{:.2}", settled as f64 / raw),
-            "1.5 or less",
-        );
-        row(
-            "peak over settled",
-            format!("{:.2}", highest as f64 / settled as f64),
-            "1.3 or less",
-        );
+        row("memory per subscription, bytes", format!("{:.0}", each(settled)), "");
+        row("  over its raw JSON", format!("{:.2}", settled as f64 / raw), "1.5 or less");
+        row("peak over settled", format!("{:.2}", highest as f64 / settled as f64), "1.3 or less");
         let outside = world.outside();
-        let written = outside.records
-            + outside.source_statuses.len() as u64
-            + outside.provider_statuses.len() as u64;
+        let written =
+            outside.records + outside.source_statuses.len() as u64 + outside.provider_statuses.len() as u64;
         let calls = outside.mints + outside.creates + outside.updates + outside.lists;
         row("writes and calls after the restart", written + calls, "0");
     });
