@@ -42,7 +42,6 @@ fn settings() -> Settings {
 
 /// One line of the file.
 #[derive(Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "read and handed on one at a time")]
 enum Line<'a> {
     Provider(Box<Declared<WebhookProviderSpec, WebhookProviderStatus>>),
     Source(Box<Declared<TokenSourceSpec, TokenSourceStatus>>),
