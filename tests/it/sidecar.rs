@@ -48,6 +48,10 @@ impl Trial {
         self.folder.path().join("manifests")
     }
 
+    fn published(&self) -> PathBuf {
+        self.folder.path().join("published")
+    }
+
     fn sidecar(&self) -> Sidecar {
         let log = self.folder.path().join("log");
         let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
@@ -57,6 +61,8 @@ impl Trial {
             .arg(self.manifests())
             .arg("--state")
             .arg(self.folder.path().join("state.json"))
+            .arg("--publish-dir")
+            .arg(self.published())
             .args(["--admin-listen", "off", "--log-level", "trace"])
             .args(["--allow-destination", &self.sandbox.url()])
             .stdout(Stdio::from(log.try_clone().unwrap()))
@@ -168,6 +174,37 @@ async fn it_survives_being_killed_at_any_moment() {
         "{after:#?}\n{}",
         trial.log()
     );
+}
+
+/// A published token is left to its readers for a while before it is applied; one that was published
+/// before a crash is applied after it, and no other is asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_published_before_it_is_applied() {
+    let trial = Trial::start(Duration::from_secs(24), 2).await;
+    std::fs::create_dir(trial.published()).unwrap();
+    let source = trial.manifests().join("20-token-source.yaml");
+    let text = std::fs::read_to_string(&source).unwrap();
+    std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end())).unwrap();
+    let read =
+        |key: &str| std::fs::read_to_string(trial.published().join("shared").join(key)).unwrap_or_default();
+    let sidecar = trial.sidecar();
+    trial.until("the first token", |_| !read("current").is_empty()).await;
+    assert_eq!(trial.sandbox.ledger().creates, 0, "its readers come first");
+    trial.until("both created", |sandbox| sandbox.ledger().creates == 2).await;
+    let first = read("current");
+    trial.until("the second token", |_| read("current") != first).await;
+    assert_eq!(read("previous"), first);
+    sidecar.kill();
+    let before = trial.sandbox.ledger();
+    assert_eq!((before.mints, before.rotations), (2, 0), "{before:#?}");
+    let _sidecar = trial.sidecar();
+    trial.until("both rotated", |sandbox| sandbox.ledger().rotations == 2).await;
+    let after = trial.sandbox.ledger();
+    assert_eq!((after.mints, after.late, after.deliveries_refused), (2, 0, 0), "{after:#?}");
+    for token in [read("current"), read("previous")].iter().filter(|token| !token.is_empty()) {
+        assert!(!trial.log().contains(token), "a token in the log at level trace");
+        assert!(!trial.state().contains(token), "a token in the state file");
+    }
 }
 
 /// The preset's create takes five minutes to settle; here it is the preset's create but for that.
