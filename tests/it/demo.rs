@@ -5,7 +5,7 @@ use super::{Ended, run};
 #[test]
 fn the_demo_rotates_and_says_so() {
     let Ended { code, stdout, stderr } =
-        run(&["demo", "--duration", "9s", "--token-life", "4s", "--subscriptions", "3"]);
+        run(&["demo", "--duration", "11s", "--token-life", "6s", "--subscriptions", "3"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let number = |what: &str| -> u64 {
         let line = stdout.lines().rfind(|line| line.trim_start().starts_with(what));
