@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use super::Engine;
 use super::ids::{ProviderId, SourceId, SubscriptionId};
 use super::ports::{
-    Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, Publish, PublishFailure,
-    Published, RecordFailure, Refusal, Remote,
+    Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, PublishFailure, Published,
+    RecordFailure, Refusal, Remote,
 };
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
 use crate::rotation::decide::Why;
@@ -244,9 +244,5 @@ impl Engine {
             }
             Report::ProviderRecorded(id)
         });
-    }
-
-    pub(super) fn publish_port(&self) -> Arc<dyn Publish> {
-        Arc::clone(&self.ports.publish)
     }
 }

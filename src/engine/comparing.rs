@@ -88,12 +88,12 @@ impl Engine {
             if as_expected && !asked.contains(&user) {
                 continue;
             }
-            self.compare(user, &view, asked.contains(&user), now);
+            self.compare(user, &view, asked.contains(&user));
         }
     }
 
     /// Compares one subscription with what the provider shows.
-    pub(super) fn compare(&mut self, id: SubscriptionId, view: &ListingView, asked: bool, now: Moment) {
+    pub(super) fn compare(&mut self, id: SubscriptionId, view: &ListingView, asked: bool) {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -162,13 +162,13 @@ impl Engine {
             self.tell(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);
         }
         if uses_secrets && !missing {
-            self.compare_secrets(id, now);
+            self.compare_secrets(id);
         } else if changed {
             self.attend_soon(id);
         }
     }
 
-    pub(super) fn compare_secrets(&mut self, id: SubscriptionId, _now: Moment) {
+    pub(super) fn compare_secrets(&mut self, id: SubscriptionId) {
         let Some(entry) = self.state.entry(id).filter(|entry| !entry.is_busy()) else {
             return;
         };

@@ -82,7 +82,7 @@ impl Engine {
             tracing::warn!(subscription = %object.identity.key, operation = operation.as_str(), reason = %judgement.reason, "{}", judgement.message);
             return self.rest(id);
         }
-        let lead = self.lead_of(id, &object, now);
+        let lead = self.lead_of(id, &object);
         let cap = match judgement.pace {
             Pace::Soon => backoff::cap(lead.map(|(lead, _)| lead)),
             Pace::Rarely => backoff::LONGEST_LONG_WAIT,
@@ -137,19 +137,14 @@ impl Engine {
     }
 
     /// The lead of the token in place and the last moment at which an attempt can still succeed.
-    pub(super) fn lead_of(
-        &self,
-        id: SubscriptionId,
-        object: &Object,
-        now: Moment,
-    ) -> Option<(Duration, DateTime<Utc>)> {
+    pub(super) fn lead_of(&self, id: SubscriptionId, object: &Object) -> Option<(Duration, DateTime<Utc>)> {
         let entry = self.state.entry(id)?;
         let spec = object.spec.as_ref()?;
         let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
         let source = self.state.source(entry.source?)?;
         let subject =
             Subject { identity: &object.identity, spec: Some(spec), invalid: None, status: &object.status };
-        let plan = decide::planned(now, &subject, spec, remote.profile(), &source.state)?;
+        let plan = decide::planned(&subject, spec, remote.profile(), &source.state)?;
         Some((plan.lead, subtract(plan.expires, plan.safety)))
     }
 

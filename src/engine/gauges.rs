@@ -38,12 +38,8 @@ impl Engine {
         }
         for (_, provider) in self.state.providers.iter() {
             let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
-            let held = origin
-                .and_then(|origin| origin.hold.pending(now.wall))
-                .into_iter()
-                .chain(provider.hold.pending(now.wall))
-                .map(|(until, _)| between(now.wall, until).as_secs_f64())
-                .fold(0.0, f64::max);
+            let held = self.held_back(provider, now);
+            let held = held.map_or(0.0, |(until, _)| between(now.wall, until).as_secs_f64());
             gauges.held_back.push((provider.key.clone(), held));
             let late = origin.map_or(0, |origin| {
                 infeasible(&origin.ready.deadlines(), origin.requests_per_minute, now.wall.timestamp_millis())

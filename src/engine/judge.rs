@@ -158,7 +158,7 @@ impl Engine {
         let polled = source.is_some_and(|source| source.state.polled);
         let plan = match (object.spec.as_ref(), remote, source) {
             (Some(spec), Some(remote), Some(source)) if !polled => {
-                decide::planned(now, &subject, spec, remote.profile(), &source.state)
+                decide::planned(&subject, spec, remote.profile(), &source.state)
             }
             _ => None,
         };

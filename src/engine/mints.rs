@@ -14,9 +14,10 @@ use super::judge::{OF_MINT, Shown};
 use super::ports::{MintFailure, Minted};
 use super::state::{Source, SourceKey};
 use super::timers::Alarm;
-use crate::api::{Condition, ConditionStatus, ConditionType, Reason, TokenSourceStatus, set_condition};
+use crate::api::{ConditionStatus, Reason, TokenSourceStatus};
 use crate::rotation::answers::{Hold, judge_mint};
 use crate::rotation::backoff::{self, Wait};
+use crate::rotation::conditions;
 use crate::rotation::decide::{self, Standing};
 use crate::rotation::facts::{Hand, Subject};
 use crate::rotation::schedule;
@@ -62,7 +63,7 @@ impl Engine {
             self.alarm_source(id, now.boot + poll);
             return;
         }
-        self.tend_publication(id, now);
+        self.tend_publication(id);
         self.attend_users_of_source(id);
     }
 
@@ -264,7 +265,7 @@ impl Engine {
     fn mint_failed(&mut self, id: SourceId, failure: &MintFailure, now: Moment) {
         let judgement = judge_mint(failure);
         let random = self.ports.random.bits();
-        let cap = backoff::cap(self.shortest_lead(id, now));
+        let cap = backoff::cap(self.shortest_lead(id));
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -355,7 +356,7 @@ impl Engine {
     }
 
     /// The shortest lead among the members: their patience sets the pace of attempts.
-    fn shortest_lead(&self, id: SourceId, now: Moment) -> Option<Duration> {
+    fn shortest_lead(&self, id: SourceId) -> Option<Duration> {
         let source = self.state.source(id)?;
         source
             .users
@@ -372,7 +373,7 @@ impl Engine {
                     invalid: None,
                     status: &object.status,
                 };
-                decide::planned(now, &subject, spec, remote.profile(), &source.state).map(|plan| plan.lead)
+                decide::planned(&subject, spec, remote.profile(), &source.state).map(|plan| plan.lead)
             })
             .min()
     }
@@ -423,7 +424,7 @@ impl Source {
             status.token_minted_time = Some(hand.minted.wall);
             status.token_expiration_time = hand.expires;
         }
-        let (holds, reason, message) = match (&self.invalid, &self.state.failing) {
+        let verdict = match (&self.invalid, &self.state.failing) {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
             (None, Some((reason, message))) => (ConditionStatus::False, *reason, message.clone()),
             (None, None) => {
@@ -436,25 +437,7 @@ impl Source {
                 (ConditionStatus::True, Reason::Valid, message.to_owned())
             }
         };
-        let stalled = (reason == Reason::InvalidSpec).then(|| message.clone());
-        let condition = |kind, status, reason, message| Condition {
-            kind,
-            status,
-            reason,
-            message,
-            observed_generation: Some(generation),
-            last_transition_time: now.wall,
-        };
-        let conditions = &mut status.conditions;
-        set_condition(
-            conditions,
-            ConditionType::Ready,
-            Some(condition(ConditionType::Ready, holds, reason, message)),
-        );
-        let stalled = stalled.map(|message| {
-            condition(ConditionType::Stalled, ConditionStatus::True, Reason::InvalidSpec, message)
-        });
-        set_condition(conditions, ConditionType::Stalled, stalled);
+        conditions::of_dependency(&mut status.conditions, verdict, generation, now.wall);
         status
     }
 }

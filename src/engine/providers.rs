@@ -2,8 +2,9 @@
 
 use super::Engine;
 use super::ids::{ProviderId, SubscriptionId};
-use crate::api::{Condition, ConditionStatus, ConditionType, Reason, WebhookProviderStatus, set_condition};
+use crate::api::{ConditionStatus, ConditionType, Reason, WebhookProviderStatus};
 use crate::rotation::answers::Judgement;
+use crate::rotation::conditions;
 use crate::rotation::time::Moment;
 
 impl Engine {
@@ -71,15 +72,10 @@ impl Engine {
         let Some((identity, _, before)) = &provider.declared else {
             return;
         };
-        let of_origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
-        let held = of_origin
-            .and_then(|origin| origin.hold.pending(now.wall))
-            .into_iter()
-            .chain(provider.hold.pending(now.wall))
-            .max_by_key(|(until, _)| *until);
+        let held = self.held_back(provider, now);
         let generation = identity.generation;
         let current = before.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
-        let (holds, reason, message) = match (&provider.invalid, &provider.answered) {
+        let verdict = match (&provider.invalid, &provider.answered) {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
             (None, Some(answered)) => answered.clone(),
             (None, None) => match current.filter(|ready| {
@@ -93,26 +89,12 @@ impl Engine {
                 }
             },
         };
-        let stalled = (reason == Reason::InvalidSpec).then(|| message.clone());
-        let condition = |kind, status, reason, message| Condition {
-            kind,
-            status,
-            reason,
-            message,
-            observed_generation: Some(generation),
-            last_transition_time: now.wall,
-        };
         let mut status = WebhookProviderStatus {
             observed_generation: Some(generation),
             held_back_until: held.map(|(until, _)| until),
             conditions: before.conditions.clone(),
         };
-        let ready = condition(ConditionType::Ready, holds, reason, message);
-        set_condition(&mut status.conditions, ConditionType::Ready, Some(ready));
-        let stalled = stalled.map(|message| {
-            condition(ConditionType::Stalled, ConditionStatus::True, Reason::InvalidSpec, message)
-        });
-        set_condition(&mut status.conditions, ConditionType::Stalled, stalled);
+        conditions::of_dependency(&mut status.conditions, verdict, generation, now.wall);
         if status == *before {
             return;
         }

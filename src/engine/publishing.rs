@@ -12,7 +12,7 @@ use super::state::{Source, SourceKey};
 use crate::api::{ObjectKey, Reason};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::decide;
-use crate::rotation::facts::{Hand, Subject};
+use crate::rotation::facts::Hand;
 use crate::rotation::schedule;
 use crate::rotation::time::{Moment, between};
 
@@ -34,7 +34,7 @@ impl Engine {
             return;
         };
         source.published.busy = true;
-        let publish = self.publish_port();
+        let publish = Arc::clone(&self.ports.publish);
         self.spawn(About::Publishing(id), async move {
             Report::PublishedRead(publish.read(&key, &secret_name).await)
         });
@@ -127,7 +127,7 @@ impl Engine {
             return;
         };
         source.published.busy = true;
-        let publish = self.publish_port();
+        let publish = Arc::clone(&self.ports.publish);
         self.spawn(About::Publishing(id), async move {
             let result = publish.write(&key, &secret_name, &tokens).await;
             Report::PublishedWritten { tokens: Box::new(tokens), result }
@@ -141,7 +141,7 @@ impl Engine {
         result: Result<(), PublishFailure>,
         now: Moment,
     ) {
-        let pause = self.publishing_pause(id, now);
+        let pause = self.publishing_pause(id);
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -193,7 +193,7 @@ impl Engine {
     }
 
     /// How long kubelets get to bring the published token to its readers.
-    fn publishing_pause(&self, id: SourceId, _now: Moment) -> Duration {
+    fn publishing_pause(&self, id: SourceId) -> Duration {
         let Some(source) = self.state.source(id) else {
             return Duration::ZERO;
         };
@@ -259,13 +259,7 @@ impl Engine {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
                 let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
-                let subject = Subject {
-                    identity: &object.identity,
-                    spec: object.spec.as_ref(),
-                    invalid: None,
-                    status: &object.status,
-                };
-                Some(decide::terms(subject.spec?, remote.profile(), &source.state).overlap)
+                Some(decide::terms(object.spec.as_ref()?, remote.profile(), &source.state).overlap)
             })
             .max()
             .unwrap_or_default()
@@ -273,7 +267,7 @@ impl Engine {
 
     /// The source's time has come: write what could not be written, read what could not be read, or
     /// drop a `previous` that nobody needs any more.
-    pub(super) fn tend_publication(&mut self, id: SourceId, _now: Moment) {
+    pub(super) fn tend_publication(&mut self, id: SourceId) {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };

@@ -22,16 +22,16 @@ impl Engine {
             return false;
         };
         let Judged { object, step, document: wanted } = judged;
+        let deletes =
+            object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
+        if deletes && !object.identity.guarded && !matches!(step, Step::Delete { .. }) {
+            // Before there is anything to delete, the object is kept from going without it.
+            self.guard_object(id, &object);
+            return false;
+        }
         let origin: Arc<str> = remote.profile().origin.as_str().into();
         match step {
             Step::Rotate { id: remote_id, ownership, why, .. } => {
-                let guards =
-                    object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
-                        && !object.identity.guarded;
-                if guards {
-                    self.guard_object(id, &object);
-                    return false;
-                }
                 let Some((document, hand)) = self.document(id, &object) else {
                     return false;
                 };
@@ -42,13 +42,6 @@ impl Engine {
                 true
             }
             Step::Create { target, .. } => {
-                let guards =
-                    object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete)
-                        && !object.identity.guarded;
-                if guards {
-                    self.guard_object(id, &object);
-                    return false;
-                }
                 let Some((_, hand)) = self.document(id, &object) else {
                     return false;
                 };

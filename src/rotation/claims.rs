@@ -28,7 +28,7 @@ pub fn beats(first: (&Identity, bool), second: (&Identity, bool)) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{TimeDelta, Utc};
+    use chrono::{DateTime, TimeDelta};
 
     use super::*;
     use crate::api::ObjectKey;
@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn a_recorded_id_wins_over_age() {
-        let old = Identity { created: Some(Utc::now() - TimeDelta::days(9)), ..object("old") };
-        let new = Identity { created: Some(Utc::now()), ..object("new") };
+        let old = Identity { created: Some(DateTime::UNIX_EPOCH), ..object("old") };
+        let new = Identity { created: Some(DateTime::UNIX_EPOCH + TimeDelta::days(9)), ..object("new") };
         assert!(beats((&new, true), (&old, false)));
         assert!(beats((&old, false), (&new, false)));
         assert!(!beats((&new, false), (&old, false)));

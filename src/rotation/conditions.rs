@@ -36,6 +36,29 @@ pub struct View<'a> {
 
 type Verdict = (ConditionStatus, Reason, String);
 
+/// Sets the conditions of a provider or a token source: `Ready`, and `Stalled` when only a person can
+/// help.
+pub fn of_dependency(
+    conditions: &mut Vec<Condition>,
+    (status, reason, message): (ConditionStatus, Reason, String),
+    generation: i64,
+    now: DateTime<Utc>,
+) {
+    let condition = |kind, status, message| Condition {
+        kind,
+        status,
+        reason,
+        message,
+        observed_generation: Some(generation),
+        last_transition_time: now,
+    };
+    let stalled = (reason == Reason::InvalidSpec)
+        .then(|| condition(ConditionType::Stalled, ConditionStatus::True, message.clone()));
+    let ready = condition(ConditionType::Ready, status, message);
+    set_condition(conditions, ConditionType::Ready, Some(ready));
+    set_condition(conditions, ConditionType::Stalled, stalled);
+}
+
 pub(super) fn bring_in_line(status: &mut SubscriptionStatus, view: &View<'_>) {
     let ready = ready(status, view);
     let health = health(status, view);

@@ -270,7 +270,6 @@ pub fn terms(spec: &WebhookSubscriptionSpec, profile: &ProviderProfile, source: 
 /// The plan for the token that is on record, if it has an expiry.
 #[must_use]
 pub fn planned(
-    _now: Moment,
     subject: &Subject<'_>,
     spec: &WebhookSubscriptionSpec,
     profile: &ProviderProfile,

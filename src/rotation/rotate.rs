@@ -94,7 +94,7 @@ impl Case<'_> {
 
     /// The plan for the token in place; `None` when its end is not known or it is never due.
     fn plan(&self) -> Option<Plan> {
-        planned(self.now, self.subject, self.spec, self.profile, self.source).filter(|_| !self.source.polled)
+        planned(self.subject, self.spec, self.profile, self.source).filter(|_| !self.source.polled)
     }
 
     fn is_due(&self) -> bool {

@@ -58,7 +58,7 @@ pub struct Plan {
 ///
 /// ```
 /// use std::time::Duration;
-/// use chrono::{TimeDelta, Utc};
+/// use chrono::{DateTime, TimeDelta};
 /// use hookkeeper::rotation::schedule::{Terms, plan};
 ///
 /// let terms = Terms {
@@ -71,7 +71,7 @@ pub struct Plan {
 ///     revokes_previous: false,
 ///     jitter_seed: 0,
 /// };
-/// let minted = Utc::now();
+/// let minted = DateTime::UNIX_EPOCH;
 /// let plan = plan(minted, minted + TimeDelta::hours(24), &terms);
 /// assert_eq!(plan.due, minted + TimeDelta::hours(16));
 /// ```

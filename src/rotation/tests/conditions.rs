@@ -29,7 +29,7 @@ impl Shown {
         let world = World::settled();
         let plan = world.with_subject(|subject, _| {
             let spec = world.spec.as_ref().unwrap();
-            decide::planned(world.now, subject, spec, &world.profile, &world.source)
+            decide::planned(subject, spec, &world.profile, &world.source)
         });
         Self {
             status: world.status,
