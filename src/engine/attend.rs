@@ -230,7 +230,8 @@ impl Engine {
         self.state.provider(self.state.entry(id)?.provider)?.remote.clone()
     }
 
-    /// Files a subscription under the time of its next look.
+    /// Files a subscription under the time of its next look, which is no later than that of the next
+    /// attempt to write down what could not be written.
     pub(super) fn file(
         &mut self,
         id: SubscriptionId,
@@ -240,7 +241,8 @@ impl Engine {
         let Some(entry) = self.state.subscriptions.get_mut(id.0) else {
             return;
         };
-        match until {
+        let unrecorded = entry.unrecorded.map(|(wait, _)| wait.until);
+        match until.into_iter().chain(unrecorded).min() {
             Some(until) => {
                 let at = now.boot + between(now.wall, until);
                 self.state.timers.file(&mut entry.timer, at, Alarm::Subscription(id));

@@ -90,10 +90,6 @@ impl Engine {
                 }
             }
         }
-        if let Some(at) = self.state.entry(id).and_then(|entry| entry.unrecorded).map(|(wait, _)| wait.until)
-        {
-            self.file(id, Some(at), now);
-        }
     }
 
     pub(super) fn let_go(&mut self, id: SubscriptionId, object: &Object) {

@@ -20,7 +20,7 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new("default", name)
 }
 
-fn ready(status: &SubscriptionStatus) -> (ConditionStatus, Reason) {
+pub fn ready(status: &SubscriptionStatus) -> (ConditionStatus, Reason) {
     let mut conditions = status.conditions.iter();
     let ready = conditions.find(|condition| condition.kind == ConditionType::Ready);
     ready.map_or((ConditionStatus::Unknown, Reason::Pending), |ready| (ready.status, ready.reason))
@@ -44,12 +44,12 @@ fn unavailable() -> CallFault {
 }
 
 /// A fault for the first call of this operation.
-fn once(operation: &'static str, fault: CallFault) -> Fault {
+pub fn once(operation: &'static str, fault: CallFault) -> Fault {
     let mut fault = Some(fault);
     Box::new(move |called, _| (called == operation).then(|| fault.take()).flatten())
 }
 
-type Fault = Box<dyn FnMut(&'static str, &str) -> Option<CallFault> + Send>;
+pub type Fault = Box<dyn FnMut(&'static str, &str) -> Option<CallFault> + Send>;
 
 async fn edit(
     world: &World,

@@ -8,11 +8,12 @@ mod ports;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hookkeeper::api::{
-    ClientHeader, Declared, HeaderSource, Identity, LocalReference, ObjectKey, SubscriptionStatus,
+    ClientHeader, Declared, HeaderSource, Identity, Kind, LocalReference, ObjectKey, SubscriptionStatus,
     TokenPlaceholder, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus,
     WebhookSubscriptionSpec,
 };
@@ -21,7 +22,7 @@ use hookkeeper::engine::{Engine, Options};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub use outside::{CallFault, Outside, Remote};
+pub use outside::{CallFault, Orphans, Outside, Remote, WriteFault};
 
 /// What the world is like.
 #[derive(Clone, Debug)]
@@ -84,8 +85,13 @@ impl World {
 
     /// Wall-clock time.
     pub fn wall(&self) -> DateTime<Utc> {
+        self.at(&self.outside())
+    }
+
+    /// Wall-clock time, for who looks at the outside already.
+    pub fn at(&self, outside: &Outside) -> DateTime<Utc> {
         let passed = TimeDelta::from_std(self.began.elapsed()).unwrap();
-        DateTime::from_timestamp(1_800_000_000, 0).unwrap() + passed + self.outside().wall_shift
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap() + passed + outside.wall_shift
     }
 
     /// Starts the engine with everything that is declared; it runs until it is dropped.
@@ -98,11 +104,45 @@ impl World {
     }
 
     pub fn start_with(&self, options: Options) -> Running {
+        self.launch(options, usize::MAX, End::Killed)
+    }
+
+    /// An engine that is killed or asked to stop when it has been polled so many times.
+    pub fn start_for(&self, polls: usize, end: End) -> Running {
+        self.launch(Options { tick: Duration::from_secs(300), ..Options::default() }, polls, end)
+    }
+
+    fn launch(&self, options: Options, polls: usize, end: End) -> Running {
         let (sender, receiver) = mpsc::channel(64);
         let engine = Engine::new(self.ports(), options);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task =
-            tokio::spawn(async move { engine.run(receiver, async move { drop(stopped.await) }).await });
+        let (last_poll, polled_enough) = tokio::sync::oneshot::channel::<()>();
+        let asked_to_stop = async move {
+            tokio::select! {
+                _ = stopped => {}
+                Ok(()) = polled_enough => {}
+            }
+        };
+        let mut run = Some(Box::pin(engine.run(receiver, asked_to_stop)));
+        let (mut left, mut last_poll) = (polls, Some(last_poll));
+        let task = tokio::spawn(std::future::poll_fn(move |context| {
+            if left == 0 && end == End::Killed {
+                run = None;
+            } else if left == 0 {
+                last_poll.take().map(|last_poll| last_poll.send(()));
+            }
+            let Some(running) = run.as_mut() else {
+                return Poll::Ready(Ok(()));
+            };
+            let is_last = left == 1;
+            left = left.saturating_sub(1);
+            let polled = running.as_mut().poll(context);
+            if is_last && polled.is_pending() {
+                // What is to come is to come now, not when the engine would have been polled again.
+                context.waker().wake_by_ref();
+            }
+            polled
+        }));
         let changes = self.outside().declared();
         let feeder = sender.clone();
         tokio::spawn(async move {
@@ -114,6 +154,25 @@ impl World {
             drop(feeder.send(Change::Synced).await);
         });
         Running { task, sender, stop: Some(stop) }
+    }
+
+    /// Deletes an object, as the API server does: one with our finalizer stays until it is let go.
+    pub async fn delete(&self, name: &str, engine: Option<&Running>) {
+        let key = ObjectKey::new("default", name);
+        let wall = self.wall();
+        let change = {
+            let mut outside = self.outside();
+            if outside.guarded.contains(&key) {
+                outside.deleted.insert(key.clone(), wall);
+                outside.change(&key)
+            } else {
+                outside.forget(&key);
+                Change::Gone { kind: Kind::WebhookSubscription, key, prune: false }
+            }
+        };
+        if let Some(engine) = engine {
+            engine.send(change).await;
+        }
     }
 
     /// Lets virtual time pass.
@@ -174,6 +233,15 @@ pub fn subscription(number: usize, source: &str) -> WebhookSubscriptionSpec {
     }
 }
 
+/// How an engine ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// At once, as `kill -9` ends it.
+    Killed,
+    /// In its own time, as SIGTERM ends it.
+    Stopped,
+}
+
 /// A running engine.
 pub struct Running {
     task: tokio::task::JoinHandle<Result<(), hookkeeper::engine::EngineEnded>>,
@@ -196,6 +264,17 @@ impl Running {
 
     pub async fn send(&self, change: Change) {
         self.sender.send(change).await.unwrap();
+    }
+
+    /// Waits for an engine that is to end; false when the time was over before that.
+    pub async fn ended_within(&mut self, time: Duration) -> bool {
+        match tokio::time::timeout(time, &mut self.task).await {
+            Ok(ended) => {
+                ended.unwrap().unwrap();
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Panics when the engine has ended by itself.

@@ -1,6 +1,6 @@
 //! What is outside of the engine: the token server, the provider, what is durable. And the judge.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,13 +9,15 @@ use hookkeeper::api::{
     WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::change::Change;
-use hookkeeper::engine::ports::{CallFailure, MintFailure, Notice, RecordFailure};
+use hookkeeper::engine::ports::{CallFailure, MintFailure, Notice, Published, RecordFailure};
 
 use super::Settings;
 
 /// A token that the token server has issued.
 #[derive(Clone, Debug)]
 pub struct Issued {
+    /// When it was asked for.
+    pub asked: DateTime<Utc>,
     pub expires: DateTime<Utc>,
     pub revoked: Option<DateTime<Utc>>,
 }
@@ -43,11 +45,43 @@ pub enum CallFault {
 /// What goes wrong with a call, by operation and action or id.
 pub type CallFaults = Box<dyn FnMut(&'static str, &str) -> Option<CallFault> + Send>;
 
+/// What goes wrong with a write of something durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteFault {
+    /// It does not take place.
+    Lost,
+    /// It takes place, and nobody hears of it.
+    AnswerLost,
+}
+
 /// What goes wrong with a mint, by source.
 pub type MintFaults = Box<dyn FnMut(&str) -> Option<MintFailure> + Send>;
 
 /// What goes wrong with a record, and whether it takes effect all the same.
 pub type RecordFaults = Box<dyn FnMut(&ObjectKey) -> Option<(bool, RecordFailure)> + Send>;
+
+/// What becomes of requests whose sender is killed while they are on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Orphans {
+    #[default]
+    Vanish,
+    Arrive,
+    /// One does and the next does not.
+    Alternate(bool),
+}
+
+impl Orphans {
+    pub fn arrives(&mut self) -> bool {
+        match self {
+            Self::Vanish => false,
+            Self::Arrive => true,
+            Self::Alternate(arrives) => {
+                *arrives = !*arrives;
+                *arrives
+            }
+        }
+    }
+}
 
 /// Everything outside of the engine.
 pub struct Outside {
@@ -62,17 +96,24 @@ pub struct Outside {
     pub statuses: BTreeMap<ObjectKey, SubscriptionStatus>,
     pub source_statuses: BTreeMap<ObjectKey, TokenSourceStatus>,
     pub provider_statuses: BTreeMap<ObjectKey, WebhookProviderStatus>,
-    pub guarded: Vec<ObjectKey>,
+    pub published: BTreeMap<ObjectKey, Published>,
+    /// Subscriptions with our finalizer.
+    pub guarded: BTreeSet<ObjectKey>,
+    /// Since when subscriptions are being deleted.
+    pub deleted: BTreeMap<ObjectKey, DateTime<Utc>>,
     pub released: Vec<ObjectKey>,
     // The token server and the provider.
     pub tokens: BTreeMap<String, Issued>,
     newest: BTreeMap<String, String>,
     pub remotes: BTreeMap<String, Remote>,
+    pub orphans: Orphans,
     // Faults: called for each call, in order.
     pub call_faults: VecDeque<CallFault>,
     pub fault_for: Option<CallFaults>,
     pub mint_fault: Option<MintFaults>,
     pub record_fault: Option<RecordFaults>,
+    /// Faults of the writes to come, of whatever they write.
+    pub write_faults: VecDeque<Option<WriteFault>>,
     // The ledger.
     pub mints: u64,
     pub creates: u64,
@@ -99,15 +140,19 @@ impl Outside {
             statuses: BTreeMap::new(),
             source_statuses: BTreeMap::new(),
             provider_statuses: BTreeMap::new(),
-            guarded: Vec::new(),
+            published: BTreeMap::new(),
+            guarded: BTreeSet::new(),
+            deleted: BTreeMap::new(),
             released: Vec::new(),
             tokens: BTreeMap::new(),
             newest: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            orphans: Orphans::default(),
             call_faults: VecDeque::new(),
             fault_for: None,
             mint_fault: None,
             record_fault: None,
+            write_faults: VecDeque::new(),
             mints: 0,
             creates: 0,
             updates: 0,
@@ -138,15 +183,28 @@ impl Outside {
         providers.chain(sources).chain(self.subscriptions.keys().map(|key| self.change(key))).collect()
     }
 
+    pub fn next_write_fault(&mut self) -> Option<WriteFault> {
+        self.write_faults.pop_front().flatten()
+    }
+
+    /// The object is gone, with what was recorded of it.
+    pub fn forget(&mut self, key: &ObjectKey) {
+        self.subscriptions.remove(key);
+        self.statuses.remove(key);
+        self.guarded.remove(key);
+        self.deleted.remove(key);
+    }
+
     /// One subscription as a shell hands it over.
     pub fn change(&self, key: &ObjectKey) -> Change {
         let (generation, spec) = &self.subscriptions[key];
         let mut identity = super::identity(key, *generation);
         identity.guarded = self.guarded.contains(key);
+        identity.deleted = self.deleted.get(key).copied();
         super::declared_subscription(identity, spec, self.statuses.get(key).cloned().unwrap_or_default())
     }
 
-    pub fn issue(&mut self, source: &str, now: DateTime<Utc>) -> String {
+    pub fn issue(&mut self, source: &str, asked: DateTime<Utc>, now: DateTime<Utc>) -> String {
         self.mints += 1;
         let token = format!("token-{}", self.mints);
         if let Some(before) = self.newest.insert(source.to_owned(), token.clone())
@@ -156,7 +214,8 @@ impl Outside {
             before.revoked = Some(now);
         }
         let expires = now + TimeDelta::from_std(self.token_life).unwrap();
-        self.tokens.insert(token.clone(), Issued { expires, revoked: None });
+        let issued = Issued { asked, expires, revoked: None };
+        self.tokens.insert(token.clone(), issued);
         token
     }
 

@@ -18,7 +18,7 @@ use hookkeeper::engine::ports::{
 use hookkeeper::rotation::target::short_digest;
 use hookkeeper::rotation::time::Moment;
 
-use super::{CallFault, World};
+use super::{CallFault, World, WriteFault};
 
 impl World {
     /// The ports of one engine.
@@ -37,8 +37,37 @@ impl World {
         }
     }
 
-    async fn latency(&self) {
-        tokio::time::sleep(self.settings.latency).await;
+    /// Half of a call's time: the way there, or the way back.
+    async fn halfway(&self) {
+        tokio::time::sleep(self.settings.latency / 2).await;
+    }
+
+    /// What reading or writing something durable takes.
+    async fn disk(&self) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+
+    /// Makes something durable; whoever waits for it can be killed before and after that.
+    async fn durably<E>(
+        &self,
+        unavailable: fn(String) -> E,
+        effect: impl FnOnce(&mut super::Outside) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let fault = self.outside().next_write_fault();
+        let sent = InFlight::new(self, effect);
+        self.disk().await;
+        let result = match fault {
+            Some(WriteFault::Lost) => {
+                sent.lose();
+                Err(unavailable("the write was lost".into()))
+            }
+            Some(WriteFault::AnswerLost) => {
+                sent.arrive().and_then(|()| Err(unavailable("the answer was lost".into())))
+            }
+            None => sent.arrive(),
+        };
+        self.disk().await;
+        result
     }
 
     /// The fault of the next call, if there is one.
@@ -46,6 +75,38 @@ impl World {
         let mut outside = self.outside();
         let named = outside.fault_for.as_mut().and_then(|fault| fault(operation, about));
         named.or_else(|| outside.call_faults.pop_front())
+    }
+}
+
+/// A request that is on its way: it may arrive although its sender is gone.
+struct InFlight<'a, T, Effect: FnOnce(&mut super::Outside) -> T> {
+    world: &'a World,
+    effect: Option<Effect>,
+}
+
+impl<'a, T, Effect: FnOnce(&mut super::Outside) -> T> InFlight<'a, T, Effect> {
+    fn new(world: &'a World, effect: Effect) -> Self {
+        Self { world, effect: Some(effect) }
+    }
+
+    fn arrive(mut self) -> T {
+        let effect = self.effect.take().expect("a request arrives once");
+        effect(&mut self.world.outside())
+    }
+
+    /// It never arrives.
+    fn lose(mut self) {
+        self.effect = None;
+    }
+}
+
+impl<T, Effect: FnOnce(&mut super::Outside) -> T> Drop for InFlight<'_, T, Effect> {
+    fn drop(&mut self) {
+        if let Some(effect) = self.effect.take()
+            && self.world.outside().orphans.arrives()
+        {
+            effect(&mut self.world.outside());
+        }
     }
 }
 
@@ -104,18 +165,20 @@ impl Record for World {
         _: &'a str,
         status: &'a SubscriptionStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let mut outside = self.outside();
+        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             let fault = outside.record_fault.as_mut().and_then(|fault| fault(key));
             let (takes_effect, result) =
                 fault.map_or((true, Ok(())), |(takes, failure)| (takes, Err(failure)));
-            if takes_effect {
-                outside.records += 1;
-                outside.statuses.insert(key.clone(), status.clone());
+            if !takes_effect {
+                return result;
             }
+            if !outside.subscriptions.contains_key(key) {
+                return Err(RecordFailure::Gone);
+            }
+            outside.records += 1;
+            outside.statuses.insert(key.clone(), status.clone());
             result
-        })
+        }))
     }
 
     fn token_source<'a>(
@@ -123,11 +186,10 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a TokenSourceStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            self.outside().source_statuses.insert(key.clone(), status.clone());
+        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
+            outside.source_statuses.insert(key.clone(), status.clone());
             Ok(())
-        })
+        }))
     }
 
     fn provider<'a>(
@@ -135,48 +197,50 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            self.outside().provider_statuses.insert(key.clone(), status.clone());
+        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
+            outside.provider_statuses.insert(key.clone(), status.clone());
             Ok(())
-        })
+        }))
     }
 
     fn guard<'a>(&'a self, key: &'a ObjectKey, _: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            self.outside().guarded.push(key.clone());
+        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
+            outside.guarded.insert(key.clone());
             Ok(())
-        })
+        }))
     }
 
     fn release<'a>(&'a self, key: &'a ObjectKey, _: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let mut outside = self.outside();
+        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             outside.released.push(key.clone());
-            outside.statuses.remove(key);
+            outside.forget(key);
             Ok(())
-        })
+        }))
     }
 }
 
 impl Publish for World {
     fn read<'a>(
         &'a self,
-        _: &'a ObjectKey,
+        source: &'a ObjectKey,
         _: &'a str,
     ) -> BoxFuture<'a, Result<Option<Published>, PublishFailure>> {
-        Box::pin(async { Ok(None) })
+        Box::pin(async move {
+            self.disk().await;
+            Ok(self.outside().published.get(source).cloned())
+        })
     }
 
     fn write<'a>(
         &'a self,
-        _: &'a ObjectKey,
+        source: &'a ObjectKey,
         _: &'a str,
-        _: &'a Published,
+        tokens: &'a Published,
     ) -> BoxFuture<'a, Result<(), PublishFailure>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(self.durably(PublishFailure::Unavailable, move |outside| {
+            outside.published.insert(source.clone(), tokens.clone());
+            Ok(())
+        }))
     }
 }
 
@@ -189,16 +253,21 @@ impl Minter for World {
     ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
         Box::pin(async move {
             guard.cut(Duration::from_secs(10))?;
-            self.latency().await;
             let about = serde_json::to_string(source).unwrap();
-            let now = self.wall();
-            let mut outside = self.outside();
-            if let Some(failure) = outside.mint_fault.as_mut().and_then(|fault| fault(&about)) {
-                return Err(failure);
-            }
-            let token = outside.issue(&about, now);
-            let lifetime = outside.token_life.saturating_sub(self.settings.latency);
-            Ok(Minted { token: token.into(), lifetime: Some(lifetime), version: None, allowed_hosts: None })
+            let asked = self.wall();
+            let sent = InFlight::new(self, move |outside: &mut super::Outside| {
+                if let Some(failure) = outside.mint_fault.as_mut().and_then(|fault| fault(&about)) {
+                    return Err(failure);
+                }
+                let token = outside.issue(&about, asked, self.at(outside));
+                let lifetime = outside.token_life.saturating_sub(self.settings.latency);
+                let token = token.into();
+                Ok(Minted { token, lifetime: Some(lifetime), version: None, allowed_hosts: None })
+            });
+            self.halfway().await;
+            let minted = sent.arrive();
+            self.halfway().await;
+            minted
         })
     }
 }
@@ -238,12 +307,15 @@ impl Provider {
         effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
         guard.cut(self.profile.timeout)?;
-        self.world.latency().await;
+        let sent = InFlight::new(&self.world, effect);
+        self.world.halfway().await;
         let fault = self.world.fault(operation, about);
         if let Some(CallFault::Refused(failure)) = fault {
+            sent.lose();
             return Err(failure);
         }
-        let result = effect(&mut self.world.outside());
+        let result = sent.arrive();
+        self.world.halfway().await;
         match fault {
             Some(CallFault::Lost) => {
                 tokio::time::sleep(self.profile.timeout).await;
@@ -323,10 +395,7 @@ impl Remote for Provider {
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         let action = document.spec.action.as_deref().unwrap_or_default();
         Box::pin(self.call("update", action, guard, move |outside| {
-            let (spec, now) = (&document.spec, self.world.began.elapsed());
-            let now = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap()
-                + chrono::TimeDelta::from_std(now).unwrap()
-                + outside.wall_shift;
+            let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
             let found = outside.put(id, action, &spec.postback_url, spec.is_active(), token, now);
             if found { Ok(Applied { id: None, secrets: None }) } else { Err(missing()) }
