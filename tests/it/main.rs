@@ -4,6 +4,7 @@
 
 mod cli;
 mod demo;
+mod keycloak;
 mod readme;
 mod rooms;
 mod scenarios;
