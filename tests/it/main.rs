@@ -5,6 +5,7 @@
 mod cli;
 mod crashes;
 mod demo;
+mod keycloak;
 mod readme;
 mod rooms;
 mod scenarios;

@@ -90,7 +90,7 @@ impl Trial {
     }
 }
 
-struct Sidecar(Child);
+pub(super) struct Sidecar(pub(super) Child);
 
 impl Sidecar {
     /// `kill -9`.
@@ -100,7 +100,7 @@ impl Sidecar {
     }
 
     /// SIGTERM; returns the exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub(super) fn stop(mut self) -> Option<i32> {
         let id = rustix::process::Pid::from_child(&self.0);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         self.0.wait().unwrap().code()
