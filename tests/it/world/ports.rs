@@ -19,6 +19,7 @@ use hookkeeper::rotation::target::short_digest;
 use hookkeeper::rotation::time::Moment;
 
 use super::{CallFault, World};
+use crate::canaries::look;
 
 impl World {
     /// The ports of one engine.
@@ -86,6 +87,7 @@ impl Leadership for World {
 
 impl Notices for World {
     fn tell(&self, notice: Notice) {
+        look("a notice", &format!("{notice:?}"));
         self.outside().notices.push(notice);
     }
 }
@@ -94,7 +96,9 @@ impl Meter for World {
     fn rotation(&self, _: &ObjectKey, _: Reason, _: Option<f64>) {}
     fn mint(&self, _: &'static str, _: Duration) {}
     fn provider_request(&self, _: &'static str, _: &'static str, _: Duration) {}
-    fn gauges(&self, _: &Gauges) {}
+    fn gauges(&self, gauges: &Gauges) {
+        look("the gauges", &format!("{gauges:?}"));
+    }
 }
 
 impl Record for World {
@@ -104,6 +108,7 @@ impl Record for World {
         _: &'a str,
         status: &'a SubscriptionStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        look("a status", &serde_json::to_string(status).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let mut outside = self.outside();
@@ -123,6 +128,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a TokenSourceStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        look("a status", &serde_json::to_string(status).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.outside().source_statuses.insert(key.clone(), status.clone());
@@ -135,6 +141,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        look("a status", &serde_json::to_string(status).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.outside().provider_statuses.insert(key.clone(), status.clone());
