@@ -101,7 +101,8 @@ impl Canaries {
             let at = lower.find(&canary.to_lowercase())?;
             Some((canary, at))
         })?;
-        let around: String = lower.chars().skip(lower[..at].chars().count().saturating_sub(200)).take(400).collect();
+        let around: String =
+            lower.chars().skip(lower[..at].chars().count().saturating_sub(200)).take(400).collect();
         Some(format!("`{canary}` in: {around}"))
     }
 }

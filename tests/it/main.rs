@@ -9,6 +9,7 @@ mod process;
 mod readme;
 mod rooms;
 mod scenarios;
+mod secrets;
 mod sidecar;
 mod simulation;
 mod state;

@@ -94,7 +94,8 @@ impl Program {
         let mut words = self.wrapper.iter().chain([&binary]).chain(&self.arguments);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).stdin(Stdio::null());
-        if self.arguments.first().is_some_and(|first| first == "sidecar") && self.argument("--log-level").is_none()
+        if self.arguments.first().is_some_and(|first| first == "sidecar")
+            && self.argument("--log-level").is_none()
         {
             command.args(["--log-level", "trace"]);
         }
@@ -277,7 +278,8 @@ impl Process {
 
     /// The state file and whatever stands beside it under a name like its own.
     fn state_files(&self) -> Vec<(String, String)> {
-        let Some((folder, name)) = self.state.as_ref().and_then(|path| Some((path.parent()?, path.file_name()?)))
+        let Some((folder, name)) =
+            self.state.as_ref().and_then(|path| Some((path.parent()?, path.file_name()?)))
         else {
             return Vec::new();
         };

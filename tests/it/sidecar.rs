@@ -17,7 +17,9 @@ async fn it_creates_rotates_ends_well_and_goes_on_where_it_was() {
     let before = trial.sandbox.ledger();
     let sidecar = trial.sidecar();
     trial
-        .until(&sidecar, "a rotation after the restart", |sandbox| sandbox.ledger().rotations >= before.rotations + 6)
+        .until(&sidecar, "a rotation after the restart", |sandbox| {
+            sandbox.ledger().rotations >= before.rotations + 6
+        })
         .await;
     assert_eq!(sidecar.stop(), Some(0));
     let ledger = trial.sandbox.ledger();
@@ -56,7 +58,9 @@ async fn it_survives_being_killed_at_any_moment() {
         sidecar.kill();
     }
     let sidecar = trial.sidecar();
-    trial.until(&sidecar, "rotations after that", |sandbox| sandbox.ledger().rotations >= before.rotations + 4).await;
+    trial
+        .until(&sidecar, "rotations after that", |sandbox| sandbox.ledger().rotations >= before.rotations + 4)
+        .await;
     let after = trial.sandbox.ledger();
     assert_eq!(
         (after.doubled, after.webhooks, after.late - before.late),

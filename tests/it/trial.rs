@@ -112,6 +112,7 @@ impl Trial {
     pub fn publish(&self) {
         let source = self.manifests().join("20-token-source.yaml");
         let text = std::fs::read_to_string(&source).unwrap();
-        std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end())).unwrap();
+        std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end()))
+            .unwrap();
     }
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::sidecar::durable::remedy;
 use crate::api::{Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::sidecar::durable::remedy;
 
 /// The version this release writes, and the newest it reads.
 pub const VERSION: u64 = 1;
