@@ -5,6 +5,7 @@
 mod canaries;
 mod cli;
 mod demo;
+mod fuzz;
 mod process;
 mod readme;
 mod rooms;
