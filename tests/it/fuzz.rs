@@ -66,6 +66,7 @@ impl Random {
 }
 
 /// Runs a target with so many inputs; what makes it panic is shown.
+#[expect(clippy::print_stdout, reason = "how far it came, for whoever asked for more")]
 fn fuzz<Input: std::fmt::Debug>(
     inputs: usize,
     mut input: impl FnMut(&mut Random) -> Input,
