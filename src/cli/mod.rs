@@ -58,6 +58,7 @@ enum Command {
 /// Runs the process's command line to its end.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::ops::logs::guard_panics();
     let matches = definition().get_matches();
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     run(line).unwrap_or_else(|error| {

@@ -3,7 +3,8 @@
 //! Our own lines hold no secret at any level. The libraries below us do not know which header is
 //! one, so theirs are cut off at `warn` whatever level is asked for.
 
-use std::io;
+use std::any::Any;
+use std::io::{self, Write as _};
 use std::str::FromStr;
 
 use clap::ValueEnum;
@@ -50,6 +51,24 @@ pub fn set_up(format: LogFormat, level: &str) -> Result<(), LogError> {
         .with(lines(format, level, io::stderr)?)
         .try_init()
         .map_err(|_| LogError::Twice)
+}
+
+/// Has a panic told without words that were put together at run time: those of a cut through the
+/// middle of a character, for one, quote the whole text.
+pub fn guard_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(ToString::to_string).unwrap_or_default();
+        let words = words_in_the_source(panic.payload());
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(at, "panicked: {words}");
+        } else {
+            let _ = writeln!(io::stderr(), "hookkeeper: panicked at {at}: {words}");
+        }
+    }));
+}
+
+fn words_in_the_source(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("the words may quote a secret and are left out")
 }
 
 fn lines<S, W>(format: LogFormat, level: &str, writer: W) -> Result<Box<dyn Layer<S> + Send + Sync>, LogError>
@@ -121,6 +140,16 @@ mod tests {
             });
             assert!(!text.contains("canary"), "{level}: {text}");
         }
+    }
+
+    #[test]
+    fn a_panic_that_quotes_what_was_worked_on_is_told_without_its_words() {
+        let secret = "canary-é".to_owned();
+        let cut = std::panic::catch_unwind(|| secret[..8].len()).unwrap_err();
+        assert!(cut.downcast_ref::<String>().unwrap().contains("canary"), "this is why");
+        assert!(!words_in_the_source(&*cut).contains("canary"));
+        let plain = std::panic::catch_unwind(|| panic!("plain words")).unwrap_err();
+        assert_eq!(words_in_the_source(&*plain), "plain words");
     }
 
     #[test]

@@ -66,6 +66,8 @@ pub const TRIAL_MANAGEMENT_TOKEN: &str = "sandbox-management-token";
 pub const TRIAL_CLIENT_ID: &str = "hr-integration";
 /// The secret of that client.
 pub const TRIAL_CLIENT_SECRET: &str = "sandbox-client-secret";
+/// What every token of a sandbox begins with, so that one is recognised where none should be.
+pub const TRIAL_TOKEN_PREFIX: &str = "sandbox-token-";
 
 /// What a sandbox is like.
 #[derive(Clone, Debug)]

@@ -31,8 +31,8 @@ impl Random {
         Sha256::new().chain_update(self.seed).chain_update(self.drawn.to_be_bytes()).finalize().into()
     }
 
-    /// An opaque token of 43 characters, usable in a header.
-    pub(super) fn token(&mut self) -> String {
+    /// 43 characters that nobody can guess, usable in a header.
+    pub(super) fn unguessable(&mut self) -> String {
         URL_SAFE_NO_PAD.encode(self.bytes())
     }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::TRIAL_TOKEN_PREFIX;
 use super::clock::after;
 use super::random::Random;
 use crate::secret::SecretText;
@@ -137,7 +138,7 @@ impl TokenServer {
                 let _ = token.revoked.set(now);
             }
         }
-        let text = random.token();
+        let text = format!("{TRIAL_TOKEN_PREFIX}{}", random.unguessable());
         let token = Arc::new(Token {
             label: random.label(),
             expires: after(now, state.client.token_life),

@@ -45,6 +45,22 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// What a person can do about an error of the file system.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    use io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "free some space on that disk"
+        }
+        ErrorKind::PermissionDenied => {
+            "give the user that hookkeeper runs as permission to read and write there"
+        }
+        ErrorKind::ReadOnlyFilesystem => "make that file system one that can be written to",
+        ErrorKind::NotFound | ErrorKind::NotADirectory => "see that its folder exists and is mounted",
+        _ => "see that the disk works and that the path is meant",
+    }
+}
+
 fn replace_stepwise(
     path: &Path,
     content: &[u8],

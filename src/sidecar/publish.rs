@@ -168,12 +168,12 @@ fn swap(folder: &Path, tokens: &Published) -> io::Result<()> {
     let before = fs::read_link(folder.join(DATA)).ok();
     let version = unused_version(folder)?;
     let inside = folder.join(&version);
-    private_folder(&inside)?;
     let written = contents(tokens);
-    for (key, text) in &written {
-        durable::create(&inside.join(key), text.expose().as_bytes())?;
+    if let Err(error) = fill(&inside, &written) {
+        // A disk that is full is tried again and again; what each attempt left would stay.
+        let _ = remove_folder(&inside);
+        return Err(error);
     }
-    durable::sync_folder(&inside)?;
 
     let next = folder.join(NEXT);
     remove_file(&next)?;
@@ -193,6 +193,15 @@ fn swap(folder: &Path, tokens: &Published) -> io::Result<()> {
     }
     durable::sync_folder(folder)?;
     remove_others(folder, &version, before.as_deref())
+}
+
+/// Makes a version's folder with its keys.
+fn fill(folder: &Path, contents: &[(&'static str, SecretText)]) -> io::Result<()> {
+    private_folder(folder)?;
+    for (key, text) in contents {
+        durable::create(&folder.join(key), text.expose().as_bytes())?;
+    }
+    durable::sync_folder(folder)
 }
 
 fn contents(tokens: &Published) -> Vec<(&'static str, SecretText)> {
@@ -284,7 +293,8 @@ fn conflict(folder: &Path) -> PublishFailure {
 }
 
 fn unavailable(done: &str, folder: &Path, error: &io::Error) -> PublishFailure {
-    PublishFailure::Unavailable(format!("{} could not be {done}: {error}", folder.display()))
+    let remedy = durable::remedy(error);
+    PublishFailure::Unavailable(format!("{} could not be {done}: {error}; {remedy}", folder.display()))
 }
 
 fn changed(folder: &Path, key: &str) -> PublishFailure {

@@ -1,24 +1,20 @@
 //! The command line as people meet it: help, exit codes, output, errors.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::process::{PATIENCE, Program, Stream};
 use super::{Ended, hookkeeper, in_repository, run};
 
-/// Generous: only a test that fails waits this long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Ended at the end of the test, also of one that fails.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A sidecar to be, with its state file in this folder.
+fn sidecar(manifests: &Path, state: &Path, admin: &str) -> Program {
+    let mut program = hookkeeper();
+    program.arg("sidecar").arg("--manifests").arg(manifests);
+    program.arg("--state").arg(state.join("state.json"));
+    program.args(["--admin-listen", admin]);
+    program
 }
 
 /// The subcommands that `--help` lists.
@@ -151,11 +147,8 @@ fn a_reader_that_goes_away_changes_no_exit_code() {
     for (arguments, code) in
         [(vec!["crds"], 0), (vec!["completions", "bash"], 0), (vec!["check", broken.to_str().unwrap()], 1)]
     {
-        let (reader, writer) = std::io::pipe().unwrap();
-        drop(reader);
-        let output = hookkeeper().args(&arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
-        assert!(output.stderr.is_empty(), "{output:?}");
+        let ended = hookkeeper().args(&arguments).unread(Stream::Output).run();
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(code), ""), "{arguments:?}");
     }
 }
 
@@ -168,24 +161,11 @@ fn the_sidecar_works_on_when_nobody_reads_its_log() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let mut sidecar = Running(
-        hookkeeper()
-            .arg("sidecar")
-            .arg("--manifests")
-            .arg(&manifests)
-            .arg("--state")
-            .arg(folder.path().join("state.json"))
-            .args(["--admin-listen", &address, "--log-level", "trace"])
-            .stderr(writer)
-            .spawn()
-            .unwrap(),
-    );
+    let mut sidecar = sidecar(&manifests, folder.path(), &address).unread(Stream::Error).spawn();
     let url = format!("http://{address}");
     let begun = Instant::now();
     while run(&["health", "--url", &url]).code != Some(0) {
-        assert_eq!(sidecar.0.try_wait().unwrap(), None, "it has ended");
+        assert!(sidecar.is_running(), "it has ended");
         assert!(begun.elapsed() < PATIENCE, "it is not ready");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -194,22 +174,12 @@ fn the_sidecar_works_on_when_nobody_reads_its_log() {
 #[test]
 fn the_sidecar_ends_well_when_it_is_asked_to() {
     let folder = tempfile::tempdir().unwrap();
-    let mut sidecar = Running(
-        hookkeeper()
-            .arg("sidecar")
-            .arg("--manifests")
-            .arg(folder.path())
-            .arg("--state")
-            .arg(folder.path().join("state.json"))
-            .args(["--admin-listen", "127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let mut log = BufReader::new(sidecar.0.stderr.take().unwrap()).lines();
+    let sidecar = sidecar(folder.path(), folder.path(), "127.0.0.1:0").spawn();
+    let begun = Instant::now();
     // By then it listens to signals.
-    assert!(log.any(|line| line.unwrap().contains("admin server listens")));
-    let pid = rustix::process::Pid::from_child(&sidecar.0);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(sidecar.0.wait().unwrap().code(), Some(0));
+    while sidecar.admin().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "{}", sidecar.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(sidecar.stop(), Some(0));
 }

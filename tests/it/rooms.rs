@@ -10,14 +10,14 @@ use regex::Regex;
 
 use super::in_repository;
 
-struct Source {
+pub struct Source {
     /// Path below `src/`, such as `engine/mod.rs`.
-    path: String,
-    code: String,
+    pub path: String,
+    pub code: String,
 }
 
 /// The sources of one room, or of everything for `""`.
-fn sources(room: &str) -> Vec<Source> {
+pub fn sources(room: &str) -> Vec<Source> {
     let root = in_repository("src");
     let mut found = Vec::new();
     collect(&root, &root.join(room), &mut found);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::api::{Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::sidecar::durable::remedy;
 
 /// The version this release writes, and the newest it reads.
 pub const VERSION: u64 = 1;
@@ -28,12 +29,12 @@ pub enum StateError {
         .0.display()
     )]
     InUse(PathBuf),
-    /// It cannot be read or locked.
-    #[error("the state file {} cannot be {doing}: {error}", .path.display())]
+    /// It cannot be found, read or locked.
+    #[error("the state file {} cannot be {doing}: {error}; {}", .path.display(), remedy(.error))]
     Inaccessible {
         /// The file.
         path: PathBuf,
-        /// What was tried: `read`, `locked`.
+        /// What was tried: `found`, `read`, `locked`.
         doing: &'static str,
         /// What the operating system said.
         error: std::io::Error,
@@ -49,7 +50,7 @@ pub enum StateError {
         /// Where it is damaged, without its content.
         problem: String,
     },
-    /// It is JSON of something else.
+    /// It is JSON of something else, or no file at all.
     #[error(
         "{} is no state file of hookkeeper and was left as it is; name another file with --state",
         .0.display()

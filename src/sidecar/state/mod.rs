@@ -25,6 +25,9 @@ use crate::api::{Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, Webhook
 use crate::engine::ports::{Record, RecordFailure};
 use format::Content;
 
+/// Links that lead to links, at most: as many as Linux follows.
+const LONGEST_CHAIN: usize = 40;
+
 /// The state file, open and locked. Cheap to clone; the lock ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct State(Arc<Shared>);
@@ -59,8 +62,11 @@ impl State {
     /// When another process works with it, or it cannot be read for whatever reason; it is then
     /// left as it is.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        // Two names of one file must share one lock.
-        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = real_path(path.to_owned())?;
+        // Whoever opens a pipe waits for its other end.
+        if std::fs::metadata(&path).is_ok_and(|what| !what.is_file()) {
+            return Err(StateError::Foreign(path));
+        }
         let inaccessible = |doing| {
             let path = path.clone();
             move |error| StateError::Inaccessible { path, doing, error }
@@ -257,7 +263,10 @@ impl Shared {
         let result = content
             .map_err(io::Error::from)
             .and_then(|content| durable::replace(&self.path, &content))
-            .map_err(|error| format!("the state file could not be written: {error}"));
+            .map_err(|error| {
+                let (path, remedy) = (self.path.display(), durable::remedy(&error));
+                format!("the state file {path} could not be written: {error}; {remedy}")
+            });
         let mut book = self.book();
         match &result {
             Ok(()) => {
@@ -317,6 +326,29 @@ impl Record for State {
             self.commit(revision).await
         })
     }
+}
+
+/// The file behind all links, also when it does not exist yet: two names of one file must share one
+/// lock, and a link must not be replaced by a file because the place that it leads to is away.
+fn real_path(mut path: PathBuf) -> Result<PathBuf, StateError> {
+    let missing = |path: PathBuf, error| StateError::Inaccessible { path, doing: "found", error };
+    for _ in 0..LONGEST_CHAIN {
+        match std::fs::canonicalize(&path) {
+            Ok(real) => return Ok(real),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(missing(path, error)),
+        }
+        if let Ok(next) = std::fs::read_link(&path) {
+            path = durable::folder_of(&path).join(next);
+            continue;
+        }
+        return match (std::fs::canonicalize(durable::folder_of(&path)), path.file_name()) {
+            (Ok(folder), Some(name)) => Ok(folder.join(name)),
+            (Ok(_), None) => Err(missing(path, io::ErrorKind::NotFound.into())),
+            (Err(error), _) => Err(missing(path, error)),
+        };
+    }
+    Err(missing(path, io::ErrorKind::NotFound.into()))
 }
 
 fn lock_path(path: &Path) -> PathBuf {

@@ -151,6 +151,42 @@ fn a_second_process_is_refused_also_under_another_name() {
     State::open(&link).unwrap();
 }
 
+#[tokio::test]
+async fn a_link_to_a_file_that_does_not_exist_yet_is_written_through_and_shares_its_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("var")).unwrap();
+    let path = folder.path().join("var/state.json");
+    let link = folder.path().join("link.json");
+    std::os::unix::fs::symlink("var/state.json", &link).unwrap();
+    let state = State::open(&link).unwrap();
+    assert!(matches!(State::open(&path), Err(StateError::InUse(_))));
+    let key = declared(&state, "orders", "u");
+    state.subscription(&key, "u", &status("1")).await.unwrap();
+    assert!(link.is_symlink() && path.is_file());
+}
+
+#[test]
+fn a_link_to_a_folder_that_is_away_is_no_first_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link.json");
+    std::os::unix::fs::symlink("away/state.json", &link).unwrap();
+    let error = State::open(&link).unwrap_err();
+    assert!(matches!(error, StateError::Inaccessible { doing: "found", .. }), "{error:?}");
+    assert!(error.to_string().contains("away/state.json"), "{error}");
+    assert!(link.is_symlink());
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_opening_it() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(State::open(folder.path()), Err(StateError::Foreign(_))));
+    assert!(matches!(State::open(std::path::Path::new("/dev/null")), Err(StateError::Foreign(_))));
+    let round = folder.path().join("round");
+    std::os::unix::fs::symlink(&round, &round).unwrap();
+    assert!(matches!(State::open(&round), Err(StateError::Inaccessible { .. })));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no lock is left behind");
+}
+
 #[test]
 fn a_file_that_cannot_be_understood_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

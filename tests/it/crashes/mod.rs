@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use hookkeeper::api::ConditionStatus;
 
 use self::stories::{HORIZON, Story};
+use crate::canaries::CANARY;
 use crate::scenarios::ready;
 use crate::world::{End, Orphans, World, WriteFault};
 
@@ -89,7 +90,7 @@ async fn tell(story: &Story, interruptions: &Interruptions, write_faults: &[Opti
 /// The newest token, when it is neither in place and on record everywhere nor published.
 fn unfinished(world: &World) -> Option<String> {
     let outside = world.outside();
-    let newest = format!("token-{}", outside.mints);
+    let newest = format!("{CANARY}token-{}", outside.mints);
     let issued = outside.tokens.get(&newest)?;
     if outside.published.values().any(|published| published.current.expose() == newest) {
         return None;

@@ -72,11 +72,11 @@ async fn every_delivery_carries_a_living_token_and_a_failing_server_is_explained
         trial.until_well(source).await;
     }
 
+    trial.assert_no_token_leaked(&sidecar);
     assert_eq!(sidecar.stop(), Some(0));
     let ledger = trial.sandbox.ledger();
     let expected = (SOURCES.len() * PER_SOURCE) as u64;
     assert_eq!((ledger.creates, ledger.webhooks, ledger.doubled), (expected, expected, 0), "{ledger:#?}");
-    trial.assert_nothing_leaked();
 }
 
 fn clients() -> Vec<Value> {

@@ -21,6 +21,11 @@ use hookkeeper::engine::change::Change;
 use hookkeeper::engine::{Engine, Options};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::Level;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::canaries::{LogWatch, Watched};
 
 pub use outside::{CallFault, Orphans, Outside, Remote, WriteFault};
 
@@ -62,6 +67,7 @@ pub struct World {
     /// Shared by all engines of the world: no two of them draw the same numbers.
     random: Arc<ports::Seeded>,
     pub settings: Settings,
+    _watched: Watched,
 }
 
 impl World {
@@ -69,12 +75,16 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         // With RUST_LOG set, a failing test tells what the engine did.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
-        drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
+        let lines = tracing_subscriber::fmt::layer().with_test_writer().with_filter(filter);
+        let all = tracing_subscriber::filter::Targets::new().with_target("hookkeeper", Level::TRACE);
+        let watched = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(LogWatch::default);
+        drop(tracing_subscriber::registry().with(lines).with(watched.with_filter(all)).try_init());
         Self {
             inner: Arc::new(Mutex::new(Outside::new(&settings))),
             began: Instant::now(),
             random: Arc::default(),
             settings,
+            _watched: Watched::default(),
         }
     }
 

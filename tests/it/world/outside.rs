@@ -12,6 +12,7 @@ use hookkeeper::engine::change::Change;
 use hookkeeper::engine::ports::{CallFailure, MintFailure, Notice, Published, RecordFailure};
 
 use super::Settings;
+use crate::canaries::CANARY;
 
 /// A token that the token server has issued.
 #[derive(Clone, Debug)]
@@ -206,7 +207,7 @@ impl Outside {
 
     pub fn issue(&mut self, source: &str, asked: DateTime<Utc>, now: DateTime<Utc>) -> String {
         self.mints += 1;
-        let token = format!("token-{}", self.mints);
+        let token = format!("{CANARY}token-{}", self.mints);
         if let Some(before) = self.newest.insert(source.to_owned(), token.clone())
             && self.revokes
             && let Some(before) = self.tokens.get_mut(&before)

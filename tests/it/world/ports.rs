@@ -19,6 +19,7 @@ use hookkeeper::rotation::target::short_digest;
 use hookkeeper::rotation::time::Moment;
 
 use super::{CallFault, World, WriteFault};
+use crate::canaries::look;
 
 impl World {
     /// The ports of one engine.
@@ -147,6 +148,7 @@ impl Leadership for World {
 
 impl Notices for World {
     fn tell(&self, notice: Notice) {
+        look("a notice", &format!("{notice:?}"));
         self.outside().notices.push(notice);
     }
 }
@@ -155,7 +157,9 @@ impl Meter for World {
     fn rotation(&self, _: &ObjectKey, _: Reason, _: Option<f64>) {}
     fn mint(&self, _: &'static str, _: Duration) {}
     fn provider_request(&self, _: &'static str, _: &'static str, _: Duration) {}
-    fn gauges(&self, _: &Gauges) {}
+    fn gauges(&self, gauges: &Gauges) {
+        look("the gauges", &format!("{gauges:?}"));
+    }
 }
 
 impl Record for World {
@@ -165,6 +169,7 @@ impl Record for World {
         _: &'a str,
         status: &'a SubscriptionStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        look("a status", &serde_json::to_string(status).unwrap());
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             let fault = outside.record_fault.as_mut().and_then(|fault| fault(key));
             let (takes_effect, result) =
@@ -186,6 +191,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a TokenSourceStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        look("a status", &serde_json::to_string(status).unwrap());
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             outside.source_statuses.insert(key.clone(), status.clone());
             Ok(())
@@ -197,6 +203,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        look("a status", &serde_json::to_string(status).unwrap());
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             outside.provider_statuses.insert(key.clone(), status.clone());
             Ok(())

@@ -1,0 +1,175 @@
+//! What the types that hold a secret print of themselves, and who may open one.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hookkeeper::api::manifest;
+use hookkeeper::engine::ports::{Document, Minted, Published, SecretValue};
+use hookkeeper::http::{HeaderName, Method, Request, Url};
+use hookkeeper::sandbox::{Client, ClientChange, Config, SandboxInfo, TRIAL_CLIENT_ID};
+use hookkeeper::secret::SecretText;
+use hookkeeper::sidecar::manifests::document;
+use hookkeeper::sidecar::manifests::folder::Folder;
+use hookkeeper::sidecar::secrets::{ManifestSecrets, SecretManifest};
+
+use super::canaries::{CANARY, Canaries};
+use super::hookkeeper;
+use super::rooms::sources;
+use super::trial::Trial;
+use super::world;
+
+fn canary() -> SecretText {
+    format!("{CANARY}of-a-type").into()
+}
+
+fn assert_silent(what: &str, value: &dyn Debug) {
+    for text in [format!("{value:?}"), format!("{value:#?}")] {
+        assert_eq!(Canaries::default().found_in(&text), None, "{what}: {text}");
+    }
+}
+
+const MANIFEST: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: {name: gupy-api}
+stringData: {token: canary-of-a-manifest}
+data: {other: Y2FuYXJ5LW9mLWEtbWFuaWZlc3Q=}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: broken}
+stringData: {token: [canary-of-a-manifest]}
+---
+apiVersion: hookkeeper.dev/v1alpha1
+kind: TokenSource
+metadata: {name: broken}
+spec: {secret: canary-of-a-manifest, canary-of-a-field: 1
+";
+
+#[test]
+fn no_type_that_holds_a_secret_prints_it() {
+    let now = DateTime::<Utc>::UNIX_EPOCH;
+    let client = Client {
+        id: TRIAL_CLIENT_ID.to_owned(),
+        secret: canary(),
+        token_life: Duration::ZERO,
+        revokes_previous: false,
+    };
+    let config = Config { management_token: canary(), clients: vec![client.clone()], ..Config::default() };
+    let info = SandboxInfo {
+        url: "http://127.0.0.1".to_owned(),
+        management_token: canary(),
+        client: client.clone(),
+    };
+    let value = SecretValue { text: canary(), version: "1".to_owned(), allowed_hosts: None };
+    let minted = Minted { token: canary(), lifetime: None, version: None, allowed_hosts: None };
+    let published = Published {
+        current: canary(),
+        previous: Some(canary()),
+        fingerprint: "9f3ac1d27be0114c".to_owned(),
+        minted: now,
+        expires: None,
+    };
+    let sent = Document {
+        namespace: "default".into(),
+        spec: world::subscription(1, "source").into(),
+        token: canary(),
+        token_hosts: None,
+    };
+    let held = SecretManifest {
+        data: BTreeMap::from([("token".to_owned(), canary())]),
+        allowed_hosts: None,
+        version: "1".to_owned(),
+    };
+    let secrets = ManifestSecrets::default();
+    secrets.replace(BTreeMap::from([(hookkeeper::api::ObjectKey::new("default", "gupy-api"), held.clone())]));
+    let request = Request {
+        method: Method::POST,
+        url: Url::parse("https://user:canary-in-a-url@a.example/canary-in-a-path?a=canary-in-a-query")
+            .unwrap(),
+        headers: vec![(HeaderName::from_static("token"), canary())],
+        body: Some(("application/json".to_owned(), canary())),
+        timeout: Duration::ZERO,
+    };
+    let read = manifest::read(MANIFEST);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret.yaml"), MANIFEST).unwrap();
+    let mut watched = Folder::new(folder.path().to_owned());
+    let seen = watched.look(std::time::SystemTime::now());
+    let values: [(&str, &dyn Debug); 16] = [
+        ("SecretText", &canary()),
+        ("SecretValue", &value),
+        ("Minted", &minted),
+        ("Published", &published),
+        ("Document", &sent),
+        ("SecretManifest", &held),
+        ("ManifestSecrets", &secrets),
+        ("Request", &request),
+        ("Client", &client),
+        ("ClientChange", &ClientChange { secret: Some(canary()), ..ClientChange::default() }),
+        ("Config", &config),
+        ("SandboxInfo", &info),
+        ("manifest::Document", &read),
+        ("FileContent", &document::understand(MANIFEST, "1")),
+        ("Folder", &watched),
+        ("FolderRead", &seen),
+    ];
+    for (what, value) in values {
+        assert_silent(what, value);
+    }
+}
+
+/// Whoever opens a secret is on this list; a place that is new here deserves a second look.
+#[test]
+fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
+    let openers: Vec<String> = sources("")
+        .into_iter()
+        .filter(|source| source.code.contains(".expose()") && !source.path.starts_with("sandbox/"))
+        .map(|source| source.path)
+        .collect();
+    let mut openers: Vec<&str> = openers.iter().map(String::as_str).collect();
+    openers.sort_unstable();
+    assert_eq!(
+        openers,
+        [
+            "http/client.rs",
+            "provider/client_headers.rs",
+            "provider/credentials.rs",
+            "provider/path.rs",
+            "provider/render.rs",
+            "sidecar/manifests/folder.rs",
+            "sidecar/manifests/watch.rs",
+            "sidecar/publish.rs",
+            "token_source/answer.rs",
+            "token_source/http.rs",
+            "token_source/oauth2.rs",
+            "token_source/secret.rs",
+            "token_source/values.rs",
+        ]
+    );
+}
+
+#[test]
+fn help_quotes_no_value_of_the_environment() {
+    let ended = hookkeeper()
+        .args(["sandbox", "--help"])
+        .env("HOOKKEEPER_SANDBOX_CLIENT_SECRET", "canary-client-secret")
+        .env("HOOKKEEPER_SANDBOX_MANAGEMENT_TOKEN", "canary-management-token")
+        .run();
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stdout.contains("HOOKKEEPER_SANDBOX_CLIENT_SECRET"));
+}
+
+/// What `process` looks through besides the output, so that looking is not an empty word.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_health_and_the_state_file_are_looked_through() {
+    let trial = Trial::start(Duration::from_secs(60), 1).await;
+    let mut sidecar = trial.sidecar();
+    trial.until(&sidecar, "the id recorded", |_| trial.state().contains("webhookId")).await;
+    assert!(sidecar.get("/metrics").unwrap().contains("hookkeeper_mints_total"));
+    let before = sidecar.looked();
+    sidecar.look();
+    assert_eq!(sidecar.looked() - before, 6, "four answers, the state file and its lock");
+}
