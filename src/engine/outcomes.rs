@@ -65,9 +65,12 @@ impl Engine {
                 let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
                     entry.remember(|memory| {
-                        // An older request may still be queued at the provider and land last.
-                        let unsettled = std::mem::take(&mut memory.unsettled);
-                        let other = unsettled.iter().any(|unsettled| *unsettled != document);
+                        // An older request may still be queued at the provider and land last. One with
+                        // this document does no harm yet, but would if another one followed soon.
+                        let unsettled = &mut memory.unsettled;
+                        let other = unsettled.iter().any(|(unsettled, _)| *unsettled != document);
+                        unsettled
+                            .retain(|(same, lands)| *same == document && lands.pending(now.wall).is_some());
                         memory.resend = other.then(|| decide::resend_wait(now, timeout));
                     });
                 }
@@ -75,14 +78,14 @@ impl Engine {
             Err(failure) => {
                 let judgement = judge_call(Operation::Update, &failure);
                 self.end_call(id, Some(origin_news(&failure, &judgement)));
+                let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
                     entry.remember(|memory| {
                         memory.listing_after = Some(now.wall);
-                        if judgement.outcome_unknown
-                            && memory.unsettled.len() < 2
-                            && !memory.unsettled.contains(&document)
-                        {
-                            memory.unsettled.push(document);
+                        if judgement.outcome_unknown {
+                            memory.unsettled.retain(|(before, _)| *before != document);
+                            memory.unsettled.truncate(1);
+                            memory.unsettled.push((document, decide::resend_wait(now, timeout)));
                         }
                     });
                 }
