@@ -69,7 +69,7 @@ impl Engine {
         let reason = (ConditionStatus::True, Reason::Valid, "the provider takes our calls".to_owned());
         if let Some(provider) = self.state.provider_mut(id) {
             provider.answered = Some(reason);
-            provider.hold.close();
+            provider.hold.close(now.wall);
         }
         self.record_provider(id, now);
         if mismatch != was_mismatch {

@@ -130,6 +130,7 @@ impl Engine {
         news: OriginNews,
         now: Moment,
     ) {
+        let keeps_failing = of.and_then(|id| self.state.entry(id)).is_some_and(Entry::keeps_failing);
         let Some(state) = self.state.origins.get_mut(origin) else {
             return;
         };
@@ -138,7 +139,7 @@ impl Engine {
         let changed = match news {
             OriginNews::Answers => {
                 state.failing.clear();
-                let closed = state.hold.close();
+                let closed = state.hold.close(now.wall);
                 if closed {
                     tracing::info!(origin, "the origin answers again");
                 }
@@ -148,6 +149,8 @@ impl Engine {
                 state.hold.open(now.wall, asked, Reason::RateLimited);
                 true
             }
+            // One that keeps failing says something of itself, and nothing of its origin.
+            OriginNews::Fails if keeps_failing => false,
             OriginNews::Fails => {
                 state.failing.extend(of);
                 let opens =

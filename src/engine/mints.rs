@@ -168,7 +168,7 @@ impl Engine {
         {
             source.failures = 0;
             source.state.failing = None;
-            source.hold.close();
+            source.hold.close(now.wall);
             if let Some(hand) = &mut source.state.hand {
                 hand.confirmed = started.wall;
                 if !polled {
@@ -207,7 +207,7 @@ impl Engine {
         source.lifetime_assumed = assumed;
         source.last_lifetime = lifetime.or(source.last_lifetime);
         source.failures = 0;
-        source.hold.close();
+        source.hold.close(now.wall);
         source.state.failing = None;
         source.state.not_renewed = false;
         source.state.apply_after = None;
