@@ -245,7 +245,7 @@ impl Engine {
             };
             self.attend(id, now);
         }
-        self.attention.append(&mut std::mem::take(&mut self.state.freed).into_iter().collect());
+        self.attend_freed(now);
         self.start_records();
         if !self.stopping {
             self.start_mints(now);
@@ -303,6 +303,35 @@ impl Engine {
             if term.is_some() {
                 self.attend_all();
             }
+        }
+    }
+
+    /// Another process may have led until now: what this one has in hand, has read or has seen in a
+    /// listing may be older than what that one brought.
+    fn take_over(&mut self, now: Moment) {
+        for id in self.state.sources.numbers() {
+            if let Some(source) = self.state.source_mut(SourceId(id)) {
+                source.forget_hand();
+                // It is read again.
+                source.published = Publication { busy: source.published.busy, ..Publication::default() };
+            }
+            self.begin_source(SourceId(id), now);
+        }
+        for id in self.state.providers.numbers() {
+            if let Some(provider) = self.state.provider_mut(ProviderId(id)) {
+                provider.listing = None;
+            }
+            self.begin_provider(ProviderId(id), now);
+        }
+    }
+
+    /// A remote that somebody has just given up may have been deleted: an earlier listing says nothing.
+    fn attend_freed(&mut self, now: Moment) {
+        for id in std::mem::take(&mut self.state.freed) {
+            if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.expected.is_none()) {
+                entry.remember(|memory| memory.listing_after = Some(now.wall));
+            }
+            self.attention.push_back(id);
         }
     }
 

@@ -131,6 +131,10 @@ impl Provider {
         self.remote.as_ref().map(|remote| remote.profile().origin.as_str())
     }
 
+    pub(super) fn can_list(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.profile().can_list)
+    }
+
     /// Whether a listing is under way.
     pub(super) fn is_listing(&self) -> bool {
         self.listing_at.is_some()
