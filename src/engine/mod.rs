@@ -44,6 +44,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 
@@ -274,6 +275,8 @@ impl Engine {
             tracing::warn!(seconds = step / 1_000, "the wall clock was set; everything is looked at anew");
             if step < 0 {
                 self.forget_the_future(now);
+            } else {
+                self.date_creates_anew(step, now);
             }
             self.attend_all();
         }
@@ -295,8 +298,25 @@ impl Engine {
         }
     }
 
+    /// The clock was set forward: a create was sent no longer ago because of that, and the provider
+    /// needs as long as ever to show it.
+    fn date_creates_anew(&mut self, milliseconds: i64, now: Moment) {
+        for id in self.state.subscriptions.numbers().into_iter().map(SubscriptionId) {
+            let Some(mut status) = self.state.entry(id).and_then(Entry::object).map(|object| object.status)
+            else {
+                continue;
+            };
+            if let Some(record) = &mut status.creation {
+                let step = TimeDelta::milliseconds(milliseconds);
+                record.started_time =
+                    record.started_time.checked_add_signed(step).unwrap_or(now.wall).min(now.wall);
+                self.put_status(id, &status);
+            }
+        }
+    }
+
     /// A new term begins with a look at everything; without a claim nothing is done outside.
-    fn watch_leadership(&mut self) {
+    fn watch_leadership(&mut self, now: Moment) {
         let term = self.ports.leadership.claim().map(|claim| claim.term);
         if term != self.term {
             self.term = term;
