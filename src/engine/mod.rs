@@ -50,9 +50,10 @@ use tokio::sync::mpsc;
 
 use self::calls::{Job, Then};
 use self::change::Change;
+use self::entry::Entry;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
-use self::state::State;
+use self::state::{Publication, State};
 use self::timers::Alarm;
 use crate::api::SubscriptionStatus;
 use crate::rotation::time::Moment;
@@ -223,7 +224,7 @@ impl Engine {
         let now = self.ports.clock.now();
         self.ports.meter.heartbeat();
         self.watch_clocks(now);
-        self.watch_leadership();
+        self.watch_leadership(now);
         if !self.synced {
             return;
         }
@@ -321,6 +322,9 @@ impl Engine {
         if term != self.term {
             self.term = term;
             if term.is_some() {
+                if self.synced {
+                    self.take_over(now);
+                }
                 self.attend_all();
             }
         }
