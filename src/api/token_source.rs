@@ -116,6 +116,23 @@ impl TokenSourceSpec {
         self.revokes_previous.unwrap_or(false)
     }
 
+    /// Whether both ask for the same token: they differ at most in how they wait for it and in what
+    /// is made of it.
+    #[must_use]
+    pub fn asks_like(&self, other: &Self) -> bool {
+        let request = |spec: &Self| {
+            let (mut oauth2, mut http) = (spec.oauth2.clone(), spec.http.clone());
+            if let Some(oauth2) = &mut oauth2 {
+                oauth2.timeout = None;
+            }
+            if let Some(http) = &mut http {
+                http.timeout = None;
+            }
+            (oauth2, http, spec.service_account.clone(), spec.secret.clone())
+        };
+        request(self) == request(other)
+    }
+
     /// How long one request to the source may take: the spec's `timeout`, or 10 s.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {

@@ -180,7 +180,7 @@ impl Engine {
             return;
         };
         let namespace = entry.namespace;
-        let failures = entry.failures();
+        let keeps_failing = entry.keeps_failing();
         let source = entry.source.and_then(|source| self.state.source(source));
         let subject = Subject {
             identity: &judged.object.identity,
@@ -192,7 +192,7 @@ impl Engine {
         let deadline = deadline.timestamp_millis();
         let line = match judged.step {
             Step::Delete { .. } => Line::Last,
-            _ if failures >= 3 => Line::Failing(deadline),
+            _ if keeps_failing => Line::Failing(deadline),
             _ => Line::Deadline(deadline),
         };
         let provider = entry.provider;

@@ -13,7 +13,7 @@ use super::ports::{
     Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, PublishFailure, Published,
     RecordFailure, Refusal, Remote,
 };
-use crate::api::{Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus};
 use crate::rotation::decide::Why;
 use crate::rotation::facts::Hand;
 use crate::rotation::time::Moment;
@@ -59,6 +59,8 @@ pub(super) struct Sent {
 /// What a create was made with.
 #[derive(Clone, Debug)]
 pub(super) struct Creating {
+    /// The term in which it was decided on.
+    pub(super) term: Option<u64>,
     pub(super) sent: Sent,
 }
 
@@ -99,6 +101,10 @@ pub(super) enum Report {
     },
     Secrets(Result<Option<String>, Refusal>),
     Minted {
+        /// The term in which it was asked for.
+        term: Option<u64>,
+        /// What was asked.
+        spec: Arc<TokenSourceSpec>,
         started: Moment,
         result: Result<Minted, MintFailure>,
     },

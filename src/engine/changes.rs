@@ -211,6 +211,9 @@ impl Engine {
         }
         if let Some(entry) = self.state.entry_mut(id) {
             entry.source = wanted_id;
+            if before.is_some() && object.status.token_fingerprint.is_some() {
+                entry.remember(|memory| memory.strangers_token = true);
+            }
         }
         if let Some(source_id) = wanted_id {
             let inline = object.spec.as_ref().and_then(WebhookSubscriptionSpec::inline_source);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Engine;
 use super::calls::{About, Report};
@@ -49,12 +50,14 @@ impl Engine {
         // By the clock as it is now: it may have been set back since the listing began.
         let took = now.boot.saturating_sub(started.boot);
         let begun = started.wall.min(subtract(now.wall, took));
+        let settle = provider.remote.as_ref().map_or(Duration::ZERO, |remote| remote.profile().settle);
+        let settled = subtract(begun, settle).timestamp_millis();
         let (mut on_record, mut missing) = (0, 0);
         for user in &users {
             let expected = self.state.entry(*user).and_then(|entry| entry.expected);
-            // One that was applied since says nothing of whose account this is.
+            // One that was applied a moment ago is known to be there; listings may lag behind.
             if let Some(expected) = expected
-                && expected.applied <= begun.timestamp_millis()
+                && expected.applied <= settled
             {
                 on_record += 1;
                 missing += usize::from(!seen.contains_key(&expected.id));
@@ -69,7 +72,7 @@ impl Engine {
         let reason = (ConditionStatus::True, Reason::Valid, "the provider takes our calls".to_owned());
         if let Some(provider) = self.state.provider_mut(id) {
             provider.answered = Some(reason);
-            provider.hold.close();
+            provider.hold.close(now.wall);
         }
         self.record_provider(id, now);
         if mismatch != was_mismatch {

@@ -32,6 +32,10 @@ impl Engine {
         source.object = Some((declared.identity, status));
         source.invalid = None;
         let changed = source.spec.as_deref() != Some(&declared.spec);
+        let asks_for_another = source.spec.as_ref().is_some_and(|before| !before.asks_like(&declared.spec));
+        if asks_for_another {
+            source.forget_hand();
+        }
         if changed {
             source.set_spec(declared.spec);
             source.end_back_off(now);
@@ -43,10 +47,22 @@ impl Engine {
         if changed {
             let users = source.users.clone();
             self.end_back_offs(&users);
+            if asks_for_another {
+                self.carry_a_strangers_token(&users);
+            }
         }
         if self.synced && (is_new || changed) {
             self.begin_source(id, now);
             self.attend_users_of_source(id);
+        }
+    }
+
+    /// The tokens that these carry are not from where they are to be from now on.
+    fn carry_a_strangers_token(&mut self, users: &BTreeSet<SubscriptionId>) {
+        for user in users {
+            if let Some(entry) = self.state.entry_mut(*user).filter(|entry| entry.carried.is_some()) {
+                entry.remember(|memory| memory.strangers_token = true);
+            }
         }
     }
 

@@ -20,6 +20,9 @@ use crate::api::{
 use crate::rotation::backoff::Wait;
 use crate::rotation::facts::Memory;
 
+/// One that failed so often in a row shares a part of the budget with others of its kind.
+const KEEPS_FAILING: u32 = 3;
+
 /// A subscription, read from its compact form.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Object {
@@ -175,6 +178,16 @@ impl Entry {
     /// How often in a row it failed.
     pub(super) fn failures(&self) -> u32 {
         self.memory.as_ref().map_or(0, |memory| memory.failures)
+    }
+
+    /// Whether its token is from another source than it is to be from now on.
+    pub(super) fn carries_a_strangers_token(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.strangers_token)
+    }
+
+    /// Whether it has failed so often in a row that this says something of itself alone.
+    pub(super) fn keeps_failing(&self) -> bool {
+        self.failures() >= KEEPS_FAILING
     }
 
     /// Changes what is remembered; nothing is kept where there is nothing to remember.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::Engine;
 use super::calls::{About, Done, Report};
-use super::entry::Work;
+use super::entry::{Entry, Work};
 use super::failures::{class_of, internal};
 use super::ids::SubscriptionId;
 use super::ports::CallFailure;
@@ -52,7 +52,10 @@ impl Engine {
             (About::Subscription(id), Report::Guarded(result)) => self.guarded(id, result, now),
             (About::Subscription(id), Report::Released(result)) => self.released(id, result, now),
             (About::Subscription(id), Report::Secrets(result)) => self.secrets_compared(id, result),
-            (About::Mint(id), Report::Minted { started, result }) => self.minted(id, started, result, now),
+            (About::Mint(id), Report::Minted { term, spec, started, result }) => {
+                let outdated = term != self.term || !self.asks_like(id, &spec);
+                self.minted(id, outdated, started, result, now);
+            }
             (About::Publishing(id), Report::PublishedRead(result)) => self.published_read(id, result, now),
             (About::Publishing(id), Report::PublishedWritten { tokens, result }) => {
                 self.published_written(id, *tokens, result, now);
@@ -130,6 +133,7 @@ impl Engine {
         news: OriginNews,
         now: Moment,
     ) {
+        let keeps_failing = of.and_then(|id| self.state.entry(id)).is_some_and(Entry::keeps_failing);
         let Some(state) = self.state.origins.get_mut(origin) else {
             return;
         };
@@ -138,7 +142,7 @@ impl Engine {
         let changed = match news {
             OriginNews::Answers => {
                 state.failing.clear();
-                let closed = state.hold.close();
+                let closed = state.hold.close(now.wall);
                 if closed {
                     tracing::info!(origin, "the origin answers again");
                 }
@@ -148,6 +152,8 @@ impl Engine {
                 state.hold.open(now.wall, asked, Reason::RateLimited);
                 true
             }
+            // One that keeps failing says something of itself, and nothing of its origin.
+            OriginNews::Fails if keeps_failing => false,
             OriginNews::Fails => {
                 state.failing.extend(of);
                 let opens =

@@ -17,11 +17,18 @@ pub(super) struct HoldBack {
 }
 
 impl HoldBack {
-    /// Opens it, or makes it longer.
+    /// Opens it, or makes it longer. While it is open, what else fails was sent before it was: that
+    /// neither counts again nor makes it shorter.
     pub(super) fn open(&mut self, now: DateTime<Utc>, asked: Option<Duration>, reason: Reason) {
-        self.wait = Some(Wait::starting(now, backoff::hold(asked, self.opened)));
-        self.opened += 1;
-        self.reason = Some(reason);
+        let pending = self.pending(now);
+        if pending.is_none() {
+            self.opened += 1;
+        }
+        let wait = Wait::starting(now, backoff::hold(asked, self.opened.saturating_sub(1)));
+        if pending.is_none_or(|(until, _)| until < wait.until) {
+            self.wait = Some(wait);
+            self.reason = Some(reason);
+        }
     }
 
     /// Takes a recorded hold-back up again.
@@ -43,11 +50,14 @@ impl HoldBack {
         self.wait.is_some() && self.pending(now).is_none()
     }
 
-    /// A call succeeded. Returns whether it was open.
-    pub(super) fn close(&mut self) -> bool {
-        let was_open = self.wait.is_some();
-        *self = Self::default();
-        was_open
+    /// A call succeeded. Returns whether that closed it: a call that was under way when it was opened
+    /// says nothing.
+    pub(super) fn close(&mut self, now: DateTime<Utc>) -> bool {
+        let closes = self.probes(now);
+        if closes {
+            *self = Self::default();
+        }
+        closes
     }
 }
 
@@ -65,7 +75,21 @@ mod tests {
         let second = hold.pending(first).unwrap().0;
         assert_eq!(((first - now).num_seconds(), (second - first).num_seconds()), (30, 60));
         assert!(hold.probes(second) && !hold.probes(first));
-        assert!(hold.close() && !hold.close());
+        assert!(!hold.close(first) && hold.close(second) && !hold.close(second));
         assert!(!hold.probes(second));
+    }
+
+    #[test]
+    fn what_was_under_way_when_it_was_opened_counts_once_and_makes_it_no_shorter() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let mut hold = HoldBack::default();
+        let seconds = |hold: &HoldBack| hold.pending(now).map(|(until, _)| (until - now).num_seconds());
+        for _ in 0..5 {
+            hold.open(now, None, Reason::RateLimited);
+        }
+        assert_eq!(seconds(&hold), Some(30));
+        hold.open(now, Some(Duration::from_secs(600)), Reason::RateLimited);
+        hold.open(now, Some(Duration::from_secs(1)), Reason::RateLimited);
+        assert_eq!(seconds(&hold), Some(600));
     }
 }

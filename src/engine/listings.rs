@@ -44,14 +44,18 @@ impl Engine {
     }
 
     pub(super) fn file_provider(&mut self, id: ProviderId, now: Moment) {
+        let leads = self.term.is_some();
         let Some(provider) = self.state.providers.get_mut(id.0) else {
             return;
         };
-        let listing =
-            provider.wanted.map(|_| match provider.list_wait.and_then(|wait| wait.pending(now.wall)) {
+        // What cannot be begun now is filed when that changes, or this would go round and round.
+        let possible = leads && !provider.suspended && !provider.is_listing() && provider.can_list();
+        let listing = provider.wanted.filter(|_| possible).map(|_| {
+            match provider.list_wait.and_then(|wait| wait.pending(now.wall)) {
                 Some(until) => now.boot + crate::rotation::time::between(now.wall, until),
                 None => now.boot,
-            });
+            }
+        });
         let held = provider
             .hold
             .pending(now.wall)
@@ -115,7 +119,7 @@ impl Engine {
             || provider.is_listing()
             || provider.suspended
             || waits
-            || !remote.profile().can_list
+            || !provider.can_list()
         {
             return;
         }

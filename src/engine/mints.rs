@@ -14,7 +14,7 @@ use super::judge::{OF_MINT, Shown};
 use super::ports::{MintFailure, Minted};
 use super::state::{Source, SourceKey};
 use super::timers::Alarm;
-use crate::api::{ConditionStatus, Reason, TokenSourceStatus};
+use crate::api::{ConditionStatus, Reason, TokenSourceSpec, TokenSourceStatus};
 use crate::rotation::answers::{Hold, judge_mint};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::conditions;
@@ -35,7 +35,8 @@ impl Engine {
             return;
         };
         source.refresh();
-        if spec.publish_to.is_some() && source.state.hand.is_none() {
+        let is_read = source.published.tokens.is_some();
+        if spec.publish_to.is_some() && source.state.hand.is_none() && !is_read {
             source.state.unread = true;
             self.read_published(id);
         }
@@ -118,16 +119,26 @@ impl Engine {
             source.minting = true;
             self.mints_running += 1;
             let namespace = Arc::clone(source.key.namespace());
-            let (minter, guard) = (Arc::clone(&self.ports.minter), self.guard());
+            let (minter, guard, term) = (Arc::clone(&self.ports.minter), self.guard(), self.term);
             self.spawn(About::Mint(id), async move {
-                Report::Minted { started: now, result: minter.mint(&namespace, &spec, &guard).await }
+                let result = minter.mint(&namespace, &spec, &guard).await;
+                Report::Minted { term, spec, started: now, result }
             });
         }
     }
 
+    /// Whether the source still asks for its tokens as this version of it did.
+    pub(super) fn asks_like(&self, id: SourceId, spec: &TokenSourceSpec) -> bool {
+        let current = self.state.source(id).and_then(|source| source.spec.as_ref());
+        current.is_some_and(|current| current.asks_like(spec))
+    }
+
+    /// A mint has ended. What an older term or another version of the source asked for is of no use:
+    /// those who waited for it decide again.
     pub(super) fn minted(
         &mut self,
         id: SourceId,
+        outdated: bool,
         started: Moment,
         result: Result<Minted, MintFailure>,
         now: Moment,
@@ -147,6 +158,10 @@ impl Engine {
         };
         source.minting = false;
         match result {
+            _ if outdated => {
+                let waiting = std::mem::take(&mut source.waiting);
+                self.attention.extend(waiting);
+            }
             Ok(minted) => self.token_arrived(id, minted, started, now),
             Err(failure) => self.mint_failed(id, &failure, now),
         }
@@ -168,7 +183,7 @@ impl Engine {
         {
             source.failures = 0;
             source.state.failing = None;
-            source.hold.close();
+            source.hold.close(now.wall);
             if let Some(hand) = &mut source.state.hand {
                 hand.confirmed = started.wall;
                 if !polled {
@@ -207,7 +222,7 @@ impl Engine {
         source.lifetime_assumed = assumed;
         source.last_lifetime = lifetime.or(source.last_lifetime);
         source.failures = 0;
-        source.hold.close();
+        source.hold.close(now.wall);
         source.state.failing = None;
         source.state.not_renewed = false;
         source.state.apply_after = None;

@@ -44,14 +44,16 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 
 use self::calls::{Job, Then};
 use self::change::Change;
+use self::entry::Entry;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
-use self::state::State;
+use self::state::{Publication, State};
 use self::timers::Alarm;
 use crate::api::SubscriptionStatus;
 use crate::rotation::time::Moment;
@@ -222,7 +224,7 @@ impl Engine {
         let now = self.ports.clock.now();
         self.ports.meter.heartbeat();
         self.watch_clocks(now);
-        self.watch_leadership();
+        self.watch_leadership(now);
         if !self.synced {
             return;
         }
@@ -245,7 +247,7 @@ impl Engine {
             };
             self.attend(id, now);
         }
-        self.attention.append(&mut std::mem::take(&mut self.state.freed).into_iter().collect());
+        self.attend_freed(now);
         self.start_records();
         if !self.stopping {
             self.start_mints(now);
@@ -274,6 +276,8 @@ impl Engine {
             tracing::warn!(seconds = step / 1_000, "the wall clock was set; everything is looked at anew");
             if step < 0 {
                 self.forget_the_future(now);
+            } else {
+                self.date_creates_anew(step, now);
             }
             self.attend_all();
         }
@@ -295,14 +299,63 @@ impl Engine {
         }
     }
 
+    /// The clock was set forward: a create was sent no longer ago because of that, and the provider
+    /// needs as long as ever to show it.
+    fn date_creates_anew(&mut self, milliseconds: i64, now: Moment) {
+        for id in self.state.subscriptions.numbers().into_iter().map(SubscriptionId) {
+            let Some(mut status) = self.state.entry(id).and_then(Entry::object).map(|object| object.status)
+            else {
+                continue;
+            };
+            if let Some(record) = &mut status.creation {
+                let step = TimeDelta::milliseconds(milliseconds);
+                record.started_time =
+                    record.started_time.checked_add_signed(step).unwrap_or(now.wall).min(now.wall);
+                self.put_status(id, &status);
+            }
+        }
+    }
+
     /// A new term begins with a look at everything; without a claim nothing is done outside.
-    fn watch_leadership(&mut self) {
+    fn watch_leadership(&mut self, now: Moment) {
         let term = self.ports.leadership.claim().map(|claim| claim.term);
         if term != self.term {
             self.term = term;
             if term.is_some() {
+                if self.synced {
+                    self.take_over(now);
+                }
                 self.attend_all();
             }
+        }
+    }
+
+    /// Another process may have led until now: what this one has in hand, has read or has seen in a
+    /// listing may be older than what that one brought.
+    fn take_over(&mut self, now: Moment) {
+        for id in self.state.sources.numbers() {
+            if let Some(source) = self.state.source_mut(SourceId(id)) {
+                source.forget_hand();
+                // It is read again.
+                source.published = Publication { busy: source.published.busy, ..Publication::default() };
+            }
+            self.begin_source(SourceId(id), now);
+        }
+        for id in self.state.providers.numbers() {
+            if let Some(provider) = self.state.provider_mut(ProviderId(id)) {
+                provider.listing = None;
+            }
+            self.begin_provider(ProviderId(id), now);
+        }
+    }
+
+    /// A remote that somebody has just given up may have been deleted: an earlier listing says nothing.
+    fn attend_freed(&mut self, now: Moment) {
+        for id in std::mem::take(&mut self.state.freed) {
+            if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.expected.is_none()) {
+                entry.remember(|memory| memory.listing_after = Some(now.wall));
+            }
+            self.attention.push_back(id);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::api::{ConditionStatus, Kind, Ownership, Reason};
 use crate::rotation::answers::{Operation, judge_call};
 use crate::rotation::backoff::Wait;
 use crate::rotation::decide::{self, Standing, Why};
-use crate::rotation::facts::Drift;
+use crate::rotation::facts::{Drift, Hand};
 use crate::rotation::status::{self, Rotated};
 use crate::rotation::time::{Moment, written};
 
@@ -65,9 +65,12 @@ impl Engine {
                 let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
                     entry.remember(|memory| {
-                        // An older request may still be queued at the provider and land last.
-                        let unsettled = std::mem::take(&mut memory.unsettled);
-                        let other = unsettled.iter().any(|unsettled| *unsettled != document);
+                        // An older request may still be queued at the provider and land last. One with
+                        // this document does no harm yet, but would if another one followed soon.
+                        let unsettled = &mut memory.unsettled;
+                        let other = unsettled.iter().any(|(unsettled, _)| *unsettled != document);
+                        unsettled
+                            .retain(|(same, lands)| *same == document && lands.pending(now.wall).is_some());
                         memory.resend = other.then(|| decide::resend_wait(now, timeout));
                     });
                 }
@@ -75,14 +78,14 @@ impl Engine {
             Err(failure) => {
                 let judgement = judge_call(Operation::Update, &failure);
                 self.end_call(id, Some(origin_news(&failure, &judgement)));
+                let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
                     entry.remember(|memory| {
                         memory.listing_after = Some(now.wall);
-                        if judgement.outcome_unknown
-                            && memory.unsettled.len() < 2
-                            && !memory.unsettled.contains(&document)
-                        {
-                            memory.unsettled.push(document);
+                        if judgement.outcome_unknown {
+                            memory.unsettled.retain(|(before, _)| *before != document);
+                            memory.unsettled.truncate(1);
+                            memory.unsettled.push((document, decide::resend_wait(now, timeout)));
                         }
                     });
                 }
@@ -99,6 +102,7 @@ impl Engine {
     fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
         let Success { remote_id, ownership, sent, secrets, happened } = success;
         let Sent { hand, digest, origin } = sent;
+        let of_its_source = self.is_in_hand(id, hand);
         let mut recovered = false;
         let mut handled = None;
         if let Some(entry) = self.state.entry_mut(id) {
@@ -115,6 +119,7 @@ impl Engine {
                 memory.absent = false;
                 memory.lacked_since = None;
                 memory.secrets_changed = false;
+                memory.strangers_token &= !of_its_source;
                 memory.listing_after = Some(now.wall);
                 memory.drift = match memory.drift {
                     Some(Drift::Seen) => Some(Drift::Reapplied),
@@ -177,6 +182,13 @@ impl Engine {
         self.provider_answered(id, ConditionStatus::True, Reason::Valid, "the provider takes our calls", now);
         self.record(id, status, Then::Attend);
         self.after_apply(id, now);
+    }
+
+    /// Whether this is the token that the subscription's source has in hand.
+    fn is_in_hand(&self, id: SubscriptionId, hand: &Hand) -> bool {
+        let source = self.state.entry(id).and_then(|entry| self.state.source(entry.source?));
+        let current = source.and_then(|source| source.state.hand.as_ref());
+        current.is_some_and(|current| current.fingerprint == hand.fingerprint)
     }
 
     pub(super) fn created(

@@ -40,7 +40,7 @@ impl Engine {
             .answered
             .as_ref()
             .is_some_and(|before| before.0 == holds && before.1 == reason && before.2 == message);
-        if !provider.hold.close() && same {
+        if !provider.hold.close(now.wall) && same {
             return;
         }
         provider.answered = Some((holds, reason, message.to_owned()));

@@ -144,6 +144,22 @@ impl Ready {
         taken
     }
 
+    /// Takes the first piece of work of somebody else than these, and of none that keeps failing.
+    pub(super) fn take_other_than(&mut self, these: &BTreeSet<SubscriptionId>) -> Option<SubscriptionId> {
+        let lines =
+            self.live.iter().flat_map(|(namespace, line)| line.iter().map(|work| (*namespace, *work)));
+        let live = lines.filter(|(_, (_, id))| !these.contains(id)).min_by_key(|(_, work)| *work);
+        if let Some((namespace, (at, id))) = live {
+            self.remove_live(namespace, at, id);
+            self.namespaces.remove(&id);
+            return Some(id);
+        }
+        let work = *self.expired.iter().find(|(_, id)| !these.contains(id))?;
+        self.expired.remove(&work);
+        self.namespaces.remove(&work.1);
+        Some(work.1)
+    }
+
     fn take_failing(&mut self) -> Option<(SubscriptionId, bool)> {
         self.failing.pop_first().map(|(_, id)| (id, true))
     }
@@ -232,6 +248,23 @@ mod tests {
         ready.put(id(2), 0, Line::Deadline(9_000));
         assert_eq!(drain(&mut ready, Allowance { failing: false, ..SCARCE }), [2]);
         assert_eq!(drain(&mut ready, SCARCE), [1]);
+    }
+
+    #[test]
+    fn a_probe_is_somebody_else_each_time() {
+        let mut ready = Ready::default();
+        ready.put(id(1), 0, Line::Deadline(5_000));
+        ready.put(id(2), 1, Line::Deadline(6_000));
+        ready.put(id(3), 0, Line::Failing(2_000));
+        let mut tried = BTreeSet::new();
+        for expected in [Some(id(1)), Some(id(2)), None] {
+            let taken = ready.take_other_than(&tried);
+            assert_eq!(taken, expected);
+            tried.extend(taken);
+        }
+        ready.put(id(1), 0, Line::Deadline(5_000));
+        assert_eq!(ready.take_other_than(&tried), None);
+        assert_eq!(drain(&mut ready, SCARCE).len(), 2);
     }
 
     #[test]

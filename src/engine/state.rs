@@ -131,6 +131,10 @@ impl Provider {
         self.remote.as_ref().map(|remote| remote.profile().origin.as_str())
     }
 
+    pub(super) fn can_list(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.profile().can_list)
+    }
+
     /// Whether a listing is under way.
     pub(super) fn is_listing(&self) -> bool {
         self.listing_at.is_some()
@@ -362,7 +366,9 @@ impl State {
             && object.identity.deleted.is_none()
             && !entry.gone
             && !stalled;
-        let fingerprint = object.status.token_fingerprint.as_deref().filter(|_| member);
+        // A token from somewhere else says nothing of what this source's members carry.
+        let counts = member && !entry.carries_a_strangers_token();
+        let fingerprint = object.status.token_fingerprint.as_deref().filter(|_| counts);
         let source = entry.source;
         let (before, carried) = (entry.claims, entry.carried.clone());
         let was_member = entry.member;
@@ -534,6 +540,16 @@ impl Source {
                 self.carried.remove(fingerprint);
             }
         }
+    }
+
+    /// Nothing is in hand any more.
+    pub(super) fn forget_hand(&mut self) {
+        self.token = None;
+        self.token_hosts = None;
+        self.state.hand = None;
+        self.state.apply_after = None;
+        self.state.not_renewed = false;
+        self.refresh();
     }
 
     /// What is known of the newest token follows from the hand, or from what the members carry.

@@ -51,7 +51,7 @@ impl Engine {
                 // The turn is kept while the record is written: the create follows at once.
                 self.begin(id, Some(Arc::clone(&origin)));
                 let sent = Sent { hand, digest: wanted.desired.unwrap_or_default(), origin };
-                self.record(id, opened, Then::Create(Creating { sent }));
+                self.record(id, opened, Then::Create(Creating { term: self.term, sent }));
                 true
             }
             Step::Delete { id: remote_id } => {
@@ -76,13 +76,15 @@ impl Engine {
         let document = object.as_ref().and_then(|object| self.document(id, object));
         match (self.remote_of(id), document) {
             (Some(remote), Some((document, hand)))
-                if hand == creating.sent.hand
+                if creating.term == self.term
+                    && hand == creating.sent.hand
                     && remote.profile().origin == *creating.sent.origin
                     && remote.document_digest(&document.spec) == creating.sent.digest =>
             {
                 self.call_create(id, remote, document, creating);
             }
-            // What it was to be made with has changed: the record says that nothing was sent.
+            // What it was to be made with has changed, or another process may have led meanwhile: the
+            // record says that nothing was sent.
             _ => {
                 self.end_call(id, None);
                 if let Some(object) = object {

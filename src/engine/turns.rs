@@ -52,9 +52,12 @@ impl Engine {
             failing: origin.failing_bucket.has(now.boot),
             scarce,
         };
-        let Some((id, failing)) =
-            origin.ready.take(allowance, |namespace| busy.get(&namespace).copied().unwrap_or(0))
-        else {
+        // One whose failure counts already would tell nothing new of the origin.
+        let untried = if probes { origin.ready.take_other_than(&origin.failing) } else { None };
+        let taken = untried
+            .map(|id| (id, false))
+            .or_else(|| origin.ready.take(allowance, |namespace| busy.get(&namespace).copied().unwrap_or(0)));
+        let Some((id, failing)) = taken else {
             return false;
         };
         let Some(provider_id) = self.state.entry(id).map(|entry| entry.provider) else {

@@ -210,11 +210,13 @@ pub struct Memory {
     pub absent: bool,
     /// Begin of the first complete listing that lacks an id that an update did not find.
     pub lacked_since: Option<DateTime<Utc>>,
+    /// The token in place is from another source, or from another version of it, than it is to be from.
+    pub strangers_token: bool,
     /// A Secret in the document has changed since it was applied.
     pub secrets_changed: bool,
-    /// Updates with these documents have an unknown outcome; two are enough to know that there is
-    /// one besides any other.
-    pub unsettled: Vec<String>,
+    /// Updates with these documents have an unknown outcome, and may land until then at least; two
+    /// are enough to know that there is one besides any other.
+    pub unsettled: Vec<(String, Wait)>,
     /// An older request may land late: apply once more at this time.
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.

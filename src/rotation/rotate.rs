@@ -75,7 +75,7 @@ impl Case<'_> {
             (memory.drift == Some(Drift::Seen), Why::Drift),
             (memory.absent, Why::Absent),
             (memory.secrets_changed, Why::Secrets),
-            (moved, Why::TokenMoved),
+            (moved || memory.strangers_token, Why::TokenMoved),
             (source.split, Why::Split),
             (late, Why::Unsettled),
             (self.is_due(), Why::Due),

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use hookkeeper::api::{
-    ClientHeader, Declared, HeaderSource, Identity, Kind, LocalReference, ObjectKey, SubscriptionStatus,
-    TokenPlaceholder, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus,
-    WebhookSubscriptionSpec,
+    ClientHeader, Declared, HeaderSource, Identity, Kind, LocalReference, OAuth2TokenSource, ObjectKey,
+    SubscriptionStatus, TokenPlaceholder, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
+    WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::change::Change;
 use hookkeeper::engine::{Engine, Options};
@@ -101,7 +101,10 @@ impl World {
     /// Wall-clock time, for who looks at the outside already.
     pub fn at(&self, outside: &Outside) -> DateTime<Utc> {
         let passed = TimeDelta::from_std(self.began.elapsed()).unwrap();
-        DateTime::from_timestamp(1_800_000_000, 0).unwrap() + passed + outside.wall_shift
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+            + passed
+            + TimeDelta::from_std(outside.slept).unwrap()
+            + outside.wall_shift
     }
 
     /// Starts the engine with everything that is declared; it runs until it is dropped.
@@ -185,19 +188,33 @@ impl World {
         }
     }
 
+    /// The machine sleeps: its clocks go on and its timers do not.
+    pub fn sleep_for(&self, time: Duration) {
+        self.outside().slept += time;
+    }
+
     /// Lets virtual time pass.
     pub async fn pass(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
     pub fn declare_provider(&self, name: &str) {
-        let key = ObjectKey::new("default", name);
-        self.outside().providers.insert(key, WebhookProviderSpec::default());
+        self.declare_provider_as(name, WebhookProviderSpec::default());
+    }
+
+    pub fn declare_provider_as(&self, name: &str, spec: WebhookProviderSpec) {
+        self.outside().providers.insert(ObjectKey::new("default", name), spec);
     }
 
     pub fn declare_source(&self, name: &str) {
         let revokes_previous = self.settings.revokes.then_some(true);
-        let spec = TokenSourceSpec { revokes_previous, ..TokenSourceSpec::default() };
+        // Each source has a client of its own, and so tokens of its own.
+        let oauth2 = OAuth2TokenSource { audience: Some(name.into()), ..OAuth2TokenSource::default() };
+        let spec = TokenSourceSpec { revokes_previous, oauth2: Some(oauth2), ..TokenSourceSpec::default() };
+        self.declare_source_as(name, spec);
+    }
+
+    pub fn declare_source_as(&self, name: &str, spec: TokenSourceSpec) {
         self.outside().sources.insert(ObjectKey::new("default", name), spec);
     }
 

@@ -9,7 +9,7 @@ use hookkeeper::api::{
     WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::change::Change;
-use hookkeeper::engine::ports::{CallFailure, MintFailure, Notice, Published, RecordFailure};
+use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Published, RecordFailure};
 
 use super::Settings;
 use crate::canaries::CANARY;
@@ -17,6 +17,8 @@ use crate::canaries::CANARY;
 /// A token that the token server has issued.
 #[derive(Clone, Debug)]
 pub struct Issued {
+    /// The token source, as it is written.
+    pub source: String,
     /// When it was asked for.
     pub asked: DateTime<Utc>,
     pub expires: DateTime<Utc>,
@@ -39,8 +41,30 @@ pub enum CallFault {
     Refused(CallFailure),
     /// The effect takes place, and the answer is lost.
     Lost,
+    /// The effect takes place, and this is the answer.
+    Garbled(CallFailure),
+    /// The update is under way for so long, and no answer comes.
+    Late(Duration),
+    /// It takes so much longer until the effect takes place.
+    Slow(Duration),
     /// The step panics.
     Panic,
+}
+
+/// A request that a provider or a token server received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub at: DateTime<Utc>,
+    pub operation: &'static str,
+    /// The action, the id for a delete, the source for a mint.
+    pub about: String,
+}
+
+/// An update that is still under way.
+#[derive(Clone, Debug)]
+pub struct UnderWay {
+    pub id: String,
+    pub remote: Remote,
 }
 
 /// What goes wrong with a call, by operation and action or id.
@@ -88,11 +112,21 @@ impl Orphans {
 pub struct Outside {
     pub token_life: Duration,
     pub revokes: bool,
+    /// The token server hands out the same token for as long as it lives.
+    pub caches: bool,
     pub wall_shift: TimeDelta,
+    /// How long the machine has slept: clocks went on, timers did not.
+    pub slept: Duration,
+    /// The term in which the engine may act; `None` while another one leads.
+    pub term: Option<u64>,
     // The desired state.
     pub providers: BTreeMap<ObjectKey, WebhookProviderSpec>,
     pub sources: BTreeMap<ObjectKey, TokenSourceSpec>,
     pub subscriptions: BTreeMap<ObjectKey, (i64, WebhookSubscriptionSpec)>,
+    /// Values of the annotation that asks for a rotation.
+    pub rotate_requested: BTreeMap<ObjectKey, String>,
+    /// Secrets that sources read: the token and its version.
+    pub secrets: BTreeMap<String, (String, u64)>,
     // The durable state.
     pub statuses: BTreeMap<ObjectKey, SubscriptionStatus>,
     pub source_statuses: BTreeMap<ObjectKey, TokenSourceStatus>,
@@ -108,6 +142,12 @@ pub struct Outside {
     newest: BTreeMap<String, String>,
     pub remotes: BTreeMap<String, Remote>,
     pub orphans: Orphans,
+    /// How long listings do not show a new remote.
+    pub listing_lag: TimeDelta,
+    created: BTreeMap<String, DateTime<Utc>>,
+    /// The next update is under way for so long.
+    pub delay: Option<Duration>,
+    pub under_way: Vec<UnderWay>,
     // Faults: called for each call, in order.
     pub call_faults: VecDeque<CallFault>,
     pub fault_for: Option<CallFaults>,
@@ -123,6 +163,8 @@ pub struct Outside {
     pub lists: u64,
     pub records: u64,
     pub notices: Vec<Notice>,
+    pub received: Vec<Received>,
+    pub gauges: Option<Gauges>,
     /// How long each remote carried a token that was dead, once for each time.
     pub late: Vec<(String, TimeDelta)>,
     /// Updates that brought the token that was there already.
@@ -134,10 +176,15 @@ impl Outside {
         Self {
             token_life: settings.token_life,
             revokes: settings.revokes,
+            caches: false,
             wall_shift: TimeDelta::zero(),
+            slept: Duration::ZERO,
+            term: Some(1),
             providers: BTreeMap::new(),
             sources: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
+            rotate_requested: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             statuses: BTreeMap::new(),
             source_statuses: BTreeMap::new(),
             provider_statuses: BTreeMap::new(),
@@ -149,6 +196,10 @@ impl Outside {
             newest: BTreeMap::new(),
             remotes: BTreeMap::new(),
             orphans: Orphans::default(),
+            listing_lag: TimeDelta::zero(),
+            created: BTreeMap::new(),
+            delay: None,
+            under_way: Vec::new(),
             call_faults: VecDeque::new(),
             fault_for: None,
             mint_fault: None,
@@ -161,6 +212,8 @@ impl Outside {
             lists: 0,
             records: 0,
             notices: Vec::new(),
+            received: Vec::new(),
+            gauges: None,
             late: Vec::new(),
             repeated: 0,
         }
@@ -202,11 +255,17 @@ impl Outside {
         let mut identity = super::identity(key, *generation);
         identity.guarded = self.guarded.contains(key);
         identity.deleted = self.deleted.get(key).copied();
+        identity.rotate_requested = self.rotate_requested.get(key).cloned();
         super::declared_subscription(identity, spec, self.statuses.get(key).cloned().unwrap_or_default())
     }
 
     pub fn issue(&mut self, source: &str, asked: DateTime<Utc>, now: DateTime<Utc>) -> String {
         self.mints += 1;
+        if let Some(newest) = self.newest.get(source).filter(|_| self.caches)
+            && self.died(newest).is_some_and(|died| now < died)
+        {
+            return newest.clone();
+        }
         let token = format!("{CANARY}token-{}", self.mints);
         if let Some(before) = self.newest.insert(source.to_owned(), token.clone())
             && self.revokes
@@ -215,7 +274,7 @@ impl Outside {
             before.revoked = Some(now);
         }
         let expires = now + TimeDelta::from_std(self.token_life).unwrap();
-        let issued = Issued { asked, expires, revoked: None };
+        let issued = Issued { source: source.to_owned(), asked, expires, revoked: None };
         self.tokens.insert(token.clone(), issued);
         token
     }
@@ -225,9 +284,17 @@ impl Outside {
         Some(issued.revoked.map_or(issued.expires, |revoked| revoked.min(issued.expires)))
     }
 
-    pub fn create(&mut self, action: &str, url: &str, active: bool, token: &str) -> String {
+    pub fn create(
+        &mut self,
+        action: &str,
+        url: &str,
+        active: bool,
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> String {
         self.creates += 1;
         let id = format!("remote-{}", self.creates);
+        self.created.insert(id.clone(), now);
         let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
         self.remotes.insert(id.clone(), remote);
         id
@@ -243,6 +310,11 @@ impl Outside {
         now: DateTime<Utc>,
     ) -> bool {
         self.updates += 1;
+        let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
+        if self.delay.take().is_some() {
+            self.under_way.push(UnderWay { id: id.to_owned(), remote });
+            return true;
+        }
         let Some(before) = self.remotes.get(id) else {
             return false;
         };
@@ -251,9 +323,20 @@ impl Outside {
         } else if let Some(died) = self.died(&before.token).filter(|died| *died < now) {
             self.late.push((id.to_owned(), now - died));
         }
-        let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
         self.remotes.insert(id.to_owned(), remote);
         true
+    }
+
+    /// What was under way arrives.
+    pub fn land(&mut self) {
+        for UnderWay { id, remote } in self.under_way.drain(..) {
+            self.remotes.insert(id, remote);
+        }
+    }
+
+    /// Whether listings show it yet.
+    pub fn is_listed(&self, id: &str, now: DateTime<Utc>) -> bool {
+        self.created.get(id).is_none_or(|created| *created + self.listing_lag <= now)
     }
 
     /// Remotes whose token is dead now.

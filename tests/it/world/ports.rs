@@ -18,6 +18,7 @@ use hookkeeper::engine::ports::{
 use hookkeeper::rotation::target::short_digest;
 use hookkeeper::rotation::time::Moment;
 
+use super::outside::Received;
 use super::{CallFault, World, WriteFault};
 use crate::canaries::look;
 
@@ -132,7 +133,7 @@ impl Random for Seeded {
 
 impl Clock for World {
     fn now(&self) -> Moment {
-        Moment { wall: self.wall(), boot: self.began.elapsed() }
+        Moment { wall: self.wall(), boot: self.began.elapsed() + self.outside().slept }
     }
 
     fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
@@ -142,7 +143,8 @@ impl Clock for World {
 
 impl Leadership for World {
     fn claim(&self) -> Option<Claim> {
-        Some(Claim { term: 1, until: self.now().after(Duration::from_secs(3_600)) })
+        let term = self.outside().term?;
+        Some(Claim { term, until: self.now().after(Duration::from_secs(3_600)) })
     }
 }
 
@@ -159,6 +161,7 @@ impl Meter for World {
     fn provider_request(&self, _: &'static str, _: &'static str, _: Duration) {}
     fn gauges(&self, gauges: &Gauges) {
         look("the gauges", &format!("{gauges:?}"));
+        self.outside().gauges = Some(gauges.clone());
     }
 }
 
@@ -262,12 +265,22 @@ impl Minter for World {
             guard.cut(Duration::from_secs(10))?;
             let about = serde_json::to_string(source).unwrap();
             let asked = self.wall();
+            let received = Received { at: asked, operation: "mint", about: about.clone() };
+            self.outside().received.push(received);
+            if let Some(from) = &source.secret {
+                self.halfway().await;
+                let (token, version) = self.outside().secrets[&from.name].clone();
+                let (token, version) = (token.into(), Some(version.to_string()));
+                return Ok(Minted { token, lifetime: None, version, allowed_hosts: None });
+            }
             let sent = InFlight::new(self, move |outside: &mut super::Outside| {
                 if let Some(failure) = outside.mint_fault.as_mut().and_then(|fault| fault(&about)) {
                     return Err(failure);
                 }
-                let token = outside.issue(&about, asked, self.at(outside));
-                let lifetime = outside.token_life.saturating_sub(self.settings.latency);
+                let now = self.at(outside);
+                let token = outside.issue(&about, asked, now);
+                let left = (outside.tokens[&token].expires - now).to_std().unwrap();
+                let lifetime = left.saturating_sub(self.settings.latency);
                 let token = token.into();
                 Ok(Minted { token, lifetime: Some(lifetime), version: None, allowed_hosts: None })
             });
@@ -280,11 +293,12 @@ impl Minter for World {
 }
 
 impl Remotes for World {
-    fn resolve(&self, _: &ObjectKey, _: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
+    fn resolve(&self, _: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
         let settings = &self.settings;
+        let limit = spec.limits.as_ref().and_then(|limits| limits.requests_per_minute);
         let profile = ProviderProfile {
-            origin: "https://provider.example.com".into(),
-            requests_per_minute: settings.requests_per_minute,
+            origin: spec.base_url.clone().unwrap_or_else(|| "https://provider.example.com".into()),
+            requests_per_minute: limit.map_or(settings.requests_per_minute, i32::cast_unsigned),
             preset_requests_per_minute: None,
             max_concurrent: 16,
             timeout: Duration::from_secs(10),
@@ -316,15 +330,29 @@ impl Provider {
         guard.cut(self.profile.timeout)?;
         let sent = InFlight::new(&self.world, effect);
         self.world.halfway().await;
+        let received = Received { at: self.world.wall(), operation, about: about.to_owned() };
+        self.world.outside().received.push(received);
         let fault = self.world.fault(operation, about);
         if let Some(CallFault::Refused(failure)) = fault {
             sent.lose();
             return Err(failure);
         }
+        if let Some(CallFault::Slow(longer)) = fault {
+            tokio::time::sleep(longer).await;
+        }
+        if let Some(CallFault::Late(under_way)) = fault {
+            self.world.outside().delay = Some(under_way);
+            let world = self.world.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(under_way).await;
+                world.outside().land();
+            });
+        }
         let result = sent.arrive();
         self.world.halfway().await;
         match fault {
-            Some(CallFault::Lost) => {
+            Some(CallFault::Garbled(failure)) => Err(failure),
+            Some(CallFault::Lost | CallFault::Late(_)) => {
                 tokio::time::sleep(self.profile.timeout).await;
                 Err(CallFailure::Unanswered { what: "no answer within 10 s".into() })
             }
@@ -367,9 +395,11 @@ impl Remote for Provider {
     fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
         Box::pin(self.call("list", "", guard, |outside| {
             outside.lists += 1;
+            let now = self.world.at(outside);
             let subscriptions = outside
                 .remotes
                 .iter()
+                .filter(|(id, _)| outside.is_listed(id, now))
                 .map(|(id, remote)| RemoteSubscription {
                     id: id.clone(),
                     action: Some(remote.action.clone()),
@@ -388,8 +418,9 @@ impl Remote for Provider {
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         let action = document.spec.action.as_deref().unwrap_or_default();
         Box::pin(self.call("create", action, guard, move |outside| {
-            let spec = &document.spec;
-            let id = outside.create(action, &spec.postback_url, spec.is_active(), document.token.expose());
+            let (spec, now) = (&document.spec, self.world.at(outside));
+            let token = document.token.expose();
+            let id = outside.create(action, &spec.postback_url, spec.is_active(), token, now);
             Ok(Applied { id: Some(id), secrets: None })
         }))
     }

@@ -1,0 +1,124 @@
+//! What people ask for: a rotation, a pause.
+
+use hookkeeper::api::{ConditionStatus, Reason};
+
+use super::{
+    DAY, HOUR, MINUTE, SECOND, answered, asked, assert_in_order, counts, edit, hand_over, hand_over_provider,
+    key, once, ready, refused,
+};
+use crate::world::{CallFault, Running, Settings, World};
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_subscription_is_left_alone_and_says_when_its_token_ends() {
+    let world = World::new(Settings::default());
+    world.populate(1, 1);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    edit(&world, &engine, "subscription-0", |spec| spec.suspend = Some(true)).await;
+    world.pass(30 * MINUTE).await;
+    assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
+    world.pass(30 * MINUTE).await;
+    let status = world.status("subscription-0");
+    assert_eq!(ready(&status), (ConditionStatus::False, Reason::TokenExpired));
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (1, 0));
+    edit(&world, &engine, "subscription-0", |spec| spec.suspend = None).await;
+    world.pass(MINUTE).await;
+    assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
+}
+
+async fn ask(world: &World, engine: &Running, name: &str, request: &str) {
+    world.outside().rotate_requested.insert(key(name), request.into());
+    hand_over(world, engine, name).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_was_asked_for_is_done_once() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(3, 1);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    ask(&world, &engine, "subscription-0", "please").await;
+    world.pass(MINUTE).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 3), "for all members");
+    assert_eq!(world.status("subscription-0").last_handled_rotate_request.as_deref(), Some("please"));
+    hand_over(&world, &engine, "subscription-0").await;
+    engine.stop().await;
+    let engine = world.start();
+    world.pass(HOUR).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 3));
+    ask(&world, &engine, "subscription-0", "again").await;
+    world.pass(MINUTE).await;
+    assert_eq!(world.outside().mints, 3);
+    assert_in_order(&world, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_a_new_object_is_only_recorded() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(1, 1);
+    world.outside().rotate_requested.insert(key("subscription-0"), "please".into());
+    let _engine = world.start();
+    world.pass(HOUR).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.creates, outside.updates)), (1, 1, 0));
+    assert_eq!(world.status("subscription-0").last_handled_rotate_request.as_deref(), Some("please"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_for_skips_the_objects_own_back_off_and_no_hold_back() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(2, 1);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    // Its own back-off: refused documents are tried rarely.
+    world.outside().fault_for = Some(super::whenever("action.0", refused(422)));
+    edit(&world, &engine, "subscription-0", |spec| spec.active = Some(false)).await;
+    world.pass(30 * MINUTE).await;
+    let tried = asked(&world, "update");
+    world.outside().fault_for = None;
+    ask(&world, &engine, "subscription-0", "please").await;
+    world.pass(5 * SECOND).await;
+    assert_eq!(asked(&world, "update"), tried + 3, "its document, then a new token for both members");
+    assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
+    // A hold-back of the origin.
+    let limited = CallFault::Refused(answered(429, Some(10 * MINUTE)));
+    world.outside().fault_for = Some(once("update", limited));
+    edit(&world, &engine, "subscription-1", |spec| spec.active = Some(false)).await;
+    world.pass(SECOND).await;
+    let sent = asked(&world, "update");
+    ask(&world, &engine, "subscription-0", "again").await;
+    world.pass(9 * MINUTE).await;
+    assert_eq!(asked(&world, "update"), sent, "nothing skips a hold-back");
+    world.pass(2 * MINUTE).await;
+    assert_eq!(world.status("subscription-0").last_handled_rotate_request.as_deref(), Some("again"));
+    assert_in_order(&world, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_suspended_provider_nothing_is_called_and_the_end_of_a_token_is_told_once() {
+    let world = World::new(Settings::default());
+    world.populate(2, 1);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    let suspend = |suspend| {
+        world.outside().providers.get_mut(&key("provider")).unwrap().suspend = Some(suspend);
+    };
+    suspend(true);
+    hand_over_provider(&world, &engine, "provider").await;
+    let sent = world.outside().received.len();
+    world.pass(DAY).await;
+    assert_eq!(world.outside().received.len(), sent, "neither a call nor a mint");
+    for name in ["subscription-0", "subscription-1"] {
+        assert_eq!(ready(&world.status(name)), (ConditionStatus::False, Reason::TokenExpired));
+        let outside = world.outside();
+        let told = outside
+            .notices
+            .iter()
+            .filter(|told| told.reason == Reason::TokenExpired && told.key == key(name));
+        assert_eq!(told.count(), 1, "{name}");
+    }
+    suspend(false);
+    hand_over_provider(&world, &engine, "provider").await;
+    world.pass(MINUTE).await;
+    world.outside().late.clear();
+    assert_in_order(&world, 2);
+}

@@ -1,0 +1,197 @@
+//! Token sources of all kinds of manners: ones that renew nothing, are read, are edited, are down.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use hookkeeper::api::{ConditionStatus, Reason, SecretTokenSource, TokenSourceSpec};
+
+use super::{
+    DAY, HOUR, MINUTE, SECOND, asked, assert_in_order, counts, edit, hand_over_source, health, key,
+    pass_until_due, ready,
+};
+use crate::world::{Settings, World, subscription};
+
+/// Gateways that cache hand out the same token until it ends.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_returns_the_same_token_until_it_ends() {
+    let world = World::new(Settings::default());
+    world.outside().caches = true;
+    world.populate(3, 1);
+    let _engine = world.start();
+    world.pass(MINUTE).await;
+    let first = world.status("subscription-0");
+    let expires = first.token_expiration_time.unwrap();
+    pass_until_due(&world, SECOND).await;
+    let before = world.outside().received.len();
+    world.pass((expires - world.wall()).to_std().unwrap() - 12 * MINUTE).await;
+    assert_eq!(health(&world.status("subscription-0")), (ConditionStatus::True, Reason::Succeeded));
+    world.pass(4 * MINUTE).await;
+    let status = world.status("subscription-0");
+    assert_eq!(health(&status), (ConditionStatus::False, Reason::TokenNotRenewed), "less than half the lead");
+    assert_eq!(ready(&status).0, ConditionStatus::True);
+    world.pass(8 * MINUTE - SECOND).await;
+    let status = world.status("subscription-0");
+    assert_eq!(status.token_minted_time, first.token_minted_time);
+    assert_eq!(status.token_expiration_time, first.token_expiration_time);
+    assert_eq!(world.outside().updates, 0, "the same token is not applied again");
+    let calls = world.outside().received[before..].to_vec();
+    let asked: Vec<_> = calls.iter().filter(|call| call.operation == "mint").map(|call| call.at).collect();
+    for two in asked.windows(2) {
+        let left = expires - two[0];
+        let wanted = if left <= TimeDelta::minutes(1) { TimeDelta::seconds(5) } else { left / 8 };
+        let waited = two[1] - two[0];
+        assert!((waited - wanted).abs() < TimeDelta::milliseconds(200), "{waited} of {left}");
+    }
+    assert!(asked.len() > 30, "{}", asked.len());
+    world.pass(7 * SECOND).await;
+    let outside = world.outside();
+    assert_eq!((outside.updates, outside.repeated), (3, 0), "the new one is applied as soon as there is one");
+    let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
+    assert!(longest < TimeDelta::seconds(6), "{longest}");
+    drop(outside);
+    assert_eq!(health(&world.status("subscription-0")), (ConditionStatus::True, Reason::Succeeded));
+}
+
+fn from_secret(world: &World) {
+    let secret = SecretTokenSource { name: "token".into(), key: "token".into(), expires_at_key: None };
+    let spec = TokenSourceSpec { secret: Some(secret), ..TokenSourceSpec::default() };
+    world.declare_source_as("source-0", spec);
+    world.outside().secrets.insert("token".into(), ("first".into(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_read_is_never_due_and_a_change_of_it_is_applied() {
+    let world = World::new(Settings::default());
+    world.populate(2, 1);
+    from_secret(&world);
+    let engine = world.start();
+    world.pass(10 * DAY).await;
+    assert_eq!(counts(&world, |outside| (outside.creates, outside.updates)), (2, 0));
+    world.outside().secrets.insert("token".into(), ("second".into(), 2));
+    world.pass(61 * SECOND).await;
+    assert_eq!(world.outside().updates, 2);
+    assert!(world.outside().remotes.values().all(|remote| remote.token == "second"));
+    engine.stop().await;
+    let _engine = world.start();
+    world.pass(HOUR).await;
+    assert_eq!(world.outside().updates, 2, "a restart applies nothing again");
+    assert_in_order(&world, 2);
+    world.outside().secrets.insert("token".into(), ("third".into(), 3));
+    world.pass(61 * SECOND).await;
+    assert!(world.outside().remotes.values().all(|remote| remote.token == "third"));
+}
+
+/// Where tokens come from has changed: nobody goes on with one from where they came from before.
+#[tokio::test(start_paused = true)]
+async fn an_edited_source_is_minted_from_at_once() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(4, 1);
+    let engine = world.start();
+    world.pass(5 * MINUTE).await;
+    let with =
+        |change: fn(&mut TokenSourceSpec)| change(world.outside().sources.get_mut(&key("source-0")).unwrap());
+    with(|spec| spec.oauth2.as_mut().unwrap().token_url = "https://other.example.com/token".into());
+    hand_over_source(&world, &engine, "source-0").await;
+    world.pass(MINUTE).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 4));
+    assert_in_order(&world, 4);
+    with(|spec| {
+        spec.oauth2.as_mut().unwrap().timeout = Some("20s".parse().unwrap());
+        spec.assumed_lifetime = Some("1h".parse().unwrap());
+    });
+    hand_over_source(&world, &engine, "source-0").await;
+    world.pass(MINUTE).await;
+    assert_eq!(
+        counts(&world, |outside| (outside.mints, outside.updates)),
+        (2, 4),
+        "nothing of the request changed"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edited_source_that_gives_nothing_leaves_the_token_in_place() {
+    use hookkeeper::engine::ports::MintFailure;
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(2, 1);
+    let engine = world.start();
+    world.pass(5 * MINUTE).await;
+    world.outside().mint_fault = Some(Box::new(|about| {
+        let what = "the name cannot be resolved".into();
+        about.contains("nowhere").then(|| MintFailure::NotSent { what })
+    }));
+    let to = |url: &str| {
+        let mut outside = world.outside();
+        let spec = outside.sources.get_mut(&key("source-0")).unwrap();
+        spec.oauth2.as_mut().unwrap().token_url = url.into();
+    };
+    to("https://nowhere.example.com/token");
+    hand_over_source(&world, &engine, "source-0").await;
+    world.pass(HOUR).await;
+    for name in ["subscription-0", "subscription-1"] {
+        let status = world.status(name);
+        assert_eq!(ready(&status).0, ConditionStatus::True, "the token in place still lives");
+        assert_eq!(health(&status), (ConditionStatus::False, Reason::TokenSourceUnavailable));
+    }
+    assert_eq!(world.outside().updates, 0);
+    to("https://there.example.com/token");
+    hand_over_source(&world, &engine, "source-0").await;
+    world.pass(MINUTE).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 2));
+    assert_in_order(&world, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_given_another_source_takes_its_token() {
+    for has_other_members in [false, true] {
+        let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+        world.populate(2, 1);
+        world.declare_source("other");
+        if has_other_members {
+            world.declare("other-member", subscription(9, "other"));
+        }
+        let engine = world.start();
+        world.pass(5 * MINUTE).await;
+        let mints = world.outside().mints;
+        edit(&world, &engine, "subscription-0", |spec| {
+            spec.token_source_ref = Some(hookkeeper::api::LocalReference { name: "other".into() });
+        })
+        .await;
+        world.pass(MINUTE).await;
+        let outside = world.outside();
+        assert_eq!(outside.updates, 1);
+        assert_eq!(outside.mints - mints, u64::from(!has_other_members), "one that is in hand is taken");
+        let remote = outside.statuses[&key("subscription-0")].webhook_id.clone().unwrap();
+        assert!(outside.tokens[&outside.remotes[&remote].token].source.contains("other"));
+    }
+}
+
+/// Nobody asks again before the wait is over that the token server asked for.
+#[tokio::test(start_paused = true)]
+async fn a_token_server_that_is_busy_is_left_alone_for_as_long_as_it_asks() {
+    use hookkeeper::engine::ports::MintFailure;
+    let world = World::new(Settings::default());
+    world.populate(5, 1);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    pass_until_due(&world, SECOND).await;
+    let mut left = 1;
+    world.outside().mint_fault = Some(Box::new(move |_| {
+        let retry_after = Some(Duration::from_secs(300));
+        left -= 1;
+        (left >= 0).then_some(MintFailure::Status {
+            code: 429,
+            retry_after,
+            credential_refused: false,
+            oauth_error: None,
+        })
+    }));
+    let before = asked(&world, "mint");
+    world.pass(5 * SECOND).await;
+    world.outside().rotate_requested.insert(key("subscription-0"), "now".into());
+    super::hand_over(&world, &engine, "subscription-0").await;
+    world.pass(4 * MINUTE).await;
+    assert_eq!(asked(&world, "mint"), before + 1);
+    world.pass(2 * MINUTE).await;
+    assert_eq!(asked(&world, "mint"), before + 2);
+    assert_in_order(&world, 5);
+}
