@@ -87,7 +87,7 @@ impl Leadership for World {
 
 impl Notices for World {
     fn tell(&self, notice: Notice) {
-        look("a notice", &format!("{notice:?}"));
+        look("a notice", || format!("{notice:?}"));
         self.outside().notices.push(notice);
     }
 }
@@ -97,7 +97,7 @@ impl Meter for World {
     fn mint(&self, _: &'static str, _: Duration) {}
     fn provider_request(&self, _: &'static str, _: &'static str, _: Duration) {}
     fn gauges(&self, gauges: &Gauges) {
-        look("the gauges", &format!("{gauges:?}"));
+        look("the gauges", || format!("{gauges:?}"));
     }
 }
 
@@ -108,7 +108,7 @@ impl Record for World {
         _: &'a str,
         status: &'a SubscriptionStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        look("a status", &serde_json::to_string(status).unwrap());
+        look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let mut outside = self.outside();
@@ -128,7 +128,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a TokenSourceStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        look("a status", &serde_json::to_string(status).unwrap());
+        look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.outside().source_statuses.insert(key.clone(), status.clone());
@@ -141,7 +141,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        look("a status", &serde_json::to_string(status).unwrap());
+        look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(async move {
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.outside().provider_statuses.insert(key.clone(), status.clone());
