@@ -12,6 +12,18 @@ mod load;
 mod process;
 mod stream;
 
+/// Looking for secrets is for the tests: here it would be in the measure.
+mod canaries {
+    pub const CANARY: &str = "";
+
+    pub fn look(_: &str, _: impl FnOnce() -> String) {}
+
+    pub fn watch_logs() {}
+
+    #[derive(Clone, Default)]
+    pub struct Watched(());
+}
+
 // The tests use more of it than this does.
 #[allow(dead_code, unused_imports)]
 #[path = "../it/world/mod.rs"]

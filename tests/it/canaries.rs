@@ -14,6 +14,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use hookkeeper::sandbox::{TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, TRIAL_TOKEN_PREFIX};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tracing::Level;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::in_repository;
 
@@ -127,10 +130,10 @@ thread_local! {
 }
 
 /// Looks through what the world in memory shows. Panics nowhere: the engine survives a panic.
-pub fn look(what: &str, text: &str) {
+pub fn look(what: &str, text: impl FnOnce() -> String) {
     // At the end of a thread there is no test left to blame.
     let _ = CANARIES.try_with(|canaries| {
-        if let Some(found) = canaries.found_in(text) {
+        if let Some(found) = canaries.found_in(&text()) {
             FOUND.with_borrow_mut(|all| all.push(format!("a secret in {what}: {found}")));
         }
     });
@@ -160,13 +163,22 @@ impl Drop for Watched {
     }
 }
 
+/// Has every line of ours looked through, at every level. With `RUST_LOG` set, a failing test also
+/// tells what the engine did.
+pub fn watch_logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let lines = tracing_subscriber::fmt::layer().with_test_writer().with_filter(filter);
+    let ours = tracing_subscriber::filter::Targets::new().with_target("hookkeeper", Level::TRACE);
+    let watched = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| LogWatch);
+    drop(tracing_subscriber::registry().with(lines).with(watched.with_filter(ours)).try_init());
+}
+
 /// Looks through log lines instead of writing them.
-#[derive(Clone, Copy, Default)]
-pub struct LogWatch;
+struct LogWatch;
 
 impl io::Write for LogWatch {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        look("a log line", &String::from_utf8_lossy(bytes));
+        look("a log line", || String::from_utf8_lossy(bytes).into_owned());
         Ok(bytes.len())
     }
 

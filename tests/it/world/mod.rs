@@ -21,11 +21,8 @@ use hookkeeper::engine::change::Change;
 use hookkeeper::engine::{Engine, Options};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::Level;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::canaries::{LogWatch, Watched};
+use crate::canaries::{Watched, watch_logs};
 
 pub use outside::{CallFault, Orphans, Outside, Remote, WriteFault};
 
@@ -73,12 +70,7 @@ pub struct World {
 impl World {
     /// A world that begins now, on virtual time.
     pub fn new(settings: Settings) -> Self {
-        // With RUST_LOG set, a failing test tells what the engine did.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let lines = tracing_subscriber::fmt::layer().with_test_writer().with_filter(filter);
-        let all = tracing_subscriber::filter::Targets::new().with_target("hookkeeper", Level::TRACE);
-        let watched = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(LogWatch::default);
-        drop(tracing_subscriber::registry().with(lines).with(watched.with_filter(all)).try_init());
+        watch_logs();
         Self {
             inner: Arc::new(Mutex::new(Outside::new(&settings))),
             began: Instant::now(),

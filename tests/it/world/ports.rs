@@ -150,7 +150,7 @@ impl Leadership for World {
 
 impl Notices for World {
     fn tell(&self, notice: Notice) {
-        look("a notice", &format!("{notice:?}"));
+        look("a notice", || format!("{notice:?}"));
         self.outside().notices.push(notice);
     }
 }
@@ -160,7 +160,7 @@ impl Meter for World {
     fn mint(&self, _: &'static str, _: Duration) {}
     fn provider_request(&self, _: &'static str, _: &'static str, _: Duration) {}
     fn gauges(&self, gauges: &Gauges) {
-        look("the gauges", &format!("{gauges:?}"));
+        look("the gauges", || format!("{gauges:?}"));
         self.outside().gauges = Some(gauges.clone());
     }
 }
@@ -172,7 +172,7 @@ impl Record for World {
         _: &'a str,
         status: &'a SubscriptionStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        look("a status", &serde_json::to_string(status).unwrap());
+        look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             let fault = outside.record_fault.as_mut().and_then(|fault| fault(key));
             let (takes_effect, result) =
@@ -194,7 +194,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a TokenSourceStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        look("a status", &serde_json::to_string(status).unwrap());
+        look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             outside.source_statuses.insert(key.clone(), status.clone());
             Ok(())
@@ -206,7 +206,7 @@ impl Record for World {
         key: &'a ObjectKey,
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        look("a status", &serde_json::to_string(status).unwrap());
+        look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             outside.provider_statuses.insert(key.clone(), status.clone());
             Ok(())
