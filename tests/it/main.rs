@@ -4,6 +4,7 @@
 
 mod cli;
 mod demo;
+mod hostile;
 mod readme;
 mod rooms;
 mod scenarios;
