@@ -25,9 +25,9 @@ spec:
 }
 
 /// Hosts whose form is refused before anything is asked about them.
-const NO_HOSTS: [&str; 3] = ["[fe80::1%25eth0]", "[fe80::1%eth0]", "%31%32%37.0.0.1"];
+const NO_HOSTS: [&str; 4] = ["[fe80::1%25eth0]", "[fe80::1%eth0]", "0..", "127.0.0.256"];
 
-const REFUSED: [&str; 48] = [
+const REFUSED: [&str; 49] = [
     // Loopback as IPv4, in every way that a parser somewhere reads as an address.
     "127.0.0.1",
     "127.0.0.1.",
@@ -40,7 +40,8 @@ const REFUSED: [&str; 48] = [
     "0x7f000001",
     "0x7f.1",
     "0X7F.0X0.0x0.0x1",
-    "0000000127.0.0.1",
+    "0000000177.0.0.1",
+    "%31%32%37.0.0.1",
     "①②⑦.0.0.1",
     "１２７.0.0.1",
     "127。0。0。1",
@@ -79,7 +80,7 @@ const REFUSED: [&str; 48] = [
     "[2001:db8::1]",
     // Names that lead there.
     "localhost",
-    "LocalHost.",
+    "LocalHost",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,11 +71,6 @@ fn broken() -> Vec<(String, String, &'static str)> {
         ("template", with_header("template", "{name: x, value: 'Bearer {{ token }}'}"), value),
         ("twice", with_header("twice", "{name: TOKEN, value: x}"), "spec.clientHeaders"),
         ("no-name", with_header("no-name", "{name: 'a b', value: x}"), "spec.clientHeaders[1].name"),
-        (
-            "framing",
-            with_header("framing", "{name: Content-Length, value: '0'}"),
-            "spec.clientHeaders[1].name",
-        ),
         ("huge", with_header("huge", &format!("{{name: x, value: {}}}", "x".repeat(500_000))), value),
         (
             "no-token",

@@ -117,10 +117,11 @@ async fn read_request(stream: &mut TcpStream) -> Result<String> {
     }
 }
 
-/// A whole answer with its length.
+/// A whole answer with its length, and the word that no other follows: a client that would send
+/// the next request into the closing connection could not know what became of it.
 pub fn answer(head: &str, body: impl AsRef<[u8]>) -> Behaviour {
     let body = body.as_ref();
-    let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!("HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     Behaviour::Bytes([head.as_bytes(), body].concat())
 }
 
