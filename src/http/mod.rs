@@ -24,6 +24,7 @@ mod client;
 mod date;
 mod destination;
 mod error;
+mod json;
 mod message;
 mod resolver;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use class::Class;
 pub use client::{Client, Config, SetupError, is_free_to_set};
 pub use destination::DestinationPolicy;
 pub use error::Error;
+pub use json::read_json;
 pub use message::{Answer, Request};
 pub use reqwest::header::HeaderName;
 pub use reqwest::{Certificate, Method, Url};

@@ -63,7 +63,8 @@ async fn read_all(
         let answer = connection.call_at(&list.request, url.clone(), &scope, guard).await?;
         let links = answer.link;
         let body = answer.body.map_err(failure)?;
-        let answered = Answered::read(&body).ok_or_else(|| unreadable("the answer to list is no JSON"))?;
+        let answered = Answered::read(&body)
+            .ok_or_else(|| unreadable("the answer to list is no JSON, or holds too many values"))?;
         let items = read_items(list, answered.value())?;
         let count = items.len();
         for item in items {

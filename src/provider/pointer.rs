@@ -5,12 +5,14 @@ use zeroize::Zeroize as _;
 
 use super::field::Field;
 use crate::engine::ports::Invalid;
-use crate::http::Body;
+use crate::http::{Body, read_json};
 
 /// The longest pointer, in bytes.
 const MAX_POINTER: usize = 512;
 /// The longest id that is taken, in bytes; it stands in status and in paths.
 const MAX_ID: usize = 256;
+/// The most values of an answer: a page of some thousands of subscriptions.
+const MAX_VALUES: usize = 50_000;
 
 /// A JSON Pointer (RFC 6901); empty for the whole document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +53,9 @@ impl Pointer {
 pub(super) struct Answered(Value);
 
 impl Answered {
-    /// Reads a body; `None` when it is no JSON.
+    /// Reads a body; `None` when it is no JSON, or one of too many values.
     pub(super) fn read(body: &Body) -> Option<Self> {
-        serde_json::from_slice(body.as_bytes()).ok().map(Self)
+        read_json(body.as_bytes(), MAX_VALUES).map(Self)
     }
 
     pub(super) fn value(&self) -> &Value {

@@ -109,7 +109,7 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
         },
         CallFailure::NotSent { .. } => Judgement {
             counts_against_origin: true,
-            ..Judgement::new(Reason::ProviderUnavailable, said("it is tried again"))
+            ..Judgement::new(Reason::ProviderUnavailable, said(CALLED_AGAIN))
         },
         CallFailure::Unanswered { .. } => Judgement {
             outcome_unknown: true,
@@ -127,11 +127,17 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
     }
 }
 
+/// What to do about a provider that may be well again soon.
+const CALLED_AGAIN: &str =
+    "it is tried again; if that goes on, check spec.baseUrl of the provider and its server";
+
 /// What is done about an outcome that is not known.
 fn what_follows(operation: Operation) -> &'static str {
     match operation {
-        Operation::Create => "whether it took effect is looked up before another one is sent",
-        _ => "it is tried again",
+        Operation::Create => {
+            "whether it took effect is looked up before another one is sent; if that goes on, check spec.baseUrl of the provider and its server"
+        }
+        _ => CALLED_AGAIN,
     }
 }
 
@@ -189,6 +195,9 @@ fn judge_status(
     }
 }
 
+/// What to do about a source that may be well again soon.
+const MINTED_AGAIN: &str = "it is tried again; if that goes on, check the token source's URL and its server";
+
 /// Judges a failed mint.
 #[must_use]
 pub fn judge_mint(failure: &MintFailure) -> Judgement {
@@ -199,12 +208,8 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
             ..Judgement::new(Reason::RateLimited, said("mints of this source pause"))
         },
         MintFailure::Status { code: 408 | 500..=599, credential_refused: false, .. }
-        | MintFailure::NotSent { .. } => {
-            Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
-        }
-        MintFailure::Unanswered { .. } => {
-            Judgement::new(Reason::TokenSourceUnavailable, said("it is tried again"))
-        }
+        | MintFailure::NotSent { .. } => Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN)),
+        MintFailure::Unanswered { .. } => Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN)),
         MintFailure::Status { credential_refused: true, .. } => Judgement::new(
             Reason::TokenSourceRefused,
             said("check the client's id, its secret and whether it is enabled"),
@@ -216,10 +221,8 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
         MintFailure::Redirect { .. } => {
             Judgement::new(Reason::TokenSourceUnavailable, said("correct the token source's URL"))
         }
-        MintFailure::Unusable { .. } => Judgement::new(
-            Reason::TokenSourceUnavailable,
-            said("set response.tokenPath and response.expiresInPath to where the answer has them"),
-        ),
+        // What is wrong with an answer says by itself what to do: that depends on the kind of source.
+        MintFailure::Unusable { .. } => Judgement::new(Reason::TokenSourceUnavailable, failure.to_string()),
         MintFailure::ExpiredOnArrival => Judgement::new(
             Reason::TokenExpiredOnArrival,
             said("check the token server's clock and what it answers as expiry"),

@@ -216,11 +216,13 @@ fn unless_held_back(step: Step, now: Moment, facts: &Facts<'_>, expiry: Option<D
 
 fn held_back_message(reason: Reason) -> String {
     match reason {
-        Reason::RateLimited => "the provider asked for fewer requests; calls to its origin pause".to_owned(),
+        Reason::RateLimited => {
+            "the provider asked for fewer requests (429); calls to its origin pause; lower spec.limits if it happens often".to_owned()
+        }
         Reason::ProviderRefusedCredentials => {
             "the provider refuses the credential (401); renew it in the provider's Secret".to_owned()
         }
-        _ => "the provider does not answer; calls to its origin pause and are tried again".to_owned(),
+        _ => "the provider does not answer; calls to its origin pause and are tried again; if that goes on, check spec.baseUrl of the provider and its server".to_owned(),
     }
 }
 

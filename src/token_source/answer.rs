@@ -10,10 +10,13 @@ use serde_json::Value;
 use super::{LONGEST_LIFE, expiry};
 use crate::api::{ResponseFormat, TokenResponse};
 use crate::engine::ports::MintFailure;
+use crate::http::read_json;
 use crate::secret::SecretText;
 
 /// A token larger than this fits no header.
 const MAX_TOKEN: usize = 16 * 1024;
+/// The most values of an answer; those of real token servers have a dozen.
+pub(super) const MAX_VALUES: usize = 4096;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Members that hold the token when no path is given, in this order.
@@ -33,14 +36,38 @@ enum Form {
 
 /// How to read an answer.
 pub(super) struct Rules<'a> {
-    response: &'a TokenResponse,
+    /// `None` for a source whose answer has one form only.
+    response: Option<&'a TokenResponse>,
     assumed_lifetime: Option<Duration>,
 }
 
+/// How an answer is read when nothing is said about it.
+static BY_DEFAULT: TokenResponse =
+    TokenResponse { format: None, token_path: None, expires_in_path: None, expires_at_path: None };
+
 impl<'a> Rules<'a> {
+    /// The rules of RFC 6749, and the life of a token whose source says nothing of it.
+    pub(super) fn of_oauth2(assumed_lifetime: Option<Duration>) -> Self {
+        Self { response: None, assumed_lifetime }
+    }
+
     /// The rules of a `response`, and the life of a token whose source says nothing of it.
-    pub(super) fn new(response: &'a TokenResponse, assumed_lifetime: Option<Duration>) -> Self {
-        Self { response, assumed_lifetime }
+    pub(super) fn of_http(response: Option<&'a TokenResponse>, assumed_lifetime: Option<Duration>) -> Self {
+        Self { response: Some(response.unwrap_or(&BY_DEFAULT)), assumed_lifetime }
+    }
+
+    fn response(&self) -> &'a TokenResponse {
+        self.response.unwrap_or(&BY_DEFAULT)
+    }
+
+    /// What to do about something that is not where it is looked for.
+    fn set(&self, field: &str) -> String {
+        match self.response {
+            Some(_) => format!("set response.{field} to where it is"),
+            None => format!(
+                "for a server that answers otherwise than RFC 6749, describe the source as http with response.{field}"
+            ),
+        }
     }
 
     /// Reads the token and how long it lives from `now` on, which is when the answer was made.
@@ -50,7 +77,7 @@ impl<'a> Rules<'a> {
         now: DateTime<Utc>,
     ) -> Result<(SecretText, Option<Duration>), MintFailure> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-        let (token, stated) = match self.response.format.unwrap_or_default() {
+        let (token, stated) = match self.response().format.unwrap_or_default() {
             ResponseFormat::Json => self.read_json(body, now)?,
             ResponseFormat::Text => (self.read_text(body)?, None),
         };
@@ -67,20 +94,26 @@ impl<'a> Rules<'a> {
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Result<(SecretText, Option<Duration>), MintFailure> {
-        let mut document: Value = serde_json::from_slice(body).map_err(|_| {
-            unusable("it is no JSON; if the token is the whole body, set response.format: Text")
+        let mut document = read_json(body, MAX_VALUES).ok_or_else(|| {
+            unusable(match self.response {
+                Some(_) => "it is no JSON of a usual size; check http.url, or, if the token is the whole body, set response.format: Text",
+                None => "it is no JSON of a usual size; check that oauth2.tokenUrl is the token endpoint",
+            })
         })?;
         // Before the token is taken out of the document.
         let lifetime = self.stated_lifetime(&document, now)?;
 
-        let (place, found) = match &self.response.token_path {
+        let (place, found) = match &self.response().token_path {
             Some(path) => (path.as_str(), document.pointer_mut(path)),
             None => {
                 let place = TOKEN_MEMBERS
                     .into_iter()
                     .find(|name| present(document.get(name)).is_some())
                     .ok_or_else(|| {
-                        unusable("it has none of the members access_token, accessToken and token; set response.tokenPath")
+                        let advice = self.set("tokenPath");
+                        unusable(format!(
+                            "it has none of the members access_token, accessToken and token; {advice}"
+                        ))
                     })?;
                 (place, document.get_mut(place))
             }
@@ -88,31 +121,34 @@ impl<'a> Rules<'a> {
         // Moved out and not copied, so that no second copy stays behind unwiped.
         match found.map(Value::take) {
             Some(Value::String(token)) => Ok((usable(SecretText::new(token), place)?, lifetime)),
-            None | Some(Value::Null) => Err(unusable(format!("there is nothing at {place}"))),
-            Some(_) => Err(unusable(format!("what is at {place} is no string"))),
+            None | Some(Value::Null) => Err(nothing_at(place)),
+            Some(_) => {
+                let advice = self.set("tokenPath");
+                Err(unusable(format!("what is at {place} is no string; {advice}")))
+            }
         }
     }
 
     /// The life that the document states; a path that is given must find it.
     fn stated_lifetime(&self, document: &Value, now: DateTime<Utc>) -> Result<Option<Duration>, MintFailure> {
-        let given = [(&self.response.expires_in_path, Form::In), (&self.response.expires_at_path, Form::At)];
+        let response = self.response();
+        let given = [(&response.expires_in_path, Form::In), (&response.expires_at_path, Form::At)];
         for (path, form) in given {
             if let Some(path) = path {
-                let value = present(document.pointer(path))
-                    .ok_or_else(|| unusable(format!("there is nothing at {path}")))?;
-                return lifetime(value, form, path, now).map(Some);
+                let value = present(document.pointer(path)).ok_or_else(|| nothing_at(path))?;
+                return self.lifetime(value, form, path, now).map(Some);
             }
         }
         EXPIRY_MEMBERS
             .into_iter()
             .find_map(|(name, form)| Some((present(document.get(name))?, form, name)))
-            .map(|(value, form, name)| lifetime(value, form, name, now))
+            .map(|(value, form, name)| self.lifetime(value, form, name, now))
             .transpose()
     }
 
     /// The whole body as the token.
     fn read_text(&self, body: &[u8]) -> Result<SecretText, MintFailure> {
-        let response = self.response;
+        let response = self.response();
         if response.token_path.is_some()
             || response.expires_in_path.is_some()
             || response.expires_at_path.is_some()
@@ -121,6 +157,33 @@ impl<'a> Rules<'a> {
         }
         let text = std::str::from_utf8(body.trim_ascii()).unwrap_or_default();
         usable(text.into(), "the body")
+    }
+
+    /// The life that a value states.
+    fn lifetime(
+        &self,
+        value: &Value,
+        form: Form,
+        place: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Duration, MintFailure> {
+        let life = match form {
+            Form::In => expiry::seconds(value)
+                .ok_or_else(|| {
+                    let advice = self.set("expiresInPath");
+                    unusable(format!("what is at {place} is no number of seconds; {advice}"))
+                })
+                .map(|life| (!life.is_zero()).then_some(life)),
+            Form::At => expiry::moment(value)
+                .ok_or_else(|| {
+                    let advice = self.set("expiresAtPath");
+                    unusable(format!(
+                        "what is at {place} is neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds; {advice}"
+                    ))
+                })
+                .map(|end| expiry::life_until(end, now)),
+        };
+        life?.ok_or(MintFailure::ExpiredOnArrival)
     }
 }
 
@@ -139,39 +202,29 @@ pub(super) fn lifetime_of(
 /// Whether a token can stand in a header.
 pub(super) fn usable(token: SecretText, place: &str) -> Result<SecretText, MintFailure> {
     if token.is_empty() {
-        return Err(unusable(format!("the token at {place} is empty")));
+        return Err(unusable(format!("the token at {place} is empty; check what issues it")));
     }
     if token.len() > MAX_TOKEN {
-        return Err(unusable(format!("the token at {place} is larger than 16 KiB")));
+        return Err(unusable(format!(
+            "the token at {place} is larger than 16 KiB, too large for a header; have fewer claims put into it"
+        )));
     }
     if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(unusable(format!(
-            "the token at {place} holds something else than visible ASCII characters, such as a blank"
+            "the token at {place} holds something else than visible ASCII characters, such as a blank, and cannot stand in a header; check what issues it"
         )));
     }
     Ok(token)
 }
 
-/// What an answer, or a Secret, is unusable for.
-pub(super) fn unusable(what: impl Into<String>) -> MintFailure {
-    MintFailure::Unusable { what: what.into() }
+/// A path was given, and it leads nowhere.
+fn nothing_at(path: &str) -> MintFailure {
+    unusable(format!("there is nothing at {path}; correct the path in response"))
 }
 
-/// The life that a value states.
-fn lifetime(value: &Value, form: Form, place: &str, now: DateTime<Utc>) -> Result<Duration, MintFailure> {
-    let life = match form {
-        Form::In => expiry::seconds(value)
-            .ok_or_else(|| unusable(format!("what is at {place} is no number of seconds")))
-            .map(|life| (!life.is_zero()).then_some(life)),
-        Form::At => expiry::moment(value)
-            .ok_or_else(|| {
-                unusable(format!(
-                    "what is at {place} is neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds"
-                ))
-            })
-            .map(|end| expiry::life_until(end, now)),
-    };
-    life?.ok_or(MintFailure::ExpiredOnArrival)
+/// What an answer, or a Secret, is unusable for, and what to do about it.
+pub(super) fn unusable(what: impl Into<String>) -> MintFailure {
+    MintFailure::Unusable { what: what.into() }
 }
 
 /// A value that is there; many serialisers write `null` for one that is not.
@@ -190,7 +243,8 @@ mod tests {
 
     fn read_with(response: &TokenResponse, assumed: Option<u64>, body: impl AsRef<[u8]>) -> Read {
         let assumed = assumed.map(Duration::from_secs);
-        let (token, life) = Rules::new(response, assumed).read(body.as_ref(), NOW.parse().unwrap())?;
+        let (token, life) =
+            Rules::of_http(Some(response), assumed).read(body.as_ref(), NOW.parse().unwrap())?;
         Ok((token.expose().to_owned(), life.map(|life| life.as_secs())))
     }
 
@@ -342,8 +396,25 @@ mod tests {
         let long = format!(r#"{{"token":"{}"}}"#, "a".repeat(MAX_TOKEN + 1));
         assert!(is_unusable(read(long)));
         assert!(is_unusable(read("[".repeat(100_000))));
+        let wide = format!(r#"{{"token":"abc","more":[{}0]}}"#, r#"{"a":0},"#.repeat(100_000));
+        assert!(is_unusable(read(wide)));
         let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(is_unusable(read(utf16)));
+    }
+
+    #[test]
+    fn the_advice_is_one_that_the_kind_of_source_can_follow() {
+        for body in ["<html>", "{}", r#"{"token":7}"#, r#"{"token":"abc","expires_in":true}"#] {
+            let advice =
+                |rules: Rules<'_>| rules.read(body.as_bytes(), NOW.parse().unwrap()).unwrap_err().to_string();
+            let of_http = advice(Rules::of_http(None, None));
+            assert!(of_http.contains("set response."), "{of_http}");
+            let of_oauth2 = advice(Rules::of_oauth2(None));
+            assert!(
+                of_oauth2.contains("check that oauth2.tokenUrl") || of_oauth2.contains("as http with"),
+                "{of_oauth2}"
+            );
+        }
     }
 
     fn any_response() -> impl Strategy<Value = TokenResponse> {

@@ -1,9 +1,8 @@
 //! What went wrong, in the words that the rules are written in.
 
-use serde_json::Value;
-
+use super::answer::MAX_VALUES;
 use crate::engine::ports::{MintFailure, Refusal};
-use crate::http::{Answer, Error};
+use crate::http::{Answer, Error, read_json};
 
 /// The error codes of RFC 6749 5.2. Only these are ever repeated from a body.
 const OAUTH_ERRORS: [&str; 6] = [
@@ -45,13 +44,18 @@ pub(super) fn of_error(error: Error) -> MintFailure {
         Error::Timeout { .. } | Error::Lost { .. } | Error::InvalidAnswer { .. } => {
             MintFailure::Unanswered { what }
         }
-        Error::TooLarge { .. } | Error::UnexpectedEncoding { .. } => MintFailure::Unusable { what },
+        Error::TooLarge { .. } => {
+            MintFailure::Unusable { what: format!("{what}; check that the URL is the token endpoint") }
+        }
+        Error::UnexpectedEncoding { .. } => {
+            MintFailure::Unusable { what: format!("{what}; have the server send it uncompressed") }
+        }
     }
 }
 
 /// The `error` of the body, where it is one of the RFC's own.
 fn oauth_error(body: &[u8]) -> Option<&'static str> {
-    let document: Value = serde_json::from_slice(body).ok()?;
+    let document = read_json(body, MAX_VALUES)?;
     let code = document.get("error")?.as_str()?;
     OAUTH_ERRORS.into_iter().find(|known| *known == code)
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::api::{TokenResponse, TokenSourceSpec};
+use crate::api::TokenSourceSpec;
 use crate::engine::ports::{CallGuard, Clock, MintFailure, Minted, Minter, Refusal, Secrets};
 use crate::http::{Client, Request};
 use answer::Rules;
@@ -61,12 +61,12 @@ impl TokenMinter {
         let values = values::Values::new(&*self.secrets, namespace);
         if let Some(oauth2) = &source.oauth2 {
             let request = oauth2::request(oauth2, &values, source.timeout()).await?;
-            let rules = Rules::new(&BY_DEFAULT, assumed);
+            let rules = Rules::of_oauth2(assumed);
             return self.ask(request, &rules, guard).await;
         }
         if let Some(http) = &source.http {
             let request = http::request(http, &values, source.timeout()).await?;
-            let rules = Rules::new(http.response.as_ref().unwrap_or(&BY_DEFAULT), assumed);
+            let rules = Rules::of_http(http.response.as_ref(), assumed);
             return self.ask(request, &rules, guard).await;
         }
         if let Some(secret) = &source.secret {
@@ -111,10 +111,6 @@ impl Minter for TokenMinter {
         Box::pin(self.mint(namespace, source, guard))
     }
 }
-
-/// How an answer is read when nothing is said about it.
-static BY_DEFAULT: TokenResponse =
-    TokenResponse { format: None, token_path: None, expires_in_path: None, expires_at_path: None };
 
 /// The longest life a token counts as having; more is as good as for ever, and sums stay small.
 const LONGEST_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);

@@ -51,7 +51,7 @@ fn judge(
             }
             let end = expiry::moment(&Value::String(end.text.expose().to_owned())).ok_or_else(|| {
                 answer::unusable(format!(
-                    "key {key} of Secret {} holds neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds",
+                    "key {key} of Secret {} holds neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds; correct it",
                     source.name
                 ))
             })?;

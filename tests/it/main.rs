@@ -7,6 +7,7 @@ mod cli;
 mod crashes;
 mod demo;
 mod fuzz;
+mod hostile;
 mod keycloak;
 mod process;
 mod readme;

@@ -25,7 +25,13 @@ const UNASKED: &str = "HOOKKEEPER_SECRET_UNASKED_VALUE";
 
 /// The real binary, with no settings from whoever runs the tests.
 pub fn hookkeeper() -> Program {
-    Program { wrapper: Vec::new(), arguments: Vec::new(), environment: Vec::new(), unread: None }
+    Program {
+        wrapper: Vec::new(),
+        arguments: Vec::new(),
+        environment: Vec::new(),
+        unset: Vec::new(),
+        unread: None,
+    }
 }
 
 /// Runs it to its end.
@@ -38,6 +44,7 @@ pub struct Program {
     wrapper: Vec<OsString>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    unset: Vec<&'static str>,
     unread: Option<Stream>,
 }
 
@@ -54,6 +61,12 @@ impl Program {
 
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// A variable that it does not inherit.
+    pub fn env_remove(&mut self, name: &'static str) -> &mut Self {
+        self.unset.push(name);
         self
     }
 
@@ -105,6 +118,9 @@ impl Program {
             }
         }
         command.env("RUST_BACKTRACE", "1").env(UNASKED, format!("{CANARY}unasked"));
+        for name in &self.unset {
+            command.env_remove(name);
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let written = Written::default();
         let mut readers = Vec::new();
@@ -175,7 +191,12 @@ impl Process {
 
     /// What it wrote so far, the errors last.
     pub fn log(&self) -> String {
-        format!("{}{}", self.written.text(Stream::Output), self.written.text(Stream::Error))
+        self.written.all()
+    }
+
+    /// What it writes, for who looks at it while somebody else holds the process.
+    pub fn written(&self) -> Written {
+        self.written.clone()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -337,9 +358,14 @@ pub enum Stream {
 
 /// What a process wrote so far.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<[Vec<u8>; 2]>>);
+pub struct Written(Arc<Mutex<[Vec<u8>; 2]>>);
 
 impl Written {
+    /// All of it, the errors last.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.text(Stream::Output), self.text(Stream::Error))
+    }
+
     fn read(&self, stream: Stream, mut reader: std::io::PipeReader) -> JoinHandle<()> {
         let written = self.clone();
         std::thread::spawn(move || {

@@ -68,6 +68,42 @@ async fn a_name_that_resolves_to_a_refused_address_is_refused() {
     assert_eq!(server.connections(), 0);
 }
 
+/// All forms in which an address that is not public can hide, alone and behind one that is.
+#[tokio::test]
+async fn a_name_that_resolves_to_any_form_of_a_refused_address_is_refused() {
+    for address in [
+        "127.0.0.1",
+        "0.0.0.0",
+        "169.254.169.254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "224.0.0.1",
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::7f00:1",
+        "64:ff9b::808:808",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::",
+        "2002:808:808::",
+        "2001:0:7f00:1::1",
+        "2001:db8::1",
+        "fc00::1",
+        "fd00:ec2::254",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+    ] {
+        let client = resolving(&[], &[&[address], &["1.1.1.1", address]]);
+        for _ in 0..2 {
+            let refused = get(&client, "https://rebind.example.com/").await;
+            assert!(matches!(refused, Err(Error::DestinationNotAllowed { .. })), "{address}: {refused:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_name_that_changes_is_judged_at_every_connection() {
     let server = Server::answering(OK).await;

@@ -98,18 +98,35 @@ async fn a_handshake_that_hangs_was_certainly_no_request() {
     assert!(!error.outcome_unknown());
 }
 
-/// One HTTP/2 frame (RFC 9113 4.1) on stream 0.
-fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+/// One HTTP/2 frame (RFC 9113 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, 0, 0, 0, 0, 0], payload].concat()
+    [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
 }
 
-#[tokio::test]
-async fn a_request_that_an_http2_server_sends_away_is_not_sent_again() {
-    const HEADERS: u8 = 1;
-    const SETTINGS: u8 = 4;
-    const GOAWAY: u8 = 7;
-    let (acceptor, certificate) = certificate("localhost", &["h2"]);
+/// "I have looked at nothing after this stream": the RFC lets a client send the rest again.
+fn go_away(last: u32) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat())
+}
+
+/// "I have not looked at this one": the RFC lets a client send it again, too.
+fn refused_stream(stream: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &7u32.to_be_bytes())
+}
+
+/// Status 200, the end of the headers and of the answer.
+fn ok(stream: u32) -> Vec<u8> {
+    frame(HEADERS, 5, stream, &[0x88])
+}
+
+/// A server that speaks HTTP/2 and answers the requests of a connection with these frames, made for
+/// the request's stream; and how many requests it has seen.
+async fn http2(acceptor: TlsAcceptor, answers: &'static [fn(u32) -> Vec<u8>]) -> (Server, Arc<AtomicUsize>) {
     let requests = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&requests);
     let server = Server::start(move |stream| {
@@ -117,25 +134,51 @@ async fn a_request_that_an_http2_server_sends_away_is_not_sent_again() {
         async move {
             let mut stream = acceptor.accept(stream).await.unwrap();
             stream.read_exact(&mut [0; 24]).await.unwrap();
-            stream.write_all(&frame(SETTINGS, &[])).await.unwrap();
+            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+            let mut answers = answers.iter();
             let mut head = [0; 9];
             while stream.read_exact(&mut head).await.is_ok() {
                 let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
                 stream.read_exact(&mut vec![0; length]).await.unwrap();
                 if head[3] == HEADERS {
                     seen.fetch_add(1, Ordering::SeqCst);
-                    // "I have looked at no stream at all": the RFC lets a client send it again.
-                    let _ = stream.write_all(&frame(GOAWAY, &[0; 8])).await;
+                    let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                    let answer = answers.next().map(|answer| answer(number)).unwrap_or_default();
+                    let _ = stream.write_all(&answer).await;
                 }
             }
         }
     })
     .await;
-    let client = trusting(Some(certificate));
-    let mut request = request(Method::POST, &url(&server, "localhost"), LONG);
+    (server, requests)
+}
+
+fn post(server: &Server) -> Request {
+    let mut request = request(Method::POST, &url(server, "localhost"), LONG);
     request.body = Some(("text/plain".to_owned(), "x".into()));
-    let error = client.send(request).await.unwrap_err();
-    assert!(matches!(error, Error::Lost { .. }), "{error}");
-    assert!(error.outcome_unknown());
-    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    request
+}
+
+#[tokio::test]
+async fn a_request_that_an_http2_server_sends_away_is_not_sent_again() {
+    let cases: [&[fn(u32) -> Vec<u8>]; 4] = [
+        &[|_| go_away(0)],
+        &[refused_stream],
+        // On a connection that has served before.
+        &[ok, |_| go_away(1)],
+        &[ok, refused_stream],
+    ];
+    for (case, answers) in cases.into_iter().enumerate() {
+        let (acceptor, certificate) = certificate("localhost", &["h2"]);
+        let (server, requests) = http2(acceptor, answers).await;
+        let client = trusting(Some(certificate));
+        for _ in 1..answers.len() {
+            assert_eq!(client.send(post(&server)).await.unwrap().status, 200, "case {case}");
+        }
+        let error = client.send(post(&server)).await.unwrap_err();
+        assert!(matches!(error, Error::Lost { .. }), "case {case}: {error}");
+        assert!(error.outcome_unknown());
+        assert_eq!(requests.load(Ordering::SeqCst), answers.len(), "case {case}");
+        assert_eq!(server.connections(), 1, "case {case}");
+    }
 }

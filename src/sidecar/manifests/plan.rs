@@ -168,26 +168,28 @@ impl Planner {
     }
 
     /// At the start: puts the last valid version in force of what the manifests do not show, or
-    /// show broken.
+    /// show broken, and the version before of what has not been found to work yet.
     fn restore(&mut self, entries: &Entries, seen_valid: &BTreeSet<Id>, plan: &mut Plan) {
         if self.started {
             return;
         }
         for ((kind, key), entry) in entries {
             let id = Id::Object(*kind, key.clone());
-            let Some(valid) = entry.valid.as_ref().filter(|_| !seen_valid.contains(&id)) else {
-                continue;
-            };
-            let Ok(spec) = Spec::from_json(*kind, &valid.spec) else {
-                plan.warnings.push(format!(
-                    "the remembered version of {id} cannot be used by this release; {id} waits for its manifest"
-                ));
-                continue;
-            };
-            let identity = identity(key, entry, valid.generation, &Annotations::default());
-            plan.changes.push(change(spec, identity, Some(entry)));
-            if let Some(known) = self.known.get_mut(&id) {
-                known.told = Told::Valid;
+            let newest = entry.valid.as_ref().filter(|_| !seen_valid.contains(&id));
+            for valid in entry.fallback.iter().chain(newest) {
+                let Ok(spec) = Spec::from_json(*kind, &valid.spec) else {
+                    plan.warnings.push(format!(
+                        "the remembered version of {id} cannot be used by this release; {id} waits for its manifest"
+                    ));
+                    continue;
+                };
+                let identity = identity(key, entry, valid.generation, &Annotations::default());
+                plan.changes.push(change(spec, identity, Some(entry)));
+                if newest.is_some_and(|newest| newest.generation == valid.generation)
+                    && let Some(known) = self.known.get_mut(&id)
+                {
+                    known.told = Told::Valid;
+                }
             }
         }
     }
@@ -245,6 +247,7 @@ impl Planner {
             spec_digest: digest.clone(),
             guarded: entry.is_some_and(|entry| entry.guarded),
             valid: valid.clone(),
+            fallback: None,
             status: entry.and_then(|entry| entry.status.clone()),
         };
         if entry.is_none_or(|entry| entry.spec_digest != digest || entry.valid.is_none()) {

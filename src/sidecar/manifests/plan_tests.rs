@@ -83,6 +83,7 @@ impl World {
                 spec_digest: declared.spec_digest.clone(),
                 guarded: false,
                 valid: declared.valid.clone(),
+                fallback: None,
                 status: before.and_then(|entry| entry.status),
             };
             self.entries.insert(id, entry);
@@ -253,6 +254,25 @@ fn an_invalid_object_keeps_its_last_version_across_a_restart() {
         ["provider gupy uid-2 1", "orders uid-1 1 a.b id=42", "invalid orders uid-1 2 spec.action", "synced"]
     );
     assert_eq!(world.pass(120), [""; 0]);
+}
+
+/// The provider's rules are known to the engine alone: it must see both, the one in force first.
+#[test]
+fn a_version_that_may_be_refused_comes_after_the_one_before_it_across_a_restart() {
+    let mut world = settled(false);
+    world.write("orders.yaml", subscription("orders", "a.c"));
+    let id = (Kind::WebhookSubscription, ObjectKey::new("default", "orders"));
+    let before = world.entries[&id].valid.clone();
+    world.look();
+    world.entries.get_mut(&id).unwrap().fallback = before;
+    let both = ["provider gupy uid-2 1", "orders uid-1 1 a.b id=42", "orders uid-1 2 a.c id=42", "synced"];
+    world.restart(false);
+    assert_eq!(short(&world.look()), both);
+    assert_eq!(world.pass(120), [""; 0]);
+    // So it is when the manifest cannot be read at all.
+    world.broken.insert("orders.yaml".to_owned());
+    world.restart(false);
+    assert_eq!(short(&world.look()), both);
 }
 
 #[test]

@@ -14,7 +14,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::api::{Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus,
+    WebhookProviderStatus,
+};
 use crate::sidecar::durable::remedy;
 
 /// The version this release writes, and the newest it reads.
@@ -87,6 +90,10 @@ pub struct Entry {
     /// The last valid spec: it stays in force while the manifest is broken or away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid: Option<ValidSpec>,
+    /// The one before, until [`Self::valid`] has been found ready: that one may yet break a rule of
+    /// the provider, which no manifest shows by itself, and then this one is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<ValidSpec>,
     /// The recorded status, in the form of the object's kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Box<RawValue>>,
@@ -99,6 +106,30 @@ pub struct ValidSpec {
     pub generation: i64,
     /// The spec, in the form of the object's kind.
     pub spec: Box<RawValue>,
+}
+
+impl Entry {
+    /// What a successor with this valid spec falls back to.
+    pub(super) fn fallback_of(self, valid: Option<&ValidSpec>) -> Option<ValidSpec> {
+        let newest = valid.map(|valid| valid.generation);
+        self.fallback.or(self.valid.filter(|before| newest.is_some_and(|newest| newest > before.generation)))
+    }
+
+    /// Lets go of the fallback once the newest version works.
+    pub(super) fn settle(&mut self) {
+        // Every kind's status has these two members, and this type no other that is required.
+        let status = self.status.as_ref();
+        let status: Option<WebhookProviderStatus> =
+            status.and_then(|status| serde_json::from_str(status.get()).ok());
+        let is_ready = |condition: &Condition| {
+            condition.kind == ConditionType::Ready && condition.status == ConditionStatus::True
+        };
+        if status.is_some_and(|status| {
+            status.observed_generation == Some(self.generation) && status.conditions.iter().any(is_ready)
+        }) {
+            self.fallback = None;
+        }
+    }
 }
 
 /// Everything that is remembered.

@@ -147,12 +147,14 @@ impl State {
         let mut book = self.0.book();
         let id = (kind, key.clone());
         let before = book.content.entries.remove(&id).filter(|entry| entry.uid == uid);
-        let (guarded, status) = before.map_or((false, None), |entry| (entry.guarded, entry.status));
+        let (guarded, status) =
+            before.as_ref().map_or((false, None), |entry| (entry.guarded, entry.status.clone()));
         let entry = Entry {
             uid: uid.to_owned(),
             generation,
             spec_digest: spec_digest.to_owned(),
             guarded,
+            fallback: before.and_then(|entry| entry.fallback_of(valid.as_ref())),
             valid,
             status,
         };
@@ -213,6 +215,7 @@ impl State {
         self.change(kind, key, uid, |entry| {
             let differs = entry.status.as_ref().map(|status| status.get()) != Some(status.get());
             entry.status = Some(status);
+            entry.settle();
             Ok(differs)
         })
         .await

@@ -117,6 +117,47 @@ async fn a_new_generation_keeps_the_status() {
 }
 
 #[tokio::test]
+async fn the_version_before_is_remembered_until_the_new_one_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let mut state = State::open(&path).unwrap();
+    let key = declared(&state, "orders", "u");
+    let kind = Kind::WebhookSubscription;
+    let declare = |state: &State, generation: i64, uid: &str| {
+        let valid = ValidSpec { generation, spec: to_raw_value(&serde_json::json!({})).unwrap() };
+        state.declare(kind, &key, uid, generation, &format!("d{generation}"), Some(valid));
+    };
+    let fallback = |state: &State| {
+        let entries = state.entries();
+        entries[&(kind, key.clone())].fallback.as_ref().map(|fallback| fallback.generation)
+    };
+    let judged = |generation: i64, ready: &str| -> SubscriptionStatus {
+        serde_json::from_value(serde_json::json!({"observedGeneration": generation, "conditions": [{
+            "type": "Ready", "status": ready, "reason": "InvalidSpec", "message": "",
+            "lastTransitionTime": "2026-11-21T17:00:02Z",
+        }]}))
+        .unwrap()
+    };
+    declare(&state, 2, "u");
+    assert_eq!(fallback(&state), None);
+    declare(&state, 3, "u");
+    // Neither another edit nor a restart, a status of an older version or a bad one lets go of it.
+    declare(&state, 4, "u");
+    for status in [judged(4, "False"), judged(2, "True")] {
+        state.subscription(&key, "u", &status).await.unwrap();
+        drop(state);
+        state = State::open(&path).unwrap();
+        assert_eq!(fallback(&state), Some(2));
+    }
+    state.subscription(&key, "u", &judged(4, "True")).await.unwrap();
+    assert_eq!(fallback(&state), None);
+    declare(&state, 5, "u");
+    assert_eq!(fallback(&state), Some(4));
+    declare(&state, 1, "another");
+    assert_eq!(fallback(&state), None);
+}
+
+#[tokio::test]
 async fn sources_and_providers_are_remembered_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");

@@ -1,0 +1,9 @@
+//! Input that nobody should send, through the real process: manifests, answers of token servers
+//! and of providers, destinations. Each case stands beside healthy subscriptions that go on.
+
+mod destinations;
+mod manifests;
+mod provider_answers;
+mod server;
+mod stage;
+mod token_answers;
