@@ -3,10 +3,10 @@
 use hookkeeper::api::{ConditionStatus, Reason};
 
 use super::{
-    DAY, HOUR, MINUTE, SECOND, answered, asked, assert_in_order, counts, edit, hand_over, hand_over_provider,
-    key, once, ready, refused,
+    DAY, HOUR, MINUTE, SECOND, answered, asked, assert_in_order, counts, declare, edit, hand_over,
+    hand_over_provider, key, once, ready, refused,
 };
-use crate::world::{CallFault, Running, Settings, World};
+use crate::world::{CallFault, Running, Settings, World, subscription};
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_subscription_is_left_alone_and_says_when_its_token_ends() {
@@ -56,11 +56,14 @@ async fn a_rotation_that_was_asked_for_is_done_once() {
 async fn what_is_asked_of_a_new_object_is_only_recorded() {
     let world = World::new(Settings { token_life: DAY, ..Settings::default() });
     world.populate(1, 1);
-    world.outside().rotate_requested.insert(key("subscription-0"), "please".into());
-    let _engine = world.start();
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    // Its first rotation is to come anyway, with the token in hand.
+    world.outside().rotate_requested.insert(key("new"), "please".into());
+    declare(&world, &engine, "new", subscription(9, "source-0")).await;
     world.pass(HOUR).await;
-    assert_eq!(counts(&world, |outside| (outside.mints, outside.creates, outside.updates)), (1, 1, 0));
-    assert_eq!(world.status("subscription-0").last_handled_rotate_request.as_deref(), Some("please"));
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.creates, outside.updates)), (1, 2, 0));
+    assert_eq!(world.status("new").last_handled_rotate_request.as_deref(), Some("please"));
 }
 
 #[tokio::test(start_paused = true)]

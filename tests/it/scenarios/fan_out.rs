@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hookkeeper::api::{ConditionStatus, InlineTokenSource, OAuth2TokenSource};
+use hookkeeper::api::{ConditionStatus, InlineTokenSource, OAuth2TokenSource, Rotation};
 
 use super::{DAY, MINUTE, assert_in_order, counts, key, pass_until_due, ready, refused};
 use crate::world::{Settings, World, subscription};
@@ -139,4 +139,25 @@ async fn a_member_that_fails_makes_no_other_member_of_a_revoking_source_late() {
         let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
         assert!(longest < TimeDelta::seconds(3), "{code}: stale for {longest}: n/r is 2 s");
     }
+}
+
+/// It is due long before the others, and its mint ends the tokens that they carry.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_rotates_early_takes_the_others_along() {
+    let world = World::new(Settings { revokes: true, requests_per_minute: 600, ..Settings::default() });
+    world.populate(20, 1);
+    let mut spec = subscription(3, "source-0");
+    let renew_before = Some("35m".parse().unwrap());
+    spec.rotation = Some(Rotation { renew_before, ..Rotation::default() });
+    world.declare("subscription-3", spec);
+    let engine = world.start();
+    world.pass(DAY).await;
+    engine.assert_alive();
+    let wall = world.wall();
+    let outside = world.outside();
+    assert_eq!(outside.dead(wall), Vec::<&str>::new());
+    assert_eq!(outside.updates + outside.creates, outside.mints * 20);
+    assert!(outside.mints > 50, "{} mints: every 25 minutes or so", outside.mints);
+    let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
+    assert!(longest < TimeDelta::seconds(3), "stale for {longest}: n/r is 2 s");
 }

@@ -1,14 +1,12 @@
 //! Many subscriptions of one provider: which come first, and what a budget is shared by.
 
-use std::time::Duration;
-
 use hookkeeper::api::{Limits, WebhookProviderSpec};
 use hookkeeper::engine::Options;
 
 use super::{
     DAY, HOUR, MINUTE, SECOND, assert_in_order, declare, hand_over_provider, hand_over_source, key, refused,
 };
-use crate::world::{CallFault, Running, Settings, World, subscription};
+use crate::world::{Running, Settings, World, subscription};
 
 fn number_of(action: &str) -> usize {
     action.strip_prefix("action.").unwrap().parse().unwrap()
@@ -152,22 +150,4 @@ async fn provider_objects_of_one_origin_share_its_budget() {
     world.pass(30 * MINUTE).await;
     engine.assert_alive();
     assert_in_order(&world, 120);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_provider_keeps_no_other_waiting() {
-    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
-    let at = |base_url: &str| WebhookProviderSpec {
-        base_url: Some(base_url.into()),
-        ..WebhookProviderSpec::default()
-    };
-    let specs = [("slow", at("https://slow.example.com")), ("quick", at("https://quick.example.com"))];
-    two_providers(&world, specs, 40);
-    world.outside().fault_for =
-        Some(Box::new(|_, about| about.starts_with("slow").then(|| CallFault::Slow(Duration::from_secs(9)))));
-    let _engine = world.start();
-    world.pass(45 * SECOND).await;
-    let outside = world.outside();
-    let created = outside.remotes.values().filter(|remote| remote.action.starts_with("quick")).count();
-    assert_eq!(created, 40);
 }

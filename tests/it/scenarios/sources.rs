@@ -117,7 +117,7 @@ async fn an_edited_source_that_gives_nothing_leaves_the_token_in_place() {
     world.pass(5 * MINUTE).await;
     world.outside().mint_fault = Some(Box::new(|about| {
         let what = "the name cannot be resolved".into();
-        about.contains("nowhere").then(|| MintFailure::NotSent { what })
+        about.contains("nowhere").then_some(MintFailure::NotSent { what })
     }));
     let to = |url: &str| {
         let mut outside = world.outside();
