@@ -315,6 +315,11 @@ impl Process {
             .collect()
     }
 
+    #[expect(clippy::print_stderr, reason = "the test fails, and this says why")]
+    fn show(&self) {
+        eprintln!("{}", self.log());
+    }
+
     fn finish(&mut self) {
         for reader in self.readers.drain(..) {
             reader.join().unwrap();
@@ -339,7 +344,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.ended.is_none() {
             if std::thread::panicking() {
-                eprintln!("{}", self.log());
+                self.show();
             } else {
                 self.look();
             }

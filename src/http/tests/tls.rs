@@ -159,9 +159,12 @@ fn post(server: &Server) -> Request {
     request
 }
 
+/// Makes a frame of a stream.
+type MakeFrame = fn(u32) -> Vec<u8>;
+
 #[tokio::test]
 async fn a_request_that_an_http2_server_sends_away_is_not_sent_again() {
-    let cases: [&[fn(u32) -> Vec<u8>]; 4] = [
+    let cases: [&[MakeFrame]; 4] = [
         &[|_| go_away(0)],
         &[refused_stream],
         // On a connection that has served before.
