@@ -231,7 +231,7 @@ async fn every_write_fails_before_or_after_it_took_effect() {
     for story in stories::all() {
         let smooth = smooth(&story).await;
         for fault in [WriteFault::Lost, WriteFault::AnswerLost] {
-            for in_a_row in [1, 3] {
+            for in_a_row in [1, 2, 6] {
                 for well in 0.. {
                     let mut faults = vec![None; well];
                     faults.extend(vec![Some(fault); in_a_row]);

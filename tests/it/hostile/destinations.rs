@@ -1,28 +1,7 @@
 //! What may not be reached is not reached, however it is written and whatever the environment says.
 
 use super::server::{Behaviour, Server, answer};
-use super::stage::{HEALTHY, Stage};
-
-fn subscription(name: &str, url: &str) -> String {
-    format!(
-        "---
-apiVersion: hookkeeper.dev/v1alpha1
-kind: WebhookSubscription
-metadata: {{name: {name}}}
-spec:
-  providerRef: {{name: gupy}}
-  action: {name}
-  postbackUrl: https://integrations.example.com/{name}
-  clientHeaders: [{{name: token, valueFrom: {{token: {{}}}}}}]
-  tokenSource:
-    oauth2:
-      tokenUrl: \"{url}\"
-      clientId: {{value: hr-integration}}
-      clientSecret: {{secretKeyRef: {{name: integration-client, key: secret}}}}
-      timeout: 2s
-"
-    )
-}
+use super::stage::{HEALTHY, Stage, subscription_from};
 
 /// Hosts whose form is refused before anything is asked about them.
 const NO_HOSTS: [&str; 4] = ["[fe80::1%25eth0]", "[fe80::1%eth0]", "0..", "127.0.0.256"];
@@ -107,7 +86,7 @@ async fn a_refused_destination_is_named_with_the_line_that_allows_it_and_never_c
         format!("http://auth.example.com:{port}/token"),
         "DestinationNotAllowed",
     ));
-    let text: String = cases.iter().map(|(name, url, _)| subscription(name, url)).collect();
+    let text: String = cases.iter().map(|(name, url, _)| subscription_from(name, url)).collect();
     stage.write("40-hostile.yaml", text);
     let mut sidecar = stage.sidecar(&[], |_| {});
 
@@ -135,7 +114,7 @@ async fn a_proxy_from_the_environment_sees_no_connection() {
     let encrypted = Server::start(|_| Behaviour::Bytes(Vec::new())).await;
     let stage = Stage::start().await;
     let place = format!("127.0.0.1:{}", encrypted.port());
-    stage.write("40-encrypted.yaml", subscription("encrypted", &format!("https://{place}/token")));
+    stage.write("40-encrypted.yaml", subscription_from("encrypted", &format!("https://{place}/token")));
     let url = format!("http://127.0.0.1:{}", proxy.port());
     let _sidecar = stage.sidecar(&[&place], |command| {
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {

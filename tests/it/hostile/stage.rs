@@ -20,6 +20,28 @@ const TOKEN_LIFE: Duration = Duration::from_secs(12);
 /// How many subscriptions are healthy.
 pub const HEALTHY: u64 = 2;
 
+/// A subscription with a source of its own.
+pub fn subscription_from(name: &str, token_url: &str) -> String {
+    format!(
+        "---
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookSubscription
+metadata: {{name: {name}}}
+spec:
+  providerRef: {{name: gupy}}
+  action: {name}
+  postbackUrl: https://integrations.example.com/{name}
+  clientHeaders: [{{name: token, valueFrom: {{token: {{}}}}}}]
+  tokenSource:
+    oauth2:
+      tokenUrl: \"{token_url}\"
+      clientId: {{value: hr-integration}}
+      clientSecret: {{secretKeyRef: {{name: integration-client, key: secret}}}}
+      timeout: 2s
+"
+    )
+}
+
 pub struct Stage {
     pub sandbox: Sandbox,
     folder: tempfile::TempDir,

@@ -11,28 +11,11 @@ use chrono::{DateTime, FixedOffset, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::server::{Behaviour, CANARY, Server, answer, json};
-use super::stage::{HEALTHY, Stage};
+use super::stage::{HEALTHY, Stage, subscription_from};
 
 /// A subscription with a source of its own, at `/NAME` of the server.
 fn subscription(name: &str, port: u16) -> String {
-    format!(
-        "---
-apiVersion: hookkeeper.dev/v1alpha1
-kind: WebhookSubscription
-metadata: {{name: {name}}}
-spec:
-  providerRef: {{name: gupy}}
-  action: {name}
-  postbackUrl: https://integrations.example.com/{name}
-  clientHeaders: [{{name: token, valueFrom: {{token: {{}}}}}}]
-  tokenSource:
-    oauth2:
-      tokenUrl: http://127.0.0.1:{port}/{name}
-      clientId: {{value: hr-integration}}
-      clientSecret: {{secretKeyRef: {{name: integration-client, key: secret}}}}
-      timeout: 2s
-"
-    )
+    subscription_from(name, &format!("http://127.0.0.1:{port}/{name}"))
 }
 
 const UNAVAILABLE: &str = "TokenSourceUnavailable";

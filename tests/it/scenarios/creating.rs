@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hookkeeper::api::{ConditionStatus, Ownership, Reason};
-use hookkeeper::engine::ports::{CallFailure, RecordFailure};
+use hookkeeper::engine::ports::CallFailure;
 
 use super::{MINUTE, SECOND, URL, assert_in_order, by_hand, counts, declare, edit, once, ready};
 use crate::world::{CallFault, Settings, World, subscription};
@@ -38,58 +38,6 @@ async fn a_create_that_did_not_arrive_is_sent_again_after_a_listing() {
     assert_eq!(world.outside().creates, 0, "the provider may still be about to show it");
     world.pass(4 * MINUTE).await;
     assert_in_order(&world, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_at_any_moment_of_a_create() {
-    for moment in 0..30 {
-        let world = World::new(Settings::default());
-        world.populate(2, 1);
-        let engine = world.start();
-        world.pass(Duration::from_millis(37) * moment).await;
-        engine.kill().await;
-        let _engine = world.start();
-        world.pass(20 * MINUTE).await;
-        assert_in_order(&world, 2);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_twice_in_a_create() {
-    for moment in 0..30 {
-        let world = World::new(Settings::default());
-        world.populate(1, 1);
-        let engine = world.start();
-        world.pass(Duration::from_millis(111)).await;
-        engine.kill().await;
-        let engine = world.start();
-        world.pass(5 * MINUTE + Duration::from_millis(37) * moment).await;
-        engine.kill().await;
-        let _engine = world.start();
-        world.pass(20 * MINUTE).await;
-        assert_in_order(&world, 1);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_record_that_fails_doubles_nothing() {
-    for takes_effect in [true, false] {
-        for failing in 1..=6 {
-            let world = World::new(Settings::default());
-            world.populate(1, 1);
-            let mut left = failing;
-            world.outside().record_fault = Some(Box::new(move |_| {
-                left -= 1;
-                let failure = RecordFailure::Unavailable("conflict".into());
-                (left >= 0).then_some((takes_effect, failure))
-            }));
-            let engine = world.start();
-            world.pass(20 * MINUTE).await;
-            engine.assert_alive();
-            assert_in_order(&world, 1);
-            assert_eq!(world.outside().creates, 1, "{failing} records failed");
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use hookkeeper::api::{
     WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::change::Change;
-use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Published, RecordFailure};
+use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Published};
 
 use super::Settings;
 use crate::canaries::CANARY;
@@ -82,9 +82,6 @@ pub enum WriteFault {
 /// What goes wrong with a mint, by source.
 pub type MintFaults = Box<dyn FnMut(&str) -> Option<MintFailure> + Send>;
 
-/// What goes wrong with a record, and whether it takes effect all the same.
-pub type RecordFaults = Box<dyn FnMut(&ObjectKey) -> Option<(bool, RecordFailure)> + Send>;
-
 /// What becomes of requests whose sender is killed while they are on their way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Orphans {
@@ -152,7 +149,6 @@ pub struct Outside {
     pub call_faults: VecDeque<CallFault>,
     pub fault_for: Option<CallFaults>,
     pub mint_fault: Option<MintFaults>,
-    pub record_fault: Option<RecordFaults>,
     /// Faults of the writes to come, of whatever they write.
     pub write_faults: VecDeque<Option<WriteFault>>,
     // The ledger.
@@ -203,7 +199,6 @@ impl Outside {
             call_faults: VecDeque::new(),
             fault_for: None,
             mint_fault: None,
-            record_fault: None,
             write_faults: VecDeque::new(),
             mints: 0,
             creates: 0,
