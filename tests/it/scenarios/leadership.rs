@@ -13,6 +13,8 @@ use crate::canaries::CANARY;
 use crate::world::{CallFault, Running, Settings, World, subscription};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+/// Fingerprint of the token that another leader brings.
+const OF_ANOTHER: &str = "0123456789abcdef";
 
 /// Another process leads from now on, or this one does again.
 async fn lead(world: &World, engine: &Running, term: Option<u64>) {
@@ -32,7 +34,7 @@ fn record_by_another(world: &World, name: &str, id: &str, token: &str) {
     status.webhook_id = Some(id.into());
     status.webhook_origin = Some("https://provider.example.com".into());
     status.ownership = Some(Ownership::Created);
-    status.token_fingerprint = Some(format!("of-{token}"));
+    status.token_fingerprint = Some(OF_ANOTHER.into());
     status.token_minted_time = Some(wall);
     status.token_expiration_time = Some(wall + TimeDelta::days(1));
     status.creation = None;
@@ -107,7 +109,7 @@ async fn a_token_in_hand_from_an_older_term_is_not_brought_back() {
         }
         // That leader has recorded it with the source, too.
         world.outside().source_statuses.get_mut(&key("source-0")).unwrap().token_fingerprint =
-            Some(format!("of-{newer}"));
+            Some(OF_ANOTHER.into());
         super::hand_over_source(&world, &engine, "source-0").await;
         lead(&world, &engine, Some(3)).await;
         world.pass(10 * MINUTE).await;
