@@ -116,6 +116,7 @@ impl Told {
         if !outside.revokes {
             assert_eq!(outside.late, [], "late: {how}");
         }
+        assert_eq!(outside.unpublished, 0, "applied before they were published: {how}");
         assert_eq!(outside.statuses.len(), outside.subscriptions.len(), "statuses: {how}");
         assert_eq!(outside.deleted.len(), 0, "waiting for their deletion: {how}");
         for (key, status) in &outside.statuses {

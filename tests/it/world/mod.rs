@@ -5,6 +5,7 @@
 
 mod outside;
 mod ports;
+mod provider;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -163,6 +163,8 @@ pub struct Outside {
     pub gauges: Option<Gauges>,
     /// How long each remote carried a token that was dead, once for each time.
     pub late: Vec<(String, TimeDelta)>,
+    /// Creates and updates whose token ought to have been published before, and was not.
+    pub unpublished: u64,
     /// Updates that brought the token that was there already.
     pub repeated: u64,
 }
@@ -210,6 +212,7 @@ impl Outside {
             received: Vec::new(),
             gauges: None,
             late: Vec::new(),
+            unpublished: 0,
             repeated: 0,
         }
     }
@@ -279,6 +282,13 @@ impl Outside {
         Some(issued.revoked.map_or(issued.expires, |revoked| revoked.min(issued.expires)))
     }
 
+    /// Where tokens are published, their readers know each before the provider does.
+    fn judge_publishing(&mut self, token: &str) {
+        let publishes = self.sources.values().any(|source| source.publish_to.is_some());
+        let is_read = self.published.values().any(|published| published.current.expose() == token);
+        self.unpublished += u64::from(publishes && !is_read);
+    }
+
     pub fn create(
         &mut self,
         action: &str,
@@ -288,6 +298,7 @@ impl Outside {
         now: DateTime<Utc>,
     ) -> String {
         self.creates += 1;
+        self.judge_publishing(token);
         let id = format!("remote-{}", self.creates);
         self.created.insert(id.clone(), now);
         let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
@@ -305,6 +316,7 @@ impl Outside {
         now: DateTime<Utc>,
     ) -> bool {
         self.updates += 1;
+        self.judge_publishing(token);
         let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
         if self.delay.take().is_some() {
             self.under_way.push(UnderWay { id: id.to_owned(), remote });

@@ -1,0 +1,177 @@
+//! The provider, as the engine calls it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use hookkeeper::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
+use hookkeeper::engine::ports::{
+    Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
+    RemoteSubscription, Remotes,
+};
+use hookkeeper::rotation::target::short_digest;
+
+use super::outside::Received;
+use super::ports::InFlight;
+use super::{CallFault, World};
+
+impl Remotes for World {
+    fn resolve(&self, _: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
+        let settings = &self.settings;
+        let limit = spec.limits.as_ref().and_then(|limits| limits.requests_per_minute);
+        let profile = ProviderProfile {
+            origin: spec.base_url.clone().unwrap_or_else(|| "https://provider.example.com".into()),
+            requests_per_minute: limit.map_or(settings.requests_per_minute, i32::cast_unsigned),
+            preset_requests_per_minute: None,
+            max_concurrent: 16,
+            timeout: Duration::from_secs(10),
+            overlap: settings.overlap,
+            verify_interval: settings.verify_interval,
+            settle: Duration::from_secs(300),
+            can_list: true,
+            can_create: true,
+            can_delete: true,
+        };
+        Ok(Arc::new(Provider { world: self.clone(), profile }))
+    }
+}
+
+struct Provider {
+    world: World,
+    profile: ProviderProfile,
+}
+
+impl Provider {
+    /// Waits, and has the call refused, lost or broken where that is asked for.
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        about: &str,
+        guard: &CallGuard,
+        effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
+        guard.cut(self.profile.timeout)?;
+        let sent = InFlight::new(&self.world, effect);
+        self.world.halfway().await;
+        let received = Received { at: self.world.wall(), operation, about: about.to_owned() };
+        self.world.outside().received.push(received);
+        let fault = self.world.fault(operation, about);
+        if let Some(CallFault::Refused(failure)) = fault {
+            sent.lose();
+            return Err(failure);
+        }
+        if let Some(CallFault::Slow(longer)) = fault {
+            tokio::time::sleep(longer).await;
+        }
+        if let Some(CallFault::Late(under_way)) = fault {
+            self.world.outside().delay = Some(under_way);
+            let world = self.world.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(under_way).await;
+                world.outside().land();
+            });
+        }
+        let result = sent.arrive();
+        self.world.halfway().await;
+        match fault {
+            Some(CallFault::Garbled(failure)) => Err(failure),
+            Some(CallFault::Lost | CallFault::Late(_)) => {
+                tokio::time::sleep(self.profile.timeout).await;
+                Err(CallFailure::Unanswered { what: "no answer within 10 s".into() })
+            }
+            Some(CallFault::Panic) => panic!("a step that panics, as the test asked"),
+            _ => result,
+        }
+    }
+}
+
+fn missing() -> CallFailure {
+    CallFailure::Status { code: 404, retry_after: None, missing: true }
+}
+
+impl Remote for Provider {
+    fn profile(&self) -> &ProviderProfile {
+        &self.profile
+    }
+
+    fn check(&self, _: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    fn warning(&self, _: &WebhookSubscriptionSpec) -> Option<String> {
+        None
+    }
+
+    fn document_digest(&self, spec: &WebhookSubscriptionSpec) -> String {
+        let active = spec.is_active().to_string();
+        short_digest(&[spec.action.as_deref().unwrap_or_default(), &spec.postback_url, &active])
+    }
+
+    fn document_secrets<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a WebhookSubscriptionSpec,
+    ) -> BoxFuture<'a, Result<Option<String>, Refusal>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
+        Box::pin(self.call("list", "", guard, |outside| {
+            outside.lists += 1;
+            let now = self.world.at(outside);
+            let subscriptions = outside
+                .remotes
+                .iter()
+                .filter(|(id, _)| outside.is_listed(id, now))
+                .map(|(id, remote)| RemoteSubscription {
+                    id: id.clone(),
+                    action: Some(remote.action.clone()),
+                    postback_url: Some(remote.url.clone()),
+                    active: Some(remote.active),
+                })
+                .collect();
+            Ok(Listing { subscriptions, requests: 2 })
+        }))
+    }
+
+    fn create<'a>(
+        &'a self,
+        document: &'a Document,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
+        let action = document.spec.action.as_deref().unwrap_or_default();
+        Box::pin(self.call("create", action, guard, move |outside| {
+            let (spec, now) = (&document.spec, self.world.at(outside));
+            let token = document.token.expose();
+            let id = outside.create(action, &spec.postback_url, spec.is_active(), token, now);
+            Ok(Applied { id: Some(id), secrets: None })
+        }))
+    }
+
+    fn update<'a>(
+        &'a self,
+        id: &'a str,
+        document: &'a Document,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
+        let action = document.spec.action.as_deref().unwrap_or_default();
+        Box::pin(self.call("update", action, guard, move |outside| {
+            let (spec, now) = (&document.spec, self.world.at(outside));
+            let token = document.token.expose();
+            let found = outside.put(id, action, &spec.postback_url, spec.is_active(), token, now);
+            if found { Ok(Applied { id: None, secrets: None }) } else { Err(missing()) }
+        }))
+    }
+
+    fn delete<'a>(
+        &'a self,
+        _: &'a WebhookSubscriptionSpec,
+        id: &'a str,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        Box::pin(self.call("delete", id, guard, move |outside| {
+            outside.deletes += 1;
+            outside.remotes.remove(id).map(|_| ()).ok_or_else(missing)
+        }))
+    }
+}
