@@ -187,8 +187,7 @@ impl Engine {
     /// Whether this is the token that the subscription's source has in hand.
     fn is_in_hand(&self, id: SubscriptionId, hand: &Hand) -> bool {
         let source = self.state.entry(id).and_then(|entry| self.state.source(entry.source?));
-        let current = source.and_then(|source| source.state.hand.as_ref());
-        current.is_some_and(|current| current.fingerprint == hand.fingerprint)
+        source.is_some_and(|source| source.has_in_hand(hand))
     }
 
     pub(super) fn created(

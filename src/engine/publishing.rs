@@ -224,7 +224,7 @@ impl Engine {
         let Some(source) = self.state.source_mut(source_id) else {
             return;
         };
-        if source.state.hand.as_ref().is_some_and(|current| current.fingerprint == hand.fingerprint)
+        if source.has_in_hand(hand)
             && let Some(token) = &source.token
         {
             source.published.applied = Some((Arc::from(hand.fingerprint.as_str()), token.clone()));

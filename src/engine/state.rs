@@ -19,7 +19,7 @@ use crate::api::{
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::claims;
-use crate::rotation::facts::{ListingView, OwnerOf, SourceState};
+use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
 use crate::rotation::target::{short_digest, target};
 use crate::secret::SecretText;
 
@@ -540,6 +540,11 @@ impl Source {
                 self.carried.remove(fingerprint);
             }
         }
+    }
+
+    /// Whether this is the token in hand.
+    pub(super) fn has_in_hand(&self, hand: &Hand) -> bool {
+        self.state.hand.as_ref().is_some_and(|current| current.fingerprint == hand.fingerprint)
     }
 
     /// Nothing is in hand any more.

@@ -11,6 +11,29 @@ use hookkeeper::sandbox::{
 use super::hookkeeper;
 use super::process::{PATIENCE, Process, Program};
 
+/// A sandbox with one client, and a folder with `manifests` that run against it.
+pub async fn sandbox_with_manifests(
+    token_life: Duration,
+    subscriptions: usize,
+    change: impl FnOnce(&mut Config),
+) -> (Sandbox, tempfile::TempDir) {
+    let client = Client {
+        id: TRIAL_CLIENT_ID.to_owned(),
+        secret: TRIAL_CLIENT_SECRET.into(),
+        token_life,
+        revokes_previous: false,
+    };
+    let listen = ([127, 0, 0, 1], 0).into();
+    let mut config =
+        Config { listen, clients: vec![client.clone()], delivery_interval: None, ..Config::default() };
+    change(&mut config);
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let info = SandboxInfo { url: sandbox.url(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client };
+    write_manifests(&folder.path().join("manifests"), &info, &WriteOptions { subscriptions }).unwrap();
+    (sandbox, folder)
+}
+
 pub struct Trial {
     pub sandbox: Sandbox,
     folder: tempfile::TempDir,
@@ -18,25 +41,10 @@ pub struct Trial {
 
 impl Trial {
     pub async fn start(token_life: Duration, subscriptions: usize) -> Self {
-        let client = Client {
-            id: TRIAL_CLIENT_ID.to_owned(),
-            secret: TRIAL_CLIENT_SECRET.into(),
-            token_life,
-            revokes_previous: false,
-        };
-        let sandbox = Sandbox::start(Config {
-            listen: ([127, 0, 0, 1], 0).into(),
-            clients: vec![client.clone()],
-            delivery_interval: Some(Duration::from_millis(500)),
-            ..Config::default()
+        let (sandbox, folder) = sandbox_with_manifests(token_life, subscriptions, |config| {
+            config.delivery_interval = Some(Duration::from_millis(500));
         })
-        .await
-        .unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let info =
-            SandboxInfo { url: sandbox.url(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client };
-        let options = WriteOptions { subscriptions };
-        write_manifests(&folder.path().join("manifests"), &info, &options).unwrap();
+        .await;
         Self { sandbox, folder }
     }
 

@@ -117,6 +117,9 @@ impl Entry {
 
     /// Lets go of the fallback once the newest version works.
     pub(super) fn settle(&mut self) {
+        if self.fallback.is_none() {
+            return;
+        }
         // Every kind's status has these two members, and this type no other that is required.
         let status = self.status.as_ref();
         let status: Option<WebhookProviderStatus> =

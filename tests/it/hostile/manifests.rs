@@ -3,23 +3,7 @@
 use hookkeeper::sandbox::{Event, Operation, TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN};
 
 use super::super::run;
-use super::stage::{HEALTHY, Stage};
-
-fn subscription(name: &str) -> String {
-    format!(
-        "apiVersion: hookkeeper.dev/v1alpha1
-kind: WebhookSubscription
-metadata: {{name: {name}}}
-spec:
-  providerRef: {{name: gupy}}
-  action: {name}
-  postbackUrl: https://integrations.example.com/{name}
-  clientHeaders:
-    - {{name: token, valueFrom: {{token: {{}}}}}}
-  tokenSourceRef: {{name: integration}}
-"
-    )
-}
+use super::stage::{HEALTHY, Stage, subscription};
 
 fn with_header(name: &str, header: &str) -> String {
     subscription(name).replace("  tokenSourceRef", &format!("    - {header}\n  tokenSourceRef"))
@@ -155,12 +139,7 @@ async fn a_broken_manifest_names_its_fault_and_harms_nobody() {
             "{name}"
         );
     }
-    stage.assert_healthy_undisturbed();
-    let ledger = stage.ledger();
-    assert_eq!((ledger.creates, ledger.webhooks), (HEALTHY, HEALTHY), "{ledger:#?}");
-    sidecar.assert_runs();
-    let peak = sidecar.peak_memory();
-    assert!(peak < 128, "{peak} MiB");
+    stage.assert_withstood(&mut sidecar);
 }
 
 fn secret(name: &str, key: &str, value: &str) -> String {

@@ -4,14 +4,12 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use hookkeeper::sandbox::{
-    Client, Config, LedgerSummary, Sandbox, SandboxInfo, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET,
-    TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
-};
+use hookkeeper::sandbox::{Config, LedgerSummary, Sandbox};
 use serde_json::Value;
 
 use super::super::hookkeeper;
 use super::super::process::{Process, Program, Written};
+use super::super::trial::sandbox_with_manifests;
 
 /// Generous: only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -20,26 +18,36 @@ const TOKEN_LIFE: Duration = Duration::from_secs(12);
 /// How many subscriptions are healthy.
 pub const HEALTHY: u64 = 2;
 
-/// A subscription with a source of its own.
-pub fn subscription_from(name: &str, token_url: &str) -> String {
+const SHARED_SOURCE: &str = "  tokenSourceRef: {name: integration}\n";
+
+/// A subscription with the source that the healthy ones have.
+pub fn subscription(name: &str) -> String {
     format!(
-        "---
-apiVersion: hookkeeper.dev/v1alpha1
+        "apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookSubscription
 metadata: {{name: {name}}}
 spec:
   providerRef: {{name: gupy}}
   action: {name}
   postbackUrl: https://integrations.example.com/{name}
-  clientHeaders: [{{name: token, valueFrom: {{token: {{}}}}}}]
-  tokenSource:
+  clientHeaders:
+    - {{name: token, valueFrom: {{token: {{}}}}}}
+{SHARED_SOURCE}"
+    )
+}
+
+/// A document of its own with a subscription that has a source of its own.
+pub fn subscription_from(name: &str, token_url: &str) -> String {
+    let source = format!(
+        "  tokenSource:
     oauth2:
       tokenUrl: \"{token_url}\"
       clientId: {{value: hr-integration}}
       clientSecret: {{secretKeyRef: {{name: integration-client, key: secret}}}}
       timeout: 2s
 "
-    )
+    );
+    format!("---\n{}", subscription(name).replace(SHARED_SOURCE, &source))
 }
 
 pub struct Stage {
@@ -63,21 +71,8 @@ impl Stage {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let client = Client {
-            id: TRIAL_CLIENT_ID.to_owned(),
-            secret: TRIAL_CLIENT_SECRET.into(),
-            token_life: TOKEN_LIFE,
-            revokes_previous: false,
-        };
-        let mut config =
-            Config { clients: vec![client.clone()], delivery_interval: None, ..Config::default() };
-        change(&mut config);
-        let sandbox = Sandbox::start(config).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let info =
-            SandboxInfo { url: sandbox.url(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client };
-        let options = WriteOptions { subscriptions: usize::try_from(HEALTHY).unwrap() };
-        write_manifests(&folder.path().join("manifests"), &info, &options).unwrap();
+        let healthy = usize::try_from(HEALTHY).unwrap();
+        let (sandbox, folder) = sandbox_with_manifests(TOKEN_LIFE, healthy, change).await;
         Self { sandbox, folder, written: Mutex::default() }
     }
 
@@ -205,6 +200,17 @@ impl Stage {
         };
         assert_eq!(lines(&self.log()), Vec::<String>::new(), "in the log at level trace");
         assert_eq!(lines(&self.state_text()), Vec::<String>::new(), "in the state file");
+    }
+
+    /// Nothing but the healthy ones has reached the platform, they did not notice anything, and all
+    /// that was beside them cost little.
+    pub fn assert_withstood(&self, sidecar: &mut Sidecar) {
+        self.assert_healthy_undisturbed();
+        let ledger = self.ledger();
+        assert_eq!((ledger.creates, ledger.webhooks), (HEALTHY, HEALTHY), "{ledger:#?}");
+        sidecar.assert_runs();
+        let peak = sidecar.peak_memory();
+        assert!(peak < 128, "{peak} MiB");
     }
 
     /// The healthy ones did not notice anything.

@@ -185,12 +185,7 @@ async fn a_bad_answer_is_explained_and_harms_nobody() {
         assert_eq!(stage.status("WebhookSubscription", name)["webhookId"], Value::Null, "{name}");
     }
     stage.assert_unseen(CANARY);
-    stage.assert_healthy_undisturbed();
-    let ledger = stage.ledger();
-    assert_eq!((ledger.creates, ledger.webhooks), (HEALTHY, HEALTHY), "{ledger:#?}");
-    sidecar.assert_runs();
-    let peak = sidecar.peak_memory();
-    assert!(peak < 128, "{peak} MiB");
+    stage.assert_withstood(&mut sidecar);
 }
 
 /// What the life of a good answer's token counts from.

@@ -6,7 +6,12 @@ use chrono::TimeDelta;
 use hookkeeper::api::{ConditionStatus, InlineTokenSource, OAuth2TokenSource, Rotation};
 
 use super::{DAY, MINUTE, assert_in_order, counts, key, pass_until_due, ready, refused};
-use crate::world::{Settings, World, subscription};
+use crate::world::{Outside, Settings, World, subscription};
+
+/// How long a remote carried a dead token at most.
+fn longest_stale(outside: &Outside) -> TimeDelta {
+    outside.late.iter().map(|(_, late)| *late).max().unwrap()
+}
 
 /// Kills the engine when three of twelve members have the new token, and lets another one finish.
 async fn cut_short_and_finish(world: &World) {
@@ -45,7 +50,7 @@ async fn a_source_that_revokes_leaves_nobody_behind_for_long() {
     let wall = world.wall();
     let outside = world.outside();
     assert_eq!(outside.dead(wall), Vec::<&str>::new());
-    let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
+    let longest = longest_stale(&outside);
     assert!(longest < TimeDelta::seconds(3), "stale for {longest}: n/r is 2 s");
 }
 
@@ -114,7 +119,7 @@ async fn a_member_that_fails_makes_no_other_member_of_a_revoking_source_late() {
         let wall = world.wall();
         let outside = world.outside();
         assert_eq!(outside.dead(wall).len(), 1, "{code}");
-        let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
+        let longest = longest_stale(&outside);
         assert!(longest < TimeDelta::seconds(3), "{code}: stale for {longest}: n/r is 2 s");
     }
 }
@@ -136,6 +141,6 @@ async fn a_member_that_rotates_early_takes_the_others_along() {
     assert_eq!(outside.dead(wall), Vec::<&str>::new());
     assert_eq!(outside.updates + outside.creates, outside.mints * 20);
     assert!(outside.mints > 50, "{} mints: every 25 minutes or so", outside.mints);
-    let longest = outside.late.iter().map(|(_, late)| *late).max().unwrap();
+    let longest = longest_stale(&outside);
     assert!(longest < TimeDelta::seconds(3), "stale for {longest}: n/r is 2 s");
 }
