@@ -14,7 +14,7 @@ use super::PATIENCE;
 /// Kills the server when standard input ends: that happens however the tests end, and not with the
 /// thread that has started it. Then removes the folder, if it is given one.
 const KEEPER: &str = r#"
-exec 3<&0
+exec 3<&0 2>/dev/null
 remove=$1 log=$2
 shift 2
 "$@" </dev/null >>"$log" 2>&1 3<&- &
