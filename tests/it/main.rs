@@ -4,6 +4,7 @@
 
 mod canaries;
 mod cli;
+mod cluster;
 mod crashes;
 mod demo;
 mod fuzz;

@@ -5,7 +5,7 @@ use std::fs;
 use super::{in_repository, run};
 
 /// The blocks of one language, with the line each begins at.
-fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+pub(super) fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
