@@ -69,6 +69,7 @@ pub mod api;
 pub mod cli;
 pub mod engine;
 pub mod http;
+pub mod kubernetes;
 pub mod ops;
 pub mod provider;
 pub mod rotation;

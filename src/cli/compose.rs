@@ -1,20 +1,24 @@
-//! Puts the engine of a process without a cluster together.
+//! Puts the engine of a process together.
 
 use std::sync::Arc;
 
-use crate::engine::ports::{Meter, Publish, Record, Secrets};
+use crate::engine::ports::{Leadership, Meter, Notices, Publish, Record, Secrets};
 use crate::engine::{Engine, Options, Ports};
 use crate::http::{AllowedDestination, Client, Config, DestinationPolicy, SetupError};
-use crate::ops::system::{LoggedNotices, SystemClock, SystemRandom};
+use crate::ops::system::{SystemClock, SystemRandom};
 use crate::provider::Gateway;
-use crate::sidecar::shell::Alone;
 use crate::token_source::TokenMinter;
 
-/// What the sidecar's shell brings.
+/// What a shell brings.
 pub(super) struct FromShell {
     pub(super) record: Arc<dyn Record>,
+    /// Secrets of providers and of headers.
     pub(super) secrets: Arc<dyn Secrets>,
+    /// Secrets of token sources.
+    pub(super) mint_secrets: Arc<dyn Secrets>,
     pub(super) publish: Arc<dyn Publish>,
+    pub(super) leadership: Arc<dyn Leadership>,
+    pub(super) notices: Arc<dyn Notices>,
 }
 
 /// The engine with the real clock, the real network and what the shell brings.
@@ -27,7 +31,7 @@ pub(super) fn engine(
     let client =
         Client::new(Config { destinations: DestinationPolicy::new(destinations), ..Config::default() })?;
     let clock = Arc::new(SystemClock);
-    let minter = TokenMinter::new(client.clone(), Arc::clone(&shell.secrets), Arc::clone(&clock) as _);
+    let minter = TokenMinter::new(client.clone(), shell.mint_secrets, Arc::clone(&clock) as _);
     let ports = Ports {
         clock,
         random: Arc::new(SystemRandom),
@@ -35,8 +39,8 @@ pub(super) fn engine(
         publish: shell.publish,
         minter: Arc::new(minter),
         remotes: Arc::new(Gateway::new(client, shell.secrets)),
-        leadership: Arc::new(Alone),
-        notices: Arc::new(LoggedNotices),
+        leadership: shell.leadership,
+        notices: shell.notices,
         meter,
     };
     Ok(Engine::new(ports, options))

@@ -7,11 +7,13 @@
 pub mod check;
 pub mod completions;
 mod compose;
+pub mod controller;
 pub mod crds;
 pub mod demo;
 pub mod health;
 mod output;
 pub mod sandbox;
+pub mod serve;
 pub mod sidecar;
 
 use std::future::Future;
@@ -47,6 +49,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Controller(controller::Args),
     Sidecar(sidecar::Args),
     Sandbox(sandbox::Args),
     Check(check::CheckArgs),
@@ -77,6 +80,7 @@ fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
     let threads = line.threads;
     match line.command {
         Command::Demo(args) => block_on(threads, demo::run(args)),
+        Command::Controller(args) => finish(threads, controller::run(args)),
         Command::Sidecar(args) => finish(threads, sidecar::run(args)),
         Command::Sandbox(args) => finish(threads, sandbox::run(args)),
         Command::Health(args) => block_on(threads, health::run(args)),

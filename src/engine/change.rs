@@ -1,5 +1,7 @@
 //! What the shells tell the engine.
 
+use std::sync::Arc;
+
 use crate::api::{
     Declared, Identity, Kind, ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
     WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
@@ -38,4 +40,6 @@ pub enum Change {
     },
     /// Everything that was there at the start has been handed over.
     Synced,
+    /// Answers when everything that was handed over before has been taken in.
+    Mark(Arc<tokio::sync::Notify>),
 }

@@ -20,6 +20,8 @@ use crate::rotation::time::{Moment, between};
 impl Engine {
     pub(super) fn change(&mut self, change: Change) {
         let now = self.ports.clock.now();
+        // What is recorded is believed from others only while another process leads.
+        self.watch_leadership(now);
         match change {
             Change::Subscription(declared) => self.upsert_subscription(*declared, now),
             Change::TokenSource(declared) => self.upsert_source(*declared),
@@ -33,6 +35,7 @@ impl Engine {
             Change::Gone { kind: Kind::TokenSource, key, .. } => self.source_gone(&key),
             Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
             Change::Synced => self.synced(now),
+            Change::Mark(taken_in) => taken_in.notify_one(),
         }
     }
 

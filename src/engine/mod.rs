@@ -265,7 +265,7 @@ impl Engine {
     }
 
     /// A new term begins with a look at everything; without a claim nothing is done outside.
-    fn watch_leadership(&mut self, now: Moment) {
+    pub(super) fn watch_leadership(&mut self, now: Moment) {
         let term = self.ports.leadership.claim().map(|claim| claim.term);
         if term != self.term {
             self.term = term;

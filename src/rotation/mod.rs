@@ -12,6 +12,7 @@ mod deletion;
 pub mod facts;
 mod locate;
 pub mod outcome;
+pub mod published;
 mod rotate;
 pub mod schedule;
 pub mod status;

@@ -6,19 +6,20 @@
 //! resolves `..data` first; one that only reads `current` needs to know nothing. Mount or share the
 //! folder `<secret>`, not a single file of it: a file that is mounted by itself never changes.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use futures::future::BoxFuture;
 
 use super::durable;
 use super::names;
 use crate::api::ObjectKey;
 use crate::engine::ports::{Publish, PublishFailure, Published};
+use crate::rotation::published::{Changed, KEYS};
 use crate::secret::SecretText;
 
 /// Holds the name of the `TokenSource` a folder belongs to; without it the folder is not ours.
@@ -29,13 +30,6 @@ const DATA: &str = "..data";
 const NEXT: &str = "..data.next";
 /// How the folders it points to begin.
 const VERSION_PREFIX: &str = "..version-";
-
-const CURRENT: &str = "current";
-const PREVIOUS: &str = "previous";
-const EXPIRES_AT: &str = "expiresAt";
-const FINGERPRINT: &str = "fingerprint";
-const MINTED_TIME: &str = "mintedTime";
-const KEYS: [&str; 5] = [CURRENT, PREVIOUS, EXPIRES_AT, FINGERPRINT, MINTED_TIME];
 
 /// Publishes into folders of one parent folder.
 #[derive(Clone, Debug)]
@@ -121,24 +115,15 @@ fn read(folder: &Path, source: &str) -> Result<Option<Published>, PublishFailure
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unavailable("read", folder, &error)),
     };
-    let text = |key: &str| match fs::read_to_string(version.join(key)) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unavailable("read", folder, &error)),
-    };
-    let time = |key: &str| -> Result<Option<DateTime<Utc>>, PublishFailure> {
-        text(key)?
-            .map(|text| DateTime::parse_from_rfc3339(&text).map(|time| time.to_utc()))
-            .transpose()
-            .map_err(|_| changed(folder, key))
-    };
-    Ok(Some(Published {
-        current: SecretText::new(text(CURRENT)?.ok_or_else(|| changed(folder, CURRENT))?),
-        previous: text(PREVIOUS)?.map(SecretText::new),
-        fingerprint: text(FINGERPRINT)?.ok_or_else(|| changed(folder, FINGERPRINT))?,
-        minted: time(MINTED_TIME)?.ok_or_else(|| changed(folder, MINTED_TIME))?,
-        expires: time(EXPIRES_AT)?,
-    }))
+    let mut values = HashMap::new();
+    for key in KEYS {
+        match fs::read_to_string(version.join(key)) {
+            Ok(text) => drop(values.insert(key, SecretText::new(text))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unavailable("read", folder, &error)),
+        }
+    }
+    Published::from_entries(|key| values.remove(key)).map(Some).map_err(|Changed(key)| changed(folder, key))
 }
 
 fn write(folder: &Path, source: &str, tokens: &Published) -> Result<(), PublishFailure> {
@@ -168,7 +153,7 @@ fn swap(folder: &Path, tokens: &Published) -> io::Result<()> {
     let before = fs::read_link(folder.join(DATA)).ok();
     let version = unused_version(folder)?;
     let inside = folder.join(&version);
-    let written = contents(tokens);
+    let written = tokens.entries();
     if let Err(error) = fill(&inside, &written) {
         // A disk that is full is tried again and again; what each attempt left would stay.
         let _ = remove_folder(&inside);
@@ -202,22 +187,6 @@ fn fill(folder: &Path, contents: &[(&'static str, SecretText)]) -> io::Result<()
         durable::create(&folder.join(key), text.expose().as_bytes())?;
     }
     durable::sync_folder(folder)
-}
-
-fn contents(tokens: &Published) -> Vec<(&'static str, SecretText)> {
-    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-    let mut contents = vec![
-        (CURRENT, tokens.current.clone()),
-        (FINGERPRINT, SecretText::from(tokens.fingerprint.as_str())),
-        (MINTED_TIME, SecretText::new(time(tokens.minted))),
-    ];
-    if let Some(previous) = &tokens.previous {
-        contents.push((PREVIOUS, previous.clone()));
-    }
-    if let Some(expires) = tokens.expires {
-        contents.push((EXPIRES_AT, SecretText::new(time(expires))));
-    }
-    contents
 }
 
 /// Removes what no reader can come upon any more. The version before the last swap stays: a reader

@@ -161,6 +161,7 @@ fn a_room_knows_only_the_rooms_below_it() {
         ("token_source", &["api", "engine", "http", "rotation", "secret"]),
         ("provider", &["api", "engine", "http", "rotation", "secret"]),
         ("sidecar", &["api", "engine", "ops", "rotation", "secret"]),
+        ("kubernetes", &["api", "engine", "ops", "rotation", "secret"]),
         ("ops", &["api", "engine", "rotation"]),
         // It stands for somebody else's software; it shares types and no behaviour with ours.
         ("sandbox", &["api", "http", "secret"]),

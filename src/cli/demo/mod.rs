@@ -17,16 +17,17 @@ use super::compose::{self, FromShell};
 use super::output;
 use crate::api::{Duration, Kind, SubscriptionStatus};
 use crate::engine::Options;
+use crate::engine::ports::Secrets;
 use crate::ops::health::Heartbeat;
 use crate::ops::logs::{self, LogFormat};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
-use crate::ops::system::SystemRandom;
+use crate::ops::system::{LoggedNotices, SystemRandom};
 use crate::sandbox::{
     Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, TRIAL_CLIENT_ID,
     TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
 };
-use crate::sidecar::shell::{Settings, Shell};
+use crate::sidecar::shell::{Alone, Settings, Shell};
 
 /// How often the picture is drawn anew.
 const FRAME: std::time::Duration = std::time::Duration::from_millis(250);
@@ -87,10 +88,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     )?;
     let state = shell.state.clone();
     let metrics = Metrics::new(Heartbeat::new(std::time::Duration::from_secs(30)), false);
+    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let from_shell = FromShell {
         record: Arc::new(shell.state),
-        secrets: Arc::new(shell.secrets),
+        secrets: Arc::clone(&secrets),
+        mint_secrets: secrets,
         publish: Arc::new(shell.publish),
+        leadership: Arc::new(Alone),
+        notices: Arc::new(LoggedNotices),
     };
     let engine = compose::engine(
         from_shell,

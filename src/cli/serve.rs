@@ -1,0 +1,111 @@
+//! What the commands that run for ever have in common.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use crate::api::Duration;
+use crate::engine::Options;
+use crate::http::AllowedDestination;
+use crate::ops::admin::{self, Admin};
+use crate::ops::health::{Heartbeat, Readiness};
+use crate::ops::logs::{self, LogFormat};
+use crate::ops::metrics::Metrics;
+
+/// The scheduler turns every second; one that has not for this long hangs.
+const HEARTBEAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Arguments of the commands that run for ever.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// Allow a destination that is not public or not https; may be given several times.
+    #[arg(long, value_name = "[http://]HOST|CIDR[:PORT]")]
+    pub allow_destination: Vec<AllowedDestination>,
+    /// Send Secrets only to hosts that their annotation hookkeeper.dev/allowed-hosts names.
+    #[arg(long)]
+    pub require_allowed_hosts: bool,
+    /// Where /livez, /readyz and /metrics are served, or `off`.
+    #[arg(long, value_name = "ADDRESS|off", default_value = "127.0.0.1:8080")]
+    pub admin_listen: AdminListen,
+    /// Leave the metric out that has a series for each subscription.
+    #[arg(long)]
+    pub no_object_metrics: bool,
+    /// Form of the log lines.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// What to log: error, warn, info, debug or trace, also by part: info,hookkeeper::engine=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How many steps may be under way at the same time.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: u16,
+    /// How long running steps may take to finish after SIGTERM.
+    #[arg(long, value_name = "DURATION", default_value = "20s")]
+    pub shutdown_timeout: Duration,
+}
+
+/// Where the admin server listens, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// At this address.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+impl FromStr for AdminListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse()
+            .map(Self::At)
+            .map_err(|_| "write an address and a port such as 127.0.0.1:8080 or [::]:8080, or off".to_owned())
+    }
+}
+
+/// What such a command shows of itself.
+pub(super) struct Serving {
+    pub(super) metrics: Metrics,
+    pub(super) readiness: Readiness,
+    /// The admin server; it must not end.
+    pub(super) admin: JoinHandle<()>,
+}
+
+impl ServeArgs {
+    /// Sets the log up; before anything that has something to say.
+    pub(super) fn set_up_logs(&self) -> anyhow::Result<()> {
+        Ok(logs::set_up(self.log_format, &self.log_level)?)
+    }
+
+    /// Starts the admin server: what is missing is what people want to see from the first moment on.
+    pub(super) async fn serve(&self) -> anyhow::Result<Serving> {
+        let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
+        let readiness = Readiness::default();
+        let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
+        let shown = Admin { heartbeat, readiness: readiness.clone(), metrics: metrics.clone() };
+        let admin = match self.admin_listen {
+            AdminListen::At(address) => {
+                let listener = admin::listen(address).await?;
+                info!(address = %listener.local_addr()?, "admin server listens");
+                tokio::spawn(admin::serve(listener, shown))
+            }
+            AdminListen::Off => tokio::spawn(std::future::pending()),
+        };
+        Ok(Serving { metrics, readiness, admin })
+    }
+
+    /// How the engine works.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            workers: usize::from(self.workers),
+            shutdown_limit: self.shutdown_timeout.to_std(),
+            ..Options::default()
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Clients of the API server.
+
+use std::time::Duration;
+
+use hyper::header::{HeaderValue, USER_AGENT};
+use kube::config::{InferConfigError, KubeConfigOptions, KubeconfigError};
+use kube::{Client, Config};
+
+/// A call that has brought nothing for this long is given up.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the server keeps a watch open, in seconds; its own limit is 295.
+pub(super) const WATCH_SECONDS: u32 = 240;
+/// A watch that has brought nothing for this long is dead: the server ends it earlier than that.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
+
+/// Why the API server cannot be reached at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither a kubeconfig nor the environment of a pod tells where it is.
+    #[error("no cluster is known: {0}; run in a pod, or set KUBECONFIG")]
+    Unknown(#[from] InferConfigError),
+    /// The kubeconfig lacks the context, or cannot be read.
+    #[error("the kubeconfig cannot be used: {0}")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Certificates or keys cannot be used.
+    #[error("no client for the API server can be built: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// Clients of one API server.
+///
+/// Neither retries by itself: an attempt is a decision of the engine, and a wait inside a call would
+/// outlast the right to make it.
+#[derive(Clone)]
+pub struct Clients {
+    /// For everything that has an answer.
+    pub calls: Client,
+    /// For watches, which are silent for minutes.
+    pub watches: Client,
+    /// The namespace this process is in.
+    pub namespace: String,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Clients").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// Finds the API server as kubectl does, or from a pod's environment.
+///
+/// # Errors
+/// When it is not known where the server is, or its certificates cannot be used. No call is made.
+pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
+    let mut config = match context {
+        None => Config::infer().await?,
+        Some(context) => {
+            let options = KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
+            Config::from_kubeconfig(&options).await?
+        }
+    };
+    let agent = concat!("hookkeeper/", env!("CARGO_PKG_VERSION"));
+    config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
+    config.connect_timeout = Some(Duration::from_secs(10));
+    config.default_retry = false;
+    config.read_timeout = Some(CALL_TIMEOUT);
+    config.write_timeout = Some(CALL_TIMEOUT);
+    let namespace = config.default_namespace.clone();
+    let calls = Client::try_from(config.clone())?;
+    config.read_timeout = Some(WATCH_TIMEOUT);
+    let watches = Client::try_from(config)?;
+    Ok(Clients { calls, watches, namespace })
+}

@@ -1,0 +1,21 @@
+//! The shell in a cluster: objects come from an API server, and what is recorded goes back to it.
+//!
+//! It decides nothing. [`shell::Shell`] puts its parts together.
+
+pub mod client;
+mod events;
+mod known;
+pub mod lease;
+mod objects;
+mod publish;
+mod record;
+mod resources;
+mod secrets;
+pub mod shell;
+mod watch;
+
+pub use events::Events;
+pub use publish::SecretPublisher;
+pub use record::StatusRecord;
+pub use secrets::{Freshness, KubernetesSecrets};
+pub use watch::Scope;

@@ -1,0 +1,208 @@
+//! Statuses and finalizers, made durable at the API server.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use kube::Client;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::known::{By, Entry, Known};
+use super::objects::{digest, version_of};
+use super::resources::{objects, resource};
+use crate::api::{FINALIZER, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::engine::ports::{Record, RecordFailure};
+
+/// Our name as a writer of fields.
+pub(super) const FIELD_MANAGER: &str = "hookkeeper";
+/// How often a write is tried on what others have changed meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Writes statuses by server-side apply, with the resourceVersion of what they were decided on.
+///
+/// Without it a delayed write would erase a newer record. A conflict that others' changes of the spec
+/// or the metadata have caused is overcome; a status that somebody else has written is not.
+#[derive(Clone)]
+pub struct StatusRecord {
+    client: Client,
+    known: Known,
+    /// Called when another process has written a status: what this one believes is out of date.
+    superseded: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for StatusRecord {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("StatusRecord")
+    }
+}
+
+impl StatusRecord {
+    pub(super) fn new(client: Client, known: Known, superseded: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Self { client, known, superseded }
+    }
+
+    async fn write(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        uid: Option<&str>,
+        status: &(impl Serialize + Sync),
+    ) -> Result<(), RecordFailure> {
+        let wanted = digest(status);
+        let (api, resource) = (objects(&self.client, kind, &key.namespace), resource(kind));
+        for _ in 0..ATTEMPTS {
+            let entry = self.known.get(kind, key).ok_or(RecordFailure::Gone)?;
+            if uid.is_some_and(|uid| uid != entry.newest.uid) {
+                return Err(RecordFailure::Gone);
+            }
+            if entry.newest.status == wanted {
+                self.known.learn(kind, key, entry.newest, By::Write);
+                return Ok(());
+            }
+            self.refuse_surprise(&entry)?;
+            let body = json!({
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "metadata": { "name": &*key.name, "resourceVersion": entry.newest.resource_version },
+                "status": status,
+            });
+            let parameters = PatchParams::apply(FIELD_MANAGER).force();
+            match api.patch_status(&key.name, &parameters, &Patch::Apply(&body)).await {
+                Ok(object) => {
+                    self.known.learn(kind, key, version_of(kind, &object), By::Write);
+                    return Ok(());
+                }
+                Err(error) if is(&error, 409) => self.read_again(kind, key).await?,
+                Err(error) => {
+                    self.known.may_be(kind, key, wanted);
+                    return Err(self.failure(kind, key, &error));
+                }
+            }
+        }
+        Err(RecordFailure::Unavailable("the object is being changed all the time".to_owned()))
+    }
+
+    /// A status that the engine neither was told of nor wrote is somebody else's.
+    fn refuse_surprise(&self, entry: &Entry) -> Result<(), RecordFailure> {
+        if entry.expected.contains(&entry.newest.status) {
+            return Ok(());
+        }
+        (self.superseded)();
+        Err(RecordFailure::Superseded)
+    }
+
+    async fn read_again(&self, kind: Kind, key: &ObjectKey) -> Result<(), RecordFailure> {
+        let api = objects(&self.client, kind, &key.namespace);
+        match api.get(&key.name).await {
+            Ok(object) => {
+                self.known.learn(kind, key, version_of(kind, &object), By::Watch { leading: true });
+                Ok(())
+            }
+            Err(error) => Err(self.failure(kind, key, &error)),
+        }
+    }
+
+    fn failure(&self, kind: Kind, key: &ObjectKey, error: &kube::Error) -> RecordFailure {
+        if is(error, 404) {
+            self.known.forget(kind, key);
+            return RecordFailure::Gone;
+        }
+        RecordFailure::Unavailable(error.to_string())
+    }
+
+    /// Puts our finalizer on, or takes it off.
+    async fn finalizer(&self, key: &ObjectKey, uid: &str, wanted: bool) -> Result<(), RecordFailure> {
+        let kind = Kind::WebhookSubscription;
+        let api = objects(&self.client, kind, &key.namespace);
+        for _ in 0..ATTEMPTS {
+            let entry = self.known.get(kind, key).ok_or(RecordFailure::Gone)?;
+            if uid != entry.newest.uid {
+                return Err(RecordFailure::Gone);
+            }
+            let at = entry.newest.finalizers.iter().position(|finalizer| finalizer == FINALIZER);
+            let patch = match at {
+                Some(_) if wanted => return Ok(()),
+                None if !wanted => return Ok(()),
+                // Only ours is taken off, and only if it still stands where it stood.
+                Some(at) => json!([
+                    { "op": "test", "path": format!("/metadata/finalizers/{at}"), "value": FINALIZER },
+                    { "op": "test", "path": "/metadata/uid", "value": uid },
+                    { "op": "remove", "path": format!("/metadata/finalizers/{at}") },
+                ]),
+                None => added(&entry),
+            };
+            let patch: Patch<DynamicObject> = Patch::Json(
+                serde_json::from_value(patch)
+                    .map_err(|error| RecordFailure::Unavailable(error.to_string()))?,
+            );
+            let parameters =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            match api.patch(&key.name, &parameters, &patch).await {
+                Ok(object) => {
+                    // The status that came with it is not one that the engine has been told of.
+                    let version = version_of(kind, &object);
+                    self.known.learn(kind, key, version, By::Watch { leading: true });
+                    return Ok(());
+                }
+                // 422: another finalizer has moved, or there is one where there was none.
+                Err(error) if is(&error, 409) || is(&error, 422) => self.read_again(kind, key).await?,
+                Err(error) => return Err(self.failure(kind, key, &error)),
+            }
+        }
+        Err(RecordFailure::Unavailable("the object is being changed all the time".to_owned()))
+    }
+}
+
+fn added(entry: &Entry) -> Value {
+    let newest = &entry.newest;
+    let add = if newest.finalizers.is_empty() {
+        json!({ "op": "add", "path": "/metadata/finalizers", "value": [FINALIZER] })
+    } else {
+        json!({ "op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER })
+    };
+    json!([
+        { "op": "test", "path": "/metadata/resourceVersion", "value": newest.resource_version },
+        add,
+    ])
+}
+
+/// Whether the API server answered with this status code.
+pub(super) fn is(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+impl Record for StatusRecord {
+    fn subscription<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        status: &'a SubscriptionStatus,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.write(Kind::WebhookSubscription, key, Some(uid), status))
+    }
+
+    fn token_source<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        status: &'a TokenSourceStatus,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.write(Kind::TokenSource, key, None, status))
+    }
+
+    fn provider<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        status: &'a WebhookProviderStatus,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.write(Kind::WebhookProvider, key, None, status))
+    }
+
+    fn guard<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.finalizer(key, uid, true))
+    }
+
+    fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.finalizer(key, uid, false))
+    }
+}

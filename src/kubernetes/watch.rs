@@ -1,0 +1,245 @@
+//! Watching the three kinds, and telling the engine what changes.
+//!
+//! A re-list is the truth about deletions: what it does not contain is gone, whether or not the watch
+//! has said so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::api::DynamicObject;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::{Notify, watch};
+use tracing::{info, warn};
+
+use super::client::WATCH_SECONDS;
+use super::known::{By, Known};
+use super::objects::{change_of, key_of, version_of};
+use super::resources::resource;
+use crate::api::crd::KINDS;
+use crate::api::{Kind, ObjectKey};
+use crate::engine::change::Change;
+
+/// Objects in one page of a list.
+const PAGE: u32 = 500;
+/// How long to wait after a failure, doubled up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// Which objects are looked after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Namespaces; all of them when there is none.
+    pub namespaces: Vec<String>,
+    /// A label selector for subscriptions, providers and token sources alike.
+    pub selector: Option<String>,
+}
+
+/// Watches everything in scope.
+pub(super) struct Watcher {
+    client: Client,
+    scope: Scope,
+    known: Known,
+    leading: Arc<dyn Fn() -> bool + Send + Sync>,
+    changes: Sender<Change>,
+    /// Each new round lists everything again.
+    round: watch::Receiver<u64>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        client: Client,
+        scope: Scope,
+        known: Known,
+        leading: Arc<dyn Fn() -> bool + Send + Sync>,
+        changes: Sender<Change>,
+        round: watch::Receiver<u64>,
+    ) -> Self {
+        Self { client, scope, known, leading, changes, round }
+    }
+
+    /// Watches until a part of it ends, which none should. `listed` is told how many rounds of lists
+    /// are complete and have been taken in by the engine.
+    pub(super) async fn run(self, listed: watch::Sender<u64>) {
+        let (done, mut complete) = mpsc::channel::<(usize, u64)>(64);
+        let namespaces: Vec<Option<String>> = if self.scope.namespaces.is_empty() {
+            vec![None]
+        } else {
+            self.scope.namespaces.iter().cloned().map(Some).collect()
+        };
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut rounds = Vec::new();
+        for kind in KINDS {
+            for namespace in &namespaces {
+                let one = One {
+                    number: rounds.len(),
+                    kind,
+                    namespace: namespace.clone(),
+                    client: self.client.clone(),
+                    config: self.config(),
+                    known: self.known.clone(),
+                    leading: Arc::clone(&self.leading),
+                    changes: self.changes.clone(),
+                    round: self.round.clone(),
+                    done: done.clone(),
+                };
+                rounds.push(0);
+                tasks.spawn(one.run());
+            }
+        }
+        let mut synced = false;
+        let mut reported = 0;
+        loop {
+            tokio::select! {
+                _ = tasks.join_next() => return,
+                Some((number, round)) = complete.recv() => {
+                    rounds[number] = round;
+                    let all = rounds.iter().copied().min().unwrap_or(0);
+                    if all <= reported {
+                        continue;
+                    }
+                    reported = all;
+                    if !synced {
+                        synced = true;
+                        if self.changes.send(Change::Synced).await.is_err() {
+                            return;
+                        }
+                    }
+                    let taken_in = Arc::new(Notify::new());
+                    if self.changes.send(Change::Mark(Arc::clone(&taken_in))).await.is_err() {
+                        return;
+                    }
+                    taken_in.notified().await;
+                    listed.send_replace(reported);
+                }
+            }
+        }
+    }
+
+    fn config(&self) -> watcher::Config {
+        let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
+        match &self.scope.selector {
+            Some(selector) => config.labels(selector),
+            None => config,
+        }
+    }
+}
+
+/// One kind in one namespace, or in all.
+struct One {
+    number: usize,
+    kind: Kind,
+    namespace: Option<String>,
+    client: Client,
+    config: watcher::Config,
+    known: Known,
+    leading: Arc<dyn Fn() -> bool + Send + Sync>,
+    changes: Sender<Change>,
+    round: watch::Receiver<u64>,
+    done: Sender<(usize, u64)>,
+}
+
+impl One {
+    async fn run(mut self) {
+        let resource = resource(self.kind);
+        let api: Api<DynamicObject> = match &self.namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let mut present: BTreeMap<ObjectKey, String> = BTreeMap::new();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let round = *self.round.borrow_and_update();
+            let mut events = std::pin::pin!(watcher::watcher(api.clone(), self.config.clone()));
+            let mut listed: BTreeMap<ObjectKey, String> = BTreeMap::new();
+            loop {
+                let event = tokio::select! {
+                    changed = self.round.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        break;
+                    }
+                    event = events.next() => event,
+                };
+                match event {
+                    None => break,
+                    Some(Ok(Event::Init)) => listed.clear(),
+                    Some(Ok(Event::InitApply(object))) => {
+                        listed.insert(key_of(&object), uid(&object));
+                        if !self.tell(object).await {
+                            return;
+                        }
+                    }
+                    Some(Ok(Event::InitDone)) => {
+                        let gone: Vec<ObjectKey> =
+                            present.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
+                        for key in gone {
+                            if !self.tell_gone(key).await {
+                                return;
+                            }
+                        }
+                        present = std::mem::take(&mut listed);
+                        info!(kind = %self.kind, objects = present.len(), "listed");
+                        if self.done.send((self.number, round + 1)).await.is_err() {
+                            return;
+                        }
+                        wait = FIRST_WAIT;
+                    }
+                    Some(Ok(Event::Apply(object))) => {
+                        present.insert(key_of(&object), uid(&object));
+                        if !self.tell(object).await {
+                            return;
+                        }
+                    }
+                    Some(Ok(Event::Delete(object))) => {
+                        let key = key_of(&object);
+                        present.remove(&key);
+                        if !self.tell_gone(key).await {
+                            return;
+                        }
+                    }
+                    Some(Err(error)) => {
+                        warn!(kind = %self.kind, "{}", trouble(&error));
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(LONGEST_WAIT);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, object: DynamicObject) -> bool {
+        let by = By::Watch { leading: (self.leading)() };
+        self.known.learn(self.kind, &key_of(&object), version_of(self.kind, &object), by);
+        self.changes.send(change_of(self.kind, &object)).await.is_ok()
+    }
+
+    async fn tell_gone(&self, key: ObjectKey) -> bool {
+        self.known.forget(self.kind, &key);
+        self.changes.send(Change::Gone { kind: self.kind, key, prune: false }).await.is_ok()
+    }
+}
+
+fn uid(object: &DynamicObject) -> String {
+    object.metadata.uid.clone().unwrap_or_default()
+}
+
+/// What to do about a watch that does not get on.
+fn trouble(error: &watcher::Error) -> String {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    };
+    match status {
+        Some(404) => "the custom resource definitions are not installed; \
+                      install them with: hookkeeper crds | kubectl apply --server-side -f -"
+            .to_owned(),
+        Some(403) => format!("the service account lacks a permission: {error}"),
+        _ => format!("watching is interrupted and goes on by itself: {error}"),
+    }
+}
