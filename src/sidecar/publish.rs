@@ -278,6 +278,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::rotation::published::{CURRENT, FINGERPRINT};
 
     fn source() -> ObjectKey {
         ObjectKey::new("default", "integration")

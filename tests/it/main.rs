@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 mod hostile;
 mod keycloak;
+mod operator;
 mod process;
 mod readme;
 mod rooms;

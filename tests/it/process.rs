@@ -31,6 +31,7 @@ pub fn hookkeeper() -> Program {
         environment: Vec::new(),
         unset: Vec::new(),
         unread: None,
+        secrets_in: Vec::new(),
     }
 }
 
@@ -46,6 +47,7 @@ pub struct Program {
     environment: Vec<(OsString, OsString)>,
     unset: Vec<&'static str>,
     unread: Option<Stream>,
+    secrets_in: Vec<PathBuf>,
 }
 
 impl Program {
@@ -96,6 +98,12 @@ impl Program {
         self
     }
 
+    /// A folder of manifests whose Secrets it comes to know in another way than by its arguments.
+    pub fn knows_secrets_in(&mut self, folder: &Path) -> &mut Self {
+        self.secrets_in.push(folder.to_owned());
+        self
+    }
+
     /// Starts it and waits for its end.
     pub fn run(&mut self) -> Ended {
         self.spawn().wait()
@@ -107,7 +115,7 @@ impl Program {
         let mut words = self.wrapper.iter().chain([&binary]).chain(&self.arguments);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).stdin(Stdio::null());
-        if self.arguments.first().is_some_and(|first| first == "sidecar")
+        if self.arguments.first().is_some_and(|first| first == "sidecar" || first == "controller")
             && self.argument("--log-level").is_none()
         {
             command.args(["--log-level", "trace"]);
@@ -145,7 +153,7 @@ impl Program {
             written,
             readers,
             canaries,
-            manifests: folder("--manifests"),
+            manifests: folder("--manifests").into_iter().chain(self.secrets_in.iter().cloned()).collect(),
             secrets: folder("--secrets-dir"),
             published: folder("--publish-dir"),
             state: folder("--state"),
@@ -176,7 +184,7 @@ pub struct Process {
     written: Written,
     readers: Vec<JoinHandle<()>>,
     canaries: Canaries,
-    manifests: Option<PathBuf>,
+    manifests: Vec<PathBuf>,
     secrets: Option<PathBuf>,
     published: Option<PathBuf>,
     state: Option<PathBuf>,
@@ -235,6 +243,10 @@ impl Process {
         Some(answer)
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.id(), signal).unwrap();
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let begun = Instant::now();
@@ -261,7 +273,7 @@ impl Process {
     /// SIGTERM; returns the exit code.
     pub fn stop(mut self) -> Option<i32> {
         self.look();
-        kill_process(self.id(), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.wait().code
     }
 
@@ -272,7 +284,7 @@ impl Process {
 
     /// Learns the secrets it was given; a test may change them meanwhile.
     fn learn(&mut self) {
-        if let Some(folder) = &self.manifests {
+        for folder in &self.manifests {
             self.canaries.add_manifests(folder);
         }
         if let Some(folder) = &self.secrets {

@@ -146,6 +146,7 @@ fn short(plan: &Plan) -> Vec<String> {
             }
             Change::Gone { kind, key, prune } => format!("gone {kind} {} {prune}", key.name),
             Change::Synced => "synced".to_owned(),
+            Change::Mark(_) => "mark".to_owned(),
         }
     };
     plan.changes.iter().map(text).collect()

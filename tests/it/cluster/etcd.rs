@@ -11,12 +11,13 @@ use super::server::Server;
 
 /// Starts it; at its end the folder is removed.
 pub(super) fn start(folder: &Path) -> Server {
-    let peers = format!("unix://{}/etcd-peers.sock", folder.display());
+    // What is advertised must have the form of host and port: a socket of that name in the folder.
+    let peers = "unix://etcd-peers:1";
     let clients = endpoint(folder);
     let arguments = [
         format!("--data-dir={}/etcd", folder.display()),
         format!("--listen-client-urls={clients}"),
-        format!("--advertise-client-urls={clients}"),
+        "--advertise-client-urls=unix://etcd-clients:1".to_owned(),
         format!("--listen-peer-urls={peers}"),
         format!("--initial-advertise-peer-urls={peers}"),
         format!("--initial-cluster=default={peers}"),

@@ -8,7 +8,7 @@ use super::Cluster;
 #[test]
 fn a_cluster_can_be_stopped_frozen_restarted_and_compacted() {
     // Without its cache the server reads from etcd, and has no history of its own to answer from.
-    let mut cluster = Cluster::start(&["--watch-cache=false"]);
+    let cluster = Cluster::start(&["--watch-cache=false"]);
     cluster.succeed(&["create", "configmap", "kept", "--from-literal=a=b"]);
     let is_there = |cluster: &Cluster| {
         cluster.kubectl(&["get", "configmap", "kept", "--request-timeout=2s"]).code == Some(0)

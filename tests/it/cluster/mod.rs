@@ -13,7 +13,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub struct Cluster {
     flags: Vec<String>,
     // In this order they are ended.
     controller_manager: Option<Server>,
-    api_server: Option<Server>,
+    api_server: Mutex<Option<Server>>,
     #[expect(dead_code, reason = "it runs as long as the cluster")]
     etcd: Server,
 }
@@ -68,7 +68,7 @@ impl Cluster {
             port: 0,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             controller_manager: None,
-            api_server: None,
+            api_server: Mutex::default(),
             etcd,
             folder,
         };
@@ -165,24 +165,24 @@ impl Cluster {
     }
 
     /// Stops the API server as for an upgrade.
-    pub fn stop(&mut self) {
-        self.api_server.take().unwrap().stop();
+    pub fn stop(&self) {
+        self.api_server.lock().unwrap().take().unwrap().stop();
     }
 
     /// Starts it again, with the same data and address.
-    pub fn restart(&mut self) {
-        drop(self.api_server.take());
+    pub fn restart(&self) {
+        drop(self.api_server.lock().unwrap().take());
         self.start_api_server().unwrap();
     }
 
     /// The API server takes connections and does not answer, until [`Self::thaw`].
     pub fn freeze(&self) {
-        self.api_server.as_ref().unwrap().signal(Signal::STOP);
+        self.api_server.lock().unwrap().as_ref().unwrap().signal(Signal::STOP);
     }
 
     /// The API server goes on where it was.
     pub fn thaw(&self) {
-        self.api_server.as_ref().unwrap().signal(Signal::CONT);
+        self.api_server.lock().unwrap().as_ref().unwrap().signal(Signal::CONT);
     }
 
     /// Makes etcd forget all but the present state of every object.
@@ -216,7 +216,7 @@ impl Cluster {
         }
     }
 
-    fn start_api_server(&mut self) -> Result<(), String> {
+    fn start_api_server(&self) -> Result<(), String> {
         let pki = self.path("pki");
         let pki = pki.display();
         let mut arguments = vec![
@@ -240,7 +240,7 @@ impl Cluster {
         let listens = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
         let is_ready = || listens() && self.kubectl(&["get", "--raw", "/readyz"]).code == Some(0);
         server.wait_until("ready", is_ready)?;
-        self.api_server = Some(server);
+        *self.api_server.lock().unwrap() = Some(server);
         Ok(())
     }
 

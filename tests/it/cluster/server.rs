@@ -40,7 +40,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a program. Its log is appended to `log`; at its end, `remove` is removed.
+    /// Starts a program in the folder of its log. The log is appended to `log`; at its end, `remove` is removed.
     pub(super) fn start(program: &Path, arguments: &[String], log: &Path, remove: Option<&Path>) -> Self {
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "sh"])
@@ -48,6 +48,7 @@ impl Server {
             .arg(log)
             .arg(program)
             .args(arguments)
+            .current_dir(log.parent().unwrap())
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             // An interrupt from the terminal ends the tests, and by that the server.

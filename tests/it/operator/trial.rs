@@ -1,0 +1,117 @@
+//! Controllers as processes of their own in a namespace of a cluster, and the sandbox that they work
+//! against.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hookkeeper::sandbox::{Config, Sandbox};
+
+use super::super::canaries::Canaries;
+use super::super::cluster::Cluster;
+use super::super::process::{Process, Program};
+use super::super::trial::sandbox_with_manifests;
+use super::super::{Ended, hookkeeper};
+
+/// Generous: only a test that fails waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A namespace of a cluster, with manifests that run against a sandbox.
+pub struct Trial<'cluster> {
+    pub sandbox: Sandbox,
+    pub cluster: &'cluster Cluster,
+    pub namespace: String,
+    folder: tempfile::TempDir,
+}
+
+impl Trial<'static> {
+    /// In a namespace of the cluster that tests share.
+    pub async fn start(token_life: Duration, subscriptions: usize) -> Self {
+        let cluster = tokio::task::block_in_place(Cluster::shared);
+        Self::start_in(cluster, token_life, subscriptions, |_| ()).await
+    }
+}
+
+impl<'cluster> Trial<'cluster> {
+    pub async fn start_in(
+        cluster: &'cluster Cluster,
+        token_life: Duration,
+        subscriptions: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let (sandbox, folder) = sandbox_with_manifests(token_life, subscriptions, |config| {
+            config.delivery_interval = Some(Duration::from_millis(500));
+            change(config);
+        })
+        .await;
+        let namespace = tokio::task::block_in_place(|| cluster.namespace("operator"));
+        Self { sandbox, cluster, namespace, folder }
+    }
+
+    pub fn manifests(&self) -> PathBuf {
+        self.folder.path().join("manifests")
+    }
+
+    /// kubectl in this trial's namespace, however it ends.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Ended {
+        let namespace = ["-n", &self.namespace];
+        let arguments: Vec<&str> = namespace.iter().chain(arguments).copied().collect();
+        tokio::task::block_in_place(|| self.cluster.kubectl(&arguments))
+    }
+
+    /// kubectl in this trial's namespace; panics when it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let ended = self.try_kubectl(arguments);
+        assert_eq!(ended.code, Some(0), "kubectl {arguments:?}: {}", ended.stderr);
+        ended.stdout
+    }
+
+    /// Applies the manifests as they are in the folder now.
+    pub fn apply(&self) {
+        let folder = self.manifests();
+        self.kubectl(&["apply", "-f", folder.to_str().unwrap()]);
+    }
+
+    /// A controller to be. Its name is that of a pod.
+    pub fn program(&self, name: &str) -> Program {
+        let mut program = hookkeeper();
+        program
+            .env("KUBECONFIG", self.cluster.kubeconfig().to_str().unwrap())
+            .env("HOSTNAME", name)
+            .arg("controller")
+            .args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace])
+            .args(["--lease-duration", "5s", "--admin-listen", "127.0.0.1:0"])
+            .args(["--allow-destination", &self.sandbox.url()])
+            .knows_secrets_in(&self.manifests());
+        program
+    }
+
+    pub fn controller(&self, name: &str) -> Process {
+        self.program(name).spawn()
+    }
+
+    /// Waits for something that controllers bring about.
+    pub async fn until(&self, controllers: &[&Process], what: &str, holds: impl Fn(&Self) -> bool) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !holds(self) {
+            if tokio::time::Instant::now() > end {
+                let logs: Vec<String> = controllers.iter().map(|controller| controller.log()).collect();
+                panic!("not {what}: {:#?}\n{}", self.sandbox.ledger(), logs.join("\n-- the next one --\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Nothing was created twice, nothing was late, no secret stands in an object or event.
+    pub fn assert_well(&self) {
+        let ledger = self.sandbox.ledger();
+        assert_eq!((ledger.doubled, ledger.late, ledger.deliveries_refused), (0, 0, 0), "{ledger:#?}");
+        self.assert_no_secrets();
+    }
+
+    pub fn assert_no_secrets(&self) {
+        let mut canaries = Canaries::default();
+        canaries.add_manifests(&self.manifests());
+        let objects = self.kubectl(&["get", "whs,whp,tsrc,events,leases", "-o", "yaml"]);
+        assert_eq!(canaries.found_in(&objects), None);
+    }
+}
