@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::ports::{Leadership, Meter, Notices, Publish, Record, Secrets};
+use crate::engine::ports::{Leadership, Meter, Notices, Publish, Record, Secrets, ServiceAccounts};
 use crate::engine::{Engine, Options, Ports};
 use crate::http::{AllowedDestination, Client, Config, DestinationPolicy, SetupError};
 use crate::ops::system::{SystemClock, SystemRandom};
@@ -16,6 +16,8 @@ pub(super) struct FromShell {
     pub(super) secrets: Arc<dyn Secrets>,
     /// Secrets of token sources.
     pub(super) mint_secrets: Arc<dyn Secrets>,
+    /// Where there is a cluster.
+    pub(super) service_accounts: Option<Arc<dyn ServiceAccounts>>,
     pub(super) publish: Arc<dyn Publish>,
     pub(super) leadership: Arc<dyn Leadership>,
     pub(super) notices: Arc<dyn Notices>,
@@ -31,7 +33,8 @@ pub(super) fn engine(
     let client =
         Client::new(Config { destinations: DestinationPolicy::new(destinations), ..Config::default() })?;
     let clock = Arc::new(SystemClock);
-    let minter = TokenMinter::new(client.clone(), shell.mint_secrets, Arc::clone(&clock) as _);
+    let minter = TokenMinter::new(client.clone(), shell.mint_secrets, Arc::clone(&clock) as _)
+        .with_service_accounts(shell.service_accounts);
     let ports = Ports {
         clock,
         random: Arc::new(SystemRandom),

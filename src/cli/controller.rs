@@ -6,10 +6,11 @@ use anyhow::bail;
 use tokio::sync::oneshot;
 
 use super::compose::{self, FromShell};
+use super::observe::Observer;
 use super::serve::ServeArgs;
 use crate::api::Duration;
 use crate::engine::Options;
-use crate::engine::ports::Random;
+use crate::engine::ports::{Meter, Random};
 use crate::kubernetes::Scope;
 use crate::kubernetes::client::connect;
 use crate::kubernetes::lease::LeaseSettings;
@@ -46,6 +47,10 @@ pub struct Args {
     /// How often the Secrets of `secret` sources are read.
     #[arg(long, value_name = "DURATION", default_value = "1m")]
     pub secret_poll_interval: Duration,
+    /// Watch and report, but call nobody and write nothing: for the first start after a restore, or
+    /// in a cluster that is a copy of another.
+    #[arg(long)]
+    pub observe: bool,
     /// What all commands that run for ever take.
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -56,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    args.serve.set_up_logs()?;
+    let log_level = args.serve.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let clients = connect(args.context.as_deref()).await?;
     let clock = Arc::new(SystemClock);
@@ -70,16 +75,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         scope: Scope { namespaces: args.namespace.clone(), selector: args.selector.clone() },
         lease,
         require_allowed_hosts: args.serve.require_allowed_hosts,
+        observe: args.observe,
     };
-    let shell = Shell::new(&clients, settings, clock);
-    let serving = args.serve.serve().await?;
-    let first_list =
-        serving.readiness.awaits("not everything has been listed yet; are the custom resource definitions installed?");
+    let serving = args.serve.serve(log_level).await?;
+    let activity = clients.activity.clone();
+    serving.metrics.follow_watch(Box::new(move || activity.oldest()));
+    let shell = Shell::new(&clients, settings, clock, serving.readiness.clone());
 
     let from_shell = FromShell {
         record: Arc::new(shell.record),
         secrets: Arc::new(shell.secrets),
         mint_secrets: Arc::new(shell.mint_secrets),
+        service_accounts: Some(Arc::new(shell.service_accounts)),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(shell.election),
         notices: Arc::new(shell.events),
@@ -89,11 +96,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secret_poll_interval: args.secret_poll_interval.to_std(),
         ..args.serve.options()
     };
-    let engine =
-        compose::engine(from_shell, args.serve.allow_destination, Arc::new(serving.metrics), options)?;
+    let meter: Arc<dyn Meter> = Arc::new(serving.metrics);
+    let meter = if args.observe { Arc::new(Observer::new(meter)) } else { meter };
+    let engine = compose::engine(from_shell, args.serve.allow_destination, meter, options)?;
     // The lease is held until the last step has been recorded.
     let (stopped, engine_stopped) = oneshot::channel::<()>();
-    let tasks = shell.tasks.run(first_list, async move { drop(engine_stopped.await) });
+    let tasks = shell.tasks.run(async move { drop(engine_stopped.await) });
     let work = async {
         let result = engine.run(shell.changes, shutdown.asked()).await.map_err(anyhow::Error::from);
         drop(stopped);

@@ -100,6 +100,7 @@ mod tests {
             heartbeat: Arc::clone(&heartbeat),
             readiness: readiness.clone(),
             metrics: Metrics::new(heartbeat, true),
+            log_level: None,
         };
         let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

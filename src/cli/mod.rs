@@ -11,6 +11,7 @@ pub mod controller;
 pub mod crds;
 pub mod demo;
 pub mod health;
+mod observe;
 mod output;
 pub mod sandbox;
 pub mod serve;

@@ -12,7 +12,7 @@ use crate::engine::Options;
 use crate::http::AllowedDestination;
 use crate::ops::admin::{self, Admin};
 use crate::ops::health::{Heartbeat, Readiness};
-use crate::ops::logs::{self, LogFormat};
+use crate::ops::logs::{self, LogFormat, LogLevel};
 use crate::ops::metrics::Metrics;
 
 /// The scheduler turns every second; one that has not for this long hangs.
@@ -79,16 +79,21 @@ pub(super) struct Serving {
 
 impl ServeArgs {
     /// Sets the log up; before anything that has something to say.
-    pub(super) fn set_up_logs(&self) -> anyhow::Result<()> {
+    pub(super) fn set_up_logs(&self) -> anyhow::Result<LogLevel> {
         Ok(logs::set_up(self.log_format, &self.log_level)?)
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
-    pub(super) async fn serve(&self) -> anyhow::Result<Serving> {
+    pub(super) async fn serve(&self, log_level: LogLevel) -> anyhow::Result<Serving> {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
         let readiness = Readiness::default();
         let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
-        let shown = Admin { heartbeat, readiness: readiness.clone(), metrics: metrics.clone() };
+        let shown = Admin {
+            heartbeat,
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            log_level: Some(log_level),
+        };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
                 let listener = admin::listen(address).await?;

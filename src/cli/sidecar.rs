@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    args.serve.set_up_logs()?;
+    let log_level = args.serve.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let shell = Shell::open(
         Settings {
@@ -57,7 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         Arc::new(SystemRandom),
     )?;
-    let serving = args.serve.serve().await?;
+    let serving = args.serve.serve(log_level).await?;
     let manifests = serving.readiness.awaits("the manifests have not been read");
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));
 
@@ -66,6 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         record: Arc::new(shell.state.clone()),
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
+        service_accounts: None,
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),

@@ -150,7 +150,7 @@ impl Engine {
             Err(MintFailure::NotSent { .. }) => "unreachable",
             Err(MintFailure::Unanswered { .. }) => "timeout",
             Err(MintFailure::Unusable { .. } | MintFailure::ExpiredOnArrival) => "invalid",
-            Err(MintFailure::Refused(_)) => "refused",
+            Err(MintFailure::Refused(_) | MintFailure::NotGranted { .. }) => "refused",
         };
         self.ports.meter.mint(class, now.boot.saturating_sub(started.boot));
         let Some(source) = self.state.source_mut(id) else {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::api::{
-    Kind, ObjectKey, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
-    WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec, names_host,
+    Kind, ObjectKey, Reason, SecretKeyReference, ServiceAccountTokenSource, SubscriptionStatus,
+    TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
+    names_host,
 };
 pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::outcome::{
@@ -171,6 +172,17 @@ pub trait Minter: Send + Sync {
         &'a self,
         namespace: &'a str,
         source: &'a TokenSourceSpec,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Minted, MintFailure>>;
+}
+
+/// Obtains tokens for service accounts from the cluster that they belong to.
+pub trait ServiceAccounts: Send + Sync {
+    /// Obtains one token. `guard` is asked right before the request is sent.
+    fn token<'a>(
+        &'a self,
+        namespace: &'a str,
+        source: &'a ServiceAccountTokenSource,
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>>;
 }

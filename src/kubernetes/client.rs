@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
-use kube::config::{InferConfigError, KubeConfigOptions, KubeconfigError};
+use kube::client::ClientBuilder;
+use kube::config::{AuthInfo, InferConfigError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 
+use super::activity::Activity;
+
 /// A call that has brought nothing for this long is given up.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the server keeps a watch open, in seconds; its own limit is 295.
 pub(super) const WATCH_SECONDS: u32 = 240;
 /// A watch that has brought nothing for this long is dead: the server ends it earlier than that.
@@ -37,6 +40,10 @@ pub struct Clients {
     pub calls: Client,
     /// For watches, which are silent for minutes.
     pub watches: Client,
+    /// Without our credentials.
+    pub anonymous: Client,
+    /// When the watches were last heard of.
+    pub activity: Activity,
     /// The namespace this process is in.
     pub namespace: String,
 }
@@ -67,7 +74,11 @@ pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
     config.write_timeout = Some(CALL_TIMEOUT);
     let namespace = config.default_namespace.clone();
     let calls = Client::try_from(config.clone())?;
+    let mut nobody = config.clone();
+    nobody.auth_info = AuthInfo::default();
+    let anonymous = Client::try_from(nobody)?;
     config.read_timeout = Some(WATCH_TIMEOUT);
-    let watches = Client::try_from(config)?;
-    Ok(Clients { calls, watches, namespace })
+    let activity = Activity::default();
+    let watches = ClientBuilder::try_from(config)?.with_layer(&activity).build();
+    Ok(Clients { calls, watches, anonymous, activity, namespace })
 }

@@ -2,6 +2,7 @@
 //!
 //! It decides nothing. [`shell::Shell`] puts its parts together.
 
+mod activity;
 pub mod client;
 mod events;
 mod known;
@@ -11,11 +12,14 @@ mod publish;
 mod record;
 mod resources;
 mod secrets;
+mod service_accounts;
 pub mod shell;
 mod watch;
 
+pub use activity::Activity;
 pub use events::Events;
 pub use publish::SecretPublisher;
 pub use record::StatusRecord;
 pub use secrets::{Freshness, KubernetesSecrets};
+pub use service_accounts::TokenRequests;
 pub use watch::Scope;

@@ -73,9 +73,10 @@ impl SecretPublisher {
 
     async fn put(&self, source: &ObjectKey, name: &str, tokens: &Published) -> Result<(), PublishFailure> {
         let found = self.find(source, name).await?;
-        let data = tokens.entries().into_iter().map(|(key, value)| {
-            (key.to_owned(), ByteString(value.expose().as_bytes().to_vec()))
-        });
+        let data = tokens
+            .entries()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), ByteString(value.expose().as_bytes().to_vec())));
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -131,10 +132,7 @@ impl Publish for SecretPublisher {
 }
 
 fn unavailable(done: &str, name: &str, error: &kube::Error) -> PublishFailure {
-    let permission = if is(error, 403) {
-        "; grant get, create and patch on Secrets in this namespace"
-    } else {
-        ""
-    };
+    let permission =
+        if is(error, 403) { "; grant get, create and patch on Secrets in this namespace" } else { "" };
     PublishFailure::Unavailable(format!("Secret {name} could not be {done}: {error}{permission}"))
 }

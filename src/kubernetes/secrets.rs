@@ -79,7 +79,9 @@ impl KubernetesSecrets {
         // What nobody has used for a while is wiped.
         slots.retain(|_, slot| {
             Arc::strong_count(slot) > 1
-                || slot.try_lock().is_ok_and(|read| read.as_ref().is_some_and(|read| read.at.elapsed() < limit))
+                || slot
+                    .try_lock()
+                    .is_ok_and(|read| read.as_ref().is_some_and(|read| read.at.elapsed() < limit))
         });
         Arc::clone(slots.entry(key.clone()).or_default())
     }
@@ -123,7 +125,8 @@ impl KubernetesSecrets {
             metadata.resource_version.as_deref().unwrap_or_default()
         );
         let annotation = metadata.annotations.as_ref().and_then(|all| all.get(ALLOWED_HOSTS_ANNOTATION));
-        let allowed_hosts = annotation.map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).collect());
+        let allowed_hosts =
+            annotation.map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).collect());
         let (mut values, mut binary) = (HashMap::new(), Vec::new());
         for (name, bytes) in secret.data.unwrap_or_default() {
             let bytes = zeroize::Zeroizing::new(bytes.0);

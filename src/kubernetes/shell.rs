@@ -12,9 +12,11 @@ use super::lease::{Candidate, Election, LeaseSettings};
 use super::publish::SecretPublisher;
 use super::record::StatusRecord;
 use super::secrets::{Freshness, KubernetesSecrets};
+use super::service_accounts::TokenRequests;
 use super::watch::{Scope, Watcher};
 use crate::engine::change::Change;
 use crate::engine::ports::{Clock, Leadership};
+use crate::ops::health::Readiness;
 
 /// How many changes may wait for the engine.
 const CHANGES: usize = 256;
@@ -28,6 +30,8 @@ pub struct Settings {
     pub lease: LeaseSettings,
     /// Whether a Secret must say where it may go.
     pub require_allowed_hosts: bool,
+    /// Whether only to look: nobody competes for the lease then.
+    pub observe: bool,
 }
 
 /// The shell in a cluster.
@@ -42,6 +46,8 @@ pub struct Shell {
     pub mint_secrets: KubernetesSecrets,
     /// Secrets of providers and headers.
     pub secrets: KubernetesSecrets,
+    /// Tokens of service accounts.
+    pub service_accounts: TokenRequests,
     /// May this process act?
     pub election: Election,
     /// Tells people.
@@ -62,6 +68,7 @@ pub struct Tasks {
     candidate: Candidate,
     writer: EventWriter,
     listed: watch::Sender<u64>,
+    observe: bool,
 }
 
 impl std::fmt::Debug for Tasks {
@@ -76,9 +83,10 @@ impl std::fmt::Debug for Tasks {
 pub struct TaskEnded(&'static str);
 
 impl Shell {
-    /// Puts the shell together; no call is made before its tasks run.
+    /// Puts the shell together; no call is made before its tasks run. The process is ready when
+    /// everything has been listed once.
     #[must_use]
-    pub fn new(clients: &Clients, settings: Settings, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clients: &Clients, settings: Settings, clock: Arc<dyn Clock>, readiness: Readiness) -> Self {
         let (sender, changes) = mpsc::channel(CHANGES);
         let (round, round_asked) = watch::channel(0);
         let (listed, listed_seen) = watch::channel(0);
@@ -95,6 +103,7 @@ impl Shell {
             Arc::new(move || of_watch.claim().is_some()),
             sender,
             round_asked,
+            readiness,
         );
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);
@@ -108,9 +117,10 @@ impl Shell {
             publish: SecretPublisher::new(clients.calls.clone(), known),
             mint_secrets: secrets(Freshness::OneRequest),
             secrets: secrets(Freshness::HalfAMinute),
+            service_accounts: TokenRequests::new(clients.calls.clone(), clients.anonymous.clone()),
             election,
             events,
-            tasks: Tasks { watcher, candidate, writer, listed },
+            tasks: Tasks { watcher, candidate, writer, listed, observe: settings.observe },
         }
     }
 }
@@ -118,27 +128,21 @@ impl Shell {
 impl Tasks {
     /// Runs until `done` ends, which also releases the lease, or a task has ended by itself.
     ///
-    /// `first_list` is dropped when everything has been listed for the first time.
-    ///
     /// # Errors
     /// Names the task that has ended.
-    pub async fn run<Waiting: Send + 'static>(
-        self,
-        first_list: Waiting,
-        done: impl Future<Output = ()> + Send,
-    ) -> Result<(), TaskEnded> {
-        let mut seen = self.listed.subscribe();
-        let first = async move {
-            // An error means that the watcher has ended, which is told below.
-            drop(seen.wait_for(|rounds| *rounds > 0).await);
-            drop(first_list);
-            std::future::pending::<()>().await;
+    pub async fn run(self, done: impl Future<Output = ()> + Send) -> Result<(), TaskEnded> {
+        let Self { watcher, candidate, writer, listed, observe } = self;
+        let candidate = async move {
+            if observe {
+                done.await;
+            } else {
+                candidate.run(done).await;
+            }
         };
         tokio::select! {
-            () = self.candidate.run(done) => Ok(()),
-            () = self.watcher.run(self.listed) => Err(TaskEnded("watches the objects")),
-            () = self.writer.run() => Err(TaskEnded("writes events")),
-            () = first => Ok(()),
+            () = candidate => Ok(()),
+            () = watcher.run(listed) => Err(TaskEnded("watches the objects")),
+            () = writer.run() => Err(TaskEnded("writes events")),
         }
     }
 }

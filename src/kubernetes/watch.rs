@@ -22,6 +22,7 @@ use super::resources::resource;
 use crate::api::crd::KINDS;
 use crate::api::{Kind, ObjectKey};
 use crate::engine::change::Change;
+use crate::ops::health::{Awaited, Readiness};
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
@@ -47,6 +48,7 @@ pub(super) struct Watcher {
     changes: Sender<Change>,
     /// Each new round lists everything again.
     round: watch::Receiver<u64>,
+    readiness: Readiness,
 }
 
 impl Watcher {
@@ -57,8 +59,9 @@ impl Watcher {
         leading: Arc<dyn Fn() -> bool + Send + Sync>,
         changes: Sender<Change>,
         round: watch::Receiver<u64>,
+        readiness: Readiness,
     ) -> Self {
-        Self { client, scope, known, leading, changes, round }
+        Self { client, scope, known, leading, changes, round, readiness }
     }
 
     /// Watches until a part of it ends, which none should. `listed` is told how many rounds of lists
@@ -85,6 +88,7 @@ impl Watcher {
                     changes: self.changes.clone(),
                     round: self.round.clone(),
                     done: done.clone(),
+                    first_list: Some(self.readiness.awaits(format!("{kind}: not listed yet"))),
                 };
                 rounds.push(0);
                 tasks.spawn(one.run());
@@ -140,6 +144,8 @@ struct One {
     changes: Sender<Change>,
     round: watch::Receiver<u64>,
     done: Sender<(usize, u64)>,
+    /// What the process is not ready without.
+    first_list: Option<Awaited>,
 }
 
 impl One {
@@ -184,6 +190,7 @@ impl One {
                         }
                         present = std::mem::take(&mut listed);
                         info!(kind = %self.kind, objects = present.len(), "listed");
+                        self.first_list = None;
                         if self.done.send((self.number, round + 1)).await.is_err() {
                             return;
                         }
@@ -203,7 +210,11 @@ impl One {
                         }
                     }
                     Some(Err(error)) => {
-                        warn!(kind = %self.kind, "{}", trouble(&error));
+                        let trouble = trouble(&error);
+                        warn!(kind = %self.kind, "{trouble}");
+                        if let Some(first_list) = &self.first_list {
+                            first_list.says(format!("{}: {trouble}", self.kind));
+                        }
                         tokio::time::sleep(wait).await;
                         wait = (wait * 2).min(LONGEST_WAIT);
                     }

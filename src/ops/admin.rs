@@ -1,27 +1,29 @@
-//! The admin server: `/livez`, `/readyz` and `/metrics`.
+//! The admin server: `/livez`, `/readyz`, `/metrics` and `/log-level`.
 //!
-//! It answers reads only and holds no secret, but it may listen on a network, so what a client can
+//! It holds no secret and answers reads only, but for the log level, which who is on the same host may
+//! change. It may listen on a network, so what a client can
 //! cost is bounded: connections, the size of a request's head, the time for it, and the life of a
 //! connection.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::health::{Heartbeat, Readiness};
+use super::logs::LogLevel;
 use super::metrics::{CONTENT_TYPE, Metrics};
 
 /// What the server shows. Cheap to clone.
@@ -33,6 +35,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// What happened.
     pub metrics: Metrics,
+    /// What is logged.
+    pub log_level: Option<LogLevel>,
 }
 
 /// What a client can cost.
@@ -72,13 +76,14 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
 }
 
 async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
-    let service = TowerToHyperService::new(router(admin));
+    let router = router(admin);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < limits.connections => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve_connection(stream, service.clone(), limits));
+                Ok((stream, peer)) => {
+                    let router = router.clone().layer(Extension(Peer(peer.ip())));
+                    connections.spawn(serve_connection(stream, TowerToHyperService::new(router), limits));
                 }
                 Err(error) => {
                     warn!("the admin server cannot accept a connection: {error}");
@@ -108,6 +113,7 @@ fn router(admin: Admin) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/log-level", put(log_level).layer(DefaultBodyLimit::max(LONGEST_LEVEL)))
         .with_state(admin)
 }
 
@@ -135,6 +141,30 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
+
+/// In bytes.
+const LONGEST_LEVEL: usize = 1024;
+
+async fn log_level(
+    State(admin): State<Admin>,
+    Extension(Peer(peer)): Extension<Peer>,
+    level: String,
+) -> Response {
+    let Some(log_level) = admin.log_level.filter(|_| peer.to_canonical().is_loopback()) else {
+        return (StatusCode::FORBIDDEN, "only from the same host\n").into_response();
+    };
+    match log_level.change(level.trim()) {
+        Ok(()) => {
+            info!(level = level.trim(), "the log level was changed");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -147,6 +177,7 @@ mod tests {
             heartbeat: Arc::clone(&heartbeat),
             readiness: Readiness::default(),
             metrics: Metrics::new(heartbeat, true),
+            log_level: None,
         };
         let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -190,6 +221,7 @@ mod tests {
             heartbeat: Arc::clone(&heartbeat),
             readiness: Readiness::default(),
             metrics: Metrics::new(Arc::clone(&heartbeat), true),
+            log_level: None,
         };
         // With no time allowed, any time at all is too long.
         while heartbeat.is_alive() {

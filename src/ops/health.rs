@@ -82,6 +82,14 @@ impl Readiness {
     }
 }
 
+impl Awaited {
+    /// Says more exactly what is missing.
+    pub fn says(&self, what: impl Into<String>) {
+        let mut missing = self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.what.insert(self.number, what.into());
+    }
+}
+
 impl Drop for Awaited {
     fn drop(&mut self) {
         let mut missing = self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +120,8 @@ mod tests {
         let first = readiness.awaits("first");
         let second = readiness.awaits("second");
         assert_eq!(readiness.missing(), ["first", "second"]);
+        first.says("the first still");
+        assert_eq!(readiness.missing(), ["the first still", "second"]);
         drop(first);
         assert_eq!(readiness.missing(), ["second"]);
         drop(second);

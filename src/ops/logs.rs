@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::io::{self, Write as _};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tracing::Subscriber;
@@ -13,6 +14,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Form of the lines.
@@ -26,7 +28,18 @@ pub enum LogFormat {
 }
 
 /// Libraries that print headers, bodies or URLs when asked for detail.
-const GUARDED: [&str; 8] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "kube", "tower", "tower_http"];
+const GUARDED: [&str; 10] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "kube_client",
+    "kube_core",
+    "kube_runtime",
+    "reqwest",
+    "rustls",
+    "tower",
+    "tower_http",
+];
 
 /// Why the lines cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +52,29 @@ pub enum LogError {
     /// It was done before.
     #[error("logging is set up already")]
     Twice,
+    /// Nothing logs any more.
+    #[error("nothing is logged any more")]
+    Gone,
+}
+
+/// What is logged, which can be changed while the process runs. Cheap to clone.
+#[derive(Clone)]
+pub struct LogLevel(Arc<dyn Fn(EnvFilter) -> bool + Send + Sync>);
+
+impl std::fmt::Debug for LogLevel {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("LogLevel")
+    }
+}
+
+impl LogLevel {
+    /// From now on, `level` decides.
+    ///
+    /// # Errors
+    /// When the level is none; then nothing changes.
+    pub fn change(&self, level: &str) -> Result<(), LogError> {
+        if (self.0)(filter(level)?) { Ok(()) } else { Err(LogError::Gone) }
+    }
 }
 
 /// Sets the process's lines up. `level` is a level, or a list of them by part of the program:
@@ -46,11 +82,10 @@ pub enum LogError {
 ///
 /// # Errors
 /// When the level is none, or it was done before.
-pub fn set_up(format: LogFormat, level: &str) -> Result<(), LogError> {
-    tracing_subscriber::registry()
-        .with(lines(format, level, io::stderr)?)
-        .try_init()
-        .map_err(|_| LogError::Twice)
+pub fn set_up(format: LogFormat, level: &str) -> Result<LogLevel, LogError> {
+    let (lines, level) = lines(format, level, io::stderr)?;
+    tracing_subscriber::registry().with(lines).try_init().map_err(|_| LogError::Twice)?;
+    Ok(level)
 }
 
 /// Has a panic told without words that were put together at run time: those of a cut through the
@@ -71,11 +106,7 @@ fn words_in_the_source(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("the words may quote a secret and are left out")
 }
 
-fn lines<S, W>(format: LogFormat, level: &str, writer: W) -> Result<Box<dyn Layer<S> + Send + Sync>, LogError>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
     let invalid = || LogError::Level(level.chars().take(64).collect());
     let level = level.trim();
     // The parser takes an unknown word for the name of a part, and then shows nothing of the rest.
@@ -83,23 +114,34 @@ where
     if level.is_empty() || (plain && LevelFilter::from_str(level).is_err()) {
         return Err(invalid());
     }
-    let filter = EnvFilter::builder().parse(level).map_err(|_| invalid())?;
+    EnvFilter::builder().parse(level).map_err(|_| invalid())
+}
+
+type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
+
+fn lines<S, W>(format: LogFormat, level: &str, writer: W) -> Result<(Lines<S>, LogLevel), LogError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let (filter, handle) = reload::Layer::new(filter(level)?);
     let guard = tracing_subscriber::filter::filter_fn(|metadata| {
         let library = metadata.target().split("::").next().unwrap_or_default();
         // Levels order from error, the least, to trace, the most.
         *metadata.level() <= tracing::Level::WARN || !GUARDED.contains(&library)
     });
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    Ok(match format {
+    let lines = match format {
         LogFormat::Human => lines.with_ansi(false).with_filter(filter).with_filter(guard).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).with_filter(guard).boxed(),
-    })
+    };
+    Ok((lines, LogLevel(Arc::new(move |filter| handle.reload(filter).is_ok()))))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -120,7 +162,7 @@ mod tests {
     fn logged(format: LogFormat, level: &str, work: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let lines = lines(format, level, move || writer.clone()).unwrap();
+        let (lines, _) = lines(format, level, move || writer.clone()).unwrap();
         let subscriber = tracing_subscriber::registry().with(lines);
         tracing::subscriber::with_default(subscriber, work);
         let bytes = written.0.lock().unwrap().clone();
@@ -166,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn the_level_can_be_changed_while_the_process_runs() {
+        let written = Written::default();
+        let writer = written.clone();
+        let (lines, level) = lines(LogFormat::Human, "info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::debug!(target: "hookkeeper::engine", "before");
+            assert!(matches!(level.change("loud"), Err(LogError::Level(_))));
+            level.change("debug").unwrap();
+            tracing::debug!(target: "hookkeeper::engine", "after");
+            tracing::debug!(target: "kube_client::client", "canary");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("after") && !text.contains("before") && !text.contains("canary"), "{text}");
+    }
+
+    #[test]
     fn json_is_one_object_a_line() {
         let text = logged(LogFormat::Json, "info", || {
             tracing::info!(object = "default/orders", "line\nbreak");
@@ -180,8 +238,7 @@ mod tests {
     #[test]
     fn a_level_that_is_none_is_refused() {
         for level in ["loud", "", "a=b=c", "info,=x=y"] {
-            let result = lines::<tracing_subscriber::Registry, _>(LogFormat::Human, level, io::sink);
-            assert!(matches!(result.err(), Some(LogError::Level(_))), "{level}");
+            assert!(matches!(filter(level), Err(LogError::Level(_))), "{level}");
         }
     }
 }

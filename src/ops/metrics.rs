@@ -21,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use super::health::Heartbeat;
 use super::process::ProcessCollector;
+use super::runtime::{LastHeard, RuntimeCollector, WatchCollector};
 use crate::api::{ObjectKey, Reason};
 use crate::engine::ports::{Gauges, Meter};
 
@@ -67,6 +68,7 @@ struct Inner {
     requests: Family<CallLabels, Counter>,
     durations: Family<OperationLabel, Histogram, fn() -> Histogram>,
     state: StateCollector,
+    watch: WatchCollector,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -129,8 +131,26 @@ impl Metrics {
         );
         let state = StateCollector { per_object, last: Arc::default() };
         registry.register_collector(Box::new(state.clone()));
+        let watch = WatchCollector::default();
+        registry.register_collector(Box::new(watch.clone()));
         registry.register_collector(Box::new(ProcessCollector::new()));
-        Self(Arc::new(Inner { registry, rotations, lead, mints, requests, durations, state, heartbeat }))
+        registry.register_collector(Box::new(RuntimeCollector));
+        Self(Arc::new(Inner {
+            registry,
+            rotations,
+            lead,
+            mints,
+            requests,
+            durations,
+            state,
+            watch,
+            heartbeat,
+        }))
+    }
+
+    /// Shows when the watch was last heard of, as `hookkeeper_watch_last_event_timestamp_seconds`.
+    pub fn follow_watch(&self, last_heard: LastHeard) {
+        self.0.watch.follow(last_heard);
     }
 
     /// Everything, as [`CONTENT_TYPE`].

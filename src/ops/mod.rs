@@ -5,5 +5,6 @@ pub mod health;
 pub mod logs;
 pub mod metrics;
 pub mod process;
+pub mod runtime;
 pub mod shutdown;
 pub mod system;

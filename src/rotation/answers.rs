@@ -223,6 +223,7 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
         }
         // What is wrong with an answer says by itself what to do: that depends on the kind of source.
         MintFailure::Unusable { .. } => Judgement::new(Reason::TokenSourceUnavailable, failure.to_string()),
+        MintFailure::NotGranted { .. } => Judgement::new(Reason::TokenSourceRefused, failure.to_string()),
         MintFailure::ExpiredOnArrival => Judgement::new(
             Reason::TokenExpiredOnArrival,
             said("check the token server's clock and what it answers as expiry"),

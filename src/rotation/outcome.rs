@@ -92,6 +92,12 @@ pub enum MintFailure {
         /// What was expected and where, never what was found.
         what: String,
     },
+    /// The cluster hands out no token for a service account.
+    #[error("the API server grants no token: {what}")]
+    NotGranted {
+        /// What is missing and how to grant it.
+        what: String,
+    },
     /// A token whose life had ended when it arrived.
     #[error("the token source returned a token that had already expired")]
     ExpiredOnArrival,

@@ -1,7 +1,8 @@
 //! Where fresh tokens come from: one file per kind of source.
 //!
-//! [`TokenMinter`] is the engine's [`Minter`]. A kind only says what to send (`oauth2`, `http`)
-//! or what to read (`secret`); reading the token and its life out of an answer is the same for
+//! [`TokenMinter`] is the engine's [`Minter`]. A kind only says what to send (`oauth2`, `http`),
+//! what to read (`secret`) or whom to ask (`serviceAccount`, through a port: only a cluster has
+//! such tokens); reading the token and its life out of an answer is the same for
 //! all of them and does no I/O (`answer`, `expiry`).
 //!
 //! Credentials are read at the moment of use and held no longer than the request. A Secret that
@@ -25,7 +26,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::api::TokenSourceSpec;
-use crate::engine::ports::{CallGuard, Clock, MintFailure, Minted, Minter, Refusal, Secrets};
+use crate::engine::ports::{
+    CallGuard, Clock, MintFailure, Minted, Minter, Refusal, Secrets, ServiceAccounts,
+};
 use crate::http::{Client, Request};
 use answer::Rules;
 
@@ -35,6 +38,7 @@ pub struct TokenMinter {
     client: Client,
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
+    service_accounts: Option<Arc<dyn ServiceAccounts>>,
 }
 
 impl std::fmt::Debug for TokenMinter {
@@ -48,7 +52,13 @@ impl TokenMinter {
     /// for the life of a token whose answer has no `Date`.
     #[must_use]
     pub fn new(client: Client, secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
-        Self { client, secrets, clock }
+        Self { client, secrets, clock, service_accounts: None }
+    }
+
+    /// With tokens of a cluster's service accounts; without them such a source is refused.
+    #[must_use]
+    pub fn with_service_accounts(self, service_accounts: Option<Arc<dyn ServiceAccounts>>) -> Self {
+        Self { service_accounts, ..self }
     }
 
     async fn mint(
@@ -72,10 +82,19 @@ impl TokenMinter {
         if let Some(secret) = &source.secret {
             return secret::read(secret, &values, assumed, self.clock.now().wall).await;
         }
-        let what = if source.service_account.is_some() {
-            "serviceAccount tokens come from the API server of a cluster, which this process does not ask yet; use oauth2, http or secret"
-        } else {
-            "the token source has no kind; set exactly one of oauth2, http, serviceAccount and secret"
+        let what = match (&source.service_account, &self.service_accounts) {
+            (Some(account), Some(cluster)) => {
+                let minted = cluster.token(namespace, account, guard).await?;
+                let token = answer::usable(minted.token, "status.token")?;
+                let lifetime = minted.lifetime.or(assumed).map(|life| life.min(LONGEST_LIFE));
+                return Ok(Minted { token, lifetime, ..minted });
+            }
+            (Some(_), None) => {
+                "serviceAccount tokens come from the API server of a cluster, and this process runs without one; use oauth2, http or secret"
+            }
+            (None, _) => {
+                "the token source has no kind; set exactly one of oauth2, http, serviceAccount and secret"
+            }
         };
         Err(Refusal::Unsupported { what: what.to_owned() }.into())
     }

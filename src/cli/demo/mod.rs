@@ -93,6 +93,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         record: Arc::new(shell.state),
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
+        service_accounts: None,
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),
