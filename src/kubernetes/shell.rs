@@ -1,7 +1,9 @@
 //! The parts of the shell, put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::watch;
 
@@ -18,6 +20,9 @@ use crate::engine::ports::{Clock, Leadership};
 
 /// How many changes may wait for the engine.
 const CHANGES: usize = 256;
+
+/// How long events may take to be written when everything else has ended.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
 
 /// What the shell must know.
 #[derive(Clone, Debug)]
@@ -134,11 +139,21 @@ impl Tasks {
             drop(first_list);
             std::future::pending::<()>().await;
         };
+        let done = done.shared();
+        let mut leading = std::pin::pin!(self.candidate.run(done.clone()));
+        let mut writing = std::pin::pin!(self.writer.run());
         tokio::select! {
-            () = self.candidate.run(done) => Ok(()),
-            () = self.watcher.run(self.listed) => Err(TaskEnded("watches the objects")),
-            () = self.writer.run() => Err(TaskEnded("writes events")),
-            () = first => Ok(()),
+            // With whoever is done goes the other end of the other tasks' channels: they end, too.
+            biased;
+            () = done => {}
+            () = &mut leading => return Ok(()),
+            () = self.watcher.run(self.listed) => return Err(TaskEnded("watches the objects")),
+            () = &mut writing => return Err(TaskEnded("writes events")),
+            () = first => {}
         }
+        // What the last steps have to say is written meanwhile, if it does not take long.
+        let written = tokio::time::timeout(LAST_EVENTS, writing);
+        drop(tokio::join!(leading, written));
+        Ok(())
     }
 }
