@@ -16,7 +16,7 @@ use super::record::StatusRecord;
 use super::secrets::{Freshness, KubernetesSecrets};
 use super::watch::{Scope, Watcher};
 use crate::engine::change::Change;
-use crate::engine::ports::{Clock, Leadership};
+use crate::engine::ports::Clock;
 
 /// How many changes may wait for the engine.
 const CHANGES: usize = 256;
@@ -90,14 +90,12 @@ impl Shell {
         let known = Known::default();
         let instance = settings.lease.identity.clone();
         let election = Election::new(clock);
-        let (of_record, of_watch) = (election.clone(), election.clone());
-        let record =
-            StatusRecord::new(clients.calls.clone(), known.clone(), Arc::new(move || of_record.step_down()));
+        let record = StatusRecord::new(clients.calls.clone(), known.clone(), election.clone());
         let watcher = Watcher::new(
             clients.watches.clone(),
             settings.scope,
             known.clone(),
-            Arc::new(move || of_watch.claim().is_some()),
+            election.clone(),
             sender,
             round_asked,
         );
@@ -110,7 +108,7 @@ impl Shell {
         Self {
             changes,
             record,
-            publish: SecretPublisher::new(clients.calls.clone(), known),
+            publish: SecretPublisher::new(clients.calls.clone(), known, election.clone()),
             mint_secrets: secrets(Freshness::OneRequest),
             secrets: secrets(Freshness::HalfAMinute),
             election,
