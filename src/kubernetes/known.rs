@@ -47,13 +47,15 @@ impl Known {
     }
 
     /// Takes a version in unless a newer one of the same object is known: a watch may bring an older
-    /// one than a write has answered.
-    pub(super) fn learn(&self, kind: Kind, key: &ObjectKey, version: Version, by: By) {
+    /// one than a write has answered. Returns whether it was taken in.
+    pub(super) fn learn(&self, kind: Kind, key: &ObjectKey, version: Version, by: By) -> bool {
         let mut entries = self.entries();
+        let mut taken_in = true;
         let entry = entries
             .entry((kind, key.clone()))
             .and_modify(|entry| {
                 if is_older(&version, &entry.newest) {
+                    taken_in = false;
                     return;
                 }
                 let is_told = by != By::Watch { leading: true } || entry.newest.uid != version.uid;
@@ -64,11 +66,14 @@ impl Known {
             })
             .or_insert_with(|| Entry { expected: vec![version.status.clone()], newest: version });
         entry.expected.dedup();
+        taken_in
     }
 
     /// A status was sent, and whether it arrived is not known.
     pub(super) fn may_be(&self, kind: Kind, key: &ObjectKey, status: String) {
-        if let Some(entry) = self.entries().get_mut(&(kind, key.clone())) {
+        if let Some(entry) = self.entries().get_mut(&(kind, key.clone()))
+            && !entry.expected.contains(&status)
+        {
             entry.expected.push(status);
         }
     }

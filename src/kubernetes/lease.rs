@@ -2,23 +2,30 @@
 //!
 //! The claim that comes of it carries its own end, counted on both clocks from before the request
 //! that renewed it was sent. A process that was paused finds its claim ended by itself, and a step
-//! belongs to the term in which it was decided: terms are the lease's own count of transitions, so
-//! that no two times of leading share one, even of one process.
+//! belongs to the term in which it was decided: each time of leading counts as a new one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
 use super::record::is;
 use crate::engine::ports::{Claim, Clock, Leadership};
 use crate::rotation::time::Moment;
+
+/// A shorter lease would be all renewals.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// How long a lease lasts, by its own words, after it was released.
+const RELEASED_SECONDS: i32 = 1;
 
 /// How a lease is held.
 #[derive(Clone, Debug)]
@@ -42,6 +49,11 @@ impl LeaseSettings {
     fn retry_every(&self) -> Duration {
         (self.duration / 20).clamp(Duration::from_millis(200), Duration::from_secs(2))
     }
+
+    /// A call that hangs leaves time for another one before the claim ends.
+    fn call_timeout(&self) -> Duration {
+        self.duration / 3
+    }
 }
 
 /// Where the claim stands.
@@ -58,7 +70,7 @@ struct Standing {
 pub struct Election {
     standing: Arc<Mutex<Standing>>,
     clock: Arc<dyn Clock>,
-    /// Somebody else has written in our term, or so it seems: the lease is given up and won anew.
+    /// Somebody else has written in our term, or so it seems: the term ends.
     step_down: Arc<Notify>,
 }
 
@@ -75,9 +87,20 @@ impl Election {
         Self { standing: Arc::default(), clock, step_down: Arc::default() }
     }
 
-    /// Gives the lease up at the next opportunity, and competes for it again.
+    /// Ends the term: nothing is done until everything has been read again.
     pub fn step_down(&self) {
         self.step_down.notify_one();
+    }
+
+    /// The term in which this process may act.
+    pub(super) fn term(&self) -> Option<u64> {
+        self.claim().map(|claim| claim.term)
+    }
+
+    /// Whether the lease is ours, although perhaps not everything has been read yet.
+    pub(super) fn holds(&self) -> bool {
+        let held = self.standing.lock().unwrap_or_else(PoisonError::into_inner).held;
+        held.is_some_and(|claim| is_in_force(&claim, self.clock.now()))
     }
 
     fn change(&self, change: impl FnOnce(&mut Standing)) {
@@ -104,11 +127,31 @@ struct Seen {
     at: Duration,
 }
 
+/// Why a call about the lease has not helped.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the API server does not answer")]
+    Silent,
+    #[error("{0}")]
+    Failed(#[from] kube::Error),
+}
+
+/// What became of a renewal.
+enum Renewal {
+    /// The claim lasts until then.
+    Renewed(Lease, Moment),
+    /// It is ours in a version that we did not know: an answer was lost.
+    Found(Lease),
+    Lost,
+}
+
 /// Competes for the lease, and renews it.
 pub(super) struct Candidate {
     api: Api<Lease>,
     settings: LeaseSettings,
     election: Election,
+    /// How often this process has begun to lead.
+    term: u64,
     /// Asks for everything to be listed again.
     round: watch::Sender<u64>,
     /// Tells which rounds are complete.
@@ -124,22 +167,23 @@ impl Candidate {
         listed: watch::Receiver<u64>,
     ) -> Self {
         let api = Api::namespaced(client, &settings.namespace);
-        Self { api, settings, election, round, listed }
+        let settings = LeaseSettings { duration: settings.duration.max(SHORTEST), ..settings };
+        Self { api, settings, election, term: 0, round, listed }
     }
 
     /// Competes until `done` ends; then the lease is released, so that another one need not wait.
     pub(super) async fn run(mut self, done: impl Future<Output = ()>) {
         let mut done = std::pin::pin!(done);
         loop {
-            let (lease, claim) = tokio::select! {
+            let (lease, until) = tokio::select! {
                 () = &mut done => return,
                 acquired = self.acquire() => acquired,
             };
-            info!(term = claim.term, lease = %self.settings.name, "leading");
+            info!(lease = %self.settings.name, "leading");
             let held = tokio::select! {
                 biased;
                 () = &mut done => None,
-                () = self.hold(lease, claim) => Some(()),
+                () = self.hold(lease, until) => Some(()),
             };
             self.election.change(|standing| *standing = Standing::default());
             if held.is_none() {
@@ -151,48 +195,59 @@ impl Candidate {
     }
 
     /// Waits until the lease is ours.
-    async fn acquire(&self) -> (Lease, Claim) {
+    async fn acquire(&self) -> (Lease, Moment) {
         let mut seen: Option<Seen> = None;
+        let mut is_new = true;
         loop {
             match self.try_acquire(&mut seen).await {
                 Ok(Some(acquired)) => return acquired,
-                Ok(None) => {}
-                Err(error) if is(&error, 409) => {}
-                Err(error) => warn!("the lease {} cannot be had: {error}", self.settings.name),
+                Ok(None) => is_new = true,
+                Err(Trouble::Failed(error)) if is(&error, 409) => {}
+                // Told once: an outage must not flood the log.
+                Err(trouble) if std::mem::take(&mut is_new) => {
+                    warn!("the lease {} cannot be had; it is tried again: {trouble}", self.settings.name);
+                }
+                Err(trouble) => debug!("the lease {} cannot be had: {trouble}", self.settings.name),
             }
             tokio::time::sleep(self.settings.retry_every()).await;
         }
     }
 
-    async fn try_acquire(&self, seen: &mut Option<Seen>) -> Result<Option<(Lease, Claim)>, kube::Error> {
-        let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else {
+    async fn try_acquire(&self, seen: &mut Option<Seen>) -> Result<Option<(Lease, Moment)>, Trouble> {
+        let found = self.call(self.api.get_opt(&self.settings.name)).await?;
+        let now = self.election.clock.now();
+        let Some(mut lease) = found else {
+            // Whoever held it when somebody deleted it may not know yet.
+            if seen.as_ref().is_some_and(|seen| !is_released(&seen.spec) && !self.is_over(seen, now)) {
+                return Ok(None);
+            }
             let lease = Lease {
                 metadata: ObjectMeta { name: Some(self.settings.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.spec(None, 1)),
             };
-            let asked = self.election.clock.now();
-            let lease = self.api.create(&PostParams::default(), &lease).await?;
-            return Ok(Some(self.claimed(lease, asked)));
+            let lease = self.call(self.api.create(&PostParams::default(), &lease)).await?;
+            return Ok(Some((lease, now.after(self.settings.duration))));
         };
         let spec = lease.spec.clone().unwrap_or_default();
-        let now = self.election.clock.now();
-        let is_free = spec.holder_identity.as_deref().is_none_or(str::is_empty);
-        let since = match seen {
-            Some(before) if before.spec == spec => before.at,
-            _ => {
-                *seen = Some(Seen { spec: spec.clone(), at: now.boot });
-                now.boot
-            }
+        // Won by a request whose answer was lost, or never released.
+        let is_ours = spec.holder_identity.as_deref() == Some(&self.settings.identity);
+        let known = match seen {
+            Some(before) if before.spec == spec => before,
+            _ => seen.insert(Seen { spec: spec.clone(), at: now.boot }),
         };
-        let life = u64::try_from(spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default();
-        let is_over = now.boot.saturating_sub(since) >= Duration::from_secs(life).max(self.settings.duration);
-        if !is_free && !is_over {
+        if !is_ours && !is_released(&spec) && !self.is_over(known, now) {
             return Ok(None);
         }
         lease.spec = Some(self.spec(None, spec.lease_transitions.unwrap_or_default().saturating_add(1)));
         // The resourceVersion that was read goes along: of several who try, one succeeds.
-        let lease = self.api.replace(&self.settings.name, &PostParams::default(), &lease).await?;
-        Ok(Some(self.claimed(lease, now)))
+        let lease = self.call(self.api.replace(&self.settings.name, &PostParams::default(), &lease)).await?;
+        Ok(Some((lease, now.after(self.settings.duration))))
+    }
+
+    /// Whether the claim of whoever held it as it was seen must have ended.
+    fn is_over(&self, seen: &Seen, now: Moment) -> bool {
+        let life = u64::try_from(seen.spec.lease_duration_seconds.unwrap_or_default()).unwrap_or_default();
+        now.boot.saturating_sub(seen.at) >= Duration::from_secs(life).max(self.settings.duration)
     }
 
     fn spec(&self, before: Option<&LeaseSpec>, transitions: i32) -> LeaseSpec {
@@ -209,81 +264,126 @@ impl Candidate {
         }
     }
 
-    fn claimed(&self, lease: Lease, asked: Moment) -> (Lease, Claim) {
-        let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
-        let term = transitions.and_then(|term| u64::try_from(term).ok()).unwrap_or_default();
-        (lease, Claim { term, until: asked.after(self.settings.duration) })
+    /// Begins to lead, or to lead anew. What others have recorded is read first: until everything has
+    /// been listed, nothing is done. Returns the round of lists that must be complete.
+    fn begin_term(&mut self, until: Moment) -> u64 {
+        self.term += 1;
+        let held = Some(Claim { term: self.term, until });
+        self.election.change(|standing| *standing = Standing { held, ready: None });
+        self.round.send_modify(|round| *round += 1);
+        *self.round.borrow() + 1
     }
 
-    /// Holds the lease until it is lost or given up. What others have recorded is read first: until
-    /// everything has been listed, nothing is done.
-    async fn hold(&mut self, mut lease: Lease, mut claim: Claim) {
-        self.election.change(|standing| *standing = Standing { held: Some(claim), ready: None });
-        self.round.send_modify(|round| *round += 1);
-        let wanted = *self.round.borrow() + 1;
+    /// Holds the lease until it is lost.
+    async fn hold(&mut self, mut lease: Lease, mut until: Moment) {
         let step_down = Arc::clone(&self.election.step_down);
-        let mut wait = self.settings.renew_every();
+        // What an earlier term was surprised by is read again now.
+        let _ = step_down.notified().now_or_never();
+        let mut wanted = self.begin_term(until);
+        let mut renew_at = Instant::now() + self.settings.renew_every();
         loop {
             tokio::select! {
                 () = step_down.notified() => {
-                    warn!("another process has written what only the leader writes; the lease is given up");
-                    self.release().await;
-                    return;
+                    warn!("another process has written what only the leader writes; everything is read again");
+                    wanted = self.begin_term(until);
+                    // It may be that process's lease by now.
+                    renew_at = Instant::now();
                 }
                 changed = self.listed.changed() => {
                     if changed.is_err() {
                         return;
                     }
                     if *self.listed.borrow_and_update() >= wanted {
-                        self.election.change(|standing| standing.ready = Some(claim.term));
+                        self.election.change(|standing| standing.ready = Some(self.term));
                     }
                 }
-                () = tokio::time::sleep(wait) => match self.renew(&lease).await {
-                    Ok((renewed, until)) => {
-                        lease = renewed;
-                        claim.until = until;
+                () = tokio::time::sleep_until(renew_at) => match self.renew(&lease).await {
+                    Ok(Renewal::Renewed(renewed, end)) => {
+                        (lease, until) = (renewed, end);
+                        let claim = Claim { term: self.term, until };
                         self.election.change(|standing| standing.held = Some(claim));
-                        wait = self.settings.renew_every();
+                        let is_in_force = is_in_force(&claim, self.election.clock.now());
+                        let wait = if is_in_force { self.settings.renew_every() } else { Duration::ZERO };
+                        renew_at = Instant::now() + wait;
                     }
-                    Err(error) if is(&error, 409) || is(&error, 404) => {
+                    Ok(Renewal::Found(found)) => {
+                        lease = found;
+                        renew_at = Instant::now();
+                    }
+                    Ok(Renewal::Lost) => {
                         warn!("the lease was taken by another process");
                         return;
                     }
-                    Err(error) => {
-                        warn!("the lease could not be renewed; it is tried again: {error}");
+                    Err(trouble) => {
+                        warn!("the lease could not be renewed; it is tried again: {trouble}");
+                        let claim = Claim { term: self.term, until };
                         if !is_in_force(&claim, self.election.clock.now()) {
                             return;
                         }
-                        wait = self.settings.retry_every();
+                        renew_at = Instant::now() + self.settings.retry_every();
                     }
                 },
             }
         }
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<(Lease, Moment), kube::Error> {
+    async fn renew(&self, lease: &Lease) -> Result<Renewal, Trouble> {
         let before = lease.spec.clone().unwrap_or_default();
         let spec = self.spec(Some(&before), before.lease_transitions.unwrap_or_default());
-        let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
+        let wanted = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
         let asked = self.election.clock.now();
-        let lease = self.api.replace(&self.settings.name, &PostParams::default(), &lease).await?;
-        Ok((lease, asked.after(self.settings.duration)))
+        match self.call(self.api.replace(&self.settings.name, &PostParams::default(), &wanted)).await {
+            Ok(lease) => Ok(Renewal::Renewed(lease, asked.after(self.settings.duration))),
+            Err(Trouble::Failed(error)) if is(&error, 404) => Ok(Renewal::Lost),
+            Err(Trouble::Failed(error)) if is(&error, 409) => {
+                let found = self.call(self.api.get_opt(&self.settings.name)).await?;
+                Ok(found.filter(|found| is_same_term(found, lease)).map_or(Renewal::Lost, Renewal::Found))
+            }
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// Lets another process have the lease at once, if it is still ours.
     async fn release(&self) {
-        self.election.change(|standing| *standing = Standing::default());
-        let Ok(Some(mut lease)) = self.api.get_opt(&self.settings.name).await else {
-            return;
-        };
-        let Some(spec) = &mut lease.spec else { return };
-        if spec.holder_identity.as_deref() != Some(&self.settings.identity) {
-            return;
-        }
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-        if let Err(error) = self.api.replace(&self.settings.name, &PostParams::default(), &lease).await {
-            warn!("the lease could not be released; another process has to wait for its end: {error}");
+        match self.call(self.give_up()).await {
+            Ok(()) => info!(lease = %self.settings.name, "the lease is released"),
+            Err(trouble) => {
+                warn!("the lease could not be released; another process has to wait for its end: {trouble}");
+            }
         }
     }
+
+    async fn give_up(&self) -> Result<(), kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.settings.name).await? else {
+            return Ok(());
+        };
+        let Some(spec) = &mut lease.spec else { return Ok(()) };
+        if spec.holder_identity.as_deref() == Some(&self.settings.identity) {
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(RELEASED_SECONDS);
+            self.api.replace(&self.settings.name, &PostParams::default(), &lease).await?;
+        }
+        Ok(())
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Trouble> {
+        let answer = tokio::time::timeout(self.settings.call_timeout(), call).await;
+        Ok(answer.map_err(|_| Trouble::Silent)??)
+    }
+}
+
+/// Whether its holder has let it go. One whose holder somebody has merely struck out may still be
+/// acted upon.
+fn is_released(spec: &LeaseSpec) -> bool {
+    let is_nobodys = spec.holder_identity.as_deref().is_none_or(str::is_empty);
+    is_nobodys && spec.lease_duration_seconds.is_none_or(|seconds| seconds <= RELEASED_SECONDS)
+}
+
+/// Whether nobody else can have held it since: every change of its holder counts.
+fn is_same_term(found: &Lease, held: &Lease) -> bool {
+    let of = |lease: &Lease| {
+        let spec = lease.spec.as_ref()?;
+        Some((lease.metadata.uid.clone(), spec.holder_identity.clone(), spec.lease_transitions))
+    };
+    of(found) == of(held)
 }

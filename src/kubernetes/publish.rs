@@ -10,6 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
 use super::known::Known;
+use super::lease::Election;
 use super::record::{FIELD_MANAGER, is};
 use super::resources::resource;
 use crate::api::{Kind, ObjectKey};
@@ -25,6 +26,7 @@ const SECRET_TYPE: &str = "hookkeeper.dev/token";
 pub struct SecretPublisher {
     client: Client,
     known: Known,
+    election: Election,
 }
 
 impl std::fmt::Debug for SecretPublisher {
@@ -34,8 +36,8 @@ impl std::fmt::Debug for SecretPublisher {
 }
 
 impl SecretPublisher {
-    pub(super) fn new(client: Client, known: Known) -> Self {
-        Self { client, known }
+    pub(super) fn new(client: Client, known: Known, election: Election) -> Self {
+        Self { client, known, election }
     }
 
     fn api(&self, source: &ObjectKey) -> Api<Secret> {
@@ -72,7 +74,12 @@ impl SecretPublisher {
     }
 
     async fn put(&self, source: &ObjectKey, name: &str, tokens: &Published) -> Result<(), PublishFailure> {
+        let term = self.election.term();
         let found = self.find(source, name).await?;
+        // What another leader has published since is not written over: the resourceVersion goes along.
+        if term.is_none() || self.election.term() != term {
+            return Err(PublishFailure::Unavailable("another process leads".to_owned()));
+        }
         let data = tokens
             .entries()
             .into_iter()

@@ -1,7 +1,5 @@
 //! Statuses and finalizers, made durable at the API server.
 
-use std::sync::Arc;
-
 use futures::future::BoxFuture;
 use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -9,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::known::{By, Entry, Known};
+use super::lease::Election;
 use super::objects::{digest, version_of};
 use super::resources::{objects, resource};
 use crate::api::{FINALIZER, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
@@ -27,8 +26,7 @@ const ATTEMPTS: usize = 5;
 pub struct StatusRecord {
     client: Client,
     known: Known,
-    /// Called when another process has written a status: what this one believes is out of date.
-    superseded: Arc<dyn Fn() + Send + Sync>,
+    election: Election,
 }
 
 impl std::fmt::Debug for StatusRecord {
@@ -38,8 +36,8 @@ impl std::fmt::Debug for StatusRecord {
 }
 
 impl StatusRecord {
-    pub(super) fn new(client: Client, known: Known, superseded: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self { client, known, superseded }
+    pub(super) fn new(client: Client, known: Known, election: Election) -> Self {
+        Self { client, known, election }
     }
 
     async fn write(
@@ -51,7 +49,12 @@ impl StatusRecord {
     ) -> Result<(), RecordFailure> {
         let wanted = digest(status);
         let (api, resource) = (objects(&self.client, kind, &key.namespace), resource(kind));
+        let term = self.election.term();
         for _ in 0..ATTEMPTS {
+            // Without it another leader's status, which was taken in meanwhile, would be no surprise.
+            if term.is_none() || self.election.term() != term {
+                return Err(RecordFailure::Superseded);
+            }
             let entry = self.known.get(kind, key).ok_or(RecordFailure::Gone)?;
             if uid.is_some_and(|uid| uid != entry.newest.uid) {
                 return Err(RecordFailure::Gone);
@@ -88,7 +91,7 @@ impl StatusRecord {
         if entry.expected.contains(&entry.newest.status) {
             return Ok(());
         }
-        (self.superseded)();
+        self.election.step_down();
         Err(RecordFailure::Superseded)
     }
 

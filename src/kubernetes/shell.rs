@@ -1,7 +1,9 @@
 //! The parts of the shell, put together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::FutureExt;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::watch;
 
@@ -15,11 +17,14 @@ use super::secrets::{Freshness, KubernetesSecrets};
 use super::service_accounts::TokenRequests;
 use super::watch::{Scope, Watcher};
 use crate::engine::change::Change;
-use crate::engine::ports::{Clock, Leadership};
+use crate::engine::ports::Clock;
 use crate::ops::health::Readiness;
 
 /// How many changes may wait for the engine.
 const CHANGES: usize = 256;
+
+/// How long events may take to be written when everything else has ended.
+const LAST_EVENTS: Duration = Duration::from_secs(3);
 
 /// What the shell must know.
 #[derive(Clone, Debug)]
@@ -93,14 +98,12 @@ impl Shell {
         let known = Known::default();
         let instance = settings.lease.identity.clone();
         let election = Election::new(clock);
-        let (of_record, of_watch) = (election.clone(), election.clone());
-        let record =
-            StatusRecord::new(clients.calls.clone(), known.clone(), Arc::new(move || of_record.step_down()));
+        let record = StatusRecord::new(clients.calls.clone(), known.clone(), election.clone());
         let watcher = Watcher::new(
             clients.watches.clone(),
             settings.scope,
             known.clone(),
-            Arc::new(move || of_watch.claim().is_some()),
+            election.clone(),
             sender,
             round_asked,
             readiness,
@@ -114,7 +117,7 @@ impl Shell {
         Self {
             changes,
             record,
-            publish: SecretPublisher::new(clients.calls.clone(), known),
+            publish: SecretPublisher::new(clients.calls.clone(), known, election.clone()),
             mint_secrets: secrets(Freshness::OneRequest),
             secrets: secrets(Freshness::HalfAMinute),
             service_accounts: TokenRequests::new(clients.calls.clone(), clients.anonymous.clone()),
@@ -132,17 +135,27 @@ impl Tasks {
     /// Names the task that has ended.
     pub async fn run(self, done: impl Future<Output = ()> + Send) -> Result<(), TaskEnded> {
         let Self { watcher, candidate, writer, listed, observe } = self;
-        let candidate = async move {
+        let done = done.shared();
+        let asked = done.clone();
+        let mut leading = std::pin::pin!(async move {
             if observe {
-                done.await;
+                asked.await;
             } else {
-                candidate.run(done).await;
+                candidate.run(asked).await;
             }
-        };
+        });
+        let mut writing = std::pin::pin!(writer.run());
         tokio::select! {
-            () = candidate => Ok(()),
-            () = watcher.run(listed) => Err(TaskEnded("watches the objects")),
-            () = writer.run() => Err(TaskEnded("writes events")),
+            // With whoever is done goes the other end of the other tasks' channels: they end, too.
+            biased;
+            () = done => {}
+            () = &mut leading => return Ok(()),
+            () = watcher.run(listed) => return Err(TaskEnded("watches the objects")),
+            () = &mut writing => return Err(TaskEnded("writes events")),
         }
+        // What the last steps have to say is written meanwhile, if it does not take long.
+        let written = tokio::time::timeout(LAST_EVENTS, writing);
+        drop(tokio::join!(leading, written));
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! A re-list is the truth about deletions: what it does not contain is gone, whether or not the watch
 //! has said so.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::client::WATCH_SECONDS;
 use super::known::{By, Known};
+use super::lease::Election;
 use super::objects::{change_of, key_of, version_of};
 use super::resources::resource;
 use crate::api::crd::KINDS;
@@ -44,7 +45,7 @@ pub(super) struct Watcher {
     client: Client,
     scope: Scope,
     known: Known,
-    leading: Arc<dyn Fn() -> bool + Send + Sync>,
+    election: Election,
     changes: Sender<Change>,
     /// Each new round lists everything again.
     round: watch::Receiver<u64>,
@@ -56,12 +57,12 @@ impl Watcher {
         client: Client,
         scope: Scope,
         known: Known,
-        leading: Arc<dyn Fn() -> bool + Send + Sync>,
+        election: Election,
         changes: Sender<Change>,
         round: watch::Receiver<u64>,
         readiness: Readiness,
     ) -> Self {
-        Self { client, scope, known, leading, changes, round, readiness }
+        Self { client, scope, known, election, changes, round, readiness }
     }
 
     /// Watches until a part of it ends, which none should. `listed` is told how many rounds of lists
@@ -84,7 +85,7 @@ impl Watcher {
                     client: self.client.clone(),
                     config: self.config(),
                     known: self.known.clone(),
-                    leading: Arc::clone(&self.leading),
+                    election: self.election.clone(),
                     changes: self.changes.clone(),
                     round: self.round.clone(),
                     done: done.clone(),
@@ -140,7 +141,7 @@ struct One {
     client: Client,
     config: watcher::Config,
     known: Known,
-    leading: Arc<dyn Fn() -> bool + Send + Sync>,
+    election: Election,
     changes: Sender<Change>,
     round: watch::Receiver<u64>,
     done: Sender<(usize, u64)>,
@@ -155,12 +156,15 @@ impl One {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        let mut present: BTreeMap<ObjectKey, String> = BTreeMap::new();
+        // Whatever the engine has been told of.
+        let mut present: BTreeSet<ObjectKey> = BTreeSet::new();
         let mut wait = FIRST_WAIT;
         loop {
             let round = *self.round.borrow_and_update();
             let mut events = std::pin::pin!(watcher::watcher(api.clone(), self.config.clone()));
-            let mut listed: BTreeMap<ObjectKey, String> = BTreeMap::new();
+            let mut listed: BTreeSet<ObjectKey> = BTreeSet::new();
+            // What others recorded before we began to lead is believed; what they write later is not.
+            let mut is_first_list = true;
             loop {
                 let event = tokio::select! {
                     changed = self.round.changed() => {
@@ -175,32 +179,34 @@ impl One {
                     None => break,
                     Some(Ok(Event::Init)) => listed.clear(),
                     Some(Ok(Event::InitApply(object))) => {
-                        listed.insert(key_of(&object), uid(&object));
-                        if !self.tell(object).await {
+                        let key = key_of(&object);
+                        present.insert(key.clone());
+                        listed.insert(key);
+                        if !self.tell(object, is_first_list).await {
                             return;
                         }
                     }
                     Some(Ok(Event::InitDone)) => {
-                        let gone: Vec<ObjectKey> =
-                            present.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
-                        for key in gone {
-                            if !self.tell_gone(key).await {
+                        for key in present.difference(&listed) {
+                            if !self.tell_gone(key.clone()).await {
                                 return;
                             }
                         }
                         present = std::mem::take(&mut listed);
                         info!(kind = %self.kind, objects = present.len(), "listed");
                         self.first_list = None;
+                        is_first_list = false;
                         if self.done.send((self.number, round + 1)).await.is_err() {
                             return;
                         }
                         wait = FIRST_WAIT;
                     }
                     Some(Ok(Event::Apply(object))) => {
-                        present.insert(key_of(&object), uid(&object));
-                        if !self.tell(object).await {
+                        present.insert(key_of(&object));
+                        if !self.tell(object, false).await {
                             return;
                         }
+                        wait = FIRST_WAIT;
                     }
                     Some(Ok(Event::Delete(object))) => {
                         let key = key_of(&object);
@@ -215,17 +221,29 @@ impl One {
                         if let Some(first_list) = &self.first_list {
                             first_list.says(format!("{}: {trouble}", self.kind));
                         }
-                        tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(LONGEST_WAIT);
+                        // Whoever asks for a new round has reached the server.
+                        tokio::select! {
+                            changed = self.round.changed() => {
+                                if changed.is_err() {
+                                    return;
+                                }
+                                wait = FIRST_WAIT;
+                                break;
+                            }
+                            () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
+                        }
                     }
                 }
             }
         }
     }
 
-    async fn tell(&self, object: DynamicObject) -> bool {
-        let by = By::Watch { leading: (self.leading)() };
-        self.known.learn(self.kind, &key_of(&object), version_of(self.kind, &object), by);
+    async fn tell(&self, object: DynamicObject, believed: bool) -> bool {
+        let by = By::Watch { leading: !believed && self.election.holds() };
+        if !self.known.learn(self.kind, &key_of(&object), version_of(self.kind, &object), by) {
+            // The engine knows more already, by a write of its own.
+            return true;
+        }
         self.changes.send(change_of(self.kind, &object)).await.is_ok()
     }
 
@@ -233,10 +251,6 @@ impl One {
         self.known.forget(self.kind, &key);
         self.changes.send(Change::Gone { kind: self.kind, key, prune: false }).await.is_ok()
     }
-}
-
-fn uid(object: &DynamicObject) -> String {
-    object.metadata.uid.clone().unwrap_or_default()
 }
 
 /// What to do about a watch that does not get on.

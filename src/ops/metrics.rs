@@ -20,8 +20,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::health::Heartbeat;
+use super::last_heard::{LastHeard, WatchCollector};
 use super::process::ProcessCollector;
-use super::runtime::{LastHeard, RuntimeCollector, WatchCollector};
 use crate::api::{ObjectKey, Reason};
 use crate::engine::ports::{Gauges, Meter};
 
@@ -134,7 +134,6 @@ impl Metrics {
         let watch = WatchCollector::default();
         registry.register_collector(Box::new(watch.clone()));
         registry.register_collector(Box::new(ProcessCollector::new()));
-        registry.register_collector(Box::new(RuntimeCollector));
         Self(Arc::new(Inner {
             registry,
             rotations,

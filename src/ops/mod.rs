@@ -2,9 +2,9 @@
 
 pub mod admin;
 pub mod health;
+pub mod last_heard;
 pub mod logs;
 pub mod metrics;
 pub mod process;
-pub mod runtime;
 pub mod shutdown;
 pub mod system;

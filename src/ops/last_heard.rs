@@ -1,4 +1,4 @@
-//! Figures of the runtime, and of what else is asked for whenever metrics are read.
+//! When the watch was last heard of, asked for whenever metrics are read.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -7,32 +7,9 @@ use chrono::{DateTime, Utc};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
-use tokio::runtime::Handle;
 
 /// Tells when something was last heard of; `None` before the first time.
 pub type LastHeard = Box<dyn Fn() -> Option<DateTime<Utc>> + Send + Sync>;
-
-/// Figures of tokio's scheduler.
-#[derive(Debug)]
-pub(super) struct RuntimeCollector;
-
-impl Collector for RuntimeCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Ok(runtime) = Handle::try_current() else {
-            return Ok(());
-        };
-        let metrics = runtime.metrics();
-        for (name, help, value) in [
-            ("tokio_workers", "Threads that run tasks", metrics.num_workers()),
-            ("tokio_alive_tasks", "Tasks that have not ended", metrics.num_alive_tasks()),
-            ("tokio_global_queue_depth", "Tasks that wait for a thread", metrics.global_queue_depth()),
-        ] {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-        }
-        Ok(())
-    }
-}
 
 /// When the watch was last heard of, where there is one.
 #[derive(Clone, Default)]
