@@ -7,19 +7,19 @@
 //! # Bird's-eye view
 //!
 //! ```text
-//!            desired state                              recorded state
-//!  YAML files ──watch──▶ sidecar ──┐                 ┌──▶ sidecar ──▶ state file
-//!                                  ├─▶ engine ─▶ rotation (pure)
-//!                                  ┘     │
-//!                                        ▼
+//!            desired state                                recorded state
+//!  API server ──watch──▶ kubernetes ─┐                 ┌──▶ kubernetes ──▶ API server
+//!                                    ├─▶ engine ─▶ rotation (pure)
+//!  YAML files ──watch──▶ sidecar ────┘     │           └──▶ sidecar ──▶ state file
+//!                                          ▼
 //!                        token_source ─▶ provider ──▶ http ──▶ the outside
 //! ```
 //!
 //! A shell hands over what is declared and makes durable what is recorded. The engine files each
 //! subscription under the time of its next need, and when the time has come asks the pure core what
 //! to do. It does one step, hands the outcome back to the core, records the status that comes of
-//! it, and files the subscription again. Data goes one way; nothing below calls back up. A second
-//! shell, for Kubernetes, is to stand beside the sidecar and share everything else.
+//! it, and files the subscription again. Data goes one way; nothing below calls back up. The two
+//! shells know nothing of each other and share everything else.
 //!
 //! # Code map
 //!
@@ -31,6 +31,7 @@
 //! | [`http`] | the one guarded client | [`http::Client`] |
 //! | [`token_source`] | obtaining tokens, reading what token servers answer | [`token_source::TokenMinter`] |
 //! | [`provider`] | operations as data: the placeholder language, presets as YAML | [`provider::Gateway`] |
+//! | [`kubernetes`] | the shell in a cluster: watches, statuses, Secrets, events, the lease | [`kubernetes::shell::Shell`] |
 //! | [`sidecar`] | the shell without a cluster: folder, Secrets from files, state file | [`sidecar::shell::Shell`] |
 //! | [`sandbox`] | a provider and a token server with faults on demand, which judge what they see | [`sandbox::Sandbox`] |
 //! | [`ops`] | logs, metrics, health, shutdown | [`ops::admin`] |
@@ -53,6 +54,8 @@
 //! - A new token is brought to every member of its source at once.
 //! - `Ready` is true exactly when the remote subscription is known, its token lives and this
 //!   generation's document is in place.
+//! - Of several processes in a cluster one acts, by a claim that ends by itself; a step dies with the
+//!   term it was decided in.
 //! - A panic in one subscription's step stays with that subscription.
 //! - No provider's name stands in code outside its preset and the sandbox.
 //!

@@ -82,3 +82,13 @@ pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
     let watches = ClientBuilder::try_from(config)?.with_layer(&activity).build();
     Ok(Clients { calls, watches, anonymous, activity, namespace })
 }
+
+/// An error in words for people: an answer's own message without the object around it.
+pub(super) fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => {
+            format!("{} ({})", status.message, status.code)
+        }
+        error => error.to_string(),
+    }
+}

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::client::words;
 use super::record::is;
 use crate::engine::ports::{Claim, Clock, Leadership};
 use crate::rotation::time::Moment;
@@ -132,7 +133,7 @@ struct Seen {
 enum Trouble {
     #[error("the API server does not answer")]
     Silent,
-    #[error("{0}")]
+    #[error("{}", words(.0))]
     Failed(#[from] kube::Error),
 }
 

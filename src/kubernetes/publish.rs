@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
+use super::client::words;
 use super::known::Known;
 use super::lease::Election;
 use super::record::{FIELD_MANAGER, is};
@@ -141,5 +142,5 @@ impl Publish for SecretPublisher {
 fn unavailable(done: &str, name: &str, error: &kube::Error) -> PublishFailure {
     let permission =
         if is(error, 403) { "; grant get, create and patch on Secrets in this namespace" } else { "" };
-    PublishFailure::Unavailable(format!("Secret {name} could not be {done}: {error}{permission}"))
+    PublishFailure::Unavailable(format!("Secret {name} could not be {done}: {}{permission}", words(error)))
 }

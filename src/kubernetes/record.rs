@@ -2,10 +2,11 @@
 
 use futures::future::BoxFuture;
 use kube::Client;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::client::words;
 use super::known::{By, Entry, Known};
 use super::lease::Election;
 use super::objects::{digest, version_of};
@@ -97,13 +98,15 @@ impl StatusRecord {
 
     async fn read_again(&self, kind: Kind, key: &ObjectKey) -> Result<(), RecordFailure> {
         let api = objects(&self.client, kind, &key.namespace);
-        match api.get(&key.name).await {
-            Ok(object) => {
-                self.known.learn(kind, key, version_of(kind, &object), By::Watch { leading: true });
-                Ok(())
-            }
-            Err(error) => Err(self.failure(kind, key, &error)),
-        }
+        // A list of one: the right to list is needed anyway, and one to get is not asked for besides.
+        let only = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        let found = api.list(&only).await.map_err(|error| self.failure(kind, key, &error))?;
+        let Some(object) = found.items.first() else {
+            self.known.forget(kind, key);
+            return Err(RecordFailure::Gone);
+        };
+        self.known.learn(kind, key, version_of(kind, object), By::Watch { leading: true });
+        Ok(())
     }
 
     fn failure(&self, kind: Kind, key: &ObjectKey, error: &kube::Error) -> RecordFailure {
@@ -111,7 +114,7 @@ impl StatusRecord {
             self.known.forget(kind, key);
             return RecordFailure::Gone;
         }
-        RecordFailure::Unavailable(error.to_string())
+        RecordFailure::Unavailable(words(error))
     }
 
     /// Puts our finalizer on, or takes it off.

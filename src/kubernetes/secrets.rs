@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::client::words;
 use super::record::is;
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, ObjectKey, SecretKeyReference};
 use crate::engine::ports::{SecretFailure, SecretValue, Secrets};
@@ -115,7 +116,7 @@ impl KubernetesSecrets {
             if is(&error, 404) {
                 SecretFailure::NotFound
             } else {
-                SecretFailure::Unavailable(format!("the API server does not give it out: {error}"))
+                SecretFailure::Unavailable(format!("the API server does not give it out: {}", words(&error)))
             }
         })?;
         let metadata = secret.metadata;

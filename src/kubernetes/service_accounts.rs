@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
-use super::client::CALL_TIMEOUT;
+use super::client::{CALL_TIMEOUT, words};
 use super::record::is;
 use crate::api::ServiceAccountTokenSource;
 use crate::engine::ports::{CallGuard, MintFailure, Minted, Refusal, ServiceAccounts};
@@ -97,7 +97,10 @@ impl TokenRequests {
             Ok(_) => Ok(true),
             Err(error) if is(&error, 403) => Ok(true),
             Err(error) => Err(MintFailure::Unanswered {
-                what: format!("whether the API server takes the token for itself is not known: {error}"),
+                what: format!(
+                    "whether the API server takes the token for itself is not known: {}",
+                    words(&error)
+                ),
             }),
         }
     }
@@ -117,7 +120,7 @@ fn failure(error: &kube::Error, namespace: &str, source: &ServiceAccountTokenSou
         kube::Error::Api(status) if status.code < 500 && status.code != 429 => {
             MintFailure::NotGranted { what: status.message.clone() }
         }
-        error => MintFailure::Unanswered { what: error.to_string() },
+        error => MintFailure::Unanswered { what: words(error) },
     }
 }
 

@@ -15,10 +15,11 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
-use super::client::WATCH_SECONDS;
+use super::client::{WATCH_SECONDS, words};
 use super::known::{By, Known};
 use super::lease::Election;
 use super::objects::{change_of, key_of, version_of};
+use super::record::is;
 use super::resources::resource;
 use crate::api::crd::KINDS;
 use crate::api::{Kind, ObjectKey};
@@ -255,16 +256,20 @@ impl One {
 
 /// What to do about a watch that does not get on.
 fn trouble(error: &watcher::Error) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
-        _ => None,
+    let failed = match error {
+        watcher::Error::InitialListFailed(failed)
+        | watcher::Error::WatchStartFailed(failed)
+        | watcher::Error::WatchFailed(failed) => failed,
+        error => return format!("watching is interrupted and goes on by itself: {error}"),
     };
-    match status {
-        Some(404) => "the custom resource definitions are not installed; \
-                      install them with: hookkeeper crds | kubectl apply --server-side -f -"
-            .to_owned(),
-        Some(403) => format!("the service account lacks a permission: {error}"),
-        _ => format!("watching is interrupted and goes on by itself: {error}"),
+    if is(failed, 404) {
+        return "the custom resource definitions are not installed; \
+                install them with: hookkeeper crds | kubectl apply --server-side -f -"
+            .to_owned();
     }
+    let failed_words = words(failed);
+    if is(failed, 403) {
+        return format!("hookkeeper's account lacks a permission: {failed_words}");
+    }
+    format!("watching is interrupted and goes on by itself: {failed_words}")
 }

@@ -235,9 +235,21 @@ impl Process {
 
     /// One answer of its admin server, head and body.
     pub fn get(&self, path: &str) -> Option<String> {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// The answer to a PUT of a text.
+    pub fn put(&self, path: &str, body: &str) -> Option<String> {
+        let length = body.len();
+        self.ask(&format!(
+            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    fn ask(&self, request: &str) -> Option<String> {
         let mut stream = TcpStream::connect_timeout(&self.admin()?, Duration::from_secs(5)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+        stream.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)

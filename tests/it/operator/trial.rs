@@ -1,7 +1,7 @@
 //! Controllers as processes of their own in a namespace of a cluster, and the sandbox that they work
 //! against.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hookkeeper::sandbox::{Config, Sandbox};
@@ -80,6 +80,18 @@ impl<'cluster> Trial<'cluster> {
             .arg("controller")
             .args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace])
             .args(["--lease-duration", "5s", "--admin-listen", "127.0.0.1:0"])
+            .args(["--allow-destination", &self.sandbox.url()])
+            .knows_secrets_in(&self.manifests());
+        program
+    }
+
+    /// A controller to be that looks after the whole cluster, as the chart starts it, under an account.
+    pub fn program_as(&self, kubeconfig: &Path, name: &str) -> Program {
+        let mut program = hookkeeper();
+        program
+            .env("KUBECONFIG", kubeconfig.to_str().unwrap())
+            .env("HOSTNAME", name)
+            .args(["controller", "--lease-duration", "5s", "--admin-listen", "127.0.0.1:0"])
             .args(["--allow-destination", &self.sandbox.url()])
             .knows_secrets_in(&self.manifests());
         program

@@ -1,0 +1,191 @@
+//! The controller under exactly the permissions that `deploy/base/rbac.yaml` grants: every rule is
+//! needed, and nothing more is. The API server's own audit log says what was asked for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use hookkeeper::sandbox::{Fault, Target};
+use serde_json::{Value, json};
+
+use super::super::cluster::Cluster;
+use super::super::in_repository;
+use super::super::process::{Process, Program};
+use super::trial::Trial;
+
+const NAMESPACE: &str = "hookkeeper-system";
+const USER: &str = "system:serviceaccount:hookkeeper-system:hookkeeper";
+
+/// Every request of the controller's account is noted when it is answered.
+const AUDIT_POLICY: &str = r#"
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    users: ["system:serviceaccount:hookkeeper-system:hookkeeper"]
+  - level: None
+"#;
+
+/// Group, resource with its subresource, and verb.
+type Right = (String, String, String);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_permission_is_needed_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
+    fs::write(&policy, AUDIT_POLICY).unwrap();
+    let cluster = tokio::task::block_in_place(|| {
+        let cluster = Cluster::start(&[
+            &format!("--audit-policy-file={}", policy.display()),
+            &format!("--audit-log-path={}", log.display()),
+        ]);
+        cluster.install_definitions();
+        cluster.succeed(&["create", "namespace", NAMESPACE]);
+        cluster.succeed(&["apply", "-f", in_repository("deploy/base/rbac.yaml").to_str().unwrap()]);
+        cluster
+    });
+    let trial = Trial::start_in(&cluster, Duration::from_secs(12), 2, |_| ()).await;
+    let account =
+        tokio::task::block_in_place(|| cluster.kubeconfig_for_service_account(NAMESPACE, "hookkeeper"));
+
+    // One with a finalizer, so that there is something to patch, and a token that is published.
+    let subscriptions = trial.manifests().join("30-subscriptions.yaml");
+    let text = fs::read_to_string(&subscriptions).unwrap();
+    fs::write(&subscriptions, text.replacen("\nspec:\n", "\nspec:\n  deletionPolicy: Delete\n", 1)).unwrap();
+    let source = trial.manifests().join("20-token-source.yaml");
+    let text = fs::read_to_string(&source).unwrap();
+    fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end())).unwrap();
+    trial.apply();
+    let controller = controller(&trial, &account, &[]);
+    let condition = |source: &str, holds: &str| {
+        let path = format!("jsonpath={{.items[*].status.conditions[?(@.type==\"{source}\")].reason}}");
+        trial.kubectl(&["get", "whs,tsrc", "-o", &path]).contains(holds)
+    };
+
+    // Nobody has granted the right to publish yet: that is said, with what to grant.
+    trial
+        .until(&[&controller], "a refusal to publish", |_| {
+            controller.log().contains("grant get, create and patch on Secrets in this namespace")
+        })
+        .await;
+    trial.kubectl(&["apply", "-f", in_repository("deploy/examples/published-token.yaml").to_str().unwrap()]);
+    // The role binding is what was needed of it.
+    trial.kubectl(&["delete", "tokensource", "published"]);
+    let refused = forbidden(&log);
+    assert!(
+        !refused.is_empty() && refused.iter().all(|(_, resource, _)| resource == "secrets"),
+        "{refused:?}"
+    );
+    trial.until(&[&controller], "a rotation of each", |trial| trial.sandbox.ledger().rotations >= 2).await;
+    let allowed_after = fs::read_to_string(&log).unwrap().lines().count();
+
+    // The same thing told twice of one object is a second note on the first event.
+    for _ in 0..2 {
+        trial.sandbox.faults().add(Fault::status(Target::Token, 503).times(2)).unwrap();
+        trial
+            .until(&[&controller], "a mint that fails", |trial| {
+                condition("RotationHealthy", "TokenSourceUnavailable") && trial.sandbox.ledger().mints > 0
+            })
+            .await;
+        trial
+            .until(&[&controller], "recovery", |_| !condition("RotationHealthy", "TokenSourceUnavailable"))
+            .await;
+    }
+    trial.kubectl(&["delete", "whs", "--all", "--timeout=60s"]);
+    assert_eq!(trial.sandbox.webhooks().len(), 1, "the other one is orphaned");
+    assert_eq!(controller.stop(), Some(0));
+    let granted = rules("deploy/base/rbac.yaml");
+    let (used, refused) = (used(&log), forbidden_after(&log, allowed_after));
+    assert_eq!(refused, BTreeSet::new(), "rules are missing");
+    let unused: BTreeSet<_> = granted.difference(&used).collect();
+    assert_eq!(unused, BTreeSet::new(), "rules are not used");
+    let beyond: BTreeSet<_> = used.difference(&granted).collect();
+    assert_eq!(beyond, BTreeSet::new(), "asked for and granted elsewhere");
+
+    // The same with rights in one namespace only.
+    trial.kubectl(&["delete", "clusterrolebinding", "hookkeeper"]);
+    let binding = ["create", "rolebinding", "hookkeeper", "--clusterrole=hookkeeper"];
+    trial.kubectl(&[&binding[..], &["--serviceaccount=hookkeeper-system:hookkeeper"]].concat());
+    let before = (trial.sandbox.ledger().rotations, fs::read_to_string(&log).unwrap().lines().count());
+    trial.apply();
+    let controller = self::controller(&trial, &account, &["--namespace", &trial.namespace]);
+    trial
+        .until(&[&controller], "rotations in one namespace", |trial| {
+            trial.sandbox.ledger().rotations >= before.0 + 2
+        })
+        .await;
+    assert_eq!(controller.stop(), Some(0));
+    assert_eq!(forbidden_after(&log, before.1), BTreeSet::new());
+    trial.assert_no_secrets();
+}
+
+fn controller(trial: &Trial<'_>, account: &Path, arguments: &[&str]) -> Process {
+    let mut program: Program = trial.program_as(account, "hookkeeper-0");
+    program.args(arguments).spawn()
+}
+
+/// What the file grants: one line for each group, resource and verb.
+fn rules(file: &str) -> BTreeSet<Right> {
+    let text = fs::read_to_string(in_repository(file)).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let mut rights = BTreeSet::new();
+    let empty = json!([]);
+    for rule in
+        documents.iter().flat_map(|document| document["rules"].as_array().cloned().unwrap_or_default())
+    {
+        let words = |name: &str| {
+            let list = rule.get(name).unwrap_or(&empty).as_array().unwrap().clone();
+            list.into_iter().map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for group in words("apiGroups") {
+            for resource in words("resources") {
+                for verb in words("verbs") {
+                    rights.insert((group.clone(), resource.clone(), verb));
+                }
+            }
+        }
+    }
+    rights
+}
+
+fn audited(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).unwrap();
+    // The last line may still be being written.
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+fn right(event: &Value) -> Option<Right> {
+    assert_eq!(event["user"]["username"], USER);
+    let object = event["objectRef"].as_object()?;
+    let word = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let resource = match word("subresource") {
+        none if none.is_empty() => word("resource"),
+        sub => format!("{}/{sub}", word("resource")),
+    };
+    Some((word("apiGroup"), resource, event["verb"].as_str()?.to_owned()))
+}
+
+fn is_forbidden(event: &Value) -> bool {
+    event["responseStatus"]["code"] == 403
+}
+
+fn used(log: &Path) -> BTreeSet<Right> {
+    let mut used: BTreeSet<Right> =
+        audited(log).iter().filter(|event| !is_forbidden(event)).filter_map(right).collect();
+    // Server-side apply is one request with the verb `patch`; that it creates is allowed by the verb
+    // `create`, which the log does not show.
+    if used.contains(&(String::new(), "secrets".to_owned(), "patch".to_owned())) {
+        used.insert((String::new(), "secrets".to_owned(), "create".to_owned()));
+    }
+    used
+}
+
+fn forbidden(log: &Path) -> BTreeSet<Right> {
+    forbidden_after(log, 0)
+}
+
+fn forbidden_after(log: &Path, lines: usize) -> BTreeSet<Right> {
+    audited(log).iter().skip(lines).filter(|event| is_forbidden(event)).filter_map(right).collect()
+}
