@@ -43,7 +43,8 @@ fn shows(process: &Process, path: &str, text: &str) -> bool {
 async fn what_is_missing_is_said_and_metrics_and_levels_are_there() {
     let cluster = tokio::task::block_in_place(|| Cluster::start(&[]));
     let trial = Trial::start_in(&cluster, Duration::from_secs(12), 1, |_| ()).await;
-    let controller = trial.program("one").args(["--log-level", "info"]).spawn();
+    // Its address is in the log.
+    let controller = trial.program("one").args(["--log-level", "warn,hookkeeper::cli=info"]).spawn();
     trial
         .until(&[&controller], "said to be missing", |_| {
             shows(
@@ -61,17 +62,18 @@ async fn what_is_missing_is_said_and_metrics_and_levels_are_there() {
         .until(&[&controller], "metrics", |_| METRICS.iter().all(|name| shows(&controller, "/metrics", name)))
         .await;
 
-    assert!(!controller.log().contains("DEBUG"));
-    assert!(controller.put("/log-level", "debug").unwrap().contains("204 No Content"));
-    assert!(controller.put("/log-level", "loud").unwrap().contains("`loud` is no log level"));
     trial.apply();
+    trial.until(&[&controller], "created", |trial| trial.sandbox.ledger().creates == 1).await;
+    assert!(!controller.log().contains("a token is in place"));
+    assert!(controller.put("/log-level", "loud").unwrap().contains("`loud` is no log level"));
+    assert!(controller.put("/log-level", "info").unwrap().contains("204 No Content"));
     trial.until(&[&controller], "a rotation", |trial| trial.sandbox.ledger().rotations >= 1).await;
     trial
         .until(&[&controller], "metrics of work", |_| {
             METRICS_OF_WORK.iter().all(|name| shows(&controller, "/metrics", name))
         })
         .await;
-    trial.until(&[&controller], "more detail", |_| controller.log().contains("DEBUG")).await;
+    trial.until(&[&controller], "more detail", |_| controller.log().contains("a token is in place")).await;
     trial.assert_well();
 }
 
