@@ -1,7 +1,7 @@
 //! Secrets, read by `get` at the moment of use; never listed or watched.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -76,13 +76,9 @@ impl KubernetesSecrets {
 
     async fn slot(&self, key: &ObjectKey) -> Slot {
         let mut slots = self.slots.lock().await;
-        let limit = self.freshness.limit();
-        // What nobody has used for a while is wiped.
+        // A slot that nobody holds and that was wiped is of no use.
         slots.retain(|_, slot| {
-            Arc::strong_count(slot) > 1
-                || slot
-                    .try_lock()
-                    .is_ok_and(|read| read.as_ref().is_some_and(|read| read.at.elapsed() < limit))
+            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|read| read.is_some())
         });
         Arc::clone(slots.entry(key.clone()).or_default())
     }
@@ -93,14 +89,17 @@ impl KubernetesSecrets {
         reference: &SecretKeyReference,
     ) -> Result<SecretValue, SecretFailure> {
         let key = ObjectKey::new(namespace, &reference.name);
-        let slot = self.slot(&key).await;
-        let mut slot = slot.lock().await;
+        let shared = self.slot(&key).await;
+        let mut slot = shared.lock().await;
         let fresh = slot.take().filter(|read| read.at.elapsed() < self.freshness.limit());
         let read = match fresh {
-            Some(read) => read,
-            None => self.read_now(&key).await?,
+            Some(read) => slot.insert(read),
+            None => {
+                let read = slot.insert(self.read_now(&key).await?);
+                tokio::spawn(wipe(Arc::downgrade(&shared), self.freshness.limit()));
+                read
+            }
         };
-        let read = slot.insert(read);
         if read.binary.contains(&reference.key) {
             return Err(SecretFailure::Unavailable(format!("its key {} holds no UTF-8 text", reference.key)));
         }
@@ -142,6 +141,17 @@ impl KubernetesSecrets {
     }
 }
 
+/// Wipes what was read as soon as it may not be used again: there may be no next time to notice it.
+async fn wipe(slot: Weak<Mutex<Option<Read>>>, limit: Duration) {
+    tokio::time::sleep(limit).await;
+    if let Some(slot) = slot.upgrade() {
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_some_and(|read| read.at.elapsed() >= limit) {
+            *slot = None;
+        }
+    }
+}
+
 impl Secrets for KubernetesSecrets {
     fn read<'a>(
         &'a self,
@@ -149,5 +159,112 @@ impl Secrets for KubernetesSecrets {
         reference: &'a SecretKeyReference,
     ) -> BoxFuture<'a, Result<SecretValue, SecretFailure>> {
         Box::pin(self.find(namespace, reference))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use hyper::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server that has one Secret and counts how often it is read.
+    fn server(annotations: serde_json::Value) -> (Client, Arc<AtomicUsize>) {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&reads);
+        let service = service_fn(move |request: Request<Body>| {
+            let (count, annotations) = (Arc::clone(&count), annotations.clone());
+            async move {
+                let number = count.fetch_add(1, Ordering::Relaxed);
+                let is_there = request.uri().path() == "/api/v1/namespaces/hr/secrets/api";
+                let answer = if is_there {
+                    json!({
+                        "metadata": {
+                            "uid": "u", "resourceVersion": number.to_string(), "annotations": annotations,
+                        },
+                        // "one", "two", and a byte that no text has.
+                        "data": { "id": "b25l", "secret": "dHdv", "binary": "/w==" },
+                    })
+                } else {
+                    json!({ "kind": "Status", "code": 404, "reason": "NotFound", "message": "not found" })
+                };
+                let code = if is_there { 200 } else { 404 };
+                let body = Body::from(answer.to_string().into_bytes());
+                Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(body).unwrap())
+            }
+        });
+        (Client::new(service, "hr"), reads)
+    }
+
+    fn reference(name: &str, key: &str) -> SecretKeyReference {
+        SecretKeyReference { name: name.to_owned(), key: key.to_owned() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_keys_of_one_request_are_read_at_once_and_nothing_is_kept_for_the_next() {
+        let (client, reads) = server(json!({}));
+        let secrets = KubernetesSecrets::new(client, Freshness::OneRequest, false);
+        for (key, value) in [("id", "one"), ("secret", "two")] {
+            let found = secrets.read("hr", &reference("api", key)).await.unwrap();
+            assert_eq!((found.text.expose(), found.version.as_str()), (value, "u/0"));
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let found = secrets.read("hr", &reference("api", "id")).await.unwrap();
+        assert_eq!(found.version, "u/1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_providers_secret_is_read_once_in_half_a_minute_and_wiped_then() {
+        let (client, reads) = server(json!({}));
+        let secrets = KubernetesSecrets::new(client, Freshness::HalfAMinute, false);
+        let id = reference("api", "id");
+        let read = || secrets.read("hr", &id);
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(2_900)).await;
+            read().await.unwrap();
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 1);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let slots = secrets.slots.lock().await;
+        for slot in slots.values() {
+            assert!(slot.lock().await.is_none(), "wiped although nobody has asked again");
+        }
+        drop(slots);
+        read().await.unwrap();
+        assert_eq!(reads.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_or_no_text_is_said_and_not_kept() {
+        let (client, reads) = server(json!({}));
+        let secrets = KubernetesSecrets::new(client, Freshness::HalfAMinute, false);
+        let failure = async |name, key| secrets.read("hr", &reference(name, key)).await.unwrap_err();
+        assert_eq!(failure("other", "id").await, SecretFailure::NotFound);
+        assert_eq!(failure("other", "id").await, SecretFailure::NotFound);
+        assert_eq!(reads.load(Ordering::Relaxed), 2, "a Secret that is created is found at once");
+        assert_eq!(failure("api", "password").await, SecretFailure::NotFound);
+        let binary = failure("api", "binary").await;
+        assert!(matches!(&binary, SecretFailure::Unavailable(what) if what.contains("no UTF-8 text")));
+    }
+
+    #[tokio::test]
+    async fn hosts_that_are_named_or_must_be_named_go_along() {
+        let annotation = json!({ "hookkeeper.dev/allowed-hosts": "api.gupy.io, auth.example.com" });
+        for (annotations, required, hosts) in [
+            (annotation, false, Some(vec!["api.gupy.io".to_owned(), "auth.example.com".to_owned()])),
+            (json!({}), false, None),
+            (json!({}), true, Some(Vec::new())),
+        ] {
+            let (client, _) = server(annotations);
+            let secrets = KubernetesSecrets::new(client, Freshness::OneRequest, required);
+            let found = secrets.read("hr", &reference("api", "id")).await.unwrap();
+            assert_eq!(found.allowed_hosts, hosts);
+        }
     }
 }
