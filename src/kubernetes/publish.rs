@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
+use super::client::in_time;
 use super::known::Known;
 use super::lease::Election;
 use super::record::{FIELD_MANAGER, is};
@@ -46,7 +47,7 @@ impl SecretPublisher {
 
     /// The Secret, if it exists and belongs to the source.
     async fn find(&self, source: &ObjectKey, name: &str) -> Result<Option<Secret>, PublishFailure> {
-        let secret = match self.api(source).get(name).await {
+        let secret = match in_time(self.api(source).get(name)).await {
             Ok(secret) => secret,
             Err(error) if is(&error, 404) => return Ok(None),
             Err(error) => return Err(unavailable("read", name, &error)),
@@ -80,9 +81,10 @@ impl SecretPublisher {
         if term.is_none() || self.election.term() != term {
             return Err(PublishFailure::Unavailable("another process leads".to_owned()));
         }
-        let data = tokens.entries().into_iter().map(|(key, value)| {
-            (key.to_owned(), ByteString(value.expose().as_bytes().to_vec()))
-        });
+        let data = tokens
+            .entries()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), ByteString(value.expose().as_bytes().to_vec())));
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -96,8 +98,7 @@ impl SecretPublisher {
             ..Secret::default()
         };
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        self.api(source)
-            .patch(name, &parameters, &Patch::Apply(&secret))
+        in_time(self.api(source).patch(name, &parameters, &Patch::Apply(&secret)))
             .await
             .map(drop)
             .map_err(|error| unavailable("written", name, &error))
@@ -138,10 +139,7 @@ impl Publish for SecretPublisher {
 }
 
 fn unavailable(done: &str, name: &str, error: &kube::Error) -> PublishFailure {
-    let permission = if is(error, 403) {
-        "; grant get, create and patch on Secrets in this namespace"
-    } else {
-        ""
-    };
+    let permission =
+        if is(error, 403) { "; grant get, create and patch on Secrets in this namespace" } else { "" };
     PublishFailure::Unavailable(format!("Secret {name} could not be {done}: {error}{permission}"))
 }

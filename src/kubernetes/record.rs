@@ -6,6 +6,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::client::in_time;
 use super::known::{By, Entry, Known};
 use super::lease::Election;
 use super::objects::{digest, version_of};
@@ -71,7 +72,7 @@ impl StatusRecord {
                 "status": status,
             });
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            match api.patch_status(&key.name, &parameters, &Patch::Apply(&body)).await {
+            match in_time(api.patch_status(&key.name, &parameters, &Patch::Apply(&body))).await {
                 Ok(object) => {
                     self.known.learn(kind, key, version_of(kind, &object), By::Write);
                     return Ok(());
@@ -97,7 +98,7 @@ impl StatusRecord {
 
     async fn read_again(&self, kind: Kind, key: &ObjectKey) -> Result<(), RecordFailure> {
         let api = objects(&self.client, kind, &key.namespace);
-        match api.get(&key.name).await {
+        match in_time(api.get(&key.name)).await {
             Ok(object) => {
                 self.known.learn(kind, key, version_of(kind, &object), By::Watch { leading: true });
                 Ok(())
@@ -141,7 +142,7 @@ impl StatusRecord {
             );
             let parameters =
                 PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            match api.patch(&key.name, &parameters, &patch).await {
+            match in_time(api.patch(&key.name, &parameters, &patch)).await {
                 Ok(object) => {
                     // The status that came with it is not one that the engine has been told of.
                     let version = version_of(kind, &object);

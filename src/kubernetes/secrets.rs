@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::client::in_time;
 use super::record::is;
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, ObjectKey, SecretKeyReference};
 use crate::engine::ports::{SecretFailure, SecretValue, Secrets};
@@ -79,7 +80,9 @@ impl KubernetesSecrets {
         // What nobody has used for a while is wiped.
         slots.retain(|_, slot| {
             Arc::strong_count(slot) > 1
-                || slot.try_lock().is_ok_and(|read| read.as_ref().is_some_and(|read| read.at.elapsed() < limit))
+                || slot
+                    .try_lock()
+                    .is_ok_and(|read| read.as_ref().is_some_and(|read| read.at.elapsed() < limit))
         });
         Arc::clone(slots.entry(key.clone()).or_default())
     }
@@ -109,7 +112,7 @@ impl KubernetesSecrets {
     async fn read_now(&self, key: &ObjectKey) -> Result<Read, SecretFailure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let at = Instant::now();
-        let secret = api.get(&key.name).await.map_err(|error| {
+        let secret = in_time(api.get(&key.name)).await.map_err(|error| {
             if is(&error, 404) {
                 SecretFailure::NotFound
             } else {
@@ -123,7 +126,8 @@ impl KubernetesSecrets {
             metadata.resource_version.as_deref().unwrap_or_default()
         );
         let annotation = metadata.annotations.as_ref().and_then(|all| all.get(ALLOWED_HOSTS_ANNOTATION));
-        let allowed_hosts = annotation.map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).collect());
+        let allowed_hosts =
+            annotation.map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).collect());
         let (mut values, mut binary) = (HashMap::new(), Vec::new());
         for (name, bytes) in secret.data.unwrap_or_default() {
             let bytes = zeroize::Zeroizing::new(bytes.0);
