@@ -66,6 +66,9 @@ impl Engine {
         let Some((wait, _)) = self.state.entry(id).and_then(|entry| entry.unrecorded) else {
             return false;
         };
+        if self.term.is_none() {
+            return false;
+        }
         let waits = wait.pending(now.wall).is_some();
         let depends =
             matches!(judged.step, Step::Create { .. } | Step::Delete { .. } | Step::HandOver { .. });

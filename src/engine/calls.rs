@@ -64,6 +64,13 @@ pub(super) struct Creating {
     pub(super) sent: Sent,
 }
 
+/// What a call was decided on.
+#[derive(Clone, Debug)]
+pub(super) struct Decided {
+    pub(super) term: Option<u64>,
+    pub(super) status: SubscriptionStatus,
+}
+
 /// What follows a record.
 #[derive(Clone, Debug)]
 pub(super) enum Then {
@@ -86,11 +93,13 @@ pub(super) enum Report {
     Released(Result<(), RecordFailure>),
     Applied {
         applying: Applying,
+        decided: Box<Decided>,
         started: Moment,
         result: Result<Applied, CallFailure>,
     },
     Created {
         creating: Creating,
+        decided: Box<Decided>,
         started: Moment,
         result: Result<Applied, CallFailure>,
     },
@@ -196,6 +205,11 @@ impl Engine {
         })
     }
 
+    fn decided(&self, id: SubscriptionId) -> Box<Decided> {
+        let object = self.state.entry(id).and_then(super::entry::Entry::object);
+        Box::new(Decided { term: self.term, status: object.map(|object| object.status).unwrap_or_default() })
+    }
+
     pub(super) fn call_update(
         &self,
         id: SubscriptionId,
@@ -203,10 +217,10 @@ impl Engine {
         document: Document,
         applying: Applying,
     ) {
-        let (guard, started) = (self.guard(), self.ports.clock.now());
+        let (guard, started, decided) = (self.guard(), self.ports.clock.now(), self.decided(id));
         self.spawn(About::Call(id), async move {
             let result = remote.update(&applying.id, &document, &guard).await;
-            Report::Applied { applying, started, result }
+            Report::Applied { applying, decided, started, result }
         });
     }
 
@@ -217,10 +231,10 @@ impl Engine {
         document: Document,
         creating: Creating,
     ) {
-        let (guard, started) = (self.guard(), self.ports.clock.now());
+        let (guard, started, decided) = (self.guard(), self.ports.clock.now(), self.decided(id));
         self.spawn(About::Call(id), async move {
             let result = remote.create(&document, &guard).await;
-            Report::Created { creating, started, result }
+            Report::Created { creating, decided, started, result }
         });
     }
 

@@ -37,12 +37,18 @@ impl Engine {
             (About::Subscription(id), Report::Recorded { status, then, result }) => {
                 self.recorded(id, &status, then, result, now);
             }
-            (About::Call(id), Report::Applied { applying, started, result }) => {
+            (About::Call(id), Report::Applied { applying, decided, started, result }) => {
                 self.count_request(Operation::Update, &result, started, now);
+                if self.is_overtaken(id, &decided) {
+                    return self.overtaken(id, Operation::Update, result, now);
+                }
                 self.applied(id, &applying, result, now);
             }
-            (About::Call(id), Report::Created { creating, started, result }) => {
+            (About::Call(id), Report::Created { creating, decided, started, result }) => {
                 self.count_request(Operation::Create, &result, started, now);
+                if self.is_overtaken(id, &decided) {
+                    return self.overtaken(id, Operation::Create, result, now);
+                }
                 self.created(id, &creating, result, now);
             }
             (About::Call(id), Report::Deleted { id: remote, started, result }) => {

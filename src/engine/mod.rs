@@ -48,13 +48,13 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 
-use self::calls::{Job, Then};
+use self::calls::Job;
 use self::change::Change;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
+use self::records::Queued;
 use self::state::{Publication, State};
 use self::timers::Alarm;
-use crate::api::SubscriptionStatus;
 use crate::rotation::time::Moment;
 
 /// The outside, as the engine sees it.
@@ -138,7 +138,7 @@ pub struct Engine {
     calls_running: usize,
     records_running: usize,
     /// Records that wait for their turn.
-    record_queue: VecDeque<(SubscriptionId, Arc<SubscriptionStatus>, Then)>,
+    record_queue: VecDeque<Queued>,
     synced: bool,
     stopping: bool,
     /// Wall time less boot time in milliseconds, to notice a clock that was set.

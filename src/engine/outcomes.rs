@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::Engine;
-use super::calls::{Applying, Creating, Sent, Then};
+use super::calls::{Applying, Creating, Decided, Sent, Then};
 use super::entry::Object;
 use super::failures::origin_news;
 use super::finish::OriginNews;
@@ -37,6 +37,43 @@ fn whole_minute(time: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 impl Engine {
+    /// Whether another leader has recorded something since a call was decided on in an older term:
+    /// that one knows better than the call's outcome what stands at the provider.
+    pub(super) fn is_overtaken(&self, id: SubscriptionId, decided: &Decided) -> bool {
+        let object = self.state.entry(id).and_then(super::entry::Entry::object);
+        decided.term != self.term && object.is_some_and(|object| object.status != decided.status)
+    }
+
+    /// The outcome is not recorded. What was sent may have landed after what the other leader sent.
+    pub(super) fn overtaken(
+        &mut self,
+        id: SubscriptionId,
+        operation: Operation,
+        result: Result<Applied, CallFailure>,
+        now: Moment,
+    ) {
+        let (news, sent) = match &result {
+            Ok(_) => (OriginNews::Answers, true),
+            Err(failure) => {
+                let judgement = judge_call(operation, failure);
+                (origin_news(failure, &judgement), judgement.outcome_unknown)
+            }
+        };
+        self.end_call(id, Some(news));
+        let (timeout, settle) = (self.timeout_of(id), self.settle_of(id));
+        if let Some(entry) = self.state.entry_mut(id).filter(|_| sent) {
+            tracing::warn!(subscription = %entry.key, "another process has led meanwhile; what this one sent is not recorded");
+            entry.remember(|memory| {
+                memory.listing_after = Some(now.wall);
+                match operation {
+                    Operation::Create => memory.duplicate_check = Some(whole_minute(now.wall + settle)),
+                    _ => memory.resend = Some(decide::resend_wait(now, timeout)),
+                }
+            });
+        }
+        self.rest(id);
+    }
+
     pub(super) fn applied(
         &mut self,
         id: SubscriptionId,

@@ -15,6 +15,15 @@ use crate::rotation::backoff::{self, Wait};
 use crate::rotation::status::{self};
 use crate::rotation::time::Moment;
 
+/// A status that waits for its turn to be written.
+pub(super) struct Queued {
+    id: SubscriptionId,
+    /// The term it belongs to.
+    term: Option<u64>,
+    status: Arc<SubscriptionStatus>,
+    then: Then,
+}
+
 impl Engine {
     /// Begins to make a status durable; the entry carries it from now on.
     pub(super) fn record(&mut self, id: SubscriptionId, status: SubscriptionStatus, then: Then) {
@@ -28,13 +37,13 @@ impl Engine {
         entry.store(&object);
         entry.work = Work::Busy;
         self.state.index(id, &object);
-        self.record_queue.push_back((id, Arc::new(object.status), then));
+        self.record_queue.push_back(Queued { id, term: self.term, status: Arc::new(object.status), then });
         self.start_records();
     }
 
     pub(super) fn start_records(&mut self) {
         while self.records_running < self.options.recorders {
-            let Some((id, status, then)) = self.record_queue.pop_front() else {
+            let Some(Queued { id, term, status, then }) = self.record_queue.pop_front() else {
                 break;
             };
             let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
@@ -43,7 +52,12 @@ impl Engine {
             self.records_running += 1;
             let record = Arc::clone(&self.ports.record);
             let written = Arc::clone(&status);
+            // What an older term wanted to write says less than what another leader has written since.
+            let may_write = term.is_some() && term == self.term;
             let call = async move {
+                if !may_write {
+                    return Err(RecordFailure::Superseded);
+                }
                 let identity = &object.identity;
                 record.subscription(&identity.key, &identity.uid, &written).await
             };

@@ -9,8 +9,11 @@ use kube::{Client, Config};
 
 use super::activity::Activity;
 
-/// A call that has brought nothing for this long is given up.
+/// A call that has no answer after this long is given up.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// A silent connection ends after this long. It is longer than connections are kept for the next
+/// call: one that ends in the moment it is taken fails that call.
+const READ_TIMEOUT: Duration = Duration::from_secs(100);
 /// How long the server keeps a watch open, in seconds; its own limit is 295.
 pub(super) const WATCH_SECONDS: u32 = 240;
 /// A watch that has brought nothing for this long is dead: the server ends it earlier than that.
@@ -36,7 +39,7 @@ pub enum ConnectError {
 /// outlast the right to make it.
 #[derive(Clone)]
 pub struct Clients {
-    /// For everything that has an answer.
+    /// For everything that has an answer; see [`in_time`].
     pub calls: Client,
     /// For watches, which are silent for minutes.
     pub watches: Client,
@@ -70,7 +73,9 @@ pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
     config.headers.push((USER_AGENT, HeaderValue::from_static(agent)));
     config.connect_timeout = Some(Duration::from_secs(10));
     config.default_retry = false;
-    config.read_timeout = Some(CALL_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    // Otherwise what a connection has waited for a call counts as silence of the call.
+    config.reset_reader_on_write = true;
     config.write_timeout = Some(CALL_TIMEOUT);
     let namespace = config.default_namespace.clone();
     let calls = Client::try_from(config.clone())?;
@@ -91,4 +96,10 @@ pub(super) fn words(error: &kube::Error) -> String {
         }
         error => error.to_string(),
     }
+}
+
+/// Gives a call of the API server an end: the client has none for calls.
+pub(super) async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let answer = tokio::time::timeout(CALL_TIMEOUT, call).await;
+    answer.unwrap_or_else(|_| Err(kube::Error::Service("the API server does not answer".into())))
 }

@@ -6,7 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{debug, warn};
 
-use super::client::words;
+use super::client::{in_time, words};
 use super::known::Known;
 use super::resources::resource;
 use crate::engine::ports::{Notice, Notices};
@@ -68,7 +68,7 @@ impl EventWriter {
                 action: notice.reason.to_string(),
                 secondary: None,
             };
-            if let Err(error) = self.recorder.publish(&event, &reference).await {
+            if let Err(error) = in_time(self.recorder.publish(&event, &reference)).await {
                 warn!(object = %notice.key, "an event could not be written: {}", words(&error));
             }
         }

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
-use super::client::words;
+use super::client::{in_time, words};
 use super::known::Known;
 use super::lease::Election;
 use super::record::{FIELD_MANAGER, is};
@@ -47,7 +47,7 @@ impl SecretPublisher {
 
     /// The Secret, if it exists and belongs to the source.
     async fn find(&self, source: &ObjectKey, name: &str) -> Result<Option<Secret>, PublishFailure> {
-        let secret = match self.api(source).get(name).await {
+        let secret = match in_time(self.api(source).get(name)).await {
             Ok(secret) => secret,
             Err(error) if is(&error, 404) => return Ok(None),
             Err(error) => return Err(unavailable("read", name, &error)),
@@ -98,8 +98,7 @@ impl SecretPublisher {
             ..Secret::default()
         };
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        self.api(source)
-            .patch(name, &parameters, &Patch::Apply(&secret))
+        in_time(self.api(source).patch(name, &parameters, &Patch::Apply(&secret)))
             .await
             .map(drop)
             .map_err(|error| unavailable("written", name, &error))

@@ -6,7 +6,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::client::words;
+use super::client::{in_time, words};
 use super::known::{By, Entry, Known};
 use super::lease::Election;
 use super::objects::{digest, version_of};
@@ -72,7 +72,7 @@ impl StatusRecord {
                 "status": status,
             });
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            match api.patch_status(&key.name, &parameters, &Patch::Apply(&body)).await {
+            match in_time(api.patch_status(&key.name, &parameters, &Patch::Apply(&body))).await {
                 Ok(object) => {
                     self.known.learn(kind, key, version_of(kind, &object), By::Write);
                     return Ok(());
@@ -100,7 +100,7 @@ impl StatusRecord {
         let api = objects(&self.client, kind, &key.namespace);
         // A list of one: the right to list is needed anyway, and one to get is not asked for besides.
         let only = ListParams::default().fields(&format!("metadata.name={}", key.name));
-        let found = api.list(&only).await.map_err(|error| self.failure(kind, key, &error))?;
+        let found = in_time(api.list(&only)).await.map_err(|error| self.failure(kind, key, &error))?;
         let Some(object) = found.items.first() else {
             self.known.forget(kind, key);
             return Err(RecordFailure::Gone);
@@ -144,7 +144,7 @@ impl StatusRecord {
             );
             let parameters =
                 PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            match api.patch(&key.name, &parameters, &patch).await {
+            match in_time(api.patch(&key.name, &parameters, &patch)).await {
                 Ok(object) => {
                     // The status that came with it is not one that the engine has been told of.
                     let version = version_of(kind, &object);

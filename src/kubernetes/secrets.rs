@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::words;
+use super::client::{in_time, words};
 use super::record::is;
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, ObjectKey, SecretKeyReference};
 use crate::engine::ports::{SecretFailure, SecretValue, Secrets};
@@ -111,7 +111,7 @@ impl KubernetesSecrets {
     async fn read_now(&self, key: &ObjectKey) -> Result<Read, SecretFailure> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let at = Instant::now();
-        let secret = api.get(&key.name).await.map_err(|error| {
+        let secret = in_time(api.get(&key.name)).await.map_err(|error| {
             if is(&error, 404) {
                 SecretFailure::NotFound
             } else {

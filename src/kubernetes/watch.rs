@@ -31,6 +31,8 @@ const PAGE: u32 = 500;
 /// How long to wait after a failure, doubled up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// A list of which nothing more has come for this long is begun anew; a watch may be silent.
+const LIST_SILENCE: Duration = Duration::from_secs(30);
 
 /// Which objects are looked after.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -159,13 +161,14 @@ impl One {
         };
         // Whatever the engine has been told of.
         let mut present: BTreeSet<ObjectKey> = BTreeSet::new();
+        // What others recorded before we began to lead is believed; what they write later is not.
+        let mut believed_round = None;
         let mut wait = FIRST_WAIT;
         loop {
             let round = *self.round.borrow_and_update();
             let mut events = std::pin::pin!(watcher::watcher(api.clone(), self.config.clone()));
             let mut listed: BTreeSet<ObjectKey> = BTreeSet::new();
-            // What others recorded before we began to lead is believed; what they write later is not.
-            let mut is_first_list = true;
+            let mut is_listing = true;
             loop {
                 let event = tokio::select! {
                     changed = self.round.changed() => {
@@ -175,15 +178,22 @@ impl One {
                         break;
                     }
                     event = events.next() => event,
+                    () = tokio::time::sleep(LIST_SILENCE), if is_listing => {
+                        warn!(kind = %self.kind, "the API server does not answer; its objects are listed anew");
+                        break;
+                    }
                 };
                 match event {
                     None => break,
-                    Some(Ok(Event::Init)) => listed.clear(),
+                    Some(Ok(Event::Init)) => {
+                        is_listing = true;
+                        listed.clear();
+                    }
                     Some(Ok(Event::InitApply(object))) => {
                         let key = key_of(&object);
                         present.insert(key.clone());
                         listed.insert(key);
-                        if !self.tell(object, is_first_list).await {
+                        if !self.tell(object, believed_round != Some(round)).await {
                             return;
                         }
                     }
@@ -196,7 +206,8 @@ impl One {
                         present = std::mem::take(&mut listed);
                         info!(kind = %self.kind, objects = present.len(), "listed");
                         self.first_list = None;
-                        is_first_list = false;
+                        is_listing = false;
+                        believed_round = Some(round);
                         if self.done.send((self.number, round + 1)).await.is_err() {
                             return;
                         }

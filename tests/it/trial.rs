@@ -34,6 +34,30 @@ pub async fn sandbox_with_manifests(
     (sandbox, folder)
 }
 
+/// Appends to the description of the provider, below its `spec`.
+pub fn describe_provider(manifests: &Path, more: &str) {
+    let path = manifests.join("10-provider.yaml");
+    let provider = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{}\n{more}", provider.trim_end())).unwrap();
+}
+
+/// The preset's create takes five minutes to settle; here it is the preset's create but for that.
+pub fn short_settling(manifests: &Path) {
+    let create = r#"  operations:
+    create:
+      method: POST
+      path: /api/v1/webhooks
+      json:
+        action: "{action}"
+        status: "{active|choose(active,inactive)}"
+        postbackUrl: "{postbackUrl}"
+        clientHeaders: "{headers}"
+      capture: {id: /id}
+      settle: 1s
+"#;
+    describe_provider(manifests, create);
+}
+
 pub struct Trial {
     pub sandbox: Sandbox,
     folder: tempfile::TempDir,
@@ -98,22 +122,7 @@ impl Trial {
 
     /// The preset's create takes five minutes to settle; here it is the preset's create but for that.
     pub fn short_settling(&self) {
-        let path = self.manifests().join("10-provider.yaml");
-        let provider = std::fs::read_to_string(&path).unwrap();
-        let operations = r#"
-  operations:
-    create:
-      method: POST
-      path: /api/v1/webhooks
-      json:
-        action: "{action}"
-        status: "{active|choose(active,inactive)}"
-        postbackUrl: "{postbackUrl}"
-        clientHeaders: "{headers}"
-      capture: {id: /id}
-      settle: 1s
-"#;
-        std::fs::write(path, provider.trim_end().to_owned() + operations).unwrap();
+        short_settling(&self.manifests());
     }
 
     /// Has the source's tokens published in the folder for that, under `shared`.

@@ -9,7 +9,7 @@ use hookkeeper::sandbox::{Config, Sandbox};
 use super::super::canaries::Canaries;
 use super::super::cluster::Cluster;
 use super::super::process::{Process, Program};
-use super::super::trial::sandbox_with_manifests;
+use super::super::trial::{sandbox_with_manifests, short_settling};
 use super::super::{Ended, hookkeeper};
 
 /// Generous: only a test that fails waits this long.
@@ -20,6 +20,7 @@ pub struct Trial<'cluster> {
     pub sandbox: Sandbox,
     pub cluster: &'cluster Cluster,
     pub namespace: String,
+    pub subscriptions: u64,
     folder: tempfile::TempDir,
 }
 
@@ -44,7 +45,7 @@ impl<'cluster> Trial<'cluster> {
         })
         .await;
         let namespace = tokio::task::block_in_place(|| cluster.namespace("operator"));
-        Self { sandbox, cluster, namespace, folder }
+        Self { sandbox, cluster, namespace, subscriptions: subscriptions as u64, folder }
     }
 
     pub fn manifests(&self) -> PathBuf {
@@ -73,13 +74,18 @@ impl<'cluster> Trial<'cluster> {
 
     /// A controller to be. Its name is that of a pod.
     pub fn program(&self, name: &str) -> Program {
+        self.program_with_lease(name, "5s")
+    }
+
+    /// A controller to be, with a lease that lasts so long.
+    pub fn program_with_lease(&self, name: &str, lease: &str) -> Program {
         let mut program = hookkeeper();
         program
             .env("KUBECONFIG", self.cluster.kubeconfig().to_str().unwrap())
             .env("HOSTNAME", name)
             .arg("controller")
             .args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace])
-            .args(["--lease-duration", "5s", "--admin-listen", "127.0.0.1:0"])
+            .args(["--lease-duration", lease, "--admin-listen", "127.0.0.1:0"])
             .args(["--allow-destination", &self.sandbox.url()])
             .knows_secrets_in(&self.manifests());
         program
@@ -97,8 +103,36 @@ impl<'cluster> Trial<'cluster> {
         program
     }
 
+    /// An outcome that is not known is found out soon.
+    pub fn short_settling(&self) {
+        short_settling(&self.manifests());
+    }
+
+    /// The process that holds the lease.
+    pub fn holder(&self) -> String {
+        self.try_kubectl(&["get", "lease", "hookkeeper", "-o", "jsonpath={.spec.holderIdentity}"]).stdout
+    }
+
     pub fn controller(&self, name: &str) -> Process {
         self.program(name).spawn()
+    }
+
+    /// Waits until each webhook has got that many new tokens.
+    pub async fn until_rotated(&self, controllers: &[&Process], times: u64) {
+        let wanted = self.sandbox.ledger().rotations + times * self.subscriptions;
+        self.until(controllers, "rotations", |trial| trial.sandbox.ledger().rotations >= wanted).await;
+    }
+
+    /// Waits until nothing is under way: each subscription carries its source's newest token, and that
+    /// is recorded.
+    pub async fn until_recorded(&self, controllers: &[&Process]) {
+        let fingerprint = "jsonpath={range .items[*]}{.status.tokenFingerprint}\n{end}";
+        let is_recorded = |trial: &Self| {
+            let newest = trial.kubectl(&["get", "tsrc", "-o", fingerprint]);
+            let carried = trial.kubectl(&["get", "whs", "-o", fingerprint]);
+            !newest.trim().is_empty() && carried.lines().all(|carried| carried == newest.trim())
+        };
+        self.until(controllers, "recorded", is_recorded).await;
     }
 
     /// Waits for something that controllers bring about.

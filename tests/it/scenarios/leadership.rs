@@ -156,3 +156,41 @@ async fn a_create_that_was_sent_before_the_claim_ended_is_found_again() {
     assert_in_order(&world, 2);
     assert_eq!(world.outside().creates, 2);
 }
+
+/// The answer to an update comes when another leader has brought a newer token and has recorded that,
+/// and the update may have landed after it.
+#[tokio::test(start_paused = true)]
+async fn an_outcome_of_an_older_term_is_not_recorded_over_what_another_leader_has_recorded() {
+    for regained in [false, true] {
+        let latency = Duration::from_secs(2);
+        let world = World::new(Settings { latency, token_life: DAY, ..Settings::default() });
+        world.populate(1, 1);
+        let engine = world.start();
+        world.pass(MINUTE).await;
+        pass_until_due(&world, Duration::ZERO).await;
+        while asked(&world, "update") == 0 {
+            world.pass(MILLISECOND).await;
+        }
+        lead(&world, &engine, None).await;
+        let wall = world.wall();
+        let newer = world.outside().issue("another", wall, wall);
+        let remote = world.status("subscription-0").webhook_id.unwrap();
+        record_by_another(&world, "subscription-0", &remote, &newer);
+        hand_over(&world, &engine, "subscription-0").await;
+        // That leader has recorded it with the source, too.
+        world.outside().source_statuses.get_mut(&key("source-0")).unwrap().token_fingerprint =
+            Some(OF_ANOTHER.into());
+        super::hand_over_source(&world, &engine, "source-0").await;
+        if regained {
+            lead(&world, &engine, Some(3)).await;
+        }
+        world.pass(2 * latency).await;
+        assert_eq!(asked(&world, "update"), 1);
+        let fingerprint = world.status("subscription-0").token_fingerprint;
+        assert_eq!(fingerprint.as_deref(), Some(OF_ANOTHER), "{regained}");
+        lead(&world, &engine, Some(4)).await;
+        world.pass(10 * MINUTE).await;
+        assert_eq!(asked(&world, "update"), 2, "what landed last is not known: it is sent anew");
+        assert_in_order(&world, 1);
+    }
+}
