@@ -25,6 +25,11 @@ use crate::rotation::time::Moment;
 /// A shorter lease would be all renewals.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// How long a term lasts at least although a status was somebody else's, doubled each time: whoever may
+/// write a status must not be able to keep everybody else's tokens from being rotated.
+const FIRST_TERM: Duration = Duration::from_secs(5);
+const LONGEST_TERM: Duration = Duration::from_secs(600);
+
 /// How long a lease lasts, by its own words, after it was released.
 const RELEASED_SECONDS: i32 = 1;
 
@@ -144,6 +149,38 @@ enum Renewal {
     /// It is ours in a version that we did not know: an answer was lost.
     Found(Lease),
     Lost,
+}
+
+/// When a status that was somebody else's ends the term.
+struct Surprises {
+    term_began: Instant,
+    /// How long this term lasts at least.
+    at_least: Duration,
+    next_term: Option<Instant>,
+}
+
+impl Surprises {
+    fn new(now: Instant) -> Self {
+        Self { term_began: now, at_least: Duration::ZERO, next_term: None }
+    }
+
+    fn came(&mut self, now: Instant) {
+        self.next_term = Some(now.max(self.term_began + self.at_least));
+    }
+
+    fn term_begins(&mut self, now: Instant) {
+        let was_long = now.duration_since(self.term_began) >= LONGEST_TERM.max(self.at_least * 2);
+        let doubled = (self.at_least * 2).clamp(FIRST_TERM, LONGEST_TERM);
+        let at_least = if was_long { FIRST_TERM } else { doubled };
+        *self = Self { term_began: now, at_least, next_term: None };
+    }
+}
+
+async fn until_then(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Competes for the lease, and renews it.
@@ -282,13 +319,18 @@ impl Candidate {
         let _ = step_down.notified().now_or_never();
         let mut wanted = self.begin_term(until);
         let mut renew_at = Instant::now() + self.settings.renew_every();
+        let mut surprises = Surprises::new(Instant::now());
         loop {
             tokio::select! {
-                () = step_down.notified() => {
-                    warn!("another process has written what only the leader writes; everything is read again");
-                    wanted = self.begin_term(until);
-                    // It may be that process's lease by now.
+                () = step_down.notified(), if surprises.next_term.is_none() => {
+                    surprises.came(Instant::now());
+                    // It may be another process's lease by now.
                     renew_at = Instant::now();
+                }
+                () = until_then(surprises.next_term) => {
+                    warn!("a status was written by somebody else, perhaps another leader; everything is read again");
+                    surprises.term_begins(Instant::now());
+                    wanted = self.begin_term(until);
                 }
                 changed = self.listed.changed() => {
                     if changed.is_err() {
@@ -387,4 +429,29 @@ fn is_same_term(found: &Lease, held: &Lease) -> bool {
         Some((lease.metadata.uid.clone(), spec.holder_identity.clone(), spec.lease_transitions))
     };
     of(found) == of(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_keeps_writing_statuses_ends_terms_ever_more_rarely() {
+        let begun = Instant::now();
+        let mut surprises = Surprises::new(begun);
+        let mut ends = Vec::new();
+        let mut now = begun;
+        for _ in 0..10 {
+            surprises.came(now);
+            now = surprises.next_term.unwrap();
+            ends.push(now.duration_since(begun).as_secs());
+            surprises.term_begins(now);
+        }
+        assert_eq!(ends, [0, 5, 15, 35, 75, 155, 315, 635, 1235, 1835]);
+        now += Duration::from_secs(3600);
+        surprises.came(now);
+        assert_eq!(surprises.next_term, Some(now), "after a long time of quiet at once");
+        surprises.term_begins(now);
+        assert_eq!(surprises.at_least, FIRST_TERM);
+    }
 }

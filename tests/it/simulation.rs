@@ -76,5 +76,8 @@ async fn a_restart_with_nothing_due_does_nothing() {
     world.pass(Duration::from_secs(600)).await;
     assert_eq!(counts(&world), before, "(mints, creates, updates, records)");
     assert_eq!(world.outside().lists, lists);
+    world.pass(DAY).await;
+    assert_eq!(counts(&world), before, "a day of verifications that find nothing changes nothing");
+    assert!(world.outside().lists > lists);
     engine.assert_alive();
 }
