@@ -181,6 +181,7 @@ async fn an_outcome_of_an_older_term_is_not_recorded_over_what_another_leader_ha
         world.outside().source_statuses.get_mut(&key("source-0")).unwrap().token_fingerprint =
             Some(OF_ANOTHER.into());
         super::hand_over_source(&world, &engine, "source-0").await;
+        tokio::task::yield_now().await;
         if regained {
             lead(&world, &engine, Some(3)).await;
         }
