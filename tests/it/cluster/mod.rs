@@ -13,9 +13,9 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -110,6 +110,13 @@ impl Cluster {
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         let folder = folder.to_str().unwrap();
         self.succeed(&["wait", "--for=condition=Established", &timeout, "-f", folder]);
+        // They are served a moment before discovery lists them, which `kubectl explain` goes by.
+        let end = Instant::now() + PATIENCE;
+        while self.succeed(&["api-resources", "--api-group=hookkeeper.dev", "-o", "name"]).lines().count() < 3
+        {
+            assert!(Instant::now() < end, "discovery does not list the definitions");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A new namespace that nobody else uses.
