@@ -134,10 +134,15 @@ impl Tasks {
             drop(first_list);
             std::future::pending::<()>().await;
         };
+        // It ends when the engine has, and then nobody has anything to tell.
+        let events = async move {
+            self.writer.run().await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             () = self.candidate.run(done) => Ok(()),
             () = self.watcher.run(self.listed) => Err(TaskEnded("watches the objects")),
-            () = self.writer.run() => Err(TaskEnded("writes events")),
+            () = events => Ok(()),
             () = first => Ok(()),
         }
     }
