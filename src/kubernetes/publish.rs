@@ -73,13 +73,14 @@ impl SecretPublisher {
 
     async fn put(&self, source: &ObjectKey, name: &str, tokens: &Published) -> Result<(), PublishFailure> {
         let found = self.find(source, name).await?;
-        let data = tokens.entries().into_iter().map(|(key, value)| {
-            (key.to_owned(), ByteString(value.expose().as_bytes().to_vec()))
-        });
+        let is_new = found.is_none();
+        let data = tokens
+            .entries()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), ByteString(value.expose().as_bytes().to_vec())));
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                // A Secret of another owner that has come meanwhile is not written over.
                 resource_version: found.and_then(|found| found.metadata.resource_version),
                 owner_references: Some(vec![self.owner(source)?]),
                 ..ObjectMeta::default()
@@ -88,12 +89,15 @@ impl SecretPublisher {
             data: Some(data.collect::<BTreeMap<_, _>>()),
             ..Secret::default()
         };
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        self.api(source)
-            .patch(name, &parameters, &Patch::Apply(&secret))
-            .await
-            .map(drop)
-            .map_err(|error| unavailable("written", name, &error))
+        // A Secret of another owner that has come meanwhile is not written over.
+        let parameters = PatchParams { force: !is_new, ..PatchParams::apply(FIELD_MANAGER) };
+        match self.api(source).patch(name, &parameters, &Patch::Apply(&secret)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_new && is(&error, 409) => {
+                Err(PublishFailure::Conflict(format!("Secret {name}")))
+            }
+            Err(error) => Err(unavailable("written", name, &error)),
+        }
     }
 }
 
@@ -131,10 +135,7 @@ impl Publish for SecretPublisher {
 }
 
 fn unavailable(done: &str, name: &str, error: &kube::Error) -> PublishFailure {
-    let permission = if is(error, 403) {
-        "; grant get, create and patch on Secrets in this namespace"
-    } else {
-        ""
-    };
+    let permission =
+        if is(error, 403) { "; grant get, create and patch on Secrets in this namespace" } else { "" };
     PublishFailure::Unavailable(format!("Secret {name} could not be {done}: {error}{permission}"))
 }
