@@ -32,7 +32,7 @@ impl Engine {
             return;
         };
         let Some(spec) = source.spec.clone() else {
-            return;
+            return self.record_source(id, now);
         };
         source.refresh();
         let is_read = source.published.tokens.is_some();
@@ -436,8 +436,8 @@ impl Source {
         status.observed_generation = Some(generation);
         if let Some(hand) = &self.state.hand {
             status.token_fingerprint = Some(hand.fingerprint.clone());
-            status.token_minted_time = Some(hand.minted.wall);
-            status.token_expiration_time = hand.expires;
+            status.token_minted_time = Some(status::to_milliseconds(hand.minted.wall));
+            status.token_expiration_time = hand.expires.map(status::to_milliseconds);
         }
         let verdict = match (&self.invalid, &self.state.failing) {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
