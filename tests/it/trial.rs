@@ -96,11 +96,24 @@ impl Trial {
         }
     }
 
-    /// The preset's create takes five minutes to settle; here it is the preset's create but for that.
     pub fn short_settling(&self) {
-        let path = self.manifests().join("10-provider.yaml");
-        let provider = std::fs::read_to_string(&path).unwrap();
-        let operations = r#"
+        short_settling(&self.manifests());
+    }
+
+    /// Has the source's tokens published in the folder for that, under `shared`.
+    pub fn publish(&self) {
+        let source = self.manifests().join("20-token-source.yaml");
+        let text = std::fs::read_to_string(&source).unwrap();
+        std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end()))
+            .unwrap();
+    }
+}
+
+/// The preset's create takes five minutes to settle; here it is the preset's create but for that.
+pub fn short_settling(manifests: &Path) {
+    let path = manifests.join("10-provider.yaml");
+    let provider = std::fs::read_to_string(&path).unwrap();
+    let operations = r#"
   operations:
     create:
       method: POST
@@ -113,14 +126,5 @@ impl Trial {
       capture: {id: /id}
       settle: 1s
 "#;
-        std::fs::write(path, provider.trim_end().to_owned() + operations).unwrap();
-    }
-
-    /// Has the source's tokens published in the folder for that, under `shared`.
-    pub fn publish(&self) {
-        let source = self.manifests().join("20-token-source.yaml");
-        let text = std::fs::read_to_string(&source).unwrap();
-        std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end()))
-            .unwrap();
-    }
+    std::fs::write(path, provider.trim_end().to_owned() + operations).unwrap();
 }

@@ -104,7 +104,11 @@ impl Cluster {
 
     /// Installs the definitions as they are committed. The server must not warn about any.
     pub fn install_definitions(&self) {
-        let folder = in_repository("crds");
+        self.install_definitions_from(&in_repository("crds"));
+    }
+
+    /// Installs other definitions of the three kinds.
+    pub fn install_definitions_from(&self, folder: &Path) {
         let applied = self.kubectl(&["apply", "--server-side", "-f", folder.to_str().unwrap()]);
         assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""), "{}", applied.stdout);
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
