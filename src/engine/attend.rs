@@ -103,6 +103,9 @@ impl Engine {
             // Another process leads: nothing is written and nothing is called.
             return;
         }
+        if self.keep_guard(id, &judged.object, now) {
+            return;
+        }
         match judged.step {
             Step::Wait { until, ref standing } => {
                 let fields = self.without_past_failure(id, &judged.object.status);

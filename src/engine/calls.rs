@@ -89,7 +89,11 @@ pub(super) enum Report {
         then: Then,
         result: Result<(), RecordFailure>,
     },
-    Guarded(Result<(), RecordFailure>),
+    Guarded {
+        /// Whether the finalizer was to be there.
+        wanted: bool,
+        result: Result<(), RecordFailure>,
+    },
     Released(Result<(), RecordFailure>),
     Applied {
         applying: Applying,

@@ -90,6 +90,7 @@ impl Engine {
             return;
         };
         entry.gone = false;
+        entry.let_go &= object.identity.deleted.is_some();
         entry.invalid = problem.map(|problem| problem.to_string().into());
         let request = object.identity.rotate_requested.clone();
         entry.remember(|memory| {
@@ -276,8 +277,13 @@ impl Engine {
             return;
         };
         let follows = object.spec.as_ref().map(WebhookSubscriptionSpec::deletion_policy);
-        let left_behind =
-            object.status.webhook_id.clone().filter(|_| !prune && follows == Some(DeletionPolicy::Delete));
+        // Whoever leads tells of it; that what was let go is gone is no news.
+        let unexpected = !prune && !entry.let_go && self.term.is_some();
+        let left_behind = object
+            .status
+            .webhook_id
+            .clone()
+            .filter(|_| unexpected && follows == Some(DeletionPolicy::Delete));
         if let Some(spec) = object.spec.as_mut().filter(|_| !prune) {
             spec.deletion_policy = Some(DeletionPolicy::Orphan);
         }
@@ -384,6 +390,7 @@ impl Engine {
         let request = identity.rotate_requested.clone();
         object.identity = identity;
         entry.gone = false;
+        entry.let_go &= object.identity.deleted.is_some();
         entry.invalid = Some(problem.to_string().into());
         entry.remember(|memory| {
             memory.deleting_since = None;

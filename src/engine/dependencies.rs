@@ -97,12 +97,15 @@ impl Engine {
         let before = provider.declared.take();
         let same = before.as_ref().is_some_and(|(_, spec, _)| **spec == declared.spec);
         let status = match before {
+            // What this process has recorded itself comes back to it, and is no news.
             Some((identity, _, status)) if leading && identity.uid == declared.identity.uid => status,
-            _ => declared.status,
+            _ => {
+                if let Some(until) = declared.status.held_back_until {
+                    provider.hold.restore(now.wall, until, reason_of_hold(&declared.status));
+                }
+                declared.status
+            }
         };
-        if let Some(until) = status.held_back_until {
-            provider.hold.restore(now.wall, until, Reason::ProviderUnavailable);
-        }
         provider.suspended = declared.spec.is_suspended();
         provider.declared = Some((declared.identity, Arc::new(declared.spec), status));
         match resolved {
@@ -203,4 +206,11 @@ impl Engine {
         }
         self.attend_users_of_provider(id);
     }
+}
+
+/// Why a provider is held back, as far as its status tells.
+fn reason_of_hold(status: &WebhookProviderStatus) -> Reason {
+    let refused = Reason::ProviderRefusedCredentials;
+    let is_refused = status.conditions.iter().any(|condition| condition.reason == refused);
+    if is_refused { refused } else { Reason::ProviderUnavailable }
 }

@@ -84,6 +84,8 @@ pub(super) struct Entry {
     pub(super) invalid: Option<Box<str>>,
     /// Whether its deletion was asked for and the engine is to carry it out.
     pub(super) gone: bool,
+    /// Whether what its deletion asks for is done, and nothing but its finalizer was to go.
+    pub(super) let_go: bool,
     pub(super) provider: ProviderId,
     pub(super) source: Option<SourceId>,
     pub(super) namespace: NamespaceId,
@@ -118,6 +120,7 @@ impl Entry {
             kept: Kept::Packed(Box::default()),
             invalid: None,
             gone: false,
+            let_go: false,
             provider,
             source: None,
             namespace,

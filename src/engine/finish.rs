@@ -55,7 +55,9 @@ impl Engine {
                 self.count_request(Operation::Delete, &result, started, now);
                 self.deleted(id, &remote, result, now);
             }
-            (About::Subscription(id), Report::Guarded(result)) => self.guarded(id, result, now),
+            (About::Subscription(id), Report::Guarded { wanted, result }) => {
+                self.guarded(id, wanted, result, now);
+            }
             (About::Subscription(id), Report::Released(result)) => self.released(id, result, now),
             (About::Subscription(id), Report::Secrets(result)) => self.secrets_compared(id, result),
             (About::Mint(id), Report::Minted { term, spec, started, result }) => {

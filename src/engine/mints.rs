@@ -32,7 +32,7 @@ impl Engine {
             return;
         };
         let Some(spec) = source.spec.clone() else {
-            return;
+            return self.record_source(id, now);
         };
         source.refresh();
         let is_read = source.published.tokens.is_some();

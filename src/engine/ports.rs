@@ -131,8 +131,14 @@ pub trait Record: Send + Sync {
         key: &'a ObjectKey,
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>>;
-    /// Puts our finalizer on a subscription, before something must be done at its deletion.
-    fn guard<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    /// Puts our finalizer on a subscription, before something must be done at its deletion; or takes
+    /// it off, when nothing must be any more.
+    fn guard<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
     /// Lets a deleted subscription go: takes the finalizer off, or forgets what is recorded.
     fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>>;
 }
@@ -141,7 +147,9 @@ pub trait Record: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishFailure {
     /// Something of that name exists that is not ours.
-    #[error("{0} exists and does not belong to the TokenSource")]
+    #[error(
+        "{0} exists and does not belong to the TokenSource; choose another publishTo.secretName, or delete the Secret"
+    )]
     Conflict(String),
     /// It could not be read or written; trying again may help.
     #[error("{0}")]

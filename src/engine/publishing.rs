@@ -55,6 +55,9 @@ impl Engine {
             Ok(found) => {
                 source.state.unread = false;
                 source.published.failures = 0;
+                let of_publishing = |reason| matches!(reason, Reason::Conflict | Reason::InternalError);
+                source.state.failing =
+                    source.state.failing.take().filter(|(reason, _)| !of_publishing(*reason));
                 if let Some(tokens) = found {
                     let alive = tokens.expires.is_none_or(|expires| expires > now.wall);
                     // What a Secret holds is read from there, with the hosts it may be sent to.
@@ -75,12 +78,12 @@ impl Engine {
                 self.plan_tending(id, now);
             }
             Err(failure) => {
-                tracing::warn!(source = %source.key, %failure, "the published token could not be read; it is tried again");
-                source.published.failures += 1;
+                source.publishing_failed("read", &failure);
                 let wait = backoff::delay(source.published.failures, Duration::from_secs(30), 0);
                 self.alarm_source(id, now.boot + wait);
             }
         }
+        self.record_source(id, now);
         self.attend_users_of_source(id);
     }
 
@@ -169,14 +172,7 @@ impl Engine {
                 }
             }
             Err(failure) => {
-                let reason = match failure {
-                    PublishFailure::Conflict(_) => Reason::Conflict,
-                    PublishFailure::Unavailable(_) => Reason::InternalError,
-                };
-                source.published.failures += 1;
-                let message = format!("the token could not be published: {failure}");
-                tracing::warn!(source = %source.key, %reason, "{message}");
-                source.state.failing = Some((reason, message));
+                source.publishing_failed("written", &failure);
                 let wait = backoff::delay(source.published.failures, Duration::from_secs(30), 0);
                 self.record_source(id, now);
                 self.alarm_source(id, now.boot + wait);
@@ -288,6 +284,17 @@ impl Engine {
 }
 
 impl Source {
+    fn publishing_failed(&mut self, done: &str, failure: &PublishFailure) {
+        let reason = match failure {
+            PublishFailure::Conflict(_) => Reason::Conflict,
+            PublishFailure::Unavailable(_) => Reason::InternalError,
+        };
+        let message = format!("the published token could not be {done}: {failure}");
+        tracing::warn!(source = %self.key, %reason, "{message}");
+        self.published.failures += 1;
+        self.state.failing = Some((reason, message));
+    }
+
     /// Whether a previous token stands published that no member carries any more.
     fn drops_previous(&self) -> bool {
         self.published.tokens.as_ref().is_some_and(|tokens| {

@@ -12,6 +12,7 @@ use super::ports::RecordFailure;
 use crate::api::{Reason, SubscriptionStatus};
 use crate::rotation::answers::{Judgement, Operation};
 use crate::rotation::backoff::{self, Wait};
+use crate::rotation::facts::Memory;
 use crate::rotation::status::{self};
 use crate::rotation::time::Moment;
 
@@ -22,6 +23,11 @@ pub(super) struct Queued {
     term: Option<u64>,
     status: Arc<SubscriptionStatus>,
     then: Then,
+}
+
+/// Whether the last failure may be that of writing the finalizer.
+pub(super) fn is_of_guard(memory: &Memory) -> bool {
+    memory.failing.as_ref().is_some_and(|(reason, _)| *reason == Reason::InternalError)
 }
 
 impl Engine {
@@ -107,6 +113,9 @@ impl Engine {
     }
 
     pub(super) fn let_go(&mut self, id: SubscriptionId, object: &Object) {
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.let_go = true;
+        }
         let record = Arc::clone(&self.ports.record);
         let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
         let call = async move { record.release(&key, &uid).await };
@@ -126,19 +135,36 @@ impl Engine {
         self.state.index(id, &object);
     }
 
-    pub(super) fn guarded(&mut self, id: SubscriptionId, result: Result<(), RecordFailure>, now: Moment) {
+    /// The finalizer stands, or stands no more.
+    pub(super) fn guarded(
+        &mut self,
+        id: SubscriptionId,
+        wanted: bool,
+        result: Result<(), RecordFailure>,
+        now: Moment,
+    ) {
         match result {
             Ok(()) => {
                 if let Some(entry) = self.state.entry_mut(id)
                     && let Some(mut object) = entry.object()
                 {
-                    object.identity.guarded = true;
+                    object.identity.guarded = wanted;
+                    if is_of_guard(&entry.memory()) {
+                        // No call follows that would say that all is well again.
+                        entry.remember(|memory| {
+                            memory.wait = None;
+                            memory.failures = 0;
+                            memory.failing = None;
+                        });
+                        object.status.failures = None;
+                    }
                     entry.store(&object);
                 }
                 self.rest(id);
             }
             Err(failure) => {
-                let what = format!("the finalizer could not be added: {failure}");
+                let done = if wanted { "added" } else { "removed" };
+                let what = format!("the finalizer could not be {done}: {failure}");
                 self.fail(
                     id,
                     &Judgement { reason: Reason::InternalError, ..internal(&what) },

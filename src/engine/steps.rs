@@ -6,8 +6,9 @@ use super::Engine;
 use super::calls::{About, Applying, Creating, Report, Sent, Then};
 use super::entry::{Object, Work};
 use super::ids::SubscriptionId;
-use super::judge::{Judged, Shown};
+use super::judge::{Judged, Shown, is_deleting};
 use super::ports::Document;
+use super::records::is_of_guard;
 use crate::api::{DeletionPolicy, Kind, Reason};
 use crate::rotation::decide::{Standing, Step};
 use crate::rotation::facts::Hand;
@@ -26,7 +27,7 @@ impl Engine {
             object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
         if deletes && !object.identity.guarded && !matches!(step, Step::Delete { .. }) {
             // Before there is anything to delete, the object is kept from going without it.
-            self.guard_object(id, &object);
+            self.guard_object(id, &object, true);
             return false;
         }
         let origin: Arc<str> = remote.profile().origin.as_str().into();
@@ -107,12 +108,33 @@ impl Engine {
         ))
     }
 
-    pub(super) fn guard_object(&mut self, id: SubscriptionId, object: &Object) {
+    /// Puts our finalizer on, or takes it off.
+    pub(super) fn guard_object(&mut self, id: SubscriptionId, object: &Object, wanted: bool) {
         let record = Arc::clone(&self.ports.record);
         let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
         self.begin(id, None);
-        let call = async move { record.guard(&key, &uid).await };
-        self.spawn_record(id, call, Report::Guarded);
+        let call = async move { record.guard(&key, &uid, wanted).await };
+        self.spawn_record(id, call, move |result| Report::Guarded { wanted, result });
+    }
+
+    /// A policy that is changed, or a remote that is handed over, needs no call, and yet there is
+    /// something to delete now, or not any more. Returns whether the finalizer is being written.
+    pub(super) fn keep_guard(&mut self, id: SubscriptionId, object: &Object, now: Moment) -> bool {
+        let Some((entry, spec)) = self.state.entry(id).zip(object.spec.as_ref()) else {
+            return false;
+        };
+        let memory = entry.memory();
+        let waits = memory.wait.as_ref().is_some_and(|(wait, _)| wait.pending(now.wall).is_some());
+        if is_deleting(object, entry.gone) || (is_of_guard(&memory) && waits) {
+            return false;
+        }
+        let has_remote = object.status.webhook_id.is_some() || object.status.creation.is_some();
+        match (spec.deletion_policy() == DeletionPolicy::Delete, object.identity.guarded) {
+            (true, false) if has_remote => self.guard_object(id, object, true),
+            (false, true) => self.guard_object(id, object, false),
+            _ => return false,
+        }
+        true
     }
 
     pub(super) fn release(&mut self, id: SubscriptionId, object: &Object, orphaned: Option<String>) {

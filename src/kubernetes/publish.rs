@@ -81,6 +81,7 @@ impl SecretPublisher {
         if term.is_none() || self.election.term() != term {
             return Err(PublishFailure::Unavailable("another process leads".to_owned()));
         }
+        let is_new = found.is_none();
         let data = tokens
             .entries()
             .into_iter()
@@ -88,7 +89,6 @@ impl SecretPublisher {
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                // A Secret of another owner that has come meanwhile is not written over.
                 resource_version: found.and_then(|found| found.metadata.resource_version),
                 owner_references: Some(vec![self.owner(source)?]),
                 ..ObjectMeta::default()
@@ -97,11 +97,15 @@ impl SecretPublisher {
             data: Some(data.collect::<BTreeMap<_, _>>()),
             ..Secret::default()
         };
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        in_time(self.api(source).patch(name, &parameters, &Patch::Apply(&secret)))
-            .await
-            .map(drop)
-            .map_err(|error| unavailable("written", name, &error))
+        // A Secret of another owner that has come meanwhile is not written over.
+        let parameters = PatchParams { force: !is_new, ..PatchParams::apply(FIELD_MANAGER) };
+        match in_time(self.api(source).patch(name, &parameters, &Patch::Apply(&secret))).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_new && is(&error, 409) => {
+                Err(PublishFailure::Conflict(format!("Secret {name}")))
+            }
+            Err(error) => Err(unavailable("written", name, &error)),
+        }
     }
 }
 

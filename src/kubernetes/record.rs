@@ -204,8 +204,13 @@ impl Record for StatusRecord {
         Box::pin(self.write(Kind::WebhookProvider, key, None, status))
     }
 
-    fn guard<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(self.finalizer(key, uid, true))
+    fn guard<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.finalizer(key, uid, wanted))
     }
 
     fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {

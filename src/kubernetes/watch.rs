@@ -102,7 +102,7 @@ impl Watcher {
         let mut reported = 0;
         loop {
             tokio::select! {
-                _ = tasks.join_next() => return,
+                _ = tasks.join_next() => break,
                 Some((number, round)) = complete.recv() => {
                     rounds[number] = round;
                     let all = rounds.iter().copied().min().unwrap_or(0);
@@ -113,17 +113,21 @@ impl Watcher {
                     if !synced {
                         synced = true;
                         if self.changes.send(Change::Synced).await.is_err() {
-                            return;
+                            break;
                         }
                     }
                     let taken_in = Arc::new(Notify::new());
                     if self.changes.send(Change::Mark(Arc::clone(&taken_in))).await.is_err() {
-                        return;
+                        break;
                     }
                     taken_in.notified().await;
                     listed.send_replace(reported);
                 }
             }
+        }
+        if self.changes.is_closed() {
+            // The engine has ended, and with it the tasks that tell it: that is no fault of theirs.
+            std::future::pending::<()>().await;
         }
     }
 

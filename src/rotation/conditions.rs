@@ -50,7 +50,7 @@ pub fn of_dependency(
         reason,
         message,
         observed_generation: Some(generation),
-        last_transition_time: now,
+        last_transition_time: seconds(now),
     };
     let stalled = (reason == Reason::InvalidSpec)
         .then(|| condition(ConditionType::Stalled, ConditionStatus::True, message.clone()));
@@ -133,6 +133,9 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         return (ConditionStatus::True, reason, message);
     }
     match why_not(view) {
+        Some((Reason::Pending, message)) if status.missing_since.is_some() => {
+            no(Reason::RemoteMissing, message)
+        }
         Some((reason, message)) => no(reason, message),
         None if status.missing_since.is_some() => no(
             Reason::RemoteMissing,
@@ -145,7 +148,11 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
 /// What stands in the way, in the order of what a person should hear first.
 fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
     match view.standing {
-        Standing::Suspended => Some((Reason::Suspended, "suspended; no calls are made".to_owned())),
+        Standing::Suspended => Some((
+            Reason::Suspended,
+            "suspended, here or at the WebhookProvider; no calls are made until spec.suspend is false again"
+                .to_owned(),
+        )),
         Standing::Stalled(reason, message) | Standing::Awaiting(reason, message) => {
             Some((*reason, message.clone()))
         }

@@ -136,7 +136,11 @@ impl Case<'_> {
     /// Which token a step takes; or the wait until there can be one.
     fn choose_token(&self, why: Why) -> Result<TokenChoice, Step> {
         if self.source.unread {
-            return Err(self.wait(None, Standing::Settling("the published token is being read".into())));
+            let standing = match &self.source.failing {
+                Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
+                None => Standing::Settling("the published token is being read".into()),
+            };
+            return Err(self.wait(None, standing));
         }
         let hand = self.source.hand.as_ref().filter(|hand| hand.is_alive(self.now));
         if let Some(hand) = hand.filter(|hand| self.suits(hand, why)) {

@@ -33,8 +33,7 @@ pub struct Rotated<'a> {
 
 /// Times in status have whole seconds where nothing hangs on more; a token's own times keep their
 /// milliseconds, because short lives are planned from them.
-#[must_use]
-pub fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(3)
 }
 

@@ -120,7 +120,6 @@ impl Trial {
         }
     }
 
-    /// The preset's create takes five minutes to settle; here it is the preset's create but for that.
     pub fn short_settling(&self) {
         short_settling(&self.manifests());
     }

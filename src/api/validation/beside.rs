@@ -157,12 +157,16 @@ fn url(path: &str, value: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Whether every `%` begins an escape (RFC 3986, section 2.1); servers refuse others.
+/// Whether every `%` begins an escape (RFC 3986, section 2.1) and none stands in the host: servers refuse
+/// others.
 fn has_whole_escapes(value: &str) -> bool {
-    value.split('%').skip(1).all(|after| {
-        let digits = after.as_bytes();
-        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
-    })
+    let after_scheme = value.split_once("//").map_or(value, |(_, after)| after);
+    let host = after_scheme.split(['/', '?']).next().unwrap_or_default();
+    !host.contains('%')
+        && value.split('%').skip(1).all(|after| {
+            let digits = after.as_bytes();
+            digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+        })
 }
 
 fn is_shallow(value: &Value, levels: usize) -> bool {

@@ -309,9 +309,14 @@ impl Record for State {
     }
 
     /// No file can be held back from disappearing; it is only remembered that we would have.
-    fn guard<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(self.change(Kind::WebhookSubscription, key, Some(uid), |entry| {
-            Ok(!std::mem::replace(&mut entry.guarded, true))
+    fn guard<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.change(Kind::WebhookSubscription, key, Some(uid), move |entry| {
+            Ok(std::mem::replace(&mut entry.guarded, wanted) != wanted)
         }))
     }
 

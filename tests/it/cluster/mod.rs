@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -104,12 +104,23 @@ impl Cluster {
 
     /// Installs the definitions as they are committed. The server must not warn about any.
     pub fn install_definitions(&self) {
-        let folder = in_repository("crds");
+        self.install_definitions_from(&in_repository("crds"));
+    }
+
+    /// Installs other definitions of the three kinds.
+    pub fn install_definitions_from(&self, folder: &Path) {
         let applied = self.kubectl(&["apply", "--server-side", "-f", folder.to_str().unwrap()]);
         assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""), "{}", applied.stdout);
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         let folder = folder.to_str().unwrap();
         self.succeed(&["wait", "--for=condition=Established", &timeout, "-f", folder]);
+        // They are served a moment before discovery lists them, which `kubectl explain` goes by.
+        let end = Instant::now() + PATIENCE;
+        while self.succeed(&["api-resources", "--api-group=hookkeeper.dev", "-o", "name"]).lines().count() < 3
+        {
+            assert!(Instant::now() < end, "discovery does not list the definitions");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A new namespace that nobody else uses.

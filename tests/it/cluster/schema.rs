@@ -136,6 +136,7 @@ fn what_is_applied_again_is_not_written_again() {
         blocks(&readme, "yaml").into_iter().find(|(_, block)| block.contains("kind: WebhookSubscription"));
     fs::write(&file, example.unwrap().1).unwrap();
     for flags in [&[][..], &["--server-side"]] {
+        // Objects of its own for each way: fields that come to another manager are written once more.
         let namespace = cluster.namespace("again");
         let apply = || {
             let file = file.to_str().unwrap();
@@ -144,8 +145,13 @@ fn what_is_applied_again_is_not_written_again() {
             let versions = "jsonpath={range .items[*]}{.kind} {.metadata.name} {.metadata.generation} {.metadata.resourceVersion}\n{end}";
             cluster.succeed(&["get", "-n", &namespace, "whp,tsrc,whs", "-o", versions])
         };
+        if flags.contains(&"--server-side") {
+            // Once more the server writes the status's default, where no controller has written one yet.
+            apply();
+        }
         let first = apply();
         assert_eq!(first.lines().count(), 2, "{first}");
+        assert!(first.lines().all(|line| line.split(' ').nth(2) == Some("1")), "{first}");
         assert_eq!(apply(), first, "{flags:?}");
     }
 }
@@ -171,7 +177,7 @@ fn server_and_check_refuse_what_breaks_the_schema_and_name_the_field() {
         for (who, said) in
             [("server", &judged.refused_by_server[index]), ("check", &judged.refused_by_check[index])]
         {
-            assert!(said.contains(field), "{who}: {kind} {at} = {}\n{said}", shown(value));
+            assert!(names(said, field), "{who}: {kind} {at} = {}\n{said}", shown(value));
         }
     }
 }
@@ -185,8 +191,24 @@ fn the_check_refuses_more_than_a_schema_can() {
     for (index, (kind, at, value, field)) in cases.iter().enumerate() {
         let shown = format!("{kind} {at} = {}", shown(value));
         assert_eq!(judged.refused_by_server[index], "", "{shown}");
-        assert!(judged.refused_by_check[index].contains(field), "{shown}");
+        assert!(names(&judged.refused_by_check[index], field), "{shown}");
     }
+}
+
+/// Whether a refusal names this very field, and not one around it or in it.
+fn names(refusal: &str, field: &str) -> bool {
+    // Of two entries with one name the server names the later entry, which is what it compares.
+    let entry = field.strip_suffix(".name").unwrap_or(field);
+    [
+        format!(" {field}: "),
+        format!("[{field}: "),
+        format!("\"{field}\""),
+        // Where nothing may be said, the server names what has been said.
+        format!(" {field} in body is a forbidden property"),
+        format!("{entry}: Duplicate value: "),
+    ]
+    .iter()
+    .any(|named| refusal.contains(named))
 }
 
 /// What each object is refused with; nothing for what is taken.

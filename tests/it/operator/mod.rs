@@ -1,13 +1,18 @@
 //! The controller as a process of its own on a real API server, against the sandbox.
 
 mod admin;
+mod applying;
 mod crashes;
+mod deletion;
 mod examples;
 mod leading;
 mod load;
 mod outages;
+mod ownership;
 mod permissions;
+mod publishing;
 mod quiet;
+mod refusals;
 mod requests;
 mod service_accounts;
 mod thin;

@@ -15,6 +15,9 @@ use super::super::{Ended, hookkeeper};
 /// Generous: only a test that fails waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where the trial's webhooks lead.
+pub const POSTBACK_URL: &str = "https://integrations.example.com/gupy";
+
 /// A namespace of a cluster, with manifests that run against a sandbox.
 pub struct Trial<'cluster> {
     pub sandbox: Sandbox,
@@ -70,6 +73,72 @@ impl<'cluster> Trial<'cluster> {
     pub fn apply(&self) {
         let folder = self.manifests();
         self.kubectl(&["apply", "-f", folder.to_str().unwrap()]);
+    }
+
+    /// Applies one or more objects.
+    pub fn apply_text(&self, text: &str) {
+        let file = self.folder.path().join("applied.yaml");
+        std::fs::write(&file, text).unwrap();
+        self.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    }
+
+    /// A subscription with the trial's provider and token source, and these lines more in its spec.
+    pub fn subscription(name: &str, action: &str, lines: &[&str]) -> String {
+        let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
+        format!(
+            "apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookSubscription
+metadata: {{name: {name}}}
+spec:
+  providerRef: {{name: gupy}}
+  action: {action}
+  postbackUrl: {POSTBACK_URL}
+  clientHeaders:
+    - {{name: token, valueFrom: {{token: {{}}}}}}
+  tokenSourceRef: {{name: integration}}{lines}
+---
+"
+        )
+    }
+
+    /// A field of an object; nothing where there is none.
+    pub fn field(&self, object: &str, path: &str) -> String {
+        self.try_kubectl(&["get", object, "-o", &format!("jsonpath={{{path}}}")]).stdout
+    }
+
+    /// What a condition says, such as `True Rotated: the applied token lives until …`.
+    pub fn says(&self, object: &str, condition: &str) -> String {
+        let at = format!("{{.status.conditions[?(@.type=='{condition}')]");
+        let path = format!("jsonpath={at}.status}} {at}.reason}}: {at}.message}}");
+        self.try_kubectl(&["get", object, "-o", &path]).stdout
+    }
+
+    /// Waits until a condition says what begins like this, and returns all of it.
+    pub async fn until_says(
+        &self,
+        controllers: &[&Process],
+        object: &str,
+        condition: &str,
+        begin: &str,
+    ) -> String {
+        let what = format!("{object}: {condition}={begin}");
+        self.until(controllers, &what, |trial| trial.says(object, condition).starts_with(begin)).await;
+        self.says(object, condition)
+    }
+
+    /// The events of an object, such as `Warning Conflict: …`, one a line.
+    pub fn events(&self, name: &str) -> String {
+        let selector = format!("involvedObject.name={name}");
+        let lines = "jsonpath={range .items[*]}{.type} {.reason}: {.message}{\"\\n\"}{end}";
+        self.kubectl(&["get", "events", "--field-selector", &selector, "-o", lines])
+    }
+
+    /// Waits for an event of an object that begins like this, and returns its line.
+    pub async fn until_told(&self, controllers: &[&Process], name: &str, begin: &str) -> String {
+        let find =
+            |trial: &Self| trial.events(name).lines().find(|line| line.starts_with(begin)).map(str::to_owned);
+        self.until(controllers, &format!("{name}: event {begin}"), |trial| find(trial).is_some()).await;
+        find(self).unwrap()
     }
 
     /// A controller to be. Its name is that of a pod.

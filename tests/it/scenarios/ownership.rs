@@ -120,6 +120,27 @@ async fn a_renamed_object_takes_the_remote_over_whatever_the_policy() {
     }
 }
 
+/// A deletion that comes before the next call is not lost on the provider.
+#[tokio::test(start_paused = true)]
+async fn the_finalizer_follows_the_policy_and_the_remote_and_needs_no_call() {
+    let world = one(DeletionPolicy::Orphan);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    let calls = counts(&world, |outside| (outside.creates, outside.updates));
+    let guarded = || world.outside().guarded.contains(&key("subscription-0"));
+    for (policy, wanted) in [(DeletionPolicy::Delete, true), (DeletionPolicy::Orphan, false)] {
+        edit(&world, &engine, "subscription-0", |spec| spec.deletion_policy = Some(policy)).await;
+        world.pass(SECOND).await;
+        assert_eq!(guarded(), wanted, "{policy:?}");
+    }
+    let mut heir = subscription(0, "source-0");
+    heir.deletion_policy = Some(DeletionPolicy::Delete);
+    declare(&world, &engine, "renamed", heir).await;
+    go(&world, &engine, WAYS[0]).await;
+    assert!(world.outside().guarded.contains(&key("renamed")));
+    assert_eq!(counts(&world, |outside| (outside.creates, outside.updates)), calls);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_object_that_comes_after_the_old_one_went_finds_what_that_left() {
     for (policy, adopts, counted, reason) in [

@@ -204,9 +204,18 @@ impl Record for World {
         }))
     }
 
-    fn guard<'a>(&'a self, key: &'a ObjectKey, _: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
+    fn guard<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        _: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
-            outside.guarded.insert(key.clone());
+            if wanted {
+                outside.guarded.insert(key.clone());
+            } else {
+                outside.guarded.remove(key);
+            }
             Ok(())
         }))
     }

@@ -58,7 +58,8 @@ fn provider() -> Value {
             "create": {
                 "method": "POST", "path": "/hooks", "success": [201],
                 "json": { "headers": "{headers}", "nothing": null }, "capture": { "id": "/id" }
-            }
+            },
+            "update": { "method": "PUT", "path": "/hooks/{id}", "json": { "headers": "{headers}" } }
         },
         "limits": { "requestsPerMinute": 60 }
     } })
@@ -194,7 +195,13 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         (W, "/postbackUrl", json!("https:///path"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!("/path"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!(format!("https://example.com/{}", "x".repeat(2029))), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/%zz"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com\\.evil.example"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/\u{1}"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://ex%41mple.com/"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com:a/"), "spec.postbackUrl"),
         (W, "/tokenSource/oauth2/tokenUrl", json!("x"), "spec.tokenSource.oauth2.tokenUrl"),
+        (W, "/tokenSource/oauth2/tokenUrl", json!("https://e.com/%"), "spec.tokenSource.oauth2.tokenUrl"),
         (T, "/http/url", json!("https://a@b/"), "spec.http.url"),
         (P, "/baseUrl", json!("https://api.example.com/?a=b"), "spec.baseUrl"),
         // Headers.
@@ -285,11 +292,11 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
 pub(crate) fn breaking_a_rule_beside_it() -> Vec<(Kind, &'static str, Value, &'static str)> {
     let deep = (0..40).fold(json!("{token}"), |inner, _| json!([inner]));
     vec![
-        (W, "/postbackUrl", json!("https://example.com/%zz"), "spec.postbackUrl"),
-        (W, "/postbackUrl", json!("https://example.com\\.evil.example"), "spec.postbackUrl"),
-        (W, "/postbackUrl", json!("https://example.com/\u{1}"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/?x=%zz"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://example.com/a\\b"), "spec.postbackUrl"),
+        (W, "/postbackUrl", json!("https://256.1.1.1/"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!("https://example.com:99999/"), "spec.postbackUrl"),
-        (W, "/tokenSource/oauth2/tokenUrl", json!("https://e.com/%"), "spec.tokenSource.oauth2.tokenUrl"),
+        (W, "/tokenSource/oauth2/tokenUrl", json!("https://e.com/?%"), "spec.tokenSource.oauth2.tokenUrl"),
         (P, "/baseUrl", json!("https://api.example.com/\\"), "spec.baseUrl"),
         (W, "/clientHeaders/1/value", json!("a\u{7}"), "spec.clientHeaders[1].value"),
         (W, "/clientHeaders/1/value", json!("Bearer {{ token }}"), "spec.clientHeaders[1].value"),
