@@ -40,8 +40,8 @@ async fn the_readmes_example_works_and_applied_again_it_changes_nothing() {
         kubectl(namespace, &["apply", "-f", secrets.to_str().unwrap()]);
         let apply = [apply, &["-f", file.to_str().unwrap()]].concat();
         kubectl(namespace, &apply);
-        kubectl(namespace, &["wait", "--for=condition=Ready", "whs/application-completed", "--timeout=60s"]);
-        kubectl(namespace, &["wait", "--for=condition=Ready", "whp/gupy", "--timeout=60s"]);
+        kubectl(namespace, &["wait", "--for=condition=Ready", "whs/application-completed", "--timeout=150s"]);
+        kubectl(namespace, &["wait", "--for=condition=Ready", "whp/gupy", "--timeout=150s"]);
         let table = kubectl(namespace, &["get", "whs", "--no-headers"]);
         let columns: Vec<&str> = table.split_whitespace().collect();
         assert_eq!(columns[..4], ["application-completed", "True", "True", action], "{table}");

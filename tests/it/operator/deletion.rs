@@ -36,7 +36,7 @@ async fn the_policy_decides_what_a_deletion_does_at_the_provider() {
         })
         .await;
     assert!(guarded(&trial, "deletes"), "before the create");
-    trial.kubectl(&["wait", "--for=condition=Ready", "whs", "--all", "--timeout=60s"]);
+    trial.kubectl(&["wait", "--for=condition=Ready", "whs", "--all", "--timeout=150s"]);
     assert!(!guarded(&trial, "changes") && !guarded(&trial, "application-completed"));
 
     // Nothing is sent for a change of the policy, and yet it is in force at once.
@@ -53,7 +53,7 @@ async fn the_policy_decides_what_a_deletion_does_at_the_provider() {
     trial.until(controllers, "free again", |trial| !guarded(trial, "changes")).await;
     assert_eq!(trial.sandbox.ledger().provider_calls, calls);
 
-    trial.kubectl(&["delete", "whs", "deletes", "changes", "--timeout=60s"]);
+    trial.kubectl(&["delete", "whs", "deletes", "changes", "--timeout=150s"]);
     trial.until_told(controllers, "deletes", "Normal Deleted: webhook ").await;
     assert_eq!(trial.sandbox.ledger().deletes, 1);
     for name in ["deletes", "changes"] {
@@ -66,13 +66,13 @@ async fn the_policy_decides_what_a_deletion_does_at_the_provider() {
         trial.until_says(controllers, "whs/forced", "RotationHealthy", "False ProviderUnavailable: ").await;
     assert!(said.contains("500"), "{said}");
     trial.kubectl(&["annotate", "whs", "forced", "hookkeeper.dev/force-orphan=true"]);
-    trial.kubectl(&["wait", "--for=delete", "whs/forced", "--timeout=60s"]);
+    trial.kubectl(&["wait", "--for=delete", "whs/forced", "--timeout=150s"]);
     let event = trial.until_told(controllers, "forced", "Warning RemoteOrphaned: webhook ").await;
     assert!(event.contains("stays at the provider") && event.contains("force-orphan"), "{event}");
 
     let calls = trial.sandbox.ledger().provider_calls;
     trial.kubectl(&["patch", "whs", "suspended", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#]);
-    trial.kubectl(&["delete", "whs", "suspended", "--timeout=60s"]);
+    trial.kubectl(&["delete", "whs", "suspended", "--timeout=150s"]);
     trial.until_told(controllers, "suspended", "Warning RemoteOrphaned: webhook ").await;
     let ledger = trial.sandbox.ledger();
     assert_eq!((ledger.provider_calls, ledger.deletes, ledger.webhooks), (calls, 1, 4), "{ledger:#?}");
@@ -115,7 +115,7 @@ async fn a_namespace_can_go_and_an_object_that_does_not_decode_stops_nobody() {
     // The watch goes on: what comes and changes after them is seen.
     trial.apply_text(&Trial::subscription("later", "job.published", &[]));
     trial.until_says(controllers, "whs/later", "Ready", "True Created: ").await;
-    trial.kubectl(&["delete", "whs", "b-broken", "--timeout=60s"]);
+    trial.kubectl(&["delete", "whs", "b-broken", "--timeout=150s"]);
     trial.apply_text(&Trial::subscription("a-broken", "job.changed", &[]));
     trial.until_says(controllers, "whs/a-broken", "Ready", "True Created: ").await;
 
@@ -129,11 +129,11 @@ async fn a_namespace_can_go_and_an_object_that_does_not_decode_stops_nobody() {
         ["works", "fails"].map(|name| Trial::subscription(name, &format!("action.{name}"), DELETE)).concat();
     std::fs::write(&file, doomed_ones).unwrap();
     in_doomed(&["apply", "-f", trial.manifests().to_str().unwrap()]);
-    in_doomed(&["wait", "--for=condition=Ready", "whs", "--all", "--timeout=60s"]);
+    in_doomed(&["wait", "--for=condition=Ready", "whs", "--all", "--timeout=150s"]);
     let id = in_doomed(&["get", "whs", "fails", "-o", "jsonpath={.status.webhookId}"]);
     let forbidden = Fault { webhook: Some(id.clone()), ..Fault::status(Target::Delete, 403) };
     trial.sandbox.faults().add(forbidden).unwrap();
-    tokio::task::block_in_place(|| cluster.succeed(&["delete", "namespace", &doomed, "--timeout=90s"]));
+    tokio::task::block_in_place(|| cluster.succeed(&["delete", "namespace", &doomed, "--timeout=150s"]));
     let orphaned = format!("webhook {id} stays at the provider although the policy is Delete");
     trial.until(controllers, "a line of the log", |_| controller.log().contains(&orphaned)).await;
     trial.until_says(controllers, "whs/later", "Ready", "True ").await;

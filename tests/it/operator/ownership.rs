@@ -44,7 +44,7 @@ async fn a_rename_hands_the_webhook_over() {
     assert_eq!(trial.says("whs/new", "Stalled"), " : ");
     trial.until_told(controllers, "new", "Warning Conflict: ").await;
 
-    trial.kubectl(&["delete", "whs", "old", "--timeout=60s"]);
+    trial.kubectl(&["delete", "whs", "old", "--timeout=150s"]);
     trial.until_says(controllers, "whs/new", "Ready", "True ").await;
     assert_eq!(trial.field("whs/new", ".status.webhookId"), id);
     let guarded = |trial: &Trial<'_>| !trial.field("whs/new", ".metadata.finalizers").is_empty();
@@ -107,7 +107,7 @@ async fn a_webhook_that_the_provider_has_removed_is_created_again_if_that_is_wan
     let controller = trial.controller("one");
     let controllers = &[&controller];
     trial.until(controllers, "all created", |trial| trial.sandbox.ledger().creates == 3).await;
-    trial.kubectl(&["wait", "--for=condition=Ready", "whs", "--all", "--timeout=60s"]);
+    trial.kubectl(&["wait", "--for=condition=Ready", "whs", "--all", "--timeout=150s"]);
     for name in ["again", "stalls"] {
         assert!(trial.sandbox.remove_webhook(&trial.field(&format!("whs/{name}"), ".status.webhookId")));
         // Not waiting for the next rotation: a person asks for one.

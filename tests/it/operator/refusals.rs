@@ -126,7 +126,7 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
         ]
         .concat(),
     );
-    trial.kubectl(&["wait", "--for=condition=Ready", "whs,whp,tsrc", "--all", "--timeout=100s"]);
+    trial.kubectl(&["wait", "--for=condition=Ready", "whs,whp,tsrc", "--all", "--timeout=150s"]);
     let ledger = trial.sandbox.ledger();
     assert_eq!((ledger.creates, ledger.doubled), (10, 0), "{ledger:#?}");
     trial.assert_no_secrets();
