@@ -73,9 +73,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let shell = Shell::new(&clients, settings, clock);
     let serving = args.serve.serve().await?;
-    let first_list = serving
-        .readiness
-        .awaits("not everything has been listed yet; are the custom resource definitions installed?");
+    let first_list =
+        serving.readiness.awaits("not everything has been listed yet; are the custom resource definitions installed?");
 
     let from_shell = FromShell {
         record: Arc::new(shell.record),

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::known::Version;
 use crate::api::validation::{self, Problem, Spec};
 use crate::api::{
-    Declared, FINALIZER, FORCE_ORPHAN_ANNOTATION, Identity, Kind, ObjectKey, ROTATE_ANNOTATION,
-    SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
+    Declared, FINALIZER, FORCE_ORPHAN_ANNOTATION, Identity, Kind, ObjectKey, ROTATE_ANNOTATION, SubscriptionStatus,
+    TokenSourceStatus, WebhookProviderStatus,
 };
 use crate::engine::change::Change;
 use crate::engine::ports::Invalid;
@@ -58,15 +58,12 @@ pub(super) fn change_of(kind: Kind, object: &DynamicObject) -> Change {
     let recorded = &object.data["status"];
     let whole = json!({ "spec": object.data["spec"] });
     let result = match kind {
-        Kind::WebhookProvider => {
-            declared(&whole, &identity, recorded).map(|declared| Change::Provider(Box::new(declared)))
-        }
-        Kind::TokenSource => {
-            declared(&whole, &identity, recorded).map(|declared| Change::TokenSource(Box::new(declared)))
-        }
-        Kind::WebhookSubscription => {
-            declared(&whole, &identity, recorded).map(|declared| Change::Subscription(Box::new(declared)))
-        }
+        Kind::WebhookProvider => declared(&whole, &identity, recorded)
+            .map(|declared| Change::Provider(Box::new(declared))),
+        Kind::TokenSource => declared(&whole, &identity, recorded)
+            .map(|declared| Change::TokenSource(Box::new(declared))),
+        Kind::WebhookSubscription => declared(&whole, &identity, recorded)
+            .map(|declared| Change::Subscription(Box::new(declared))),
     };
     result.unwrap_or_else(|problem| Change::Invalid { kind, identity, problem, status: recorded.clone() })
 }
@@ -86,8 +83,9 @@ fn first(problems: &[Problem]) -> Invalid {
         0 | 1 => String::new(),
         many => format!(" (and {} more)", many - 1),
     };
-    let (field, problem) =
-        problems.first().map_or(("spec".to_owned(), "cannot be read".to_owned()), |first| {
+    let (field, problem) = problems
+        .first()
+        .map_or(("spec".to_owned(), "cannot be read".to_owned()), |first| {
             (first.field.clone(), first.problem.clone())
         });
     Invalid { field, problem: problem + &more }
@@ -158,7 +156,8 @@ mod tests {
         let mut broken = subscription();
         broken["spec"]["postbackUrl"] = json!(17);
         broken["spec"]["action"] = json!("no spaces");
-        let Change::Invalid { problem, identity, .. } = change_of(Kind::WebhookSubscription, &object(broken))
+        let Change::Invalid { problem, identity, .. } =
+            change_of(Kind::WebhookSubscription, &object(broken))
         else {
             panic!("valid")
         };

@@ -13,11 +13,7 @@ async fn it_creates_rotates_shows_and_goes_on_where_it_was() {
     trial.kubectl(&["wait", "--for=condition=Ready", "webhooksubscriptions", "--all", "--timeout=60s"]);
     let table = trial.kubectl(&["get", "whs"]);
     let mut columns = table.lines().next().unwrap().split_whitespace();
-    assert_eq!(
-        columns.by_ref().take(4).collect::<Vec<_>>(),
-        ["NAME", "READY", "HEALTHY", "ACTION"],
-        "{table}"
-    );
+    assert_eq!(columns.by_ref().take(4).collect::<Vec<_>>(), ["NAME", "READY", "HEALTHY", "ACTION"], "{table}");
     assert_eq!(table.matches("True").count(), 6, "{table}");
     assert_eq!(controller.stop(), Some(0));
     let holder = trial.kubectl(&["get", "lease", "hookkeeper", "-o", "jsonpath={.spec.holderIdentity}"]);
