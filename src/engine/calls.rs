@@ -130,7 +130,12 @@ pub(super) enum Report {
         started: Moment,
         result: Result<Listing, CallFailure>,
     },
-    SourceRecorded,
+    SourceRecorded {
+        id: SourceId,
+        /// What is on record when the new status is not.
+        before: Box<TokenSourceStatus>,
+        durable: bool,
+    },
     ProviderRecorded(ProviderId),
     /// There is none.
     Broken(Broken),
@@ -242,18 +247,25 @@ impl Engine {
         });
     }
 
-    pub(super) fn call_record_source(&self, id: SourceId, status: TokenSourceStatus) {
+    pub(super) fn call_record_source(
+        &self,
+        id: SourceId,
+        before: TokenSourceStatus,
+        status: TokenSourceStatus,
+    ) {
         let Some(super::state::SourceKey::Object(key)) =
             self.state.source(id).map(|source| source.key.clone())
         else {
             return;
         };
         let record = Arc::clone(&self.ports.record);
+        let before = Box::new(before);
         self.spawn(About::Aside, async move {
-            if let Err(failure) = record.token_source(&key, &status).await {
+            let result = record.token_source(&key, &status).await;
+            if let Err(failure) = &result {
                 tracing::warn!(%key, %failure, "the status of a TokenSource could not be recorded");
             }
-            Report::SourceRecorded
+            Report::SourceRecorded { id, before, durable: result.is_ok() }
         });
     }
 

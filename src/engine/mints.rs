@@ -408,8 +408,20 @@ impl Engine {
         if status == before {
             return;
         }
+        source.unrecorded = false;
         source.object = Some((identity, status.clone()));
-        self.call_record_source(id, status);
+        self.call_record_source(id, before, status);
+    }
+
+    /// It is written again when a member's status has been: after a restart its fingerprint counts
+    /// with theirs.
+    pub(super) fn source_unrecorded(&mut self, id: SourceId, before: TokenSourceStatus) {
+        if let Some(source) = self.state.source_mut(id)
+            && let Some((_, status)) = &mut source.object
+        {
+            *status = before;
+            source.unrecorded = true;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::Engine;
 use super::calls::{Report, Then};
 use super::entry::{Object, Work};
 use super::failures::internal;
-use super::ids::SubscriptionId;
+use super::ids::{SourceId, SubscriptionId};
 use super::ports::RecordFailure;
 use crate::api::{Reason, SubscriptionStatus};
 use crate::rotation::answers::{Judgement, Operation};
@@ -91,6 +91,11 @@ impl Engine {
             tracing::warn!(subscription = %entry.key, %failure, "the status could not be recorded; it is tried again");
         } else if let Some(entry) = self.state.entry_mut(id) {
             entry.unrecorded = None;
+            let source = entry.source;
+            let unrecorded = |id: &SourceId| self.state.source(*id).is_some_and(|source| source.unrecorded);
+            if let Some(source) = source.filter(unrecorded) {
+                self.record_source(source, now);
+            }
         }
         match then {
             Then::Attend => self.rest(id),

@@ -78,6 +78,8 @@ pub(super) struct Source {
     /// The last answer did not say how long its token lives; the previous one's life was taken.
     pub(super) lifetime_assumed: bool,
     pub(super) published: Publication,
+    /// The object's status could not be written.
+    pub(super) unrecorded: bool,
     pub(super) timer: Option<Milliseconds>,
 }
 
@@ -300,6 +302,7 @@ impl State {
             hold: HoldBack::default(),
             last_lifetime: None,
             published: Publication::default(),
+            unrecorded: false,
             timer: None,
         }));
         self.source_by_key.insert(key.clone(), id);

@@ -5,7 +5,7 @@ mod stories;
 
 use std::collections::BTreeSet;
 
-use hookkeeper::api::ConditionStatus;
+use hookkeeper::api::{ConditionStatus, ObjectKey};
 
 use self::stories::{HORIZON, Story};
 use crate::canaries::CANARY;
@@ -119,6 +119,12 @@ impl Told {
         assert_eq!(outside.unpublished, 0, "applied before they were published: {how}");
         assert_eq!(outside.statuses.len(), outside.subscriptions.len(), "statuses: {how}");
         assert_eq!(outside.deleted.len(), 0, "waiting for their deletion: {how}");
+        for (key, (_, spec)) in &outside.subscriptions {
+            let Some(source) = &spec.token_source_ref else { continue };
+            let of_source = &outside.source_statuses[&ObjectKey::new(&key.namespace, &source.name)];
+            let carried = &outside.statuses[key].token_fingerprint;
+            assert_eq!(&of_source.token_fingerprint, carried, "of the source: {key}: {how}");
+        }
         for (key, status) in &outside.statuses {
             assert_eq!(ready(status).0, ConditionStatus::True, "{key}: {how}: {status:#?}");
             assert_eq!((&status.creation, &status.failures), (&None, &None), "{key}: {how}");

@@ -1,5 +1,6 @@
 //! What the controller shows of itself, from before its definitions are installed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::cluster::Cluster;
@@ -86,8 +87,11 @@ async fn whoever_observes_reports_and_touches_nothing() {
     trial.until(&[&first], "both created", |trial| trial.sandbox.ledger().creates == 2).await;
     trial.kubectl(&["wait", "--for=condition=Ready", "webhooksubscriptions", "--all", "--timeout=60s"]);
     assert_eq!(first.stop(), Some(0));
-    let versions =
-        || trial.kubectl(&["get", "whs,whp,tsrc,lease,events", "-o", "jsonpath={..resourceVersion}"]);
+    let versions = || {
+        let path = "jsonpath={..resourceVersion}";
+        let all = trial.kubectl(&["get", "whs,whp,tsrc,lease,events", "-o", path]);
+        all.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>()
+    };
     let (before, ledger) = (versions(), trial.sandbox.ledger());
     trial.kubectl(&["annotate", "whs", "--all", "hookkeeper.dev/rotate-requested-at=now"]);
     let annotated = versions();

@@ -38,7 +38,7 @@ async fn measure(subscriptions: usize, token_life: Duration, rounds: u64) -> Fig
     .await;
     describe_provider(&trial.manifests(), "  limits: {requestsPerMinute: 60000, maxConcurrent: 64}\n");
     trial.apply();
-    let controller = trial.program("one").args(["--log-level", "info"]).spawn();
+    let controller = trial.program_with_lease("one", "20s").args(["--log-level", "info"]).spawn();
     trial.until_recorded(&[&controller]).await;
     trial.until_rotated(&[&controller], 1).await;
     trial.until_recorded(&[&controller]).await;
@@ -51,7 +51,9 @@ async fn measure(subscriptions: usize, token_life: Duration, rounds: u64) -> Fig
         (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
     };
     let processor_before = processor();
-    trial.until_rotated(&[&controller], rounds).await;
+    for _ in 0..rounds {
+        trial.until_rotated(&[&controller], 1).await;
+    }
     trial.until_recorded(&[&controller]).await;
     let seconds = begun.elapsed().as_secs_f64();
     let processor_seconds = processor() - processor_before;
