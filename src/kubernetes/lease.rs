@@ -291,10 +291,11 @@ impl Candidate {
     fn spec(&self, before: Option<&LeaseSpec>, transitions: i32) -> LeaseSpec {
         let now = Timestamp::from_microsecond(self.election.clock.now().wall.timestamp_micros());
         let now = now.ok().map(MicroTime);
+        // Rounded up: others must not take it before our claim has ended.
+        let seconds = self.settings.duration.as_millis().div_ceil(1_000);
         LeaseSpec {
             holder_identity: Some(self.settings.identity.clone()),
-            // Rounded up: others must not take it before our claim has ended.
-            lease_duration_seconds: i32::try_from(self.settings.duration.as_secs_f64().ceil() as i64).ok(),
+            lease_duration_seconds: i32::try_from(seconds).ok(),
             acquire_time: before.map_or_else(|| now.clone(), |before| before.acquire_time.clone()),
             renew_time: now.clone(),
             lease_transitions: Some(transitions),

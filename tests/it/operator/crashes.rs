@@ -34,14 +34,18 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap())
 }
 
+#[expect(clippy::print_stderr, reason = "the seed, and what has happened")]
+fn say(what: &str) {
+    eprintln!("{what}");
+}
+
 /// Two controllers; again and again the one that leads is killed and another one is started. With
 /// `HOOKKEEPER_TEST_KILLS` more often, with `HOOKKEEPER_TEST_SEED` at the same moments again.
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "the seed, and what has happened")]
 async fn killed_at_random_moments_nothing_is_created_twice_and_nothing_is_late() {
     let kills = setting("HOOKKEEPER_TEST_KILLS", 4);
     let seed = setting("HOOKKEEPER_TEST_SEED", u64::from(std::process::id()));
-    eprintln!("HOOKKEEPER_TEST_SEED={seed}");
+    say(&format!("HOOKKEEPER_TEST_SEED={seed}"));
     let mut draws = Draws(seed);
 
     let trial = Trial::start(LIFE, SUBSCRIPTIONS).await;
@@ -98,7 +102,7 @@ async fn killed_at_random_moments_nothing_is_created_twice_and_nothing_is_late()
     trial.until_rotated(&all, 1).await;
     trial.until_recorded(&all).await;
     let ledger = trial.sandbox.ledger();
-    eprintln!(
+    say(&format!(
         "{kills} kills in {:?}: {} rotations, {} mints, {} creates, {} surplus updates, {} doubled, {} late",
         begun.elapsed(),
         ledger.rotations,
@@ -107,7 +111,7 @@ async fn killed_at_random_moments_nothing_is_created_twice_and_nothing_is_late()
         ledger.surplus_updates,
         ledger.doubled,
         ledger.late
-    );
+    ));
     assert_eq!(ledger.creates, SUBSCRIPTIONS as u64);
     trial.assert_well();
 }

@@ -62,8 +62,8 @@ impl Requests {
                 resource: label(",resource"),
                 subresource: label("subresource"),
             };
-            let count = line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
-            *requests.0.entry(request).or_default() += count as u64;
+            let count = line.rsplit(' ').next().unwrap();
+            *requests.0.entry(request).or_default() += in_full(count);
         }
         assert!(!requests.0.is_empty(), "{text}");
         requests
@@ -78,4 +78,17 @@ impl Requests {
     pub fn count(&self, counts: impl Fn(&Request) -> bool) -> u64 {
         self.0.iter().filter(|(request, _)| counts(request)).map(|(_, count)| count).sum()
     }
+}
+
+/// A count as Prometheus has it: large ones are written with an exponent.
+fn in_full(count: &str) -> u64 {
+    let Some((digits, exponent)) = count.split_once("e+") else { return count.parse().unwrap() };
+    let (whole, rest) = digits.split_once('.').unwrap_or((digits, ""));
+    let exponent: usize = exponent.parse().unwrap();
+    format!("{whole}{rest:0<exponent$}").parse().unwrap()
+}
+
+#[test]
+fn large_counts_are_read_in_full() {
+    assert_eq!(["7", "1.234567e+06", "2e+03"].map(in_full), [7, 1_234_567, 2_000]);
 }
