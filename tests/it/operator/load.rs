@@ -4,6 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use hookkeeper::sandbox::LedgerSummary;
+
+use super::super::process::Process;
 use super::super::trial::describe_provider;
 use super::requests::{Requests, metered};
 use super::trial::Trial;
@@ -29,6 +32,19 @@ struct Figures {
     peak_memory_kib: u64,
 }
 
+/// Both counts of one moment at which nothing is under way.
+async fn at_rest(trial: &Trial<'_>, controller: &Process) -> (Requests, LedgerSummary) {
+    loop {
+        trial.until_recorded(&[controller]).await;
+        let before = trial.sandbox.ledger();
+        let requests = Requests::at(trial.cluster);
+        let after = trial.sandbox.ledger();
+        if (before.token_requests, before.rotations) == (after.token_requests, after.rotations) {
+            return (requests, after);
+        }
+    }
+}
+
 async fn measure(subscriptions: usize, token_life: Duration, rounds: u64) -> Figures {
     let cluster = metered().await;
     let trial = Trial::start_in(&cluster, token_life, subscriptions, |config| {
@@ -41,9 +57,9 @@ async fn measure(subscriptions: usize, token_life: Duration, rounds: u64) -> Fig
     let controller = trial.program_with_lease("one", "20s").args(["--log-level", "info"]).spawn();
     trial.until_recorded(&[&controller]).await;
     trial.until_rotated(&[&controller], 1).await;
-    trial.until_recorded(&[&controller]).await;
 
-    let (requests, ledger, begun) = (Requests::at(&cluster), trial.sandbox.ledger(), Instant::now());
+    let (requests, ledger) = at_rest(&trial, &controller).await;
+    let begun = Instant::now();
     let process = controller.id().as_raw_nonzero();
     let processor = || {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
@@ -54,11 +70,10 @@ async fn measure(subscriptions: usize, token_life: Duration, rounds: u64) -> Fig
     for _ in 0..rounds {
         trial.until_rotated(&[&controller], 1).await;
     }
-    trial.until_recorded(&[&controller]).await;
+    let (requests_after, after) = at_rest(&trial, &controller).await;
     let seconds = begun.elapsed().as_secs();
     let processor_seconds = processor() - processor_before;
-    let made = Requests::at(&cluster).since(&requests);
-    let after = trial.sandbox.ledger();
+    let made = requests_after.since(&requests);
     let is_status_write = |request: &super::requests::Request| {
         !request.is_read() && request.resource == "webhooksubscriptions" && request.subresource == "status"
     };
