@@ -69,7 +69,9 @@ impl Engine {
                 self.published_written(id, *tokens, result, now);
             }
             (About::Listing(id), Report::Listed { started, result }) => self.listed(id, started, result, now),
-            (_, Report::SourceRecorded { id, before, durable: false }) => self.source_unrecorded(id, *before),
+            (_, Report::SourceRecorded { id, before, durable }) => {
+                self.source_recorded(id, *before, durable, now);
+            }
             (_, Report::ProviderRecorded(id)) => self.provider_recorded(id, now),
             (about, Report::Broken(broken)) => self.broken(about, &broken.to_string(), now),
             (_, _) => {}

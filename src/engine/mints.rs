@@ -398,7 +398,8 @@ impl Engine {
         if self.term.is_none() {
             return;
         }
-        let Some(source) = self.state.source_mut(id) else {
+        // One write at a time: of two, the older might arrive last.
+        let Some(source) = self.state.source_mut(id).filter(|source| !source.recording) else {
             return;
         };
         let Some((identity, before)) = source.object.clone() else {
@@ -409,16 +410,27 @@ impl Engine {
             return;
         }
         source.unrecorded = false;
+        source.recording = true;
         source.object = Some((identity, status.clone()));
         self.call_record_source(id, before, status);
     }
 
-    /// It is written again when a member's status has been: after a restart its fingerprint counts
-    /// with theirs.
-    pub(super) fn source_unrecorded(&mut self, id: SourceId, before: TokenSourceStatus) {
-        if let Some(source) = self.state.source_mut(id)
-            && let Some((_, status)) = &mut source.object
-        {
+    /// What could not be written is written again when a member's status has been: after a restart its
+    /// fingerprint counts with theirs. What has changed meanwhile is written now.
+    pub(super) fn source_recorded(
+        &mut self,
+        id: SourceId,
+        before: TokenSourceStatus,
+        durable: bool,
+        now: Moment,
+    ) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        source.recording = false;
+        if durable {
+            self.record_source(id, now);
+        } else if let Some((_, status)) = &mut source.object {
             *status = before;
             source.unrecorded = true;
         }

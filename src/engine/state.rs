@@ -78,7 +78,9 @@ pub(super) struct Source {
     /// The last answer did not say how long its token lives; the previous one's life was taken.
     pub(super) lifetime_assumed: bool,
     pub(super) published: Publication,
-    /// The object's status could not be written.
+    /// The object's status is being written.
+    pub(super) recording: bool,
+    /// It could not be written.
     pub(super) unrecorded: bool,
     pub(super) timer: Option<Milliseconds>,
 }
@@ -302,6 +304,7 @@ impl State {
             hold: HoldBack::default(),
             last_lifetime: None,
             published: Publication::default(),
+            recording: false,
             unrecorded: false,
             timer: None,
         }));

@@ -18,6 +18,8 @@ mod canaries {
 
     pub fn look(_: &str, _: impl FnOnce() -> String) {}
 
+    pub fn fault(_: String) {}
+
     pub fn watch_logs() {}
 
     #[derive(Clone, Default)]

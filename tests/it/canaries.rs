@@ -139,6 +139,11 @@ pub fn look(what: &str, text: impl FnOnce() -> String) {
     });
 }
 
+/// Something else that must not be, to be told at the end of the test.
+pub fn fault(what: String) {
+    FOUND.with_borrow_mut(|all| all.push(what));
+}
+
 /// Fails the test of whoever made it, at its end. A clone is somebody else's and fails nothing.
 #[derive(Default)]
 pub struct Watched {

@@ -151,6 +151,8 @@ pub struct Outside {
     pub mint_fault: Option<MintFaults>,
     /// Faults of the writes to come, of whatever they write.
     pub write_faults: VecDeque<Option<WriteFault>>,
+    /// Statuses whose write is under way.
+    pub being_written: BTreeSet<String>,
     // The ledger.
     pub mints: u64,
     pub creates: u64,
@@ -202,6 +204,7 @@ impl Outside {
             fault_for: None,
             mint_fault: None,
             write_faults: VecDeque::new(),
+            being_written: BTreeSet::new(),
             mints: 0,
             creates: 0,
             updates: 0,

@@ -17,7 +17,7 @@ use hookkeeper::rotation::time::Moment;
 
 use super::outside::Received;
 use super::{CallFault, World, WriteFault};
-use crate::canaries::look;
+use crate::canaries::{self, look};
 
 impl World {
     /// The ports of one engine.
@@ -74,6 +74,27 @@ impl World {
         let mut outside = self.outside();
         let named = outside.fault_for.as_mut().and_then(|fault| fault(operation, about));
         named.or_else(|| outside.call_faults.pop_front())
+    }
+}
+
+/// Nobody else writes the same meanwhile: of two writes, the older might arrive last.
+struct Alone<'a> {
+    world: &'a World,
+    what: String,
+}
+
+impl<'a> Alone<'a> {
+    fn new(world: &'a World, what: String) -> Self {
+        if !world.outside().being_written.insert(what.clone()) {
+            canaries::fault(format!("two writes at once: {what}"));
+        }
+        Self { world, what }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.world.outside().being_written.remove(&self.what);
     }
 }
 
@@ -170,14 +191,18 @@ impl Record for World {
         status: &'a SubscriptionStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         look("a status", || serde_json::to_string(status).unwrap());
-        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
-            if !outside.subscriptions.contains_key(key) {
-                return Err(RecordFailure::Gone);
-            }
-            outside.records += 1;
-            outside.statuses.insert(key.clone(), status.clone());
-            Ok(())
-        }))
+        Box::pin(async move {
+            let _alone = Alone::new(self, format!("subscription {key}"));
+            self.durably(RecordFailure::Unavailable, move |outside| {
+                if !outside.subscriptions.contains_key(key) {
+                    return Err(RecordFailure::Gone);
+                }
+                outside.records += 1;
+                outside.statuses.insert(key.clone(), status.clone());
+                Ok(())
+            })
+            .await
+        })
     }
 
     fn token_source<'a>(
@@ -186,10 +211,14 @@ impl Record for World {
         status: &'a TokenSourceStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         look("a status", || serde_json::to_string(status).unwrap());
-        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
-            outside.source_statuses.insert(key.clone(), status.clone());
-            Ok(())
-        }))
+        Box::pin(async move {
+            let _alone = Alone::new(self, format!("source {key}"));
+            self.durably(RecordFailure::Unavailable, move |outside| {
+                outside.source_statuses.insert(key.clone(), status.clone());
+                Ok(())
+            })
+            .await
+        })
     }
 
     fn provider<'a>(
@@ -198,10 +227,14 @@ impl Record for World {
         status: &'a WebhookProviderStatus,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         look("a status", || serde_json::to_string(status).unwrap());
-        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
-            outside.provider_statuses.insert(key.clone(), status.clone());
-            Ok(())
-        }))
+        Box::pin(async move {
+            let _alone = Alone::new(self, format!("provider {key}"));
+            self.durably(RecordFailure::Unavailable, move |outside| {
+                outside.provider_statuses.insert(key.clone(), status.clone());
+                Ok(())
+            })
+            .await
+        })
     }
 
     fn guard<'a>(
