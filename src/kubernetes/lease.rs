@@ -1,10 +1,8 @@
 //! Which of several processes acts: a `Lease` object, held by one of them at a time.
 //!
-//! The claim that comes of it carries its own end, counted on both clocks from before the request
-//! that renewed it was sent. A process that was paused finds its claim ended by itself, and a step
-//! belongs to the term in which it was decided: each time of leading counts as a new one.
+//! A step belongs to the term in which it was decided: each time of leading counts as a new one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,22 +11,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::client::words;
+use super::election::{Election, Standing, Surprises, is_in_force, until_then};
 use super::record::is;
-use crate::engine::ports::{Claim, Clock, Leadership};
+use crate::engine::ports::Claim;
 use crate::rotation::time::Moment;
 
 /// A shorter lease would be all renewals.
 const SHORTEST: Duration = Duration::from_secs(1);
-
-/// How long a term lasts at least although a status was somebody else's, doubled each time: whoever may
-/// write a status must not be able to keep everybody else's tokens from being rotated.
-const FIRST_TERM: Duration = Duration::from_secs(5);
-const LONGEST_TERM: Duration = Duration::from_secs(600);
 
 /// How long a lease lasts, by its own words, after it was released.
 const RELEASED_SECONDS: i32 = 1;
@@ -62,70 +56,6 @@ impl LeaseSettings {
     }
 }
 
-/// Where the claim stands.
-#[derive(Clone, Copy, Debug, Default)]
-struct Standing {
-    /// The lease is ours: the term and the end of the claim.
-    held: Option<Claim>,
-    /// The term in which everything recorded by others has been taken in; only then we act.
-    ready: Option<u64>,
-}
-
-/// The claim, as the engine asks for it.
-#[derive(Clone)]
-pub struct Election {
-    standing: Arc<Mutex<Standing>>,
-    clock: Arc<dyn Clock>,
-    /// Somebody else has written in our term, or so it seems: the term ends.
-    step_down: Arc<Notify>,
-}
-
-impl std::fmt::Debug for Election {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Election")
-    }
-}
-
-impl Election {
-    /// Nothing is claimed yet.
-    #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { standing: Arc::default(), clock, step_down: Arc::default() }
-    }
-
-    /// Ends the term: nothing is done until everything has been read again.
-    pub fn step_down(&self) {
-        self.step_down.notify_one();
-    }
-
-    /// The term in which this process may act.
-    pub(super) fn term(&self) -> Option<u64> {
-        self.claim().map(|claim| claim.term)
-    }
-
-    /// Whether the lease is ours, although perhaps not everything has been read yet.
-    pub(super) fn holds(&self) -> bool {
-        let held = self.standing.lock().unwrap_or_else(PoisonError::into_inner).held;
-        held.is_some_and(|claim| is_in_force(&claim, self.clock.now()))
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-fn is_in_force(claim: &Claim, now: Moment) -> bool {
-    now.wall < claim.until.wall && now.boot < claim.until.boot
-}
-
-impl Leadership for Election {
-    fn claim(&self) -> Option<Claim> {
-        let standing = *self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let claim = standing.held.filter(|claim| standing.ready == Some(claim.term))?;
-        is_in_force(&claim, self.clock.now()).then_some(claim)
-    }
-}
-
 /// What was seen of the lease, and when by our own clock: others' clocks are not believed.
 #[derive(Clone, Debug)]
 struct Seen {
@@ -149,38 +79,6 @@ enum Renewal {
     /// It is ours in a version that we did not know: an answer was lost.
     Found(Lease),
     Lost,
-}
-
-/// When a status that was somebody else's ends the term.
-struct Surprises {
-    term_began: Instant,
-    /// How long this term lasts at least.
-    at_least: Duration,
-    next_term: Option<Instant>,
-}
-
-impl Surprises {
-    fn new(now: Instant) -> Self {
-        Self { term_began: now, at_least: Duration::ZERO, next_term: None }
-    }
-
-    fn came(&mut self, now: Instant) {
-        self.next_term = Some(now.max(self.term_began + self.at_least));
-    }
-
-    fn term_begins(&mut self, now: Instant) {
-        let was_long = now.duration_since(self.term_began) >= LONGEST_TERM.max(self.at_least * 2);
-        let doubled = (self.at_least * 2).clamp(FIRST_TERM, LONGEST_TERM);
-        let at_least = if was_long { FIRST_TERM } else { doubled };
-        *self = Self { term_began: now, at_least, next_term: None };
-    }
-}
-
-async fn until_then(then: Option<Instant>) {
-    match then {
-        Some(then) => tokio::time::sleep_until(then).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Competes for the lease, and renews it.
@@ -430,29 +328,4 @@ fn is_same_term(found: &Lease, held: &Lease) -> bool {
         Some((lease.metadata.uid.clone(), spec.holder_identity.clone(), spec.lease_transitions))
     };
     of(found) == of(held)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_keeps_writing_statuses_ends_terms_ever_more_rarely() {
-        let begun = Instant::now();
-        let mut surprises = Surprises::new(begun);
-        let mut ends = Vec::new();
-        let mut now = begun;
-        for _ in 0..10 {
-            surprises.came(now);
-            now = surprises.next_term.unwrap();
-            ends.push(now.duration_since(begun).as_secs());
-            surprises.term_begins(now);
-        }
-        assert_eq!(ends, [0, 5, 15, 35, 75, 155, 315, 635, 1235, 1835]);
-        now += Duration::from_secs(3600);
-        surprises.came(now);
-        assert_eq!(surprises.next_term, Some(now), "after a long time of quiet at once");
-        surprises.term_begins(now);
-        assert_eq!(surprises.at_least, FIRST_TERM);
-    }
 }

@@ -4,6 +4,7 @@
 
 mod activity;
 pub mod client;
+pub mod election;
 mod events;
 mod known;
 pub mod lease;

@@ -10,8 +10,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
 use super::client::{in_time, words};
+use super::election::Election;
 use super::known::Known;
-use super::lease::Election;
 use super::record::{FIELD_MANAGER, is};
 use super::resources::resource;
 use crate::api::{Kind, ObjectKey};

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::{in_time, words};
+use super::election::Election;
 use super::known::{By, Entry, Known};
-use super::lease::Election;
 use super::objects::{digest, version_of};
 use super::resources::{objects, resource};
 use crate::api::{FINALIZER, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};

@@ -8,9 +8,10 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio::sync::watch;
 
 use super::client::Clients;
+use super::election::Election;
 use super::events::{EventWriter, Events};
 use super::known::Known;
-use super::lease::{Candidate, Election, LeaseSettings};
+use super::lease::{Candidate, LeaseSettings};
 use super::publish::SecretPublisher;
 use super::record::StatusRecord;
 use super::secrets::{Freshness, KubernetesSecrets};

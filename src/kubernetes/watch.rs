@@ -16,8 +16,8 @@ use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::client::{WATCH_SECONDS, words};
+use super::election::Election;
 use super::known::{By, Known};
-use super::lease::Election;
 use super::objects::{change_of, key_of, version_of};
 use super::record::is;
 use super::resources::resource;

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use super::canaries::{CANARY, Canaries};
 
 /// Generous: only a test that fails waits this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What the admin server answers to.
 const ADMIN_PATHS: [&str; 4] = ["/metrics", "/readyz", "/livez", "/"];

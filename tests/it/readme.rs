@@ -59,7 +59,7 @@ fn links_into_the_repository_lead_somewhere() {
 #[test]
 fn options_that_it_names_exist() {
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();
-    for command in ["sidecar", "sandbox", "health", "demo"] {
+    for command in ["controller", "sidecar", "sandbox", "health", "demo"] {
         let help = run(&[command, "--help"]).stdout;
         for (line, block) in blocks(&readme, "sh") {
             for shown in block
@@ -76,13 +76,19 @@ fn options_that_it_names_exist() {
 }
 
 #[test]
-fn options_in_the_table_of_the_sidecar_exist() {
+fn options_in_the_tables_of_the_operator_and_the_sidecar_exist() {
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();
-    let help = run(&["sidecar", "--help"]).stdout;
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `--"));
-    let names: Vec<&str> = rows.filter_map(|row| row.split([' ', '`']).next()).collect();
-    assert!(names.len() > 5, "{names:?}");
-    for name in names {
-        assert!(help.contains(&format!("--{name} ")) || help.contains(&format!("--{name}\n")), "--{name}");
+    for (section, command) in [("the operator", "controller"), ("the sidecar", "sidecar")] {
+        let (_, rest) = readme.split_once(&format!("\n## Running it: {section}\n")).unwrap();
+        let text = rest.split("\n## ").next().unwrap();
+        let help = run(&[command, "--help"]).stdout;
+        let rows = text.lines().filter(|line| line.starts_with("| `-"));
+        let first_cells = rows.filter_map(|row| row.split(" | ").next());
+        let words = first_cells.flat_map(|cell| cell.split(|c: char| c.is_whitespace() || "`,|".contains(c)));
+        let names: Vec<&str> = words.filter(|word| word.starts_with("--")).collect();
+        assert!(names.len() > 5, "{names:?}");
+        for name in names {
+            assert!(help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")), "{name}");
+        }
     }
 }

@@ -135,10 +135,13 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
         openers,
         [
             "http/client.rs",
+            "kubernetes/publish.rs",
+            "kubernetes/service_accounts.rs",
             "provider/client_headers.rs",
             "provider/credentials.rs",
             "provider/path.rs",
             "provider/render.rs",
+            "rotation/published.rs",
             "sidecar/manifests/folder.rs",
             "sidecar/manifests/watch.rs",
             "sidecar/publish.rs",

@@ -287,7 +287,7 @@ async fn a_real_disk_that_is_full_and_free_again_doubles_nothing_and_loses_nothi
     trial
         .until(&sidecar, "neither recorded nor published", |_| {
             let log = sidecar.log();
-            failed_records(&sidecar) >= 1 && log.contains("the token could not be published")
+            failed_records(&sidecar) >= 1 && log.contains("the published token could not be written")
         })
         .await;
     // What was freed by the last write that came through.
@@ -299,7 +299,8 @@ async fn a_real_disk_that_is_full_and_free_again_doubles_nothing_and_loses_nothi
     let log = sidecar.log();
     assert!(log.contains("No space left on device"), "{log}");
     assert_explained(&sidecar, &state);
-    let complaint = log.lines().rfind(|line| line.contains("could not be published")).unwrap();
+    let complaint =
+        log.lines().rfind(|line| line.contains("the published token could not be written")).unwrap();
     for part in [published.to_str().unwrap(), "free some space"] {
         assert!(complaint.contains(part), "{complaint}");
     }
