@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hookkeeper::api::{ConditionStatus, Reason, SecretTokenSource, TokenSourceSpec};
+use hookkeeper::api::{ConditionStatus, Reason, SecretTokenSource, TokenSourceSpec, TokenSourceStatus};
+use hookkeeper::engine::change::Change;
 
 use super::{
     DAY, HOUR, MINUTE, SECOND, asked, assert_in_order, counts, edit, hand_over_source, health, key,
     pass_until_due, ready,
 };
-use crate::world::{Settings, World, subscription};
+use crate::world::{Settings, World, declared_source, subscription};
 
 /// Gateways that cache hand out the same token until it ends.
 #[tokio::test(start_paused = true)]
@@ -106,6 +107,29 @@ async fn an_edited_source_is_minted_from_at_once() {
         (2, 4),
         "nothing of the request changed"
     );
+}
+
+/// The world notices two writes of one status at once: the older might arrive last.
+#[tokio::test(start_paused = true)]
+async fn edits_of_a_source_that_follow_at_once_are_recorded_one_after_the_other() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(1, 1);
+    let engine = world.start();
+    world.pass(5 * MINUTE).await;
+    for generation in [2, 3] {
+        let mut spec = world.outside().sources[&key("source-0")].clone();
+        spec.assumed_lifetime = Some(format!("{generation}h").parse().unwrap());
+        let Change::TokenSource(mut declared) =
+            declared_source(&key("source-0"), &spec, TokenSourceStatus::default())
+        else {
+            panic!("a source")
+        };
+        declared.identity.generation = generation;
+        engine.send(Change::TokenSource(declared)).await;
+    }
+    world.pass(MINUTE).await;
+    let status = world.outside().source_statuses[&key("source-0")].clone();
+    assert_eq!(status.observed_generation, Some(3));
 }
 
 #[tokio::test(start_paused = true)]
