@@ -1,5 +1,15 @@
 //! What the annotation `hookkeeper.dev/allowed-hosts` of a Secret permits.
 
+/// The hosts of the annotation, separated by commas, with or without blanks.
+#[must_use]
+pub fn split_hosts(annotation: &str) -> Vec<String> {
+    annotation
+        .split(',')
+        .map(|host| host.trim().to_ascii_lowercase())
+        .filter(|host| !host.is_empty())
+        .collect()
+}
+
 /// Whether the list names the host, without regard to case and to a final dot.
 ///
 /// Names are compared whole: a name does not stand for those below it. An international name or an

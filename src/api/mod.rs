@@ -19,7 +19,7 @@ mod subscription;
 mod token_source;
 pub mod validation;
 
-pub use allowed_hosts::names_host;
+pub use allowed_hosts::{names_host, split_hosts};
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use duration::{Duration, InvalidDuration};
 pub use identity::{Declared, Identity, Kind, ObjectKey};

@@ -98,6 +98,11 @@ pub(super) fn words(error: &kube::Error) -> String {
     }
 }
 
+/// Whether the API server answered with this status code.
+pub(super) fn is(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
 /// Gives a call of the API server an end: the client has none for calls.
 pub(super) async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let answer = tokio::time::timeout(CALL_TIMEOUT, call).await;

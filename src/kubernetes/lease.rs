@@ -15,9 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::client::words;
+use super::client::{is, words};
 use super::election::{Election, Standing, Surprises, is_in_force, until_then};
-use super::record::is;
 use crate::engine::ports::Claim;
 use crate::rotation::time::Moment;
 

@@ -9,10 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 
-use super::client::{in_time, words};
+use super::client::{in_time, is, words};
 use super::election::Election;
 use super::known::Known;
-use super::record::{FIELD_MANAGER, is};
+use super::record::FIELD_MANAGER;
 use super::resources::resource;
 use crate::api::{Kind, ObjectKey};
 use crate::engine::ports::{Publish, PublishFailure, Published};

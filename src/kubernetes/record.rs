@@ -6,7 +6,7 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::client::{in_time, words};
+use super::client::{in_time, is, words};
 use super::election::Election;
 use super::known::{By, Entry, Known};
 use super::objects::{digest, version_of};
@@ -171,11 +171,6 @@ fn added(entry: &Entry) -> Value {
         { "op": "test", "path": "/metadata/resourceVersion", "value": newest.resource_version },
         add,
     ])
-}
-
-/// Whether the API server answered with this status code.
-pub(super) fn is(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
 impl Record for StatusRecord {

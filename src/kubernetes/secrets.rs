@@ -10,9 +10,8 @@ use kube::{Api, Client};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::client::{in_time, words};
-use super::record::is;
-use crate::api::{ALLOWED_HOSTS_ANNOTATION, ObjectKey, SecretKeyReference};
+use super::client::{in_time, is, words};
+use crate::api::{ALLOWED_HOSTS_ANNOTATION, ObjectKey, SecretKeyReference, split_hosts};
 use crate::engine::ports::{SecretFailure, SecretValue, Secrets};
 use crate::secret::SecretText;
 
@@ -125,8 +124,7 @@ impl KubernetesSecrets {
             metadata.resource_version.as_deref().unwrap_or_default()
         );
         let annotation = metadata.annotations.as_ref().and_then(|all| all.get(ALLOWED_HOSTS_ANNOTATION));
-        let allowed_hosts =
-            annotation.map(|hosts| hosts.split(',').map(|host| host.trim().to_owned()).collect());
+        let allowed_hosts = annotation.map(|hosts| split_hosts(hosts));
         let (mut values, mut binary) = (HashMap::new(), Vec::new());
         for (name, bytes) in secret.data.unwrap_or_default() {
             let bytes = zeroize::Zeroizing::new(bytes.0);

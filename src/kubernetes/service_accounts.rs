@@ -10,8 +10,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 
-use super::client::{CALL_TIMEOUT, words};
-use super::record::is;
+use super::client::{CALL_TIMEOUT, is, words};
 use crate::api::ServiceAccountTokenSource;
 use crate::engine::ports::{CallGuard, MintFailure, Minted, Refusal, ServiceAccounts};
 use crate::secret::SecretText;

@@ -100,15 +100,15 @@ impl Shell {
         let instance = settings.lease.identity.clone();
         let election = Election::new(clock);
         let record = StatusRecord::new(clients.calls.clone(), known.clone(), election.clone());
-        let watcher = Watcher::new(
-            clients.watches.clone(),
-            settings.scope,
-            known.clone(),
-            election.clone(),
-            sender,
-            round_asked,
+        let watcher = Watcher {
+            client: clients.watches.clone(),
+            scope: settings.scope,
+            known: known.clone(),
+            election: election.clone(),
+            changes: sender,
+            round: round_asked,
             readiness,
-        );
+        };
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);
         let (events, writer) = Events::new(clients.calls.clone(), known.clone(), instance);

@@ -15,11 +15,10 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
-use super::client::{WATCH_SECONDS, words};
+use super::client::{WATCH_SECONDS, is, words};
 use super::election::Election;
 use super::known::{By, Known};
 use super::objects::{change_of, key_of, version_of};
-use super::record::is;
 use super::resources::resource;
 use crate::api::crd::KINDS;
 use crate::api::{Kind, ObjectKey};
@@ -45,29 +44,17 @@ pub struct Scope {
 
 /// Watches everything in scope.
 pub(super) struct Watcher {
-    client: Client,
-    scope: Scope,
-    known: Known,
-    election: Election,
-    changes: Sender<Change>,
+    pub(super) client: Client,
+    pub(super) scope: Scope,
+    pub(super) known: Known,
+    pub(super) election: Election,
+    pub(super) changes: Sender<Change>,
     /// Each new round lists everything again.
-    round: watch::Receiver<u64>,
-    readiness: Readiness,
+    pub(super) round: watch::Receiver<u64>,
+    pub(super) readiness: Readiness,
 }
 
 impl Watcher {
-    pub(super) fn new(
-        client: Client,
-        scope: Scope,
-        known: Known,
-        election: Election,
-        changes: Sender<Change>,
-        round: watch::Receiver<u64>,
-        readiness: Readiness,
-    ) -> Self {
-        Self { client, scope, known, election, changes, round, readiness }
-    }
-
     /// Watches until a part of it ends, which none should. `listed` is told how many rounds of lists
     /// are complete and have been taken in by the engine.
     pub(super) async fn run(self, listed: watch::Sender<u64>) {

@@ -58,6 +58,13 @@ pub fn short_settling(manifests: &Path) {
     describe_provider(manifests, create);
 }
 
+/// Has the source's tokens published under `shared`.
+pub fn publish(manifests: &Path) {
+    let source = manifests.join("20-token-source.yaml");
+    let text = std::fs::read_to_string(&source).unwrap();
+    std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end())).unwrap();
+}
+
 pub struct Trial {
     pub sandbox: Sandbox,
     folder: tempfile::TempDir,
@@ -126,9 +133,6 @@ impl Trial {
 
     /// Has the source's tokens published in the folder for that, under `shared`.
     pub fn publish(&self) {
-        let source = self.manifests().join("20-token-source.yaml");
-        let text = std::fs::read_to_string(&source).unwrap();
-        std::fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end()))
-            .unwrap();
+        publish(&self.manifests());
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::api::manifest::{self, DocumentError, Manifest};
 use crate::api::{
     ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION, TokenSourceSpec,
-    WebhookProviderSpec, WebhookSubscriptionSpec,
+    WebhookProviderSpec, WebhookSubscriptionSpec, split_hosts,
 };
 use crate::engine::ports::Invalid;
 use crate::sidecar::secrets::SecretManifest;
@@ -179,11 +179,6 @@ fn invalid(error: DocumentError) -> Invalid {
 /// Differs from that of every valid spec, so that the way back is a new generation too.
 pub(super) fn digest_of_invalid(problem: &Invalid) -> String {
     Sha256::digest(format!("invalid {problem}")).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The hosts of the annotation, separated by commas, with or without blanks.
-fn split_hosts(hosts: &str) -> Vec<String> {
-    hosts.split(',').map(|host| host.trim().to_ascii_lowercase()).filter(|host| !host.is_empty()).collect()
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::in_repository;
-use super::super::process::{Process, Program};
+use super::super::process::Process;
+use super::super::trial::publish;
 use super::trial::Trial;
 
 const NAMESPACE: &str = "hookkeeper-system";
@@ -54,9 +55,7 @@ async fn every_permission_is_needed_and_no_other() {
     let subscriptions = trial.manifests().join("30-subscriptions.yaml");
     let text = fs::read_to_string(&subscriptions).unwrap();
     fs::write(&subscriptions, text.replacen("\nspec:\n", "\nspec:\n  deletionPolicy: Delete\n", 1)).unwrap();
-    let source = trial.manifests().join("20-token-source.yaml");
-    let text = fs::read_to_string(&source).unwrap();
-    fs::write(&source, format!("{}\n  publishTo: {{secretName: shared}}\n", text.trim_end())).unwrap();
+    publish(&trial.manifests());
     trial.apply();
     let controller = controller(&trial, &account, &[]);
     let condition = |source: &str, holds: &str| {
@@ -122,8 +121,7 @@ async fn every_permission_is_needed_and_no_other() {
 }
 
 fn controller(trial: &Trial<'_>, account: &Path, arguments: &[&str]) -> Process {
-    let mut program: Program = trial.program_as(account, "hookkeeper-0");
-    program.args(arguments).spawn()
+    trial.program_as(account, "hookkeeper-0", "5s").args(arguments).spawn()
 }
 
 /// What the file grants: one line for each group, resource and verb.

@@ -148,25 +148,18 @@ spec:
 
     /// A controller to be, with a lease that lasts so long.
     pub fn program_with_lease(&self, name: &str, lease: &str) -> Program {
-        let mut program = hookkeeper();
-        program
-            .env("KUBECONFIG", self.cluster.kubeconfig().to_str().unwrap())
-            .env("HOSTNAME", name)
-            .arg("controller")
-            .args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace])
-            .args(["--lease-duration", lease, "--admin-listen", "127.0.0.1:0"])
-            .args(["--allow-destination", &self.sandbox.url()])
-            .knows_secrets_in(&self.manifests());
+        let mut program = self.program_as(&self.cluster.kubeconfig(), name, lease);
+        program.args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace]);
         program
     }
 
     /// A controller to be that looks after the whole cluster, as the chart starts it, under an account.
-    pub fn program_as(&self, kubeconfig: &Path, name: &str) -> Program {
+    pub fn program_as(&self, kubeconfig: &Path, name: &str, lease: &str) -> Program {
         let mut program = hookkeeper();
         program
             .env("KUBECONFIG", kubeconfig.to_str().unwrap())
             .env("HOSTNAME", name)
-            .args(["controller", "--lease-duration", "5s", "--admin-listen", "127.0.0.1:0"])
+            .args(["controller", "--lease-duration", lease, "--admin-listen", "127.0.0.1:0"])
             .args(["--allow-destination", &self.sandbox.url()])
             .knows_secrets_in(&self.manifests());
         program
