@@ -11,6 +11,7 @@ mod fuzz;
 mod hostile;
 mod keycloak;
 mod operator;
+mod packaging;
 mod process;
 mod readme;
 mod rooms;
@@ -19,6 +20,7 @@ mod secrets;
 mod sidecar;
 mod simulation;
 mod state;
+mod tools;
 mod trial;
 mod world;
 

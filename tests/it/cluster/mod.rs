@@ -12,7 +12,7 @@ mod server;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use base64::prelude::BASE64_STANDARD;
 use rcgen::PublicKeyData as _;
 use rustix::process::Signal;
 
+use super::tools::{ended, installed};
 use super::{Ended, in_repository};
 use server::Server;
 
@@ -138,21 +139,15 @@ impl Cluster {
 
     /// Runs kubectl as somebody else.
     pub fn kubectl_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Ended {
-        let output = Command::new(program("kubectl"))
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(arguments)
-            // No settings and no caches of whoever runs the tests.
-            .env_clear()
-            .env("HOME", &self.folder)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        ended(
+            Command::new(program("kubectl"))
+                .arg("--kubeconfig")
+                .arg(kubeconfig)
+                .args(arguments)
+                // No settings and no caches of whoever runs the tests.
+                .env_clear()
+                .env("HOME", &self.folder),
+        )
     }
 
     /// Runs kubectl as the administrator; returns what it prints if it succeeds.
@@ -284,15 +279,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 /// From `KUBEBUILDER_ASSETS` if it is there, else from the folder that `HOOKKEEPER_TEST_KUBERNETES`
 /// names, else from where the script has put it.
 fn program(name: &str) -> PathBuf {
-    static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| {
-        if let Some(folder) = std::env::var_os("HOOKKEEPER_TEST_KUBERNETES") {
-            return folder.into();
-        }
-        let script = in_repository("tests/tools/kubernetes/install");
-        let output = Command::new("bash").arg(script).arg("--installed").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end().into()
-    });
+    static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| installed("kubernetes"));
     std::env::var_os("KUBEBUILDER_ASSETS")
         .map(|assets| Path::new(&assets).join(name))
         .filter(|assets| assets.exists())

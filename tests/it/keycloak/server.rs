@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::super::in_repository;
+use super::super::tools::installed;
 use super::show_if_failing;
 
 /// A JVM that starts on a busy machine; only a test that fails waits this long.
@@ -34,7 +34,7 @@ pub(super) struct Keycloak {
 
 impl Keycloak {
     pub(super) async fn start() -> Self {
-        let installed = installation();
+        let installed = installed("keycloak");
         let home = tempfile::tempdir().unwrap();
         for part in ["conf", "lib", "providers", "themes"] {
             std::os::unix::fs::symlink(installed.join(part), home.path().join(part)).unwrap();
@@ -169,17 +169,6 @@ async fn send(request: reqwest::RequestBuilder, content_type: &str, body: String
     let answer = request.header("content-type", content_type).body(body).send().await.unwrap();
     let answer = answer.error_for_status().unwrap();
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default()
-}
-
-/// The folder that `HOOKKEEPER_TEST_KEYCLOAK` names, else where the script has put it.
-fn installation() -> PathBuf {
-    if let Some(folder) = std::env::var_os("HOOKKEEPER_TEST_KEYCLOAK") {
-        return folder.into();
-    }
-    let script = in_repository("tests/tools/keycloak");
-    let output = Command::new("bash").arg(script).arg("--installed").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().into()
 }
 
 /// A port that nobody listens at; two runs begin to look at different places.

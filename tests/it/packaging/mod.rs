@@ -1,0 +1,1 @@
+//! What people install hookkeeper with: `charts`, `deploy` and what belongs to them.
