@@ -77,10 +77,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         require_allowed_hosts: args.serve.require_allowed_hosts,
         observe: args.observe,
     };
-    let serving = args.serve.serve(log_level).await?;
+    let serving = args.serve.serve(log_level, shutdown.clone()).await?;
     let activity = clients.activity.clone();
     serving.metrics.follow_watch(Box::new(move || activity.oldest()));
-    let shell = Shell::new(&clients, settings, clock, serving.readiness.clone());
+    let shell = Shell::new(&clients, settings, clock, serving.starting);
 
     let from_shell = FromShell {
         record: Arc::new(shell.record),

@@ -11,9 +11,11 @@ use crate::api::Duration;
 use crate::engine::Options;
 use crate::http::AllowedDestination;
 use crate::ops::admin::{self, Admin};
-use crate::ops::health::{Heartbeat, Readiness};
+use crate::ops::health::{Awaited, Heartbeat, Readiness};
 use crate::ops::logs::{self, LogFormat, LogLevel};
 use crate::ops::metrics::Metrics;
+use crate::ops::service_manager;
+use crate::ops::shutdown::Shutdown;
 
 /// The scheduler turns every second; one that has not for this long hangs.
 const HEARTBEAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -72,7 +74,8 @@ impl FromStr for AdminListen {
 /// What such a command shows of itself.
 pub(super) struct Serving {
     pub(super) metrics: Metrics,
-    pub(super) readiness: Readiness,
+    /// Until it is dropped the process is not ready.
+    pub(super) starting: Awaited,
     /// The admin server; it must not end.
     pub(super) admin: JoinHandle<()>,
 }
@@ -84,13 +87,19 @@ impl ServeArgs {
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
-    pub(super) async fn serve(&self, log_level: LogLevel) -> anyhow::Result<Serving> {
+    pub(super) async fn serve(&self, log_level: LogLevel, shutdown: Shutdown) -> anyhow::Result<Serving> {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
         let readiness = Readiness::default();
+        let starting = readiness.awaits("the process is starting");
         let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
+        tokio::spawn(service_manager::keep_informed(
+            readiness.clone(),
+            Arc::clone(&heartbeat),
+            shutdown,
+        ));
         let shown = Admin {
             heartbeat,
-            readiness: readiness.clone(),
+            readiness,
             metrics: metrics.clone(),
             log_level: Some(log_level),
         };
@@ -102,7 +111,7 @@ impl ServeArgs {
             }
             AdminListen::Off => tokio::spawn(std::future::pending()),
         };
-        Ok(Serving { metrics, readiness, admin })
+        Ok(Serving { metrics, starting, admin })
     }
 
     /// How the engine works.

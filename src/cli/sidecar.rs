@@ -57,8 +57,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         Arc::new(SystemRandom),
     )?;
-    let serving = args.serve.serve(log_level).await?;
-    let manifests = serving.readiness.awaits("the manifests have not been read");
+    let serving = args.serve.serve(log_level, shutdown.clone()).await?;
+    let manifests = serving.starting;
+    manifests.says("the manifests have not been read");
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));
 
     let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);

@@ -19,7 +19,7 @@ use super::service_accounts::TokenRequests;
 use super::watch::{Scope, Watcher};
 use crate::engine::change::Change;
 use crate::engine::ports::Clock;
-use crate::ops::health::Readiness;
+use crate::ops::health::Awaited;
 
 /// How many changes may wait for the engine.
 const CHANGES: usize = 256;
@@ -92,7 +92,7 @@ impl Shell {
     /// Puts the shell together; no call is made before its tasks run. The process is ready when
     /// everything has been listed once.
     #[must_use]
-    pub fn new(clients: &Clients, settings: Settings, clock: Arc<dyn Clock>, readiness: Readiness) -> Self {
+    pub fn new(clients: &Clients, settings: Settings, clock: Arc<dyn Clock>, starting: Awaited) -> Self {
         let (sender, changes) = mpsc::channel(CHANGES);
         let (round, round_asked) = watch::channel(0);
         let (listed, listed_seen) = watch::channel(0);
@@ -107,7 +107,7 @@ impl Shell {
             election: election.clone(),
             changes: sender,
             round: round_asked,
-            readiness,
+            starting,
         };
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);

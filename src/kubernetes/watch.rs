@@ -23,7 +23,7 @@ use super::resources::resource;
 use crate::api::crd::KINDS;
 use crate::api::{Kind, ObjectKey};
 use crate::engine::change::Change;
-use crate::ops::health::{Awaited, Readiness};
+use crate::ops::health::Awaited;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
@@ -51,7 +51,8 @@ pub(super) struct Watcher {
     pub(super) changes: Sender<Change>,
     /// Each new round lists everything again.
     pub(super) round: watch::Receiver<u64>,
-    pub(super) readiness: Readiness,
+    /// Until the first lists are noted as missing, nobody may take the process for ready.
+    pub(super) starting: Awaited,
 }
 
 impl Watcher {
@@ -79,12 +80,13 @@ impl Watcher {
                     changes: self.changes.clone(),
                     round: self.round.clone(),
                     done: done.clone(),
-                    first_list: Some(self.readiness.awaits(format!("{kind}: not listed yet"))),
+                    first_list: Some(self.starting.and(format!("{kind}: not listed yet"))),
                 };
                 rounds.push(0);
                 tasks.spawn(one.run());
             }
         }
+        drop(self.starting);
         let mut synced = false;
         let mut reported = 0;
         loop {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Shows that the scheduler goes round: it touches this at every turn, and at least once within the
@@ -48,7 +49,11 @@ impl Heartbeat {
 
 /// What is still missing before the process does its work. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<Missing>>);
+pub struct Readiness {
+    missing: Arc<Mutex<Missing>>,
+    /// Rung whenever something has come to be there.
+    arrival: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Missing {
@@ -67,7 +72,7 @@ pub struct Awaited {
 impl Readiness {
     /// Notes that something is missing, in words for people: `manifests have not been read`.
     pub fn awaits(&self, what: impl Into<String>) -> Awaited {
-        let mut missing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         let number = missing.next;
         missing.next += 1;
         missing.what.insert(number, what.into());
@@ -77,23 +82,41 @@ impl Readiness {
     /// What is missing, in the order in which it was noted; nothing when the process is ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let missing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.what.values().cloned().collect()
+    }
+
+    /// Ends as soon as nothing is missing.
+    pub async fn complete(&self) {
+        loop {
+            // Enlisted before the look, so that nothing arrives between the two unnoticed.
+            let arrival = self.arrival.notified();
+            if self.missing().is_empty() {
+                return;
+            }
+            arrival.await;
+        }
     }
 }
 
 impl Awaited {
+    /// Notes that something else is missing too.
+    pub fn and(&self, what: impl Into<String>) -> Self {
+        self.readiness.awaits(what)
+    }
+
     /// Says more exactly what is missing.
     pub fn says(&self, what: impl Into<String>) {
-        let mut missing = self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.readiness.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.what.insert(self.number, what.into());
     }
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let mut missing = self.readiness.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = self.readiness.missing.lock().unwrap_or_else(PoisonError::into_inner);
         missing.what.remove(&self.number);
+        self.readiness.arrival.notify_waiters();
     }
 }
 
@@ -126,5 +149,18 @@ mod tests {
         assert_eq!(readiness.missing(), ["second"]);
         drop(second);
         assert!(readiness.missing().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_when_the_last_missing_thing_is_there() {
+        let readiness = Readiness::default();
+        let (first, second) = (readiness.awaits("first"), readiness.awaits("second"));
+        let mut complete = std::pin::pin!(readiness.complete());
+        assert!(futures::poll!(&mut complete).is_pending());
+        drop(first);
+        assert!(futures::poll!(&mut complete).is_pending());
+        drop(second);
+        assert!(futures::poll!(&mut complete).is_ready());
+        readiness.complete().await;
     }
 }

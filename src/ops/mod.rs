@@ -6,5 +6,6 @@ pub mod last_heard;
 pub mod logs;
 pub mod metrics;
 pub mod process;
+pub mod service_manager;
 pub mod shutdown;
 pub mod system;
