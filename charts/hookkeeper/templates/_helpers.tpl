@@ -79,6 +79,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 http://{{ $host }}:8480
 {{- end -}}
 
+{{/* Who gets the rights. */}}
+{{- define "hookkeeper.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "hookkeeper.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
 {{/* What contradicts itself, said before anything is installed. */}}
 {{- define "hookkeeper.check" -}}
 {{- $listed := .Values.scope.namespaces -}}
