@@ -164,9 +164,15 @@ impl Program {
         process
     }
 
+    /// The value of an option, written as two words or as one.
     fn argument(&self, name: &str) -> Option<&OsStr> {
-        let at = self.arguments.iter().position(|argument| argument == name)?;
-        self.arguments.get(at + 1).map(OsString::as_os_str)
+        let mut words = self.arguments.iter();
+        words
+            .find_map(|word| match word.to_str()?.strip_prefix(name)? {
+                "" => Some(None),
+                rest => Some(Some(OsStr::new(rest.strip_prefix('=')?))),
+            })?
+            .or_else(|| words.next().map(OsString::as_os_str))
     }
 }
 

@@ -1,0 +1,101 @@
+//! `deploy/install.yaml` and what kustomize makes of `deploy`.
+
+use serde_json::{Value, json};
+
+use super::super::cluster::Cluster;
+use super::super::in_repository;
+use super::helm::{arguments, documents, documents_of, named, of_kind};
+
+const DEFINITION: &str = "CustomResourceDefinition";
+const ACCOUNT: &str = "--as=system:serviceaccount:hookkeeper-system:hookkeeper";
+
+fn folder(name: &str) -> String {
+    in_repository("deploy").join(name).to_str().unwrap().to_owned()
+}
+
+fn built(cluster: &Cluster, name: &str) -> Vec<Value> {
+    documents(&cluster.succeed(&["kustomize", &folder(name)]))
+}
+
+/// The server must not warn: not of Pod Security either, of which the namespace asks `restricted`.
+fn apply(cluster: &Cluster, arguments: &[&str]) {
+    let applied = cluster.kubectl(&[&["apply", "--server-side"], arguments].concat());
+    assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""), "{}", applied.stdout);
+}
+
+fn may(cluster: &Cluster, right: &[&str]) -> bool {
+    cluster.kubectl(&[&["auth", "can-i", ACCOUNT], right].concat()).code == Some(0)
+}
+
+#[test]
+fn everything_can_be_applied_and_gives_the_rights_it_says() {
+    let cluster = Cluster::start(&[]);
+    cluster.succeed(&["create", "namespace", "team-a"]);
+    apply(&cluster, &["-k", &folder("overlays/namespaced")]);
+    let subscriptions = ["list", "webhooksubscriptions.hookkeeper.dev"];
+    for right in [&subscriptions[..], &["get", "secrets"]] {
+        assert!(may(&cluster, &[right, &["-n", "team-a"]].concat()), "{right:?}");
+        assert!(!may(&cluster, &[right, &["-n", "default"]].concat()), "{right:?}");
+        assert!(!may(&cluster, &[right, &["--all-namespaces"]].concat()), "{right:?}");
+    }
+    assert!(!may(&cluster, &["list", "secrets", "-n", "team-a"]));
+    assert!(may(&cluster, &["update", "leases/hookkeeper", "-n", "hookkeeper-system"]));
+    assert!(!may(&cluster, &["update", "leases/other", "-n", "hookkeeper-system"]));
+
+    apply(&cluster, &["-k", &folder("overlays/ha")]);
+    apply(&cluster, &["-k", &folder("base")]);
+    assert!(may(&cluster, &[&subscriptions[..], &["--all-namespaces"]].concat()));
+    assert!(!may(&cluster, &["create", "secrets", "-n", "default"]));
+    apply(&cluster, &["-f", &folder("install.yaml")]);
+}
+
+#[test]
+fn the_file_for_kubectl_holds_what_the_base_holds() {
+    let sorted = |mut documents: Vec<Value>| {
+        for definition in documents.iter_mut().filter(|document| document["kind"] == DEFINITION) {
+            // kustomize writes its numbers differently.
+            definition["spec"] = Value::Null;
+        }
+        documents.sort_by_key(Value::to_string);
+        documents
+    };
+    let file = documents_of(&in_repository("deploy/install.yaml"));
+    assert_eq!(file[0]["kind"], "Namespace", "what it holds comes after it");
+    assert_eq!(sorted(built(Cluster::shared(), "base")), sorted(file.clone()));
+    for document in file {
+        let metadata = document["metadata"].to_string();
+        assert!(!metadata.contains("helm") && !metadata.contains("Helm"), "{metadata}");
+    }
+}
+
+#[test]
+fn each_replica_of_the_overlay_for_high_availability_has_a_node_of_its_own() {
+    let documents = built(Cluster::shared(), "overlays/ha");
+    let spec = &named(&documents, "Deployment", "hookkeeper")["spec"];
+    assert_eq!(spec["replicas"], 3);
+    // With a node for each and no more, another order would wait for ever.
+    assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1, "maxSurge": 0}));
+    let pod = &spec["template"]["spec"];
+    let rule = &pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+    assert_eq!(rule["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(rule["labelSelector"], spec["selector"]);
+    let class = pod["priorityClassName"].as_str().unwrap();
+    named(&documents, "PriorityClass", class);
+}
+
+#[test]
+fn the_overlay_for_some_namespaces_leaves_no_cluster_role_to_the_operator() {
+    let documents = built(Cluster::shared(), "overlays/namespaced");
+    let roles = of_kind(&documents, "ClusterRole");
+    let names: Vec<&Value> = roles.iter().map(|role| &role["metadata"]["name"]).collect();
+    assert_eq!(names, ["hookkeeper-edit", "hookkeeper-view"]);
+    assert!(of_kind(&documents, "ClusterRoleBinding").is_empty());
+    let words = arguments(named(&documents, "Deployment", "hookkeeper"));
+    let namespaces: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("--namespace=")).collect();
+    let bound: Vec<&Value> = of_kind(&documents, "RoleBinding")
+        .iter()
+        .filter(|binding| binding["metadata"]["name"] == "hookkeeper")
+        .map(|binding| &binding["metadata"]["namespace"])
+        .collect();
+    assert_eq!(bound, namespaces);
+}

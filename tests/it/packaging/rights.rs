@@ -1,0 +1,160 @@
+//! Who may do what after an installation with the chart.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::super::in_repository;
+use super::helm::{Helm, documents_of, named, of_kind};
+
+/// Where a right holds, and one for each group, resource and verb.
+type Right = (String, String);
+
+/// What the rules of a role say, one line for each verb.
+fn rules(role: &Value) -> BTreeSet<String> {
+    let words = |rule: &Value, name: &str| -> Vec<String> {
+        let list = rule[name].as_array().cloned().unwrap_or_default();
+        list.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+    };
+    let mut lines = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let only = words(rule, "resourceNames").join(",");
+        for resource in words(rule, "resources") {
+            for verb in words(rule, "verbs") {
+                lines.insert(format!("{verb} {resource} {only}").trim_end().to_owned());
+            }
+        }
+    }
+    lines
+}
+
+/// What the operator's account may do: the namespace, or `*`, and the right.
+fn granted(documents: &[Value]) -> BTreeSet<Right> {
+    let mut rights = BTreeSet::new();
+    let bindings = ["ClusterRoleBinding", "RoleBinding"].map(|kind| of_kind(documents, kind)).concat();
+    for binding in bindings {
+        assert_eq!(
+            binding["subjects"],
+            json!([{"kind": "ServiceAccount", "name": "hookkeeper", "namespace": "hookkeeper-system"}])
+        );
+        let kind = binding["roleRef"]["kind"].as_str().unwrap();
+        let name = binding["roleRef"]["name"].as_str().unwrap();
+        let namespace = &binding["metadata"]["namespace"];
+        let role = of_kind(documents, kind).into_iter().find(|role| {
+            role["metadata"]["name"] == name
+                && (kind == "ClusterRole" || role["metadata"]["namespace"] == *namespace)
+        });
+        let place = namespace.as_str().unwrap_or("*");
+        rights.extend(rules(role.unwrap()).into_iter().map(|line| (place.to_owned(), line)));
+    }
+    rights
+}
+
+fn at(place: &str, lines: &[&str]) -> BTreeSet<Right> {
+    lines.iter().map(|line| (place.to_owned(), (*line).to_owned())).collect()
+}
+
+fn template(values: &Value) -> Vec<Value> {
+    Helm::Four.template(values).unwrap()
+}
+
+fn union(sets: &[BTreeSet<Right>]) -> BTreeSet<Right> {
+    sets.iter().flatten().cloned().collect()
+}
+
+/// What `tests/it/operator/permissions.rs` shows to be needed.
+fn needed() -> BTreeSet<String> {
+    rules(named(&documents_of(&in_repository("deploy/base/rbac.yaml")), "ClusterRole", "hookkeeper"))
+}
+
+fn working(place: &str) -> BTreeSet<Right> {
+    needed().into_iter().map(|line| (place.to_owned(), line)).collect()
+}
+
+fn lease() -> BTreeSet<Right> {
+    at("hookkeeper-system", &["create leases", "get leases hookkeeper", "update leases hookkeeper"])
+}
+
+const WRITING: [&str; 2] = ["create secrets", "patch secrets"];
+
+#[test]
+fn without_a_list_of_namespaces_it_may_work_everywhere_and_publish_nowhere() {
+    assert_eq!(granted(&template(&json!({}))), union(&[working("*"), lease()]));
+    // Secrets are never listed, whatever the rest.
+    assert!(needed().contains("get secrets") && !needed().contains("list secrets"));
+}
+
+#[test]
+fn with_a_list_of_namespaces_it_may_work_there_and_has_no_cluster_role() {
+    let documents = template(&json!({"scope": {"namespaces": ["a", "b"]}}));
+    assert_eq!(granted(&documents), union(&[working("a"), working("b"), lease()]));
+    for role in of_kind(&documents, "ClusterRole") {
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        assert!(labels.keys().any(|name| name.contains("aggregate-to")), "{role}");
+    }
+    assert!(of_kind(&documents, "ClusterRoleBinding").is_empty());
+    let none_at_all = template(&json!({"scope": {"namespaces": ["a"]}, "rbac": {"aggregateRoles": false}}));
+    assert!(of_kind(&none_at_all, "ClusterRole").is_empty());
+}
+
+#[test]
+fn secrets_are_written_where_publishing_says_so() {
+    let publishing = |values: Value| -> BTreeSet<Right> {
+        let rights = granted(&template(&values)).into_iter();
+        rights.filter(|(_, line)| WRITING.contains(&line.as_str())).collect()
+    };
+    for (values, expected) in [
+        (json!({"publishing": {"enabled": true}}), at("*", &WRITING)),
+        (
+            json!({"publishing": {"enabled": true, "namespaces": ["a", "b"]}}),
+            union(&[at("a", &WRITING), at("b", &WRITING)]),
+        ),
+        (
+            json!({"publishing": {"enabled": true}, "scope": {"namespaces": ["a", "b"]}}),
+            union(&[at("a", &WRITING), at("b", &WRITING)]),
+        ),
+        (
+            json!({"publishing": {"enabled": true, "namespaces": ["b"]}, "scope": {"namespaces": ["a", "b"]}}),
+            at("b", &WRITING),
+        ),
+    ] {
+        assert_eq!(publishing(values.clone()), expected, "{values}");
+    }
+}
+
+#[test]
+fn names_of_the_release_and_of_the_account_are_followed() {
+    let documents = template(&json!({"fullnameOverride": "keeper", "serviceAccount": {"name": "robot"}}));
+    let lease = rules(named(&documents, "Role", "keeper-lease"));
+    assert!(lease.contains("update leases keeper"), "{lease:?}");
+    let binding = named(&documents, "ClusterRoleBinding", "keeper");
+    assert_eq!(binding["subjects"][0]["name"], "robot");
+    assert_eq!(
+        named(&documents, "Deployment", "keeper")["spec"]["template"]["spec"]["serviceAccountName"],
+        "robot"
+    );
+    assert!(of_kind(&template(&json!({"rbac": {"create": false}})), "Role").is_empty());
+}
+
+#[test]
+fn who_may_view_or_edit_a_namespace_may_do_so_with_the_three_kinds() {
+    let documents = template(&json!({}));
+    let aggregated = |name: &str| {
+        let role = named(&documents, "ClusterRole", name);
+        let labels = role["metadata"]["labels"].as_object().unwrap();
+        let mut to: Vec<&str> =
+            labels.keys().filter_map(|label| Some(label.split_once("aggregate-to-")?.1)).collect();
+        to.sort_unstable();
+        (rules(role), to.join(" "))
+    };
+    let lines = |verbs: &[&str]| -> BTreeSet<String> {
+        let kinds = ["webhooksubscriptions", "webhookproviders", "tokensources"];
+        verbs.iter().flat_map(|verb| kinds.map(|kind| format!("{verb} {kind}"))).collect()
+    };
+    assert_eq!(
+        aggregated("hookkeeper-view"),
+        (lines(&["get", "list", "watch"]), "admin edit view".to_owned())
+    );
+    let editing = ["create", "update", "patch", "delete", "deletecollection"];
+    assert_eq!(aggregated("hookkeeper-edit"), (lines(&editing), "admin edit".to_owned()));
+}
