@@ -1,1 +1,3 @@
 //! What people install hookkeeper with: `charts`, `deploy` and what belongs to them.
+
+mod argocd;
