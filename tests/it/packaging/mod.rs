@@ -1,3 +1,4 @@
 //! What people install hookkeeper with: `charts`, `deploy` and what belongs to them.
 
+mod admission;
 mod argocd;
