@@ -155,7 +155,10 @@ fn scripts_run_with_the_libraries_that_argo_cd_opens() {
         fs::write(&script, text).unwrap();
         run(&script, &json!({"name": "n"}))
     };
-    assert_eq!(result("return {obj.name, type(require('os').date), #{1, 2}}"), Ok(json!(["n", "function", 2])));
+    assert_eq!(
+        result("return {obj.name, type(require('os').date), #{1, 2}}"),
+        Ok(json!(["n", "function", 2]))
+    );
     for refused in [
         "return {string.sub('ab', 1, 1)}",
         "return {('ab'):sub(1, 1)}",
@@ -173,17 +176,15 @@ fn the_config_map_holds_the_scripts_as_they_are() {
     let committed = fs::read_to_string(in_repository("deploy/argocd/argocd-cm.yaml")).unwrap();
     let rendered = ended(Command::new("bash").arg(in_repository("deploy/argocd/render")));
     assert_eq!(rendered.code, Some(0), "{}", rendered.stderr);
-    assert!(
-        rendered.stdout == committed,
-        "run: bash deploy/argocd/render > deploy/argocd/argocd-cm.yaml"
-    );
+    assert!(rendered.stdout == committed, "run: bash deploy/argocd/render > deploy/argocd/argocd-cm.yaml");
     let data = read(&in_repository("deploy/argocd/argocd-cm.yaml"))["data"].clone();
     let script = |path: PathBuf| json!(fs::read_to_string(path).unwrap());
     for kind in KINDS {
         let key = format!("resource.customizations.health.hookkeeper.dev_{kind}");
         assert_eq!(data[&key], script(folder(kind).join("health.lua")));
     }
-    let actions = data["resource.customizations.actions.hookkeeper.dev_WebhookSubscription"].as_str().unwrap();
+    let actions =
+        data["resource.customizations.actions.hookkeeper.dev_WebhookSubscription"].as_str().unwrap();
     let actions: Value = serde_saphyr::from_str(actions).unwrap();
     let folder = folder("WebhookSubscription").join("actions");
     assert_eq!(
@@ -201,7 +202,14 @@ fn the_config_map_is_added_to_the_one_that_is_there() {
     let cluster = Cluster::shared();
     let namespace = cluster.namespace("argocd");
     let namespace = namespace.as_str();
-    cluster.succeed(&["create", "configmap", "argocd-cm", "-n", namespace, "--from-literal=url=https://argocd"]);
+    cluster.succeed(&[
+        "create",
+        "configmap",
+        "argocd-cm",
+        "-n",
+        namespace,
+        "--from-literal=url=https://argocd",
+    ]);
     let file = in_repository("deploy/argocd/argocd-cm.yaml");
     let apply = ["apply", "-n", namespace, "--server-side", "--field-manager=hookkeeper", "-f"];
     cluster.succeed(&[&apply[..], &[file.to_str().unwrap()]].concat());

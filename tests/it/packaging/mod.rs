@@ -2,3 +2,6 @@
 
 mod admission;
 mod argocd;
+mod gitops;
+mod sidecar_examples;
+mod systemd;
