@@ -297,44 +297,61 @@ fn only_a_changed_spec_is_judged() {
     assert_eq!(cluster.kubectl(&configmap).code, Some(0));
 }
 
+/// A subscription whose lists are full, and name these in turn.
+fn filled(name: &str, secrets: &[String]) -> Value {
+    let mut next = secrets.iter().cycle();
+    let mut values = |list: &str| -> Vec<Value> {
+        let value = |number: usize| format!("{list}-{number}");
+        (0..31)
+            .map(|number| json!({"name": value(number), "valueFrom": secret(next.next().unwrap())}))
+            .collect()
+    };
+    let mut spec = subscription(json!({"http": {"url": "https://auth.example.com", "method": "POST"}}));
+    for list in ["headers", "query", "json"] {
+        spec["tokenSource"]["http"][list] = json!(values(list));
+    }
+    spec["clientHeaders"].as_array_mut().unwrap().extend(values("client"));
+    object("WebhookSubscription", name, &spec)
+}
+
+fn long_names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("s{number:a<240}")).collect()
+}
+
 /// The server gives the evaluation of a policy a budget; what exceeds it would be refused.
 #[test]
 fn an_object_that_fills_every_list_is_judged_within_the_budget() {
-    let cluster = cluster();
-    let values = |list: &str, different: usize| -> Vec<Value> {
-        let name = |number: usize| format!("{list}-{:a<240}", number % different);
-        (0..31)
-            .map(|number| json!({"name": format!("{list}-{number}"), "valueFrom": secret(&name(number))}))
-            .collect()
-    };
-    let spec = |different: usize| {
-        let mut spec = subscription(json!({"http": {"url": "https://auth.example.com", "method": "POST"}}));
-        for list in ["headers", "query", "json"] {
-            spec["tokenSource"]["http"][list] = json!(values("s", different));
-        }
-        spec["clientHeaders"].as_array_mut().unwrap().extend(values("s", different));
-        object("WebhookSubscription", "filled", &spec)
-    };
-    let admitted = offered(cluster, "--as=reader", WITHOUT_RIGHTS, &[spec(31)]);
+    let admitted = offered(cluster(), "--as=reader", WITHOUT_RIGHTS, &[filled("filled", &long_names(124))]);
     assert_eq!((admitted.code, admitted.stderr.as_str()), (Some(0), ""));
+}
 
-    // To ask about each has a price, so there is an end to it for those who may not get all of them.
-    let names: Vec<_> = (0..9).map(|number| format!("s-{number:a<240}")).collect();
+/// To ask about each name has a price, so there is an end to it for those who may not get all Secrets.
+#[test]
+fn each_of_eight_names_is_judged_and_more_are_refused() {
+    let cluster = cluster();
+    let names = long_names(9);
     let mut role = vec!["create", "role", "filled", "-n", WITHOUT_RIGHTS, "--verb=get", "--resource=secrets"];
     let named: Vec<_> = names.iter().map(|name| format!("--resource-name={name}")).collect();
     role.extend(named.iter().map(String::as_str));
     cluster.succeed(&role);
-    cluster.succeed(&[
-        "create",
-        "rolebinding",
-        "filled",
-        "-n",
-        WITHOUT_RIGHTS,
-        "--role=filled",
-        "--user=filler",
-    ]);
+    let binding = ["create", "rolebinding", "filled", "--role=filled", "--user=filler", "-n", WITHOUT_RIGHTS];
+    cluster.succeed(&binding);
     cluster.succeed(&["create", "clusterrolebinding", "filler", "--clusterrole=objects", "--user=filler"]);
-    until_rights_are_known(|| offered(cluster, "--as=filler", WITHOUT_RIGHTS, &[spec(8)]));
-    let nine = offered(cluster, "--as=filler", WITHOUT_RIGHTS, &[spec(9)]);
+    let offered = |objects: &[Value]| offered(cluster, "--as=filler", WITHOUT_RIGHTS, objects);
+    until_rights_are_known(|| offered(&[filled("eight", &names[..8])]));
+
+    let with_a_stranger = |at: usize| {
+        let mut names = names[..8].to_vec();
+        names[at] = "stranger".to_owned();
+        filled(&format!("stranger-{at}"), &names)
+    };
+    let refused = offered(&(0..8).map(with_a_stranger).collect::<Vec<_>>());
+    assert_eq!(
+        refused.stderr.matches("names Secret stranger, and filler lacks").count(),
+        8,
+        "{}",
+        refused.stderr
+    );
+    let nine = offered(&[filled("nine", &names)]);
     assert!(nine.stderr.contains("names more than 8 Secrets"), "{}", nine.stderr);
 }
