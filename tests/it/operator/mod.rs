@@ -16,4 +16,4 @@ mod refusals;
 mod requests;
 mod service_accounts;
 mod thin;
-mod trial;
+pub mod trial;
