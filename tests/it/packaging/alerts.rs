@@ -1,0 +1,154 @@
+//! The alerts: they say what they are to say, when they are to say it. The stories of `alerts/*.yaml`
+//! are told by promtool.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::super::in_repository;
+use super::{documents, files_below, promtool};
+
+pub const RULES: &str = "charts/hookkeeper/files/alerts.yaml";
+const RUNBOOKS: &str = "https://github.com/hookkeeper/hookkeeper/blob/main/deploy/runbooks";
+
+/// All rules of the file.
+pub fn rules() -> Vec<Value> {
+    let groups = documents(&in_repository(RULES)).remove(0);
+    let groups = groups["groups"].as_array().unwrap().clone();
+    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
+fn name(rule: &Value) -> &str {
+    rule["alert"].as_str().unwrap()
+}
+
+#[test]
+fn they_fire_when_they_should_and_only_then() {
+    let file = in_repository(RULES);
+    let checked = promtool(&["check", "rules", file.to_str().unwrap()]);
+    assert!(checked.stdout.contains("5 rules found"), "{}", checked.stdout);
+    let stories = files_below("tests/it/packaging/alerts", ".yaml");
+    assert_eq!(stories.len(), 7);
+    let stories = stories.iter().map(|story| story.to_str().unwrap());
+    promtool(&["test", "rules"].into_iter().chain(stories).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_pages_or_is_a_ticket_and_has_a_runbook() {
+    let mut runbooks: BTreeSet<String> = files_below("deploy/runbooks", ".md")
+        .iter()
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let mut severities = Vec::new();
+    for rule in rules() {
+        let name = name(&rule);
+        let annotations = &rule["annotations"];
+        assert_eq!(annotations["runbook_url"], format!("{RUNBOOKS}/{name}.md"));
+        assert!(runbooks.remove(name), "{name} has no runbook");
+        // It is said word by word in the test of what people read.
+        assert!(!annotations["description"].as_str().unwrap().contains("{{"), "{name}");
+        assert!(rule["for"].is_string() && rule["keep_firing_for"].is_string(), "{name}");
+        severities.push((name.to_owned(), rule["labels"]["severity"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(runbooks, BTreeSet::new(), "runbooks without an alert");
+    let severities: Vec<_> =
+        severities.iter().map(|(name, severity)| (name.as_str(), severity.as_str())).collect();
+    assert_eq!(
+        severities,
+        [
+            ("HookkeeperTokenExpired", "critical"),
+            ("HookkeeperExpiresSoonAndFailing", "critical"),
+            ("HookkeeperNotScheduling", "critical"),
+            ("HookkeeperProviderOrTokenHostDown", "critical"),
+            ("HookkeeperNeedsPerson", "warning"),
+        ]
+    );
+}
+
+/// What a person reads who is woken up.
+#[test]
+fn they_say_what_is_wrong_in_plain_words() {
+    let series = |name: &str, labels: &str, value: u32| {
+        let series = format!(r#"{name}{{job="hookkeeper", instance="a"{labels}}}"#);
+        json!({"series": series, "values": format!("{value}x60")})
+    };
+    let leader = series("hookkeeper_leader", "", 1);
+    let subscriptions = |state: &str, reason: &str| {
+        let labels = format!(r#", provider="hr/gupy", state="{state}", reason="{reason}""#);
+        series("hookkeeper_subscriptions", &labels, 5)
+    };
+    let expiring =
+        |labels: &str| series("hookkeeper_expiring", &format!(r#", within="1h", failing="true"{labels}"#), 2);
+    let soon =
+        "2 subscription(s) in namespace hr have a token that ends within an hour, and rotating it fails.";
+    let rows = [
+        (
+            "HookkeeperTokenExpired",
+            vec![leader.clone(), subscriptions("expired", "TokenSourceRefused")],
+            json!({"provider": "hr/gupy"}),
+            "5 subscription(s) of hr/gupy carry a token that has expired.",
+        ),
+        (
+            "HookkeeperExpiresSoonAndFailing",
+            vec![leader.clone(), expiring(r#", namespace="hr""#)],
+            json!({"namespace": "hr"}),
+            soon,
+        ),
+        (
+            "HookkeeperExpiresSoonAndFailing",
+            vec![leader.clone(), expiring(r#", namespace="ops", exported_namespace="hr""#)],
+            json!({"namespace": "ops", "exported_namespace": "hr"}),
+            soon,
+        ),
+        (
+            "HookkeeperNotScheduling",
+            vec![series("hookkeeper_leader", "", 0)],
+            json!({}),
+            "hookkeeper (hookkeeper) rotates nothing, or cannot see what to rotate.",
+        ),
+        (
+            "HookkeeperProviderOrTokenHostDown",
+            vec![leader.clone(), subscriptions("degraded", "ProviderUnavailable")],
+            json!({"provider": "hr/gupy", "reason": "ProviderUnavailable"}),
+            "The provider hr/gupy does not answer, or not as it should: 5 subscription(s) wait for it.",
+        ),
+        (
+            "HookkeeperProviderOrTokenHostDown",
+            vec![leader.clone(), subscriptions("degraded", "TokenSourceUnavailable")],
+            json!({"provider": "hr/gupy", "reason": "TokenSourceUnavailable"}),
+            "A token host of subscriptions of hr/gupy does not answer, or not as it should: 5 subscription(s) wait for it.",
+        ),
+        (
+            "HookkeeperNeedsPerson",
+            vec![leader, subscriptions("stalled", "InvalidSpec")],
+            json!({"provider": "hr/gupy"}),
+            "5 subscription(s) of hr/gupy have not been well for half an hour.",
+        ),
+    ];
+    let rules = rules();
+    let tests: Vec<Value> = rows
+        .into_iter()
+        .map(|(alert, input, labels, summary)| {
+            let rule = rules.iter().find(|rule| name(rule) == alert).unwrap();
+            let mut annotations = rule["annotations"].clone();
+            annotations["summary"] = summary.into();
+            let mut expected = json!({"severity": rule["labels"]["severity"], "job": "hookkeeper"});
+            expected.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+            json!({
+                "interval": "1m",
+                "input_series": input,
+                "alert_rule_test": [{
+                    "eval_time": "50m",
+                    "alertname": alert,
+                    "exp_alerts": [{"exp_labels": expected, "exp_annotations": annotations}],
+                }],
+            })
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("messages.yaml");
+    let story = json!({"rule_files": [in_repository(RULES)], "evaluation_interval": "1m", "tests": tests});
+    fs::write(&file, story.to_string()).unwrap();
+    promtool(&["test", "rules", file.to_str().unwrap()]);
+}

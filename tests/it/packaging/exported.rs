@@ -1,0 +1,58 @@
+//! What the real binary exports after a rotation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::super::process::Process;
+use super::super::{operator, trial};
+
+/// The values of each label of each metric.
+pub type Exported = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+const TOKEN_LIFE: Duration = Duration::from_secs(12);
+
+static SERIES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^([a-z_]+)(?:\{(.*)\})? [-+.0-9eE]+$").unwrap());
+static LABEL: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#"(\w+)="([^"]*)""#).unwrap());
+
+fn read(answer: &str) -> Exported {
+    let mut exported = Exported::new();
+    for series in SERIES.captures_iter(answer) {
+        let labels = exported.entry(series[1].to_owned()).or_default();
+        for label in LABEL.captures_iter(series.get(2).map_or("", |labels| labels.as_str())) {
+            labels.entry(label[1].to_owned()).or_default().insert(label[2].to_owned());
+        }
+    }
+    exported
+}
+
+fn shows_all(process: &Process, wanted: &BTreeSet<String>) -> bool {
+    let exported = read(&process.get("/metrics").unwrap_or_default());
+    wanted.iter().all(|name| exported.contains_key(name))
+}
+
+fn shown(process: &Process) -> Exported {
+    read(&process.get("/metrics").unwrap())
+}
+
+/// What a controller exports as soon as it exports all that is wanted.
+pub async fn of_controller(wanted: &BTreeSet<String>) -> Exported {
+    let trial = operator::trial::Trial::start(TOKEN_LIFE, 1).await;
+    trial.apply();
+    let controller = trial.controller("one");
+    trial.until_rotated(&[&controller], 1).await;
+    let what = format!("exported: {wanted:?}");
+    trial.until(&[&controller], &what, |_| shows_all(&controller, wanted)).await;
+    shown(&controller)
+}
+
+/// What a sidecar exports as soon as it exports all that is wanted.
+pub async fn of_sidecar(wanted: &BTreeSet<String>) -> Exported {
+    let trial = trial::Trial::start(TOKEN_LIFE, 1).await;
+    let sidecar = trial.sidecar();
+    trial.until(&sidecar, &format!("not exported: {wanted:?}"), |_| shows_all(&sidecar, wanted)).await;
+    shown(&sidecar)
+}

@@ -1,0 +1,199 @@
+//! All manifests, from the chart and from `deploy`: valid for the Kubernetes that people run, and clean
+//! under a linter that looks for what is unsafe.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::super::tools::{ended, installed};
+use super::super::{in_repository, run};
+use super::{documents, files_below, kubectl};
+
+/// Groups of kinds that Kubernetes' own schemas know nothing of, and who looks at those instead.
+const ELSEWHERE: [(&str, &str); 6] = [
+    ("hookkeeper.dev", "`hookkeeper check`, below, and the API server in other tests"),
+    ("monitoring.coreos.com", "their rules and the dashboard have tests of their own"),
+    ("kustomize.config.k8s.io", "kustomize"),
+    ("kustomize.toolkit.fluxcd.io", "an example for Flux"),
+    ("source.toolkit.fluxcd.io", "an example for Flux"),
+    ("argoproj.io", "an example for Argo CD"),
+];
+
+/// What checkov says of these objects, and why it stays so.
+const ACCEPTED: [(&str, &str, &str); 7] = [
+    ("CKV_K8S_11", "", "a limit on CPU delays rotations; requests and a limit on memory are set"),
+    (
+        "CKV_K8S_15",
+        "",
+        "a tag is never moved, and a node must be able to start a pod while the registry is away",
+    ),
+    ("CKV_K8S_43", "", "`image.digest` takes one; a release's own is known after the chart is written"),
+    ("CKV_K8S_38", "Deployment.hookkeeper-system.hookkeeper", "the operator talks to the API server"),
+    ("CKV_K8S_8", "sandbox", "for trials, with a readiness probe"),
+    ("CKV_K8S_21", ".default.", "an example goes into the namespace of whoever applies it"),
+    ("CKV2_K8S_6", "", "`networkPolicy.enabled`: what the operator may reach differs between clusters"),
+];
+
+/// What the chart gives with these values.
+fn rendered(values: &Value) -> Vec<Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    fs::write(&file, values.to_string()).unwrap();
+    let chart = in_repository("charts/hookkeeper");
+    let mut helm = Command::new(installed("helm").join("helm4"));
+    helm.args(["template", "hookkeeper", chart.to_str().unwrap(), "--namespace", "hookkeeper-system"]);
+    helm.args(["--values", file.to_str().unwrap()]).env_clear().env("HOME", folder.path());
+    let ended = ended(&mut helm);
+    assert_eq!(ended.code, Some(0), "{values}\n{}", ended.stderr);
+    fs::write(&file, ended.stdout).unwrap();
+    documents(&file)
+}
+
+/// Values that switch on whatever the chart has. Two monitors would count everything twice.
+fn everything(monitor: &str) -> Value {
+    let policy = in_repository("charts/hookkeeper/files/admission-policy.yaml").exists();
+    json!({
+        "replicas": 3,
+        "metrics": {
+            monitor: {"enabled": true},
+            "prometheusRule": {"enabled": true},
+            "dashboard": {"enabled": true},
+        },
+        "networkPolicy": {"enabled": true},
+        "admissionPolicy": {"enabled": policy},
+        "publishing": {"enabled": true},
+        "sandbox": {"enabled": true},
+        "priorityClassName": "system-cluster-critical",
+    })
+}
+
+fn namespaced() -> Value {
+    json!({"scope": {"namespaces": ["team-a", "team-b"]}, "publishing": {"enabled": true}})
+}
+
+/// What kustomize makes of a folder: its files may be no more than parts of objects.
+fn built(folder: &Path) -> Vec<Value> {
+    if documents(&folder.join("kustomization.yaml"))[0]["kind"] == "Component" {
+        return Vec::new();
+    }
+    let built = ended(kubectl().arg("kustomize").arg(folder));
+    assert_eq!(built.code, Some(0), "{}: {}", folder.display(), built.stderr);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, built.stdout).unwrap();
+    documents(file.path())
+}
+
+/// Everything that is handed to a cluster, each object as often as it differs.
+fn manifests() -> Vec<Value> {
+    let mut all = Vec::new();
+    for values in [json!({}), everything("serviceMonitor"), everything("podMonitor"), namespaced()] {
+        all.extend(rendered(&values));
+    }
+    for file in files_below("deploy", ".yaml") {
+        let folder = file.parent().unwrap();
+        if file.ends_with("kustomization.yaml") {
+            all.extend(built(folder));
+        } else if !folder.join("kustomization.yaml").exists() {
+            // What is no object of Kubernetes' is a file of another program's.
+            all.extend(documents(&file).into_iter().filter(|document| document["kind"].is_string()));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|document| seen.insert(document.to_string()));
+    all
+}
+
+fn group(document: &Value) -> String {
+    let version = document["apiVersion"].as_str().unwrap_or_default();
+    version.split_once('/').map_or("", |(group, _)| group).to_owned()
+}
+
+/// One of the linters, which are Python's.
+fn python(arguments: &[&str]) -> Command {
+    let mut command = Command::new(installed("python").join("bin/python"));
+    // Nothing of whoever runs the tests; and checkov must not ask anybody.
+    command.args(arguments).env_clear().env("HOME", "/nonexistent").env("PATH", "/usr/bin:/bin");
+    command
+}
+
+/// Writes documents into one file of a new folder.
+fn written(documents: &[Value]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("manifests.yaml");
+    let texts: Vec<String> = documents.iter().map(Value::to_string).collect();
+    fs::write(&file, texts.join("\n---\n")).unwrap();
+    (folder, file)
+}
+
+#[test]
+fn they_are_valid_for_the_four_newest_releases_of_kubernetes() {
+    let (ours, theirs): (Vec<Value>, Vec<Value>) = manifests()
+        .into_iter()
+        .partition(|document| ELSEWHERE.iter().any(|(known, _)| group(document) == *known));
+    assert!(theirs.len() > 20, "{}", theirs.len());
+    let list = "import kubernetes_validate.utils as u; print('\\n'.join(sorted({u.major_minor(v) for v in u.all_versions()}, key=u.Version)))";
+    let minors = ended(&mut python(&["-c", list])).stdout;
+    let mut minors: Vec<&str> = minors.lines().collect();
+    let minors = minors.split_off(minors.len() - 4);
+    let (_folder, file) = written(&theirs);
+    let mut arguments = vec!["-m", "kubernetes_validate", "--strict"];
+    arguments.extend(minors.iter().flat_map(|minor| ["--kubernetes-version", minor]));
+    arguments.push(file.to_str().unwrap());
+    let validated = ended(&mut python(&arguments));
+    assert_eq!(validated.code, Some(0), "{}{}", validated.stdout, validated.stderr);
+    let passed = validated.stdout.lines().filter(|line| line.contains("passed for resource")).count();
+    assert_eq!(passed, theirs.len() * 4, "each was looked at: {minors:?}");
+
+    let ours: Vec<Value> = ours.into_iter().filter(|document| group(document) == "hookkeeper.dev").collect();
+    assert!(!ours.is_empty());
+    let (_folder, file) = written(&ours);
+    let checked = run(&["check", file.to_str().unwrap()]);
+    assert_eq!(checked.code, Some(0), "{}{}", checked.stdout, checked.stderr);
+}
+
+/// Check and object of each thing that checkov says.
+fn findings(report: &str) -> BTreeMap<(String, String), String> {
+    let report: Value = serde_json::from_str(report).unwrap_or_else(|_| panic!("{report}"));
+    assert_eq!(report["summary"]["parsing_errors"], 0, "{report}");
+    assert!(report["summary"]["passed"].as_u64().unwrap() > 100, "{}", report["summary"]);
+    let failed = report["results"]["failed_checks"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    failed
+        .map(|found| ((text(&found["check_id"]), text(&found["resource"])), text(&found["check_name"])))
+        .collect()
+}
+
+#[test]
+fn a_linter_finds_nothing_unsafe_but_what_is_accepted_with_a_reason() {
+    let manifests: Vec<Value> =
+        manifests().into_iter().filter(|document| group(document) != "kustomize.config.k8s.io").collect();
+    let (_folder, file) = written(&manifests);
+    let arguments = ["-m", "checkov.main", "--framework", "kubernetes", "--skip-download", "--compact"];
+    let mut checkov = python(&arguments);
+    let ended = ended(checkov.args(["--quiet", "--output", "json", "--file", file.to_str().unwrap()]));
+    let mut unused: BTreeSet<&str> = ACCEPTED.iter().map(|(check, _, _)| *check).collect();
+    let mut unsafe_ones = Vec::new();
+    for ((check, object), name) in findings(&ended.stdout) {
+        match ACCEPTED.iter().find(|(accepted, of, _)| *accepted == check && object.contains(of)) {
+            Some((accepted, _, _)) => drop(unused.remove(accepted)),
+            None => unsafe_ones.push(format!("{check} {object}: {name}")),
+        }
+    }
+    assert_eq!(unsafe_ones, [""; 0]);
+    assert_eq!(unused, BTreeSet::new(), "accepted, and never found");
+}
+
+/// The rules and the dashboard come through the chart as they are.
+#[test]
+fn the_chart_carries_the_alerts_and_the_dashboard() {
+    let rendered = rendered(&everything("serviceMonitor"));
+    let of_kind = |kind: &str| rendered.iter().find(|document| document["kind"] == kind).unwrap();
+    let rules = documents(&in_repository(super::alerts::RULES)).remove(0);
+    assert_eq!(of_kind("PrometheusRule")["spec"]["groups"], rules["groups"]);
+    let dashboard = of_kind("ConfigMap")["data"].as_object().unwrap().values().next().unwrap();
+    let file = fs::read_to_string(in_repository("charts/hookkeeper/files/dashboard.json")).unwrap();
+    assert_eq!(dashboard.as_str().unwrap().trim_end(), file.trim_end());
+}

@@ -1,0 +1,72 @@
+//! The runbooks: their commands are real ones.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use regex::{Captures, Regex};
+
+use super::super::operator::trial::Trial;
+use super::super::tools::ended;
+use super::{files_below, kubectl};
+
+/// The lines of all blocks of commands, in order.
+fn commands(runbook: &str) -> Vec<&str> {
+    let blocks = runbook.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.flat_map(str::lines).collect()
+}
+
+/// What asks for pods, of which there are none in a cluster without nodes.
+fn asks_a_pod(command: &str) -> bool {
+    ["kubectl logs", "kubectl get --raw"].iter().any(|begin| command.starts_with(begin))
+}
+
+/// kubectl succeeds although a path leads nowhere, and prints less.
+#[tokio::test(flavor = "multi_thread")]
+async fn their_commands_show_and_change_what_they_say() {
+    let trial = Trial::start(Duration::from_secs(300), 1).await;
+    trial.apply();
+    let controller = trial.controller("one");
+    let name = trial.kubectl(&["get", "whs", "-o", "jsonpath={.items[0].metadata.name}"]);
+    trial.until_says(&[&controller], &format!("whs/{name}"), "Ready", "True").await;
+    trial.until_told(&[&controller], &name, "Normal Created").await;
+    // A heading of a column is no placeholder.
+    let placeholder = Regex::new(r"\b(NAMESPACE|NAME|hookkeeper-system)([^:\w-]|$)").unwrap();
+    let mut run = 0;
+    for file in files_below("deploy/runbooks", ".md") {
+        let runbook = fs::read_to_string(&file).unwrap();
+        let commands = commands(&runbook);
+        let last = commands.last().unwrap();
+        assert!(runbook.ends_with(&format!("{last}\n```\n")) && last.starts_with("kubectl get"), "{last}");
+        for command in commands.into_iter().filter(|command| !asks_a_pod(command)) {
+            let filled = placeholder.replace_all(command, |found: &Captures<'_>| {
+                let value = if &found[1] == "NAME" { &name } else { &trial.namespace };
+                format!("{value}{}", &found[2])
+            });
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", &format!("kubectl() {{ \"$KUBECTL\" \"$@\"; }}\n{filled}")])
+                .env("KUBECONFIG", trial.cluster.kubeconfig())
+                .env("KUBECTL", kubectl().get_program());
+            let ended = tokio::task::block_in_place(|| ended(&mut shell));
+            assert_eq!(ended.code, Some(0), "{filled}\n{}", ended.stderr);
+            let shown = &ended.stdout;
+            let shows = filled.contains("pods") || shown.contains(&name) || shows_one(&filled, shown);
+            assert!(shows, "{filled}\n{shown}");
+            run += 1;
+        }
+    }
+    assert!(run > 15, "{run}");
+    assert_eq!(trial.field(&format!("whs/{name}"), ".spec.suspend"), "true");
+}
+
+/// What prints something of an object without its name.
+fn shows_one(command: &str, shown: &str) -> bool {
+    let expected = [
+        ("{.type}={.status}", "Ready=True"),
+        ("failures since", "failures since"),
+        ("lease hookkeeper", "one_"),
+        ("whp,tsrc", "webhookprovider.hookkeeper.dev/gupy"),
+    ];
+    expected.iter().any(|(asked, answer)| command.contains(asked) && shown.contains(answer))
+}
