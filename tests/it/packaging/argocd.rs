@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::super::cluster::Cluster;
 use super::super::in_repository;
 use super::super::tools::{ended, installed};
+use super::super::trial::Trial;
 
 const ANNOTATION: &str = "/metadata/annotations/hookkeeper.dev~1rotate-requested-at";
 /// Argo CD's tests write this for a time of which they only say that there is one.
@@ -99,6 +100,26 @@ fn health_is_what_the_test_data_says() {
             assert_eq!(health, Ok(case["healthStatus"].clone()), "{}", input.display());
         }
     }
+}
+
+/// Test data is written by people; this is what the program writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_process_records_is_healthy() {
+    let trial = Trial::start(Duration::from_secs(3600), 1).await;
+    let sidecar = trial.sidecar();
+    let health = || -> Vec<Value> {
+        let state: Value = serde_json::from_str(&trial.state()).unwrap_or_default();
+        let objects = KINDS.iter().filter_map(|kind| Some((kind, state["objects"][kind].as_object()?)));
+        let objects = objects.flat_map(|(kind, objects)| objects.values().map(move |object| (kind, object)));
+        let judge = |(kind, object): (&&str, &Value)| {
+            let spec = &object["valid"]["spec"];
+            let metadata = json!({"generation": object["generation"]});
+            let object = json!({"metadata": metadata, "spec": spec, "status": object["status"]});
+            run(&folder(kind).join("health.lua"), &object).unwrap()["status"].clone()
+        };
+        tokio::task::block_in_place(|| objects.map(judge).collect())
+    };
+    trial.until(&sidecar, "health", |_| health() == ["Healthy"; 3]).await;
 }
 
 /// Test data is far from now on both sides, so nobody has to write it again.
