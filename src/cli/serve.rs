@@ -92,17 +92,8 @@ impl ServeArgs {
         let readiness = Readiness::default();
         let starting = readiness.awaits("the process is starting");
         let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
-        tokio::spawn(service_manager::keep_informed(
-            readiness.clone(),
-            Arc::clone(&heartbeat),
-            shutdown,
-        ));
-        let shown = Admin {
-            heartbeat,
-            readiness,
-            metrics: metrics.clone(),
-            log_level: Some(log_level),
-        };
+        tokio::spawn(service_manager::keep_informed(readiness.clone(), Arc::clone(&heartbeat), shutdown));
+        let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level: Some(log_level) };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
                 let listener = admin::listen(address).await?;

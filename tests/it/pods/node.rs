@@ -1,7 +1,11 @@
 //! A cluster with real pods: a node of this run's own, or the cluster of whoever runs the tests.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use super::super::tools::{ended, installed};
 use super::super::{Ended, in_repository};
@@ -23,8 +27,12 @@ pub struct Node {
 
 enum Kind {
     /// In namespaces of its own; everything goes through `tests/tools/node/node`.
-    Own { folder: tempfile::TempDir },
-    Theirs { kubeconfig: PathBuf },
+    Own {
+        folder: tempfile::TempDir,
+    },
+    Theirs {
+        kubeconfig: PathBuf,
+    },
 }
 
 impl Node {
@@ -73,15 +81,64 @@ impl Node {
     /// Helm 4; returns what it prints if it succeeds.
     pub fn helm(&self, arguments: &[&str]) -> String {
         let ended = ended(self.command(&installed("helm").join("helm4")).args(arguments));
-        assert_eq!(ended.code, Some(0), "helm {arguments:?}: {}{}\n{}", ended.stdout, ended.stderr, self.story());
+        assert_eq!(
+            ended.code,
+            Some(0),
+            "helm {arguments:?}: {}{}\n{}",
+            ended.stdout,
+            ended.stderr,
+            self.story()
+        );
         ended.stdout
     }
 
-    /// Of every pod that is not well, what there is to know.
+    /// Ends a pod's process at once, without a word to it.
+    pub fn kill(&self, namespace: &str, pod: &str) {
+        if let Kind::Theirs { .. } = self.kind {
+            // As near to that as a stranger's cluster lets us come.
+            self.kubectl(&["delete", "pod", pod, "--namespace", namespace, "--force", "--grace-period=0"]);
+            return;
+        }
+        let process = processes()
+            .find(|process| {
+                let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+                let name = format!("HOSTNAME={pod}");
+                environment.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
+            })
+            .unwrap();
+        kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// Has a volume for the first claim that asks for one.
+    pub fn offer_volume(&self) {
+        let Kind::Own { folder } = &self.kind else { return };
+        let data = folder.path().join("volume");
+        fs::create_dir(&data).unwrap();
+        let manifest = json!({
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "volume"},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "local": {"path": data},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}]}
+                ]}},
+            },
+        });
+        let file = folder.path().join("volume.json");
+        fs::write(&file, manifest.to_string()).unwrap();
+        self.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    }
+
+    /// What there is to know when something is not well.
     pub fn story(&self) -> String {
-        let everywhere = ["get", "pods,events,whs", "-A", "-o", "wide"];
-        let ended = self.try_kubectl(&everywhere);
-        format!("{}{}", ended.stdout, ended.stderr)
+        let objects = self.try_kubectl(&["get", "pods,events,whs", "-A", "-o", "wide"]);
+        let logs =
+            ["logs", "-n=hookkeeper-system", "--selector=app.kubernetes.io/name=hookkeeper", "--tail=60"];
+        let logs = self.try_kubectl(&[&logs[..], &["--prefix"]].concat());
+        format!("{}{}\n{}{}", objects.stdout, objects.stderr, logs.stdout, logs.stderr)
     }
 
     fn script(&self, arguments: &[&str]) {
@@ -96,6 +153,11 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.script(&["down"]);
     }
+}
+
+/// The numbers of the processes that run here.
+fn processes() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
 }
 
 fn script(folder: &Path) -> Command {
