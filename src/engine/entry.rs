@@ -229,12 +229,15 @@ fn summary(object: &Object) -> Summary {
     };
     let reason =
         |condition: Option<&crate::api::Condition>| condition.map_or(Reason::Pending, |ready| ready.reason);
+    let is_inactive = spec.is_some_and(|spec| !spec.is_active());
     let (state, reason) = if spec.is_some_and(WebhookSubscriptionSpec::is_suspended) {
         ("suspended", Reason::Suspended)
+    } else if reason(ready) == Reason::TokenExpired && !is_inactive {
+        // That deliveries are refused is what matters most; the reason says why it came to that.
+        let why = stalled.or(health.filter(|health| health.status == ConditionStatus::False));
+        ("expired", why.map_or(Reason::TokenExpired, |why| why.reason))
     } else if is(stalled, ConditionStatus::True) {
         ("stalled", reason(stalled))
-    } else if reason(ready) == Reason::TokenExpired {
-        ("expired", Reason::TokenExpired)
     } else if is(ready, ConditionStatus::True) && !is(health, ConditionStatus::False) {
         ("ready", reason(ready))
     } else if is(ready, ConditionStatus::True) {
@@ -249,5 +252,60 @@ fn summary(object: &Object) -> Summary {
         expires: object.status.token_expiration_time.map(milliseconds),
         due: object.status.next_rotation_time.map(milliseconds),
         watched: spec.is_some_and(|spec| spec.is_active() && !spec.is_suspended()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Condition;
+
+    fn object(spec: &str, conditions: &[(ConditionType, ConditionStatus, Reason)]) -> Object {
+        let condition = |(kind, status, reason): &(ConditionType, ConditionStatus, Reason)| Condition {
+            kind: *kind,
+            status: *status,
+            reason: *reason,
+            message: "a message".into(),
+            observed_generation: None,
+            last_transition_time: DateTime::UNIX_EPOCH,
+        };
+        let status = SubscriptionStatus {
+            conditions: conditions.iter().map(condition).collect(),
+            ..SubscriptionStatus::default()
+        };
+        let spec = format!(
+            r#"{{"providerRef": {{"name": "gupy"}}, "action": "a", "postbackUrl": "https://example.com/"{spec}}}"#
+        );
+        Object {
+            identity: serde_json::from_str(
+                r#"{"key": {"namespace": "hr", "name": "a"}, "uid": "", "generation": 1}"#,
+            )
+            .unwrap(),
+            spec: Some(serde_json::from_str(&spec).unwrap()),
+            status,
+        }
+    }
+
+    #[test]
+    fn the_worst_is_counted_and_its_reason_says_why() {
+        use ConditionStatus::{False, True};
+        use ConditionType::{Ready, RotationHealthy, Stalled};
+        let refused = (RotationHealthy, False, Reason::ProviderRefusedDocument);
+        let ended = (Ready, False, Reason::TokenExpired);
+        let invalid = (Stalled, True, Reason::InvalidSpec);
+        let works = (Ready, True, Reason::Rotated);
+        for (spec, conditions, wanted) in [
+            ("", vec![works], ("ready", Reason::Rotated)),
+            ("", vec![works, refused], ("degraded", Reason::ProviderRefusedDocument)),
+            ("", vec![works, invalid], ("stalled", Reason::InvalidSpec)),
+            ("", vec![ended], ("expired", Reason::TokenExpired)),
+            ("", vec![ended, refused], ("expired", Reason::ProviderRefusedDocument)),
+            ("", vec![ended, invalid, refused], ("expired", Reason::InvalidSpec)),
+            (r#", "active": false"#, vec![ended], ("degraded", Reason::TokenExpired)),
+            (r#", "suspend": true"#, vec![ended], ("suspended", Reason::Suspended)),
+        ] {
+            let summary = summary(&object(spec, &conditions));
+            assert_eq!((summary.state, summary.reason), wanted, "{spec} {conditions:?}");
+        }
     }
 }

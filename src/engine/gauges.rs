@@ -4,6 +4,7 @@ use chrono::DateTime;
 
 use super::Engine;
 use super::ports::{Gauges, SubscriptionGauge};
+use crate::api::Reason;
 use crate::rotation::time::{Moment, between};
 
 impl Engine {
@@ -22,9 +23,16 @@ impl Engine {
             let Some(provider) = self.state.provider(entry.provider) else {
                 continue;
             };
-            let summary = entry.summary;
+            let mut summary = entry.summary;
+            if provider.suspended {
+                // A person has paused it: neither its rotation nor its token's end is news.
+                (summary.state, summary.reason, summary.watched) = ("suspended", Reason::Suspended, false);
+            }
             let time = |milliseconds: Option<i64>| milliseconds.and_then(DateTime::from_timestamp_millis);
-            let untouched = summary.watched && !entry.is_busy() && entry.failures() == 0;
+            // A source that has returned the same token was asked, and is asked again.
+            let source = entry.source.and_then(|source| self.state.source(source));
+            let is_asked = source.is_some_and(|source| source.state.not_renewed);
+            let untouched = summary.watched && !entry.is_busy() && entry.failures() == 0 && !is_asked;
             if untouched && summary.state == "ready" {
                 gauges.rotation_overdue = gauges.rotation_overdue.max(Self::overdue(time(summary.due), now));
             }

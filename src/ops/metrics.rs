@@ -129,7 +129,7 @@ impl Metrics {
             "The release",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let state = StateCollector { per_object, last: Arc::default() };
+        let state = StateCollector { per_object, heartbeat: Arc::clone(&heartbeat), last: Arc::default() };
         registry.register_collector(Box::new(state.clone()));
         let watch = WatchCollector::default();
         registry.register_collector(Box::new(watch.clone()));
@@ -206,6 +206,7 @@ impl Meter for Metrics {
 #[derive(Clone, Debug)]
 struct StateCollector {
     per_object: bool,
+    heartbeat: Arc<Heartbeat>,
     last: Arc<Mutex<Option<Snapshot>>>,
 }
 
@@ -218,7 +219,7 @@ struct Snapshot {
     held_back: Vec<(String, f64)>,
     infeasible: Vec<(String, usize)>,
     subscriptions: BTreeMap<(ObjectKey, &'static str, Reason), usize>,
-    expiring: BTreeMap<(Arc<str>, &'static str), usize>,
+    expiring: BTreeMap<(Arc<str>, &'static str, bool), usize>,
     expiry: Vec<(ObjectKey, i64)>,
 }
 
@@ -249,9 +250,13 @@ impl StateCollector {
             };
             let left = expires.signed_duration_since(now);
             for (name, within) in WITHIN {
-                // A namespace's series stays at 0, so that an alert on it can end.
-                let count = snapshot.expiring.entry((Arc::clone(&row.key.namespace), name)).or_default();
-                *count += usize::from(left > TimeDelta::zero() && left <= within);
+                // A namespace's series stay at 0, so that an alert on them can end.
+                for failing in [false, true] {
+                    let kind = (Arc::clone(&row.key.namespace), name, failing);
+                    let counts = failing == (row.state != "ready");
+                    *snapshot.expiring.entry(kind).or_default() +=
+                        usize::from(counts && left > TimeDelta::zero() && left <= within);
+                }
             }
             if self.per_object && gauges.leader {
                 snapshot.expiry.push((row.key.clone(), expires.timestamp()));
@@ -264,7 +269,8 @@ impl StateCollector {
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(last) = last.as_ref() else {
+        // A scheduler that stands still reports nothing: what it said last would look like good news.
+        let Some(last) = last.as_ref().filter(|_| self.heartbeat.is_alive()) else {
             return Ok(());
         };
         let mut gauge = |name: &str, help: &str, write: &dyn Fn(MetricEncoder<'_>) -> fmt::Result| {
@@ -306,8 +312,9 @@ impl Collector for StateCollector {
             })
         })?;
         gauge("hookkeeper_expiring", "Subscriptions whose token ends within a span", &|mut encoder| {
-            (last.expiring.iter()).try_for_each(|((namespace, within), count)| {
-                let labels = [("namespace", &**namespace), ("within", *within)];
+            (last.expiring.iter()).try_for_each(|((namespace, within, failing), count)| {
+                let failing = if *failing { "true" } else { "false" };
+                let labels = [("namespace", &**namespace), ("within", *within), ("failing", failing)];
                 labelled(&mut encoder, &labels, count)
             })
         })?;
@@ -387,7 +394,7 @@ mod tests {
             rotation_overdue: 1.5,
             held_back: vec![(ObjectKey::new("hr", "gupy"), 30.0)],
             infeasible: vec![(ObjectKey::new("hr", "gupy"), 3)],
-            subscriptions: vec![row("a", "ready", 30), row("b", "ready", 200), row("c", "expired", -5)],
+            subscriptions: vec![row("a", "ready", 30), row("b", "degraded", 200), row("c", "expired", -5)],
             leader: true,
         };
         metrics.gauges(&gauges);
@@ -399,11 +406,13 @@ mod tests {
             "hookkeeper_leader 1",
             r#"hookkeeper_held_back_seconds{provider="hr/gupy"} 30.0"#,
             r#"hookkeeper_rotations_infeasible{provider="hr/gupy"} 3"#,
-            r#"hookkeeper_subscriptions{provider="hr/gupy",state="ready",reason="Rotated"} 2"#,
+            r#"hookkeeper_subscriptions{provider="hr/gupy",state="ready",reason="Rotated"} 1"#,
             r#"hookkeeper_subscriptions{provider="hr/gupy",state="expired",reason="Rotated"} 1"#,
-            r#"hookkeeper_expiring{namespace="hr",within="1h"} 1"#,
-            r#"hookkeeper_expiring{namespace="hr",within="4h"} 2"#,
-            r#"hookkeeper_expiring{namespace="hr",within="24h"} 2"#,
+            r#"hookkeeper_expiring{namespace="hr",within="1h",failing="false"} 1"#,
+            r#"hookkeeper_expiring{namespace="hr",within="1h",failing="true"} 0"#,
+            r#"hookkeeper_expiring{namespace="hr",within="4h",failing="true"} 1"#,
+            r#"hookkeeper_expiring{namespace="hr",within="24h",failing="false"} 1"#,
+            r#"hookkeeper_expiring{namespace="hr",within="24h",failing="true"} 1"#,
         ] {
             has(&text, line);
         }
@@ -415,6 +424,16 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(!text.contains(r#"state="expired""#));
         assert!(!text.contains(r#"name="a""#), "{text}");
+    }
+
+    #[test]
+    fn a_scheduler_that_stands_still_shows_no_state() {
+        let metrics = Metrics::new(Heartbeat::new(Duration::ZERO), true);
+        metrics.gauges(&Gauges { leader: true, ..Gauges::default() });
+        std::thread::sleep(Duration::from_millis(1));
+        let text = metrics.render().unwrap();
+        assert!(!text.contains("hookkeeper_leader"), "{text}");
+        assert!(text.contains("hookkeeper_build_info"));
     }
 
     #[test]

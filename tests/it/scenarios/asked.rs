@@ -1,6 +1,7 @@
 //! What people ask for: a rotation, a pause.
 
 use hookkeeper::api::{ConditionStatus, Reason};
+use hookkeeper::engine::Options;
 
 use super::{
     DAY, HOUR, MINUTE, SECOND, answered, asked, assert_in_order, counts, declare, edit, hand_over,
@@ -100,7 +101,7 @@ async fn what_is_asked_for_skips_the_objects_own_back_off_and_no_hold_back() {
 async fn under_a_suspended_provider_nothing_is_called_and_the_end_of_a_token_is_told_once() {
     let world = World::new(Settings::default());
     world.populate(2, 1);
-    let engine = world.start();
+    let engine = world.start_with(Options { gauges_every: MINUTE, ..Options::default() });
     world.pass(MINUTE).await;
     let suspend = |suspend| {
         world.outside().providers.get_mut(&key("provider")).unwrap().suspend = Some(suspend);
@@ -110,6 +111,9 @@ async fn under_a_suspended_provider_nothing_is_called_and_the_end_of_a_token_is_
     let sent = world.outside().received.len();
     world.pass(DAY).await;
     assert_eq!(world.outside().received.len(), sent, "neither a call nor a mint");
+    let gauges = world.outside().gauges.clone().unwrap();
+    assert_eq!(gauges.rotation_overdue, 0.0, "nobody waits for these");
+    assert!(gauges.subscriptions.iter().all(|row| row.state == "suspended" && row.expires.is_none()));
     for name in ["subscription-0", "subscription-1"] {
         assert_eq!(ready(&world.status(name)), (ConditionStatus::False, Reason::TokenExpired));
         let outside = world.outside();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use hookkeeper::api::{ConditionStatus, Reason, SecretTokenSource, TokenSourceSpec, TokenSourceStatus};
+use hookkeeper::engine::Options;
 use hookkeeper::engine::change::Change;
 
 use super::{
@@ -18,7 +19,7 @@ async fn a_source_that_returns_the_same_token_until_it_ends() {
     let world = World::new(Settings::default());
     world.outside().caches = true;
     world.populate(3, 1);
-    let _engine = world.start();
+    let _engine = world.start_with(Options { gauges_every: MINUTE, ..Options::default() });
     world.pass(MINUTE).await;
     let first = world.status("subscription-0");
     let expires = first.token_expiration_time.unwrap();
@@ -26,6 +27,8 @@ async fn a_source_that_returns_the_same_token_until_it_ends() {
     let before = world.outside().received.len();
     world.pass((expires - world.wall()).to_std().unwrap() - 12 * MINUTE).await;
     assert_eq!(health(&world.status("subscription-0")), (ConditionStatus::True, Reason::Succeeded));
+    let overdue = world.outside().gauges.as_ref().unwrap().rotation_overdue;
+    assert_eq!(overdue, 0.0, "the source was asked");
     world.pass(4 * MINUTE).await;
     let status = world.status("subscription-0");
     assert_eq!(health(&status), (ConditionStatus::False, Reason::TokenNotRenewed), "less than half the lead");
