@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::in_repository;
-use super::helm::{arguments, documents, documents_of, named, of_kind};
+use super::helm::{BOTH, RELEASE, arguments, chart, documents, documents_of, named, of_kind};
 
 const DEFINITION: &str = "CustomResourceDefinition";
 const ACCOUNT: &str = "--as=system:serviceaccount:hookkeeper-system:hookkeeper";
@@ -46,7 +46,18 @@ fn everything_can_be_applied_and_gives_the_rights_it_says() {
     apply(&cluster, &["-k", &folder("base")]);
     assert!(may(&cluster, &[&subscriptions[..], &["--all-namespaces"]].concat()));
     assert!(!may(&cluster, &["create", "secrets", "-n", "default"]));
-    apply(&cluster, &["-f", &folder("install.yaml")]);
+
+    // Whoever has installed with kubectl can go on with Helm.
+    for helm in BOTH {
+        apply(&cluster, &["-f", &folder("install.yaml")]);
+        let uid = ["get", "crd", "tokensources.hookkeeper.dev", "-o", "jsonpath={.metadata.uid}"];
+        let before = cluster.succeed(&uid);
+        let install = ["install", RELEASE, &chart(), "--namespace", "hookkeeper-system", "--take-ownership"];
+        helm.command(&install).on(&cluster).succeed();
+        helm.command(&["uninstall", RELEASE, "--namespace", "hookkeeper-system"]).on(&cluster).succeed();
+        assert_eq!(cluster.succeed(&uid), before, "{helm:?}");
+        assert!(!may(&cluster, &[&subscriptions[..], &["--all-namespaces"]].concat()));
+    }
 }
 
 #[test]
