@@ -109,19 +109,18 @@ fn a_release_can_be_upgraded_rolled_back_removed_and_installed_again() {
         release.helm(&["rollback", RELEASE, "1"], None);
         assert_eq!(release.sandbox(), second, "{helm:?}");
         assert!(release.arguments().contains(&"--workers=16".to_owned()));
-        release.upgrade(&json!({"sandbox": {"enabled": false}}));
-        assert_eq!(release.sandbox(), [], "{helm:?}");
+        release.upgrade(&with_actions(&["job.published"]));
+        let third = release.sandbox();
+        assert_eq!(third.len(), 3, "{helm:?}: {third:?}");
+        assert!(third.iter().all(|object| second.contains(object)), "{helm:?}: {second:?} {third:?}");
 
         release.uninstall();
+        assert_eq!(release.sandbox(), [], "{helm:?}");
         let left = release.kubectl(&["get", "deployments,services,secrets,roles,rolebindings", "-o", "name"]);
         assert_eq!(left, "", "{helm:?}");
         assert_eq!((definitions(cluster), uid_of_users_object(cluster, &users)), (3, ours), "{helm:?}");
 
         // The same name in the same namespace takes the definitions over again.
-        release.install(&with_actions(&["job.published"]));
-        assert_eq!(release.sandbox().len(), 3, "{helm:?}");
-        release.uninstall();
-        assert_eq!((release.sandbox(), definitions(cluster)), (vec![], 3), "{helm:?}");
         release.install(&json!({"crds": {"keep": false}}));
         release.uninstall();
         cluster.succeed(&["wait", "--for=delete", "crd", "--all", "--timeout=120s"]);

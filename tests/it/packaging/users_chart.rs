@@ -6,7 +6,6 @@ use std::time::Duration;
 use hookkeeper::sandbox::{Fault, Target};
 use serde_json::{Value, json};
 
-use super::super::cluster::Cluster;
 use super::super::operator::trial::Trial;
 use super::super::process::Process;
 use super::super::{hookkeeper, in_repository};
