@@ -426,11 +426,12 @@ mod tests {
         assert!(!text.contains(r#"name="a""#), "{text}");
     }
 
-    #[test]
-    fn a_scheduler_that_stands_still_shows_no_state() {
-        let metrics = Metrics::new(Heartbeat::new(Duration::ZERO), true);
+    #[tokio::test(start_paused = true)]
+    async fn a_scheduler_that_stands_still_shows_no_state() {
+        let metrics = Metrics::new(Heartbeat::new(Duration::from_secs(30)), true);
         metrics.gauges(&Gauges { leader: true, ..Gauges::default() });
-        std::thread::sleep(Duration::from_millis(1));
+        assert!(metrics.render().unwrap().contains("hookkeeper_leader"));
+        tokio::time::advance(Duration::from_secs(31)).await;
         let text = metrics.render().unwrap();
         assert!(!text.contains("hookkeeper_leader"), "{text}");
         assert!(text.contains("hookkeeper_build_info"));

@@ -14,6 +14,7 @@ mod publishing;
 mod quiet;
 mod refusals;
 mod requests;
+mod rights;
 mod service_accounts;
 mod thin;
 pub mod trial;

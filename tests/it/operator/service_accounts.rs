@@ -34,6 +34,11 @@ async fn a_service_accounts_token_is_brought_in_unless_the_api_server_would_take
         let path = r#"jsonpath={.items[*].status.conditions[?(@.type=="RotationHealthy")]}"#;
         trial.kubectl(&["get", "whs", "-o", path])
     };
+    // The namespace's owner grants it, and nobody else.
+    let right = ["--verb=create", "--resource=serviceaccounts/token", "--resource-name=sender"];
+    trial.kubectl(&[&["create", "role", "sender-token"], &right[..]].concat());
+    let account = format!("--serviceaccount={}:hookkeeper", trial.namespace);
+    trial.kubectl(&["create", "rolebinding", "sender-token", "--role=sender-token", &account]);
     write("sender", "https://kubernetes.default.svc");
     let controller = trial.controller("one");
     trial

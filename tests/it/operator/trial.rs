@@ -11,6 +11,7 @@ use super::super::cluster::Cluster;
 use super::super::process::{Process, Program};
 use super::super::trial::{sandbox_with_manifests, short_settling};
 use super::super::{Ended, hookkeeper};
+use super::rights;
 
 /// Generous: only a test that fails waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -24,6 +25,8 @@ pub struct Trial<'cluster> {
     pub cluster: &'cluster Cluster,
     pub namespace: String,
     pub subscriptions: u64,
+    /// Of the account under which its controllers run.
+    account: PathBuf,
     folder: tempfile::TempDir,
 }
 
@@ -47,8 +50,12 @@ impl<'cluster> Trial<'cluster> {
             change(config);
         })
         .await;
-        let namespace = tokio::task::block_in_place(|| cluster.namespace("operator"));
-        Self { sandbox, cluster, namespace, subscriptions: subscriptions as u64, folder }
+        let (namespace, account) = tokio::task::block_in_place(|| {
+            let namespace = cluster.namespace("operator");
+            let account = rights::in_one_namespace(cluster, &namespace);
+            (namespace, account)
+        });
+        Self { sandbox, cluster, namespace, subscriptions: subscriptions as u64, account, folder }
     }
 
     pub fn manifests(&self) -> PathBuf {
@@ -141,14 +148,15 @@ spec:
         find(self).unwrap()
     }
 
-    /// A controller to be. Its name is that of a pod.
+    /// A controller to be, with the rights that the chart gives it in this namespace and no others. Its
+    /// name is that of a pod.
     pub fn program(&self, name: &str) -> Program {
         self.program_with_lease(name, "5s")
     }
 
     /// A controller to be, with a lease that lasts so long.
     pub fn program_with_lease(&self, name: &str, lease: &str) -> Program {
-        let mut program = self.program_as(&self.cluster.kubeconfig(), name, lease);
+        let mut program = self.program_as(&self.account, name, lease);
         program.args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace]);
         program
     }

@@ -7,8 +7,8 @@ use hookkeeper::sandbox::{TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN};
 use serde_json::{Value, json};
 
 use super::super::process::Stream;
-use super::super::{hookkeeper, run};
-use super::helm::{BOTH, Helm, arguments, chart, named, of_kind};
+use super::super::{hookkeeper, in_repository, run};
+use super::helm::{BOTH, Helm, RELEASE, arguments, chart, documents_of, named, of_kind};
 
 /// Values that change what is rendered, each on its own.
 fn switches() -> Vec<Value> {
@@ -38,6 +38,7 @@ fn switches() -> Vec<Value> {
         json!({"networkPolicy": {"enabled": true}, "sandbox": {"enabled": true}}),
         json!({"networkPolicy": {"enabled": true, "from": [{"podSelector": {}}], "egress": [{}]}}),
         json!({"podDisruptionBudget": {"maxUnavailable": "50%"}, "replicas": 5, "affinity": {"nodeAffinity": {}}}),
+        json!({"admissionPolicy": {"enabled": true}, "fullnameOverride": "keeper"}),
         json!({"podDisruptionBudget": {"enabled": false}, "topologySpreadConstraints": [], "replicas": 0}),
         json!({"tolerations": [{"operator": "Exists"}], "priorityClassName": "high", "nodeSelector": {"a": "b"}}),
         json!({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a"]}], "imagePullSecrets": [{"name": "a"}]}),
@@ -299,4 +300,15 @@ fn definitions_are_kept_unless_told_otherwise() {
     assert_eq!(policies(json!({})), vec![json!("keep"); 3]);
     assert_eq!(policies(json!({"crds": {"keep": false}})), vec![Value::Null; 3]);
     assert!(policies(json!({"crds": {"enabled": false}})).is_empty());
+}
+
+#[test]
+fn the_admission_policy_is_that_of_the_folder_with_the_releases_labels() {
+    let mut given = template(&json!({"admissionPolicy": {"enabled": true}}));
+    given.retain(|document| document["kind"].as_str().unwrap().starts_with("ValidatingAdmissionPolicy"));
+    for document in &mut given {
+        let labels = document["metadata"].as_object_mut().unwrap().remove("labels").unwrap();
+        assert_eq!(labels["app.kubernetes.io/instance"], RELEASE);
+    }
+    assert_eq!(given, documents_of(&in_repository("deploy/admission-policy/policy.yaml")));
 }

@@ -8,7 +8,7 @@ mod chart;
 mod dashboard;
 mod exported;
 mod gitops;
-mod helm;
+pub mod helm;
 mod image;
 mod install;
 mod kustomize;
