@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::in_repository;
 use super::super::readme::blocks;
+use super::rights;
 use super::trial::Trial;
 
 /// The README's example, with nothing changed but the addresses and the action.
@@ -23,7 +24,11 @@ fn example(trial: &Trial<'_>, action: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_example_works_and_applied_again_it_changes_nothing() {
     let trial = Trial::start(Duration::from_secs(600), 0).await;
-    let other = tokio::task::block_in_place(|| trial.cluster.namespace("operator"));
+    let other = tokio::task::block_in_place(|| {
+        let other = trial.cluster.namespace("operator");
+        rights::grant(trial.cluster, &trial.namespace, &other);
+        other
+    });
     let controller = trial.program("one").args(["--namespace", &other]).spawn();
     let secrets = trial.manifests().join("00-secrets.yaml");
     let ways = [

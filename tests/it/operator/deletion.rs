@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::cluster::Cluster;
 use super::super::in_repository;
 use super::super::process::Process;
+use super::rights;
 use super::trial::Trial;
 
 const DELETE: &[&str] = &["deletionPolicy: Delete"];
@@ -87,7 +88,8 @@ async fn a_namespace_can_go_and_an_object_that_does_not_decode_stops_nobody() {
     tokio::task::block_in_place(|| install_loosened_definitions(&cluster));
     let trial = Trial::start_in(&cluster, Duration::from_secs(20), 1, |_| ()).await;
     let doomed = tokio::task::block_in_place(|| cluster.namespace("doomed"));
-    let of_namespace = ["--namespace", &doomed, "--deletion-grace", "3s"];
+    // Rights in a namespace would go with it.
+    let account = tokio::task::block_in_place(|| rights::in_the_whole_cluster(&cluster));
     let broken = |kind: &str, name: &str, spec: Value| {
         json!({
             "apiVersion": "hookkeeper.dev/v1alpha1", "kind": kind, "metadata": { "name": name }, "spec": spec,
@@ -105,7 +107,7 @@ async fn a_namespace_can_go_and_an_object_that_does_not_decode_stops_nobody() {
         .concat(),
     );
     trial.apply();
-    let controller = trial.program("one").args(of_namespace).spawn();
+    let controller = trial.program_as(&account, "one", "5s").args(["--deletion-grace", "3s"]).spawn();
     let controllers: &[&Process] = &[&controller];
     trial.until_says(controllers, "whs/application-completed", "Ready", "True ").await;
     for object in ["whs/a-broken", "whs/b-broken", "whp/a-broken", "tsrc/a-broken"] {

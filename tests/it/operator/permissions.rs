@@ -13,9 +13,9 @@ use super::super::cluster::Cluster;
 use super::super::in_repository;
 use super::super::process::Process;
 use super::super::trial::publish;
+use super::rights;
 use super::trial::Trial;
 
-const NAMESPACE: &str = "hookkeeper-system";
 const USER: &str = "system:serviceaccount:hookkeeper-system:hookkeeper";
 
 /// Every request of the controller's account is noted when it is answered.
@@ -37,19 +37,16 @@ async fn every_permission_is_needed_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let (policy, log) = (folder.path().join("policy.yaml"), folder.path().join("audit.log"));
     fs::write(&policy, AUDIT_POLICY).unwrap();
-    let cluster = tokio::task::block_in_place(|| {
+    let (cluster, account) = tokio::task::block_in_place(|| {
         let cluster = Cluster::start(&[
             &format!("--audit-policy-file={}", policy.display()),
             &format!("--audit-log-path={}", log.display()),
         ]);
         cluster.install_definitions();
-        cluster.succeed(&["create", "namespace", NAMESPACE]);
-        cluster.succeed(&["apply", "-f", in_repository("deploy/base/rbac.yaml").to_str().unwrap()]);
-        cluster
+        let account = rights::in_the_whole_cluster(&cluster);
+        (cluster, account)
     });
     let trial = Trial::start_in(&cluster, Duration::from_secs(12), 2, |_| ()).await;
-    let account =
-        tokio::task::block_in_place(|| cluster.kubeconfig_for_service_account(NAMESPACE, "hookkeeper"));
 
     // One with a finalizer, so that there is something to patch, and a token that is published.
     let subscriptions = trial.manifests().join("30-subscriptions.yaml");
@@ -105,8 +102,7 @@ async fn every_permission_is_needed_and_no_other() {
 
     // The same with rights in one namespace only.
     trial.kubectl(&["delete", "clusterrolebinding", "hookkeeper"]);
-    let binding = ["create", "rolebinding", "hookkeeper", "--clusterrole=hookkeeper"];
-    trial.kubectl(&[&binding[..], &["--serviceaccount=hookkeeper-system:hookkeeper"]].concat());
+    tokio::task::block_in_place(|| rights::grant(&cluster, "hookkeeper-system", &trial.namespace));
     let before = (trial.sandbox.ledger().rotations, fs::read_to_string(&log).unwrap().lines().count());
     trial.apply();
     let controller = self::controller(&trial, &account, &["--namespace", &trial.namespace]);

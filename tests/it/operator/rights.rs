@@ -1,4 +1,4 @@
-//! The account that controllers of tests have: what the chart makes of it for one namespace, and no more.
+//! The accounts that controllers of tests have: with the rights that the chart gives, and no more.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -7,14 +7,17 @@ use std::sync::LazyLock;
 use serde_json::json;
 
 use super::super::cluster::Cluster;
+use super::super::in_repository;
 use super::super::packaging::helm::Helm;
 
-/// Stands in the rendered manifests for the namespace of a test.
-const PLACEHOLDER: &str = "hookkeeper-system";
+/// Where the chart is rendered for, and where the rendered manifests have the account.
+const RELEASE: &str = "hookkeeper-system";
+/// Stands in the rendered manifests for a namespace that is looked after.
+const LOOKED_AFTER: &str = "looked-after";
 
 /// Service account, Roles and RoleBindings as the chart has them for a namespace that publishes.
 static RENDERED: LazyLock<String> = LazyLock::new(|| {
-    let values = json!({"scope": {"namespaces": [PLACEHOLDER]}, "publishing": {"enabled": true}});
+    let values = json!({"scope": {"namespaces": [LOOKED_AFTER]}, "publishing": {"enabled": true}});
     let mut objects = Helm::Four.template(&values).unwrap();
     let kinds = ["ServiceAccount", "Role", "RoleBinding"];
     objects.retain(|object| kinds.contains(&object["kind"].as_str().unwrap()));
@@ -22,10 +25,23 @@ static RENDERED: LazyLock<String> = LazyLock::new(|| {
     json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
 });
 
-/// Makes the account, and returns a kubeconfig with a token of it.
-pub fn in_one_namespace(cluster: &Cluster, namespace: &str) -> PathBuf {
+/// Gives the account of a release in one namespace the rights to look after another one, or the same.
+pub fn grant(cluster: &Cluster, release: &str, looked_after: &str) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(RENDERED.replace(PLACEHOLDER, namespace).as_bytes()).unwrap();
+    let objects = RENDERED.replace(RELEASE, release).replace(LOOKED_AFTER, looked_after);
+    file.write_all(objects.as_bytes()).unwrap();
     cluster.succeed(&["apply", "-f", file.path().to_str().unwrap()]);
+}
+
+/// A kubeconfig of an account that looks after its own namespace.
+pub fn in_one_namespace(cluster: &Cluster, namespace: &str) -> PathBuf {
+    grant(cluster, namespace, namespace);
     cluster.kubeconfig_for_service_account(namespace, "hookkeeper")
+}
+
+/// A kubeconfig of an account that looks after the whole cluster; its lease is in `hookkeeper-system`.
+pub fn in_the_whole_cluster(cluster: &Cluster) -> PathBuf {
+    cluster.succeed(&["create", "namespace", RELEASE]);
+    cluster.succeed(&["apply", "-f", in_repository("deploy/base/rbac.yaml").to_str().unwrap()]);
+    cluster.kubeconfig_for_service_account(RELEASE, "hookkeeper")
 }

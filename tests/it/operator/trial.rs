@@ -2,6 +2,7 @@
 //! against.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use hookkeeper::sandbox::{Config, Sandbox};
@@ -25,8 +26,8 @@ pub struct Trial<'cluster> {
     pub cluster: &'cluster Cluster,
     pub namespace: String,
     pub subscriptions: u64,
-    /// Of the account under which its controllers run.
-    account: PathBuf,
+    /// Of the account under which its controllers run, once there is one.
+    account: OnceLock<PathBuf>,
     folder: tempfile::TempDir,
 }
 
@@ -50,12 +51,9 @@ impl<'cluster> Trial<'cluster> {
             change(config);
         })
         .await;
-        let (namespace, account) = tokio::task::block_in_place(|| {
-            let namespace = cluster.namespace("operator");
-            let account = rights::in_one_namespace(cluster, &namespace);
-            (namespace, account)
-        });
-        Self { sandbox, cluster, namespace, subscriptions: subscriptions as u64, account, folder }
+        let namespace = tokio::task::block_in_place(|| cluster.namespace("operator"));
+        let (subscriptions, account) = (subscriptions as u64, OnceLock::new());
+        Self { sandbox, cluster, namespace, subscriptions, account, folder }
     }
 
     pub fn manifests(&self) -> PathBuf {
@@ -156,7 +154,10 @@ spec:
 
     /// A controller to be, with a lease that lasts so long.
     pub fn program_with_lease(&self, name: &str, lease: &str) -> Program {
-        let mut program = self.program_as(&self.account, name, lease);
+        let account = self.account.get_or_init(|| {
+            tokio::task::block_in_place(|| rights::in_one_namespace(self.cluster, &self.namespace))
+        });
+        let mut program = self.program_as(account, name, lease);
         program.args(["--namespace", &self.namespace, "--lease-namespace", &self.namespace]);
         program
     }

@@ -48,14 +48,14 @@ impl Image {
         self.folder.path().join("archive/blobs/sha256").join(digest)
     }
 
-    /// Runs its binary as a container would: as the image's user, on a root that nothing can write to
-    /// but for `/tmp`.
+    /// Runs its binary as a container would: as the image's user, with devices, on a root that nothing
+    /// can write to but for `/tmp`.
     fn run(&self, arguments: &str) -> Ended {
         let root = self.root();
         let user = self.config["config"]["User"].as_str().unwrap();
         let program = self.config["config"]["Entrypoint"][0].as_str().unwrap();
         let script = format!(
-            "mount --bind {root} {root} && mount -o remount,bind,ro {root} &&
+            "mkdir -p {root}/dev && mount --bind {root} {root} && mount --bind /dev {root}/dev && mount -o remount,bind,ro {root} &&
              mount -t tmpfs -o mode=1777 none {root}/tmp && exec env --ignore-environment /usr/sbin/chroot --userspec={user} {root} {program} {arguments}",
             root = root.display(),
         );

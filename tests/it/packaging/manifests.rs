@@ -93,6 +93,10 @@ fn manifests() -> Vec<Value> {
     }
     for file in files_below("deploy", ".yaml") {
         let folder = file.parent().unwrap();
+        // A chart's templates are no manifests yet; this one holds nothing but hookkeeper's kinds.
+        if folder.ends_with("chart-with-subscriptions/templates") {
+            continue;
+        }
         if file.ends_with("kustomization.yaml") {
             all.extend(built(folder));
         } else if !folder.join("kustomization.yaml").exists() {

@@ -30,7 +30,7 @@ spec:
             "---
 apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookSubscription
-metadata: {{name: load-{number}}}
+metadata: {{name: load-{number}, labels: {{load: 'yes'}}}}
 spec:
   providerRef: {{name: load}}
   action: candidate.hired
@@ -85,7 +85,9 @@ pub fn works_while_pods_and_releases_come_and_go(trial: &Trial) {
     let restarts = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
     let restarts = trial.kubectl(&["get", "pods", "-o", restarts]);
     assert!(restarts.split(' ').all(|count| count == "0"), "{restarts}\n{}", trial.node.story());
-    trial.kubectl(&["delete", "-f", &load, "--timeout=180s"]);
+    // Subscriptions first: without its provider, none could be removed there.
+    let selected = ["delete", "whs", "--selector=load=yes", "--timeout=180s"];
+    trial.kubectl(&selected);
     let ledger = trial.ledger();
     assert_eq!((&ledger["deletes"], &ledger["webhooks"]), (&SOURCES.into(), &2.into()), "{ledger:#}");
 }
