@@ -226,6 +226,19 @@ impl One {
                         if let Some(first_list) = &self.first_list {
                             first_list.says(format!("{}: {trouble}", self.kind));
                         }
+                        // Rights in a namespace go when it goes, and must not hold up the others. What cannot
+                        // be seen cannot be written either.
+                        if self.namespace.is_some() && may_not_list(&error) {
+                            for key in std::mem::take(&mut present) {
+                                if !self.tell_gone(key).await {
+                                    return;
+                                }
+                            }
+                            believed_round = None;
+                            if self.done.send((self.number, round + 1)).await.is_err() {
+                                return;
+                            }
+                        }
                         // Whoever asks for a new round has reached the server.
                         tokio::select! {
                             changed = self.round.changed() => {
@@ -256,6 +269,10 @@ impl One {
         self.known.forget(self.kind, &key);
         self.changes.send(Change::Gone { kind: self.kind, key, prune: false }).await.is_ok()
     }
+}
+
+fn may_not_list(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(failed) if is(failed, 403))
 }
 
 /// What to do about a watch that does not get on.

@@ -117,6 +117,32 @@ async fn every_permission_is_needed_and_no_other() {
     trial.assert_no_secrets();
 }
 
+/// As when a namespace that is looked after is deleted, and its Role with it: the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_without_rights_holds_up_no_other() {
+    let trial = Trial::start(Duration::from_secs(60), 1).await;
+    let other = tokio::task::block_in_place(|| trial.cluster.namespace("operator"));
+    trial.apply();
+    let in_other = |arguments: &[&str]| {
+        let arguments = [&["-n", &other], arguments].concat();
+        tokio::task::block_in_place(|| trial.cluster.succeed(&arguments))
+    };
+    let controller = trial.program("one").args(["--namespace", &other]).spawn();
+    trial.until_says(&[&controller], "whs/application-completed", "Ready", "True ").await;
+    let ready = controller.get("/readyz").unwrap();
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains(&format!("\"{other}\"")), "{ready}");
+
+    // The same webhook, which the first namespace's owns, so that it must be seen to say so.
+    in_other(&["apply", "-f", trial.manifests().to_str().unwrap()]);
+    tokio::task::block_in_place(|| rights::grant(trial.cluster, &trial.namespace, &other));
+    let conflict = r#"--for=jsonpath={.status.conditions[?(@.type=="Ready")].reason}=Conflict"#;
+    in_other(&["wait", conflict, "whs/application-completed", "--timeout=150s"]);
+    let is_ready = |_: &Trial<'_>| controller.get("/readyz").is_some_and(|said| said.contains(" 200 "));
+    trial.until(&[&controller], "ready", is_ready).await;
+    assert_eq!(controller.stop(), Some(0));
+    trial.assert_well();
+}
+
 fn controller(trial: &Trial<'_>, account: &Path, arguments: &[&str]) -> Process {
     trial.program_as(account, "hookkeeper-0", "5s").args(arguments).spawn()
 }
