@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::process::Stream;
 use super::super::{hookkeeper, in_repository, run};
-use super::helm::{BOTH, Helm, RELEASE, arguments, chart, documents_of, named, of_kind};
+use super::documents;
+use super::helm::{BOTH, Helm, RELEASE, arguments, chart, named, of_kind};
 
 /// Values that change what is rendered, each on its own.
 fn switches() -> Vec<Value> {
@@ -310,5 +311,5 @@ fn the_admission_policy_is_that_of_the_folder_with_the_releases_labels() {
         let labels = document["metadata"].as_object_mut().unwrap().remove("labels").unwrap();
         assert_eq!(labels["app.kubernetes.io/instance"], RELEASE);
     }
-    assert_eq!(given, documents_of(&in_repository("deploy/admission-policy/policy.yaml")));
+    assert_eq!(given, documents(&in_repository("deploy/admission-policy/policy.yaml")));
 }

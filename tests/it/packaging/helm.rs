@@ -1,7 +1,7 @@
 //! Both Helms that are supported, without settings of whoever runs the tests.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::super::cluster::Cluster;
 use super::super::tools::{ended, installed};
 use super::super::{Ended, in_repository};
+use super::documents_in;
 
 /// The release's name in tests, from which the names of its objects follow.
 pub const RELEASE: &str = "hookkeeper";
@@ -52,7 +53,7 @@ impl Helm {
         let arguments = ["template", RELEASE, &chart(), "--namespace", "hookkeeper-system"];
         let ended = self.command(&arguments).values(values).run();
         match ended.code {
-            Some(0) => Ok(documents(&ended.stdout)),
+            Some(0) => Ok(documents_in(&ended.stdout).unwrap()),
             _ => Err(ended.stderr),
         }
     }
@@ -117,17 +118,6 @@ impl Drop for Running {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-/// The objects of a text, without those that are empty.
-pub fn documents(text: &str) -> Vec<Value> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
-    documents.into_iter().filter(|document| !document.is_null()).collect()
-}
-
-/// The objects of a file of the repository.
-pub fn documents_of(path: &Path) -> Vec<Value> {
-    documents(&fs::read_to_string(path).unwrap())
 }
 
 /// Those of one kind.

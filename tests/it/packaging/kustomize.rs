@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::in_repository;
-use super::helm::{BOTH, RELEASE, arguments, chart, documents, documents_of, named, of_kind};
+use super::helm::{BOTH, RELEASE, arguments, chart, named, of_kind};
+use super::{documents, documents_in};
 
 const DEFINITION: &str = "CustomResourceDefinition";
 const ACCOUNT: &str = "--as=system:serviceaccount:hookkeeper-system:hookkeeper";
@@ -14,7 +15,7 @@ fn folder(name: &str) -> String {
 }
 
 fn built(cluster: &Cluster, name: &str) -> Vec<Value> {
-    documents(&cluster.succeed(&["kustomize", &folder(name)]))
+    documents_in(&cluster.succeed(&["kustomize", &folder(name)])).unwrap()
 }
 
 /// The server must not warn: not of Pod Security either, of which the namespace asks `restricted`.
@@ -70,7 +71,7 @@ fn the_file_for_kubectl_holds_what_the_base_holds() {
         documents.sort_by_key(Value::to_string);
         documents
     };
-    let file = documents_of(&in_repository("deploy/install.yaml"));
+    let file = documents(&in_repository("deploy/install.yaml"));
     assert_eq!(file[0]["kind"], "Namespace", "what it holds comes after it");
     assert_eq!(sorted(built(Cluster::shared(), "base")), sorted(file.clone()));
     for document in file {

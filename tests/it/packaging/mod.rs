@@ -34,9 +34,13 @@ use super::{Ended, in_repository};
 /// All documents of a YAML file.
 fn documents(file: &Path) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let read = serde_saphyr::from_multiple::<Value>(&text);
-    let documents = read.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    documents.into_iter().filter(|document| !document.is_null()).collect()
+    documents_in(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// All documents of a text, without those that are empty.
+fn documents_in(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
 /// All files below a folder of the repository whose names end like this, in order.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::tools::ended;
 use super::super::{in_repository, run};
-use super::helm::documents_of;
+use super::documents;
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -42,7 +42,7 @@ fn rendering_again_gives_the_same() {
 
 #[test]
 fn the_chart_speaks_of_the_version_that_is_built() {
-    let chart = &documents_of(&in_repository("charts/hookkeeper/Chart.yaml"))[0];
+    let chart = &documents(&in_repository("charts/hookkeeper/Chart.yaml"))[0];
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!((&chart["version"], &chart["appVersion"]), (&version.into(), &version.into()));
     let annotation = |name: &str| {
@@ -59,7 +59,7 @@ fn the_chart_speaks_of_the_version_that_is_built() {
     };
     let definitions: Vec<String> = files(&in_repository("crds"))
         .iter()
-        .map(|file| documents_of(file)[0]["metadata"]["name"].as_str().unwrap().to_owned())
+        .map(|file| documents(file)[0]["metadata"]["name"].as_str().unwrap().to_owned())
         .collect();
     let mut definitions = definitions;
     definitions.sort();

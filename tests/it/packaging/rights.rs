@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::in_repository;
-use super::helm::{Helm, documents_of, named, of_kind};
+use super::documents;
+use super::helm::{Helm, named, of_kind};
 
 /// Where a right holds, and one for each group, resource and verb.
 type Right = (String, String);
@@ -64,7 +65,7 @@ fn union(sets: &[BTreeSet<Right>]) -> BTreeSet<Right> {
 
 /// What `tests/it/operator/permissions.rs` shows to be needed.
 fn needed() -> BTreeSet<String> {
-    rules(named(&documents_of(&in_repository("deploy/base/rbac.yaml")), "ClusterRole", "hookkeeper"))
+    rules(named(&documents(&in_repository("deploy/base/rbac.yaml")), "ClusterRole", "hookkeeper"))
 }
 
 fn working(place: &str) -> BTreeSet<Right> {

@@ -5,7 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::super::in_repository;
-use super::helm::{BOTH, documents_of};
+use super::documents;
+use super::helm::BOTH;
 
 /// Values of which each is refused, and what must be named.
 fn wrong_values() -> Vec<(Value, &'static [&'static str])> {
@@ -115,7 +116,7 @@ fn a_parent_chart_may_add_what_helm_gives_to_every_chart() {
 fn the_schema_knows_the_values_and_no_others() {
     let file = in_repository("charts/hookkeeper/values.schema.json");
     let schema: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
-    let values = &documents_of(&in_repository("charts/hookkeeper/values.yaml"))[0];
+    let values = &documents(&in_repository("charts/hookkeeper/values.yaml"))[0];
     let mut differences = Vec::new();
     compare("", &schema, values, &mut differences);
     assert_eq!(differences, ["/enabled", "/global"]);
