@@ -132,6 +132,15 @@ impl Cluster {
         name
     }
 
+    /// A new namespace in which no pod runs that may harm a node, and kubectl warns of what would make one.
+    pub fn restricted_namespace(&self, prefix: &str) -> String {
+        let name = self.namespace(prefix);
+        let restricted =
+            ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
+        self.succeed(&["label", "namespace", &name, &restricted[0], &restricted[1]]);
+        name
+    }
+
     /// Runs the real kubectl as the administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Ended {
         self.kubectl_as(&self.kubeconfig(), arguments)
@@ -278,7 +287,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 /// From `KUBEBUILDER_ASSETS` if it is there, else from the folder that `HOOKKEEPER_TEST_KUBERNETES`
 /// names, else from where the script has put it.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     static INSTALLED: LazyLock<PathBuf> = LazyLock::new(|| installed("kubernetes"));
     std::env::var_os("KUBEBUILDER_ASSETS")
         .map(|assets| Path::new(&assets).join(name))

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::Ended;
 use super::super::tools::ended;
+use super::files_in;
 
 /// As unpacked on a node. What is compressed is what travels, and less than half of it.
 const LARGEST: u64 = 20_000_000;
@@ -69,26 +70,12 @@ fn untar(archive: &Path, folder: &Path) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
 #[test]
 fn it_holds_one_static_binary_and_hardly_anything_else() {
     let image = Image::unpack();
     let root = image.root();
     let names: Vec<_> =
-        files(&root).iter().map(|file| file.strip_prefix(&root).unwrap().display().to_string()).collect();
+        files_in(&root).iter().map(|file| file.strip_prefix(&root).unwrap().display().to_string()).collect();
     let expected = [
         "etc/group",
         "etc/nsswitch.conf",
@@ -98,7 +85,7 @@ fn it_holds_one_static_binary_and_hardly_anything_else() {
         "licenses/hookkeeper",
     ];
     assert_eq!(names, expected);
-    let bytes: u64 = files(&root).iter().map(|file| file.metadata().unwrap().len()).sum();
+    let bytes: u64 = files_in(&root).iter().map(|file| file.metadata().unwrap().len()).sum();
     assert!(bytes < LARGEST, "{bytes} bytes");
     let bundle = fs::read_to_string(root.join("etc/ssl/certs/ca-certificates.crt")).unwrap();
     assert!(bundle.matches("-----BEGIN CERTIFICATE-----").count() > 50);

@@ -14,10 +14,7 @@ struct Release<'cluster> {
 
 impl<'cluster> Release<'cluster> {
     fn new(helm: Helm, cluster: &'cluster Cluster) -> Self {
-        let namespace = cluster.namespace("release");
-        let restricted =
-            ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
-        cluster.succeed(&["label", "namespace", &namespace, &restricted[0], &restricted[1]]);
+        let namespace = cluster.restricted_namespace("release");
         Self { helm, cluster, namespace }
     }
 

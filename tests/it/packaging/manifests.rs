@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::tools::{ended, installed};
 use super::super::{in_repository, run};
+use super::helm::Helm;
 use super::{documents, files_below, kubectl};
 
 /// Groups of kinds that Kubernetes' own schemas know nothing of, and who looks at those instead.
@@ -40,17 +41,7 @@ const ACCEPTED: [(&str, &str, &str); 7] = [
 
 /// What the chart gives with these values.
 fn rendered(values: &Value) -> Vec<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("values.yaml");
-    fs::write(&file, values.to_string()).unwrap();
-    let chart = in_repository("charts/hookkeeper");
-    let mut helm = Command::new(installed("helm").join("helm4"));
-    helm.args(["template", "hookkeeper", chart.to_str().unwrap(), "--namespace", "hookkeeper-system"]);
-    helm.args(["--values", file.to_str().unwrap()]).env_clear().env("HOME", folder.path());
-    let ended = ended(&mut helm);
-    assert_eq!(ended.code, Some(0), "{values}\n{}", ended.stderr);
-    fs::write(&file, ended.stdout).unwrap();
-    documents(&file)
+    Helm::Four.template(values).unwrap()
 }
 
 /// Values that switch on whatever the chart has. Two monitors would count everything twice.

@@ -28,6 +28,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::cluster::program;
 use super::tools::{ended, installed};
 use super::{Ended, in_repository};
 
@@ -43,21 +44,21 @@ fn documents_in(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-/// All files below a folder of the repository whose names end like this, in order.
-fn files_below(folder: &str, end: &str) -> Vec<PathBuf> {
+/// All files below a folder, in order.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![in_repository(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.to_string_lossy().ends_with(end) {
-                found.push(path);
-            }
-        }
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files_in(&path)) } else { found.push(path) }
     }
     found.sort();
+    found
+}
+
+/// All files below a folder of the repository whose names end like this, in order.
+fn files_below(folder: &str, end: &str) -> Vec<PathBuf> {
+    let mut found = files_in(&in_repository(folder));
+    found.retain(|path| path.to_string_lossy().ends_with(end));
     found
 }
 
@@ -70,9 +71,7 @@ fn promtool(arguments: &[&str]) -> Ended {
 
 /// The kubectl that tests run, without settings of whoever runs them.
 fn kubectl() -> Command {
-    let given = std::env::var_os("KUBEBUILDER_ASSETS").map(|folder| PathBuf::from(folder).join("kubectl"));
-    let program = given.filter(|program| program.exists());
-    let mut command = Command::new(program.unwrap_or_else(|| installed("kubernetes").join("kubectl")));
+    let mut command = Command::new(program("kubectl"));
     command.env_clear().env("HOME", "/nonexistent");
     command
 }

@@ -1,30 +1,20 @@
 //! What is made from other files is as they are.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
 use super::super::tools::ended;
 use super::super::{in_repository, run};
-use super::documents;
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
+use super::{documents, files_in};
 
 #[test]
 fn rendering_again_gives_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let rendered = ended(Command::new("bash").arg(in_repository("deploy/render")).arg(folder.path()));
     assert_eq!((rendered.code, rendered.stderr.as_str()), (Some(0), ""));
-    let again = files(folder.path());
+    let again = files_in(folder.path());
     for file in &again {
         let name = file.strip_prefix(folder.path()).unwrap();
         let committed = fs::read_to_string(in_repository(name.to_str().unwrap())).unwrap_or_default();
@@ -32,7 +22,7 @@ fn rendering_again_gives_the_same() {
         assert!(committed == fs::read_to_string(file).unwrap(), "{name:?}: run `bash deploy/render`");
     }
     for made in ["charts/hookkeeper/files/crds", "deploy/base"] {
-        for file in files(&in_repository(made)) {
+        for file in files_in(&in_repository(made)) {
             let is_made = again.contains(&folder.path().join(file.strip_prefix(in_repository("")).unwrap()));
             let by_hand = ["kustomization.yaml", "namespace.yaml"].map(|name| file.ends_with(name));
             assert!(is_made || by_hand.contains(&true), "{} comes from nothing", file.display());
@@ -57,7 +47,7 @@ fn the_chart_speaks_of_the_version_that_is_built() {
         names.sort();
         names
     };
-    let definitions: Vec<String> = files(&in_repository("crds"))
+    let definitions: Vec<String> = files_in(&in_repository("crds"))
         .iter()
         .map(|file| documents(file)[0]["metadata"]["name"].as_str().unwrap().to_owned())
         .collect();

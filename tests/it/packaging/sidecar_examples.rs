@@ -14,9 +14,9 @@ use super::super::{hookkeeper, in_repository, run};
 
 const MANIFESTS: &str = "deploy/sidecar/manifests/subscriptions.yaml";
 
+/// All documents of a file of the repository.
 pub(super) fn documents(file: &str) -> Vec<Value> {
-    let text = fs::read_to_string(in_repository(file)).unwrap();
-    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+    super::documents(&in_repository(file))
 }
 
 fn words(list: &Value) -> Vec<String> {
@@ -99,15 +99,8 @@ fn the_pod_has_one_writer_and_the_manifests_of_the_examples() {
 #[test]
 fn the_pod_is_admitted_where_restricted_is_enforced() {
     let cluster = Cluster::shared();
-    let namespace = cluster.namespace("restricted");
+    let namespace = cluster.restricted_namespace("restricted");
     let namespace = namespace.as_str();
-    cluster.succeed(&[
-        "label",
-        "namespace",
-        namespace,
-        "pod-security.kubernetes.io/enforce=restricted",
-        "pod-security.kubernetes.io/warn=restricted",
-    ]);
     let file = in_repository("deploy/sidecar/kubernetes/receiver.yaml");
     // The Deployment itself is only warned about.
     let applied =

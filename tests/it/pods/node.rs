@@ -7,6 +7,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use super::super::cluster::program;
 use super::super::tools::{ended, installed};
 use super::super::{Ended, in_repository};
 
@@ -68,7 +69,7 @@ impl Node {
     }
 
     pub fn try_kubectl(&self, arguments: &[&str]) -> Ended {
-        ended(self.command(&installed("kubernetes").join("kubectl")).args(arguments))
+        ended(self.command(&program("kubectl")).args(arguments))
     }
 
     /// kubectl; returns what it prints if it succeeds.
