@@ -26,9 +26,16 @@ impl Engine {
             return;
         }
         self.check_for_duplicates(id, now);
-        let Some(judged) = self.judge(id, now) else {
+        let Some(mut judged) = self.judge(id, now) else {
             return;
         };
+        if judged.is_held_back() {
+            self.hasten(id, now);
+            judged = match self.judge(id, now) {
+                Some(judged) => judged,
+                None => return,
+            };
+        }
         tracing::trace!(subscription = %judged.object.identity.key, step = ?judged.step, "decided");
         if self.record_first(id, &judged, now) {
             return;
@@ -209,6 +216,11 @@ impl Engine {
         };
         let Some(origin) = self.state.origins.get_mut(&origin) else {
             return;
+        };
+        // The rules let nothing else through while calls pause.
+        let line = match origin.breaker.pending(now.wall) {
+            Some(_) => Line::LastAttempt(deadline),
+            None => line,
         };
         let place = origin.ready.put(id, namespace, line);
         if let Some(entry) = self.state.entry_mut(id) {

@@ -16,7 +16,7 @@ use super::ports::{
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus};
 use crate::rotation::decide::Why;
 use crate::rotation::facts::Hand;
-use crate::rotation::time::Moment;
+use crate::rotation::time::{Moment, between};
 
 /// A call under way.
 pub(super) type Job = BoxFuture<'static, Done>;
@@ -226,11 +226,21 @@ impl Engine {
         document: Document,
         applying: Applying,
     ) {
-        let (guard, started, decided) = (self.guard(), self.ports.clock.now(), self.decided(id));
+        let (started, decided) = (self.ports.clock.now(), self.decided(id));
+        let guard = match self.patience_of(id, &decided.status, started) {
+            Some(patience) => self.guard().within(patience),
+            None => self.guard(),
+        };
         self.spawn(About::Call(id), async move {
             let result = remote.update(&applying.id, &document, &guard).await;
             Report::Applied { applying, decided, started, result }
         });
+    }
+
+    /// How long an update waits for its answer, where a lost one would cost the token's life.
+    fn patience_of(&self, id: SubscriptionId, status: &SubscriptionStatus, now: Moment) -> Option<Duration> {
+        let provider = self.state.provider(self.state.entry(id)?.provider)?;
+        self.breaker_of(provider)?.patience(between(now.wall, status.token_expiration_time?))
     }
 
     pub(super) fn call_create(

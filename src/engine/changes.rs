@@ -259,7 +259,7 @@ impl Engine {
         self.state.timers.unfile(&mut entry.timer, super::timers::Alarm::Subscription(id));
         self.state.by_key.remove(&entry.key);
         for origin in self.state.origins.values_mut() {
-            origin.failing.remove(&id);
+            origin.breaker.forget(id);
         }
         if let Some(source) = entry.source {
             self.drop_unused_source(source);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
+use super::breaker::Breaker;
 use super::budget::Bucket;
 use super::entry::Entry;
 use super::hold_back::HoldBack;
@@ -181,9 +182,8 @@ impl Engine {
             failing_bucket: Bucket::new(budget, 0.2, now.boot),
             requests_per_minute: budget,
             ready: Ready::default(),
-            hold: HoldBack::default(),
+            breaker: Breaker::default(),
             probing: false,
-            failing: std::collections::BTreeSet::new(),
             calls: 0,
         });
         if state.requests_per_minute != budget {

@@ -190,7 +190,8 @@ impl Entry {
 
     /// Whether it has failed so often in a row that this says something of itself alone.
     pub(super) fn keeps_failing(&self) -> bool {
-        self.failures() >= KEEPS_FAILING
+        let with_others = self.memory.as_ref().is_some_and(|memory| memory.failed_with_others);
+        self.failures() >= KEEPS_FAILING && !with_others
     }
 
     /// Changes what is remembered; nothing is kept where there is nothing to remember.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Engine;
+use super::breaker::Breaker;
 use super::calls::Then;
 use super::entry::Object;
 use super::finish::OriginNews;
@@ -17,7 +18,7 @@ use crate::rotation::backoff::{self, Wait};
 use crate::rotation::decide::{self, Standing};
 use crate::rotation::facts::Subject;
 use crate::rotation::status::{self};
-use crate::rotation::time::{Moment, subtract, written};
+use crate::rotation::time::{Moment, between, subtract, written};
 
 /// A failed call's class, as a metric label has it.
 pub(super) fn class_of(failure: Option<&CallFailure>) -> &'static str {
@@ -43,7 +44,7 @@ pub(super) fn class_of_code(code: u16) -> &'static str {
 
 pub(super) fn origin_news(failure: &CallFailure, judgement: &Judgement) -> OriginNews {
     match (&judgement.hold, failure) {
-        (Hold::Origin(asked), _) => OriginNews::Held(*asked),
+        (Hold::Origin(asked), _) => OriginNews::Held(*asked, judgement.reason),
         (_, CallFailure::Refused(_)) => OriginNews::Unknown,
         _ if judgement.counts_against_origin => OriginNews::Fails,
         _ => OriginNews::Answers,
@@ -87,11 +88,15 @@ impl Engine {
             Pace::Soon => backoff::cap(lead.map(|(lead, _)| lead)),
             Pace::Rarely => backoff::LONGEST_LONG_WAIT,
         };
+        let rest = object.status.token_expiration_time.map_or(Duration::ZERO, |end| between(now.wall, end));
         let random = self.ports.random.bits();
         let subject =
             Subject { identity: &object.identity, spec: None, invalid: None, status: &object.status };
         let desired = document.desired.as_deref().unwrap_or_default();
         let inputs = decide::attempt_inputs(&subject, desired);
+        let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
+        let breaker = provider.and_then(|provider| self.breaker_of(provider));
+        let with_others = judgement.counts_against_origin && breaker.is_some_and(Breaker::is_away);
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -99,6 +104,10 @@ impl Engine {
         let mut count = 0;
         let mut until = now.wall;
         entry.remember(|memory| {
+            let cap = match judgement.pace {
+                Pace::Soon => backoff::hurried(cap, memory.failures, rest),
+                Pace::Rarely => cap,
+            };
             let wait = backoff::delay(memory.failures, cap, random);
             let mut wait = Wait::starting(now.wall, wait);
             if let (Pace::Rarely, Some((_, last_chance))) = (judgement.pace, lead)
@@ -107,6 +116,7 @@ impl Engine {
                 wait.until = wait.until.min(last_chance);
             }
             memory.failures = memory.failures.saturating_add(1);
+            memory.failed_with_others = with_others;
             count = memory.failures;
             until = wait.until;
             memory.wait = Some((wait, inputs.clone()));

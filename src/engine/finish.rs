@@ -5,13 +5,16 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::Engine;
+use super::breaker::Failed;
 use super::calls::{About, Done, Report};
 use super::entry::{Entry, Work};
 use super::failures::{class_of, internal};
 use super::ids::SubscriptionId;
 use super::ports::CallFailure;
+use super::state::Origin;
 use crate::api::Reason;
 use crate::rotation::answers::Operation;
+use crate::rotation::backoff;
 use crate::rotation::time::{Moment, between};
 
 /// How the origin took a call.
@@ -21,14 +24,11 @@ pub(super) enum OriginNews {
     Answers,
     /// It did not answer, or with a fault of its own.
     Fails,
-    /// It asks for fewer calls.
-    Held(Option<Duration>),
+    /// It asks for a pause, for as long and for this reason.
+    Held(Option<Duration>, Reason),
     /// Nothing was sent.
     Unknown,
 }
-
-/// How many distinct objects must fail in a row before their whole origin is held back.
-const DISTINCT_FAILURES: usize = 3;
 
 impl Engine {
     pub(super) fn finish(&mut self, done: Done) {
@@ -39,6 +39,9 @@ impl Engine {
             }
             (About::Call(id), Report::Applied { applying, decided, started, result }) => {
                 self.count_request(Operation::Update, &result, started, now);
+                if result.is_ok() {
+                    self.took(id, started, now);
+                }
                 if self.is_overtaken(id, &decided) {
                     return self.overtaken(id, Operation::Update, result, now);
                 }
@@ -136,7 +139,7 @@ impl Engine {
         self.origin_news(&origin, Some(id), news.unwrap_or(OriginNews::Unknown), now);
     }
 
-    /// Opens and closes the hold-back of an origin.
+    /// Opens and closes the breaker of an origin.
     pub(super) fn origin_news(
         &mut self,
         origin: &str,
@@ -144,42 +147,80 @@ impl Engine {
         news: OriginNews,
         now: Moment,
     ) {
-        let keeps_failing = of.and_then(|id| self.state.entry(id)).is_some_and(Entry::keeps_failing);
+        let kept_failing = of.and_then(|id| self.state.entry(id)).is_some_and(Entry::keeps_failing);
+        let cap = (news == OriginNews::Fails).then(|| self.bearable_pause(origin, of, now));
+        let of_origin = self.state.providers.iter().filter(|(_, provider)| provider.origin() == Some(origin));
+        let users = cap.map_or(0, |_| of_origin.map(|(_, provider)| provider.users.len()).sum());
         let Some(state) = self.state.origins.get_mut(origin) else {
             return;
         };
         state.calls = state.calls.saturating_sub(1);
-        let was_probe = std::mem::take(&mut state.probing);
+        state.probing = false;
         let changed = match news {
             OriginNews::Answers => {
-                state.failing.clear();
-                let closed = state.hold.close(now.wall);
-                if closed {
+                let ended = state.breaker.answered(now.wall);
+                if ended {
                     tracing::info!(origin, "the origin answers again");
                 }
-                closed
+                ended
             }
-            OriginNews::Held(asked) => {
-                state.hold.open(now.wall, asked, Reason::RateLimited);
+            OriginNews::Held(asked, reason) => {
+                state.breaker.asked_for(now.wall, asked, reason);
                 true
             }
-            // One that keeps failing says something of itself, and nothing of its origin.
-            OriginNews::Fails if keeps_failing => false,
             OriginNews::Fails => {
-                state.failing.extend(of);
-                let opens =
-                    was_probe || (state.failing.len() >= DISTINCT_FAILURES && !state.hold.probes(now.wall));
-                let opens = opens && state.hold.pending(now.wall).is_none();
-                if opens {
-                    state.hold.open(now.wall, None, Reason::ProviderUnavailable);
-                    tracing::warn!(origin, "the origin does not answer; calls to it pause");
+                let failed = Failed { of, kept_failing };
+                let was_shown = state.breaker.shown(now.wall).is_some();
+                let paused = state.breaker.failed(now.wall, &failed, cap.unwrap_or_default(), users);
+                let shown = paused && state.breaker.shown(now.wall).is_some();
+                if shown && !was_shown {
+                    tracing::warn!(origin, "nothing arrives at the origin; calls to it pause");
                 }
-                opens
+                shown
             }
             OriginNews::Unknown => false,
         };
         if changed {
             self.record_held_providers(origin, now);
+        }
+    }
+
+    /// The longest pause that those who wait at an origin can bear; `failed` has just failed there.
+    fn bearable_pause(&self, origin: &str, failed: Option<SubscriptionId>, now: Moment) -> Duration {
+        let of_failed = failed.and_then(|id| self.bearable_for(id, now));
+        let waiting = self.state.origins.get(origin).and_then(|origin| origin.ready.next_deadline(now.wall));
+        let of_waiting = waiting.map(|rest| backoff::bearable_pause(rest, None));
+        of_failed.into_iter().chain(of_waiting).min().unwrap_or(Duration::MAX)
+    }
+
+    /// The longest pause that one subscription can bear.
+    fn bearable_for(&self, id: SubscriptionId, now: Moment) -> Option<Duration> {
+        let object = self.state.entry(id)?.object()?;
+        let rest = between(now.wall, object.status.token_expiration_time?);
+        Some(backoff::bearable_pause(rest, self.lead_of(id, &object).map(|(lead, _)| lead)))
+    }
+
+    /// A pause in which nothing arrives was measured by those who waited then: one that is due now
+    /// and can bear less makes it shorter.
+    pub(super) fn hasten(&mut self, id: SubscriptionId, now: Moment) {
+        let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
+        let Some(origin) = provider.and_then(|provider| provider.origin().map(str::to_owned)) else {
+            return;
+        };
+        let pauses = |origin: &Origin| origin.breaker.pending(now.wall).is_some_and(|held| !held.asked);
+        if self.state.origins.get(&origin).is_some_and(pauses)
+            && let Some(cap) = self.bearable_for(id, now)
+            && let Some(origin) = self.state.origins.get_mut(&origin)
+        {
+            origin.breaker.hasten(cap);
+        }
+    }
+
+    /// How long an answer took.
+    fn took(&mut self, id: SubscriptionId, started: Moment, now: Moment) {
+        let origin = self.state.entry(id).and_then(|entry| entry.calling.clone());
+        if let Some(origin) = origin.and_then(|origin| self.state.origins.get_mut(&*origin)) {
+            origin.breaker.took(now.boot.saturating_sub(started.boot));
         }
     }
 

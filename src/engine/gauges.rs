@@ -47,7 +47,7 @@ impl Engine {
         for (_, provider) in self.state.providers.iter() {
             let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
             let held = self.held_back(provider, now);
-            let held = held.map_or(0.0, |(until, _)| between(now.wall, until).as_secs_f64());
+            let held = held.map_or(0.0, |held| between(now.wall, held.until).as_secs_f64());
             gauges.held_back.push((provider.key.clone(), held));
             let late = origin.map_or(0, |origin| {
                 infeasible(&origin.ready.deadlines(), origin.requests_per_minute, now.wall.timestamp_millis())

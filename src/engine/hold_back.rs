@@ -1,4 +1,4 @@
-//! Leaving an origin, a provider or a source alone for a while.
+//! Leaving an origin, a provider or a source alone for a while, because its answer asks for it.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::api::Reason;
 use crate::rotation::backoff::{self, Wait};
+use crate::rotation::facts::HeldBack;
 
 /// Opened by an answer or by failures, tried with one call at a time when its wait is over, closed
 /// by a success.
@@ -25,7 +26,7 @@ impl HoldBack {
             self.opened += 1;
         }
         let wait = Wait::starting(now, backoff::hold(asked, self.opened.saturating_sub(1)));
-        if pending.is_none_or(|(until, _)| until < wait.until) {
+        if pending.is_none_or(|held| held.until < wait.until) {
             self.wait = Some(wait);
             self.reason = Some(reason);
         }
@@ -41,13 +42,18 @@ impl HoldBack {
     }
 
     /// Until when no call is made, and why.
-    pub(super) fn pending(&self, now: DateTime<Utc>) -> Option<(DateTime<Utc>, Reason)> {
-        Some((self.wait?.pending(now)?, self.reason?))
+    pub(super) fn pending(&self, now: DateTime<Utc>) -> Option<HeldBack> {
+        Some(HeldBack { until: self.wait?.pending(now)?, reason: self.reason?, asked: true })
+    }
+
+    /// Whether it is open, be its wait over or not.
+    pub(super) fn is_open(&self) -> bool {
+        self.wait.is_some()
     }
 
     /// Whether it is open and its wait is over: one call may try.
     pub(super) fn probes(&self, now: DateTime<Utc>) -> bool {
-        self.wait.is_some() && self.pending(now).is_none()
+        self.is_open() && self.pending(now).is_none()
     }
 
     /// A call succeeded. Returns whether that closed it: a call that was under way when it was opened
@@ -70,9 +76,9 @@ mod tests {
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let mut hold = HoldBack::default();
         hold.open(now, None, Reason::RateLimited);
-        let first = hold.pending(now).unwrap().0;
+        let first = hold.pending(now).unwrap().until;
         hold.open(first, None, Reason::RateLimited);
-        let second = hold.pending(first).unwrap().0;
+        let second = hold.pending(first).unwrap().until;
         assert_eq!(((first - now).num_seconds(), (second - first).num_seconds()), (30, 60));
         assert!(hold.probes(second) && !hold.probes(first));
         assert!(!hold.close(first) && hold.close(second) && !hold.close(second));
@@ -83,7 +89,7 @@ mod tests {
     fn what_was_under_way_when_it_was_opened_counts_once_and_makes_it_no_shorter() {
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let mut hold = HoldBack::default();
-        let seconds = |hold: &HoldBack| hold.pending(now).map(|(until, _)| (until - now).num_seconds());
+        let seconds = |hold: &HoldBack| hold.pending(now).map(|held| (held.until - now).num_seconds());
         for _ in 0..5 {
             hold.open(now, None, Reason::RateLimited);
         }

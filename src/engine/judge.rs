@@ -1,15 +1,15 @@
 //! Asking the rules about one subscription, and showing what they say.
 
 use super::Engine;
+use super::breaker::Breaker;
 use super::entry::Object;
-use super::hold_back::HoldBack;
 use super::ids::SubscriptionId;
 
 use super::state::{Owners, Provider, Source};
 use crate::api::{Failures, Reason, SubscriptionStatus};
 use crate::rotation::conditions::View;
 use crate::rotation::decide::{self, Standing, Step};
-use crate::rotation::facts::{Drift, Facts, ProviderFact, SourceFact, Subject};
+use crate::rotation::facts::{Drift, Facts, HeldBack, ProviderFact, SourceFact, Subject};
 use crate::rotation::status;
 use crate::rotation::time::Moment;
 
@@ -18,6 +18,13 @@ pub(super) struct Judged {
     pub(super) object: Object,
     pub(super) step: Step,
     pub(super) document: Wanted,
+}
+
+impl Judged {
+    /// Whether it waits although there is something to do.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(&self.step, Step::Wait { standing: Standing::BackingOff(..), .. })
+    }
 }
 
 /// What a provider says of the document that a subscription asks for.
@@ -125,15 +132,19 @@ impl Engine {
         }
     }
 
-    pub(super) fn held_back(
-        &self,
-        provider: &Provider,
-        now: Moment,
-    ) -> Option<(chrono::DateTime<chrono::Utc>, Reason)> {
-        let of_origin =
-            provider.origin().and_then(|origin| self.state.origins.get(origin)).map(|origin| &origin.hold);
-        let pending = |hold: &HoldBack| hold.pending(now.wall);
-        of_origin.and_then(pending).into_iter().chain(pending(&provider.hold)).max_by_key(|(until, _)| *until)
+    pub(super) fn held_back(&self, provider: &Provider, now: Moment) -> Option<HeldBack> {
+        let of_origin = self.breaker_of(provider).and_then(|breaker| breaker.pending(now.wall));
+        of_origin.into_iter().chain(provider.hold.pending(now.wall)).max_by_key(|held| held.until)
+    }
+
+    /// Whether calls for a subscription pause.
+    pub(super) fn is_held_back(&self, id: SubscriptionId, now: Moment) -> bool {
+        let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
+        provider.is_some_and(|provider| self.held_back(provider, now).is_some())
+    }
+
+    pub(super) fn breaker_of(&self, provider: &Provider) -> Option<&Breaker> {
+        provider.origin().and_then(|origin| self.state.origins.get(origin)).map(|origin| &origin.breaker)
     }
 
     /// The status for these fields, with conditions that are true now.

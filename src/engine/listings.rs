@@ -59,7 +59,7 @@ impl Engine {
         let held = provider
             .hold
             .pending(now.wall)
-            .map(|(until, _)| now.boot + crate::rotation::time::between(now.wall, until));
+            .map(|held| now.boot + crate::rotation::time::between(now.wall, held.until));
         let at = [listing, held, provider.next_verification].into_iter().flatten().min();
         match at {
             Some(at) => self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id)),
@@ -126,12 +126,12 @@ impl Engine {
         let Some(origin) = self.state.origins.get_mut(&remote.profile().origin) else {
             return;
         };
-        let held = origin.hold.pending(now.wall).or_else(|| provider.hold.pending(now.wall));
+        let held = origin.breaker.pending(now.wall).or_else(|| provider.hold.pending(now.wall));
         // A verification gives way to rotations: the timer brings it back.
         let gives_way =
-            provider.waiting.is_empty() && !origin.ready.is_empty() && !origin.hold.probes(now.wall);
-        let retry = if let Some((until, _)) = held {
-            Some(now.boot + crate::rotation::time::between(now.wall, until))
+            provider.waiting.is_empty() && !origin.ready.is_empty() && !origin.breaker.probes(now.wall);
+        let retry = if let Some(held) = held {
+            Some(now.boot + crate::rotation::time::between(now.wall, held.until))
         } else if origin.probing {
             Some(now.boot + Duration::from_secs(1))
         } else if !origin.bucket.has(now.boot) {
@@ -145,7 +145,7 @@ impl Engine {
             self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id));
             return;
         }
-        origin.probing = origin.hold.probes(now.wall);
+        origin.probing = origin.breaker.probes(now.wall);
         origin.bucket.take(1);
         origin.calls += 1;
         provider.listing_at = Some(remote.profile().origin.as_str().into());

@@ -23,7 +23,7 @@ use crate::rotation::facts::{Hand, Subject};
 use crate::rotation::schedule;
 use crate::rotation::status;
 use crate::rotation::target::short_digest;
-use crate::rotation::time::{Moment, add, between, written};
+use crate::rotation::time::{Moment, add, between, subtract, written};
 
 impl Engine {
     /// A source has come into use: what is published is read, and what is polled is read too.
@@ -119,7 +119,13 @@ impl Engine {
             source.minting = true;
             self.mints_running += 1;
             let namespace = Arc::clone(source.key.namespace());
-            let (minter, guard, term) = (Arc::clone(&self.ports.minter), self.guard(), self.term);
+            let slowest = source.slowest;
+            let (minter, term) = (Arc::clone(&self.ports.minter), self.term);
+            let left = self.first_end(id).map(|end| between(now.wall, end));
+            let guard = match left.and_then(|left| backoff::call_patience(left, slowest)) {
+                Some(patience) => self.guard().within(patience),
+                None => self.guard(),
+            };
             self.spawn(About::Mint(id), async move {
                 let result = minter.mint(&namespace, &spec, &guard).await;
                 Report::Minted { term, spec, started: now, result }
@@ -157,6 +163,10 @@ impl Engine {
             return;
         };
         source.minting = false;
+        if result.is_ok() {
+            let time = now.boot.saturating_sub(started.boot);
+            source.slowest = time.max(source.slowest.mul_f64(0.9));
+        }
         match result {
             _ if outdated => {
                 let waiting = std::mem::take(&mut source.waiting);
@@ -281,15 +291,20 @@ impl Engine {
         let judgement = judge_mint(failure);
         let random = self.ports.random.bits();
         let cap = backoff::cap(self.shortest_lead(id));
+        let rest = self.first_end(id).map_or(Duration::ZERO, |end| between(now.wall, end));
+        let last_attempt = self.last_attempt(id, now);
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
         let wait = match judgement.hold {
             Hold::Source(asked) => {
                 source.hold.open(now.wall, asked, judgement.reason);
-                source.hold.pending(now.wall).map_or(Duration::ZERO, |(until, _)| between(now.wall, until))
+                let until = source.hold.pending(now.wall).map_or(now.wall, |held| held.until);
+                // A pause that outlasts a token is interrupted once.
+                let until = last_attempt.map_or(until, |last| last.min(until));
+                between(now.wall, until)
             }
-            _ => backoff::delay(source.failures, cap, random),
+            _ => backoff::delay(source.failures, backoff::hurried(cap, source.failures, rest), random),
         };
         tracing::info!(source = %source.key, reason = %judgement.reason, "{}", judgement.message);
         self.mint_did_not_help(id, judgement.reason, judgement.message, wait, now);
@@ -370,14 +385,13 @@ impl Engine {
         self.record(id, status, super::calls::Then::Attend);
     }
 
-    /// The shortest lead among the members: their patience sets the pace of attempts.
-    fn shortest_lead(&self, id: SourceId) -> Option<Duration> {
-        let source = self.state.source(id)?;
+    /// The plans of some of the members: their patience sets the pace of attempts.
+    fn plans(&self, id: SourceId) -> impl Iterator<Item = schedule::Plan> {
+        let source = self.state.source(id);
         source
-            .users
-            .iter()
-            .take(32)
-            .filter_map(|user| {
+            .into_iter()
+            .flat_map(|source| source.users.iter().take(32).map(move |user| (source, user)))
+            .filter_map(|(source, user)| {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
                 let spec = object.spec.as_ref()?;
@@ -388,9 +402,23 @@ impl Engine {
                     invalid: None,
                     status: &object.status,
                 };
-                decide::planned(&subject, spec, remote.profile(), &source.state).map(|plan| plan.lead)
+                decide::planned(&subject, spec, remote.profile(), &source.state)
             })
-            .min()
+    }
+
+    /// The shortest lead among the members.
+    fn shortest_lead(&self, id: SourceId) -> Option<Duration> {
+        self.plans(id).map(|plan| plan.lead).min()
+    }
+
+    /// When the first of the members' tokens ends.
+    fn first_end(&self, id: SourceId) -> Option<DateTime<Utc>> {
+        self.plans(id).map(|plan| plan.expires).min()
+    }
+
+    /// The last moment, not passed yet, at which an attempt can still be in time for a member.
+    fn last_attempt(&self, id: SourceId, now: Moment) -> Option<DateTime<Utc>> {
+        self.plans(id).map(|plan| subtract(plan.expires, plan.safety)).filter(|last| *last > now.wall).min()
     }
 
     /// Brings a `TokenSource` object's status in line and writes it when it differs.

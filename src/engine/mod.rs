@@ -14,6 +14,7 @@
 //! every change.
 
 mod attend;
+mod breaker;
 mod budget;
 mod calls;
 pub mod change;

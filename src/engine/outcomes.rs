@@ -9,6 +9,7 @@ use super::calls::{Applying, Creating, Decided, Sent, Then};
 use super::entry::Object;
 use super::failures::origin_news;
 use super::finish::OriginNews;
+use super::hold_back::HoldBack;
 use super::ids::SubscriptionId;
 use super::judge::Shown;
 use super::ports::{Applied, CallFailure, Refusal};
@@ -98,6 +99,7 @@ impl Engine {
                 };
                 let success =
                     Success { remote_id: &applying.id, ownership, sent, secrets: applied.secrets, happened };
+                self.end_refusal(id);
                 self.in_place(id, &object, success, now);
                 let timeout = self.timeout_of(id);
                 if let Some(entry) = self.state.entry_mut(id) {
@@ -135,6 +137,18 @@ impl Engine {
         }
     }
 
+    /// A last attempt that was made although a 401 holds its provider back, and succeeded: the
+    /// credential is taken after all.
+    fn end_refusal(&mut self, id: SubscriptionId) {
+        let Some(entry) = self.state.entry(id).filter(|entry| entry.memory().last_attempt.is_some()) else {
+            return;
+        };
+        let provider = entry.provider;
+        if let Some(provider) = self.state.provider_mut(provider) {
+            provider.hold = HoldBack::default();
+        }
+    }
+
     /// A document is in place with this token: the only way to `Ready`.
     fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
         let Success { remote_id, ownership, sent, secrets, happened } = success;
@@ -152,9 +166,11 @@ impl Engine {
                     .map(|(request, _)| request.clone());
                 memory.wait = None;
                 memory.failures = 0;
+                memory.failed_with_others = false;
                 memory.failing = None;
                 memory.absent = false;
                 memory.lacked_since = None;
+                memory.last_attempt = None;
                 memory.secrets_changed = false;
                 memory.strangers_token &= !of_its_source;
                 memory.listing_after = Some(now.wall);

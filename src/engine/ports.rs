@@ -212,6 +212,12 @@ impl CallGuard {
         Self::new(|| Some(Duration::MAX))
     }
 
+    /// The same guard, which cuts a request's timeout to this as well.
+    #[must_use]
+    pub fn within(self, longest: Duration) -> Self {
+        Self::new(move || (self.0)().map(|left| left.min(longest)))
+    }
+
     /// Cuts a request's timeout to what is left of the claim.
     ///
     /// # Errors

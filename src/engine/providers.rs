@@ -72,7 +72,8 @@ impl Engine {
         let Some((identity, _, before)) = &provider.declared else {
             return;
         };
-        let held = self.held_back(provider, now);
+        let of_origin = self.breaker_of(provider).and_then(|breaker| breaker.shown(now.wall));
+        let held = of_origin.into_iter().chain(provider.hold.pending(now.wall)).map(|held| held.until).max();
         let generation = identity.generation;
         let current = before.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
         let verdict = match (&provider.invalid, &provider.answered) {
@@ -91,7 +92,7 @@ impl Engine {
         };
         let mut status = WebhookProviderStatus {
             observed_generation: Some(generation),
-            held_back_until: held.map(|(until, _)| until),
+            held_back_until: held,
             conditions: before.conditions.clone(),
         };
         conditions::of_dependency(&mut status.conditions, verdict, generation, now.wall);

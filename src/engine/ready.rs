@@ -7,8 +7,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use super::ids::SubscriptionId;
+use crate::rotation::time::between;
 
 /// A number that stands for a namespace.
 pub(super) type NamespaceId = u32;
@@ -20,6 +24,8 @@ pub(super) enum Line {
     Deadline(i64),
     /// It has failed three times in a row; by its deadline.
     Failing(i64),
+    /// A last attempt before its deadline, although calls pause.
+    LastAttempt(i64),
     /// After everything else, in order of arrival.
     Last,
 }
@@ -38,6 +44,7 @@ pub(super) struct Ready {
     expired: BTreeSet<(Reverse<i64>, SubscriptionId)>,
     failing: BTreeSet<(i64, SubscriptionId)>,
     last: BTreeSet<(u64, SubscriptionId)>,
+    last_attempts: BTreeSet<(i64, SubscriptionId)>,
     namespaces: BTreeMap<SubscriptionId, NamespaceId>,
     arrivals: u64,
     turn: u32,
@@ -66,6 +73,9 @@ impl Ready {
             Line::Failing(at) => {
                 self.failing.insert((at, id));
             }
+            Line::LastAttempt(at) => {
+                self.last_attempts.insert((at, id));
+            }
             Line::Last => {
                 self.last.insert((place.arrival, id));
             }
@@ -85,6 +95,9 @@ impl Ready {
             }
             Line::Failing(at) => {
                 self.failing.remove(&(at, id));
+            }
+            Line::LastAttempt(at) => {
+                self.last_attempts.remove(&(at, id));
             }
             Line::Last => {
                 self.last.remove(&(place.arrival, id));
@@ -114,6 +127,7 @@ impl Ready {
         !self.live.is_empty()
             || !self.expired.is_empty()
             || !self.last.is_empty()
+            || !self.last_attempts.is_empty()
             || (allowance.failing && !self.failing.is_empty())
     }
 
@@ -135,6 +149,7 @@ impl Ready {
             self.take_live(allowance.scarce, busy)
         };
         let taken = taken
+            .or_else(|| self.last_attempts.pop_first().map(|(_, id)| (id, false)))
             .or_else(|| self.take_expired())
             .or_else(|| if allowance.failing { self.take_failing() } else { None })
             .or_else(|| self.last.pop_first().map(|(_, id)| (id, false)));
@@ -142,6 +157,25 @@ impl Ready {
             self.namespaces.remove(&id);
         }
         taken
+    }
+
+    /// Takes the next last attempt, which is made although calls pause.
+    pub(super) fn take_last_attempt(&mut self) -> Option<SubscriptionId> {
+        let (_, id) = self.last_attempts.pop_first()?;
+        self.namespaces.remove(&id);
+        Some(id)
+    }
+
+    pub(super) fn has_last_attempt(&self) -> bool {
+        !self.last_attempts.is_empty()
+    }
+
+    /// How long it is until the next deadline of the work that waits and is not expired.
+    pub(super) fn next_deadline(&self, now: DateTime<Utc>) -> Option<Duration> {
+        let from = (now.timestamp_millis(), SubscriptionId(0));
+        let live = self.live.values().filter_map(|line| line.range(from..).next());
+        let next = live.chain(self.failing.range(from..).next()).map(|(at, _)| *at).min()?;
+        Some(between(now, DateTime::from_timestamp_millis(next)?))
     }
 
     /// Takes the first piece of work of somebody else than these, and of none that keeps failing.
@@ -200,7 +234,7 @@ impl Ready {
             .values()
             .flatten()
             .map(|(at, _)| *at)
-            .chain(self.failing.iter().map(|(at, _)| *at))
+            .chain(self.failing.iter().chain(&self.last_attempts).map(|(at, _)| *at))
             .collect();
         deadlines.sort_unstable();
         deadlines

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::breaker::Breaker;
 use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
@@ -75,6 +76,8 @@ pub(super) struct Source {
     pub(super) failures: u32,
     pub(super) hold: HoldBack,
     pub(super) last_lifetime: Option<Duration>,
+    /// How long mints take, at the most, lately.
+    pub(super) slowest: Duration,
     /// The last answer did not say how long its token lives; the previous one's life was taken.
     pub(super) lifetime_assumed: bool,
     pub(super) published: Publication,
@@ -152,11 +155,9 @@ pub(super) struct Origin {
     pub(super) failing_bucket: Bucket,
     pub(super) requests_per_minute: u32,
     pub(super) ready: Ready,
-    pub(super) hold: HoldBack,
-    /// A call that tries whether the hold-back may end is under way.
+    pub(super) breaker: Breaker,
+    /// A call that tries whether a pause may end is under way.
     pub(super) probing: bool,
-    /// Distinct objects that failed in a row with a fault of the origin.
-    pub(super) failing: BTreeSet<SubscriptionId>,
     pub(super) calls: u32,
 }
 
@@ -303,6 +304,7 @@ impl State {
             failures: 0,
             hold: HoldBack::default(),
             last_lifetime: None,
+            slowest: Duration::ZERO,
             published: Publication::default(),
             recording: false,
             unrecorded: false,

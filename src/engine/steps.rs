@@ -38,6 +38,10 @@ impl Engine {
                 };
                 let sent =
                     Sent { hand, digest: wanted.desired.unwrap_or_default(), origin: Arc::clone(&origin) };
+                let pauses = self.is_held_back(id, now);
+                if let Some(entry) = self.state.entry_mut(id).filter(|_| pauses) {
+                    entry.remember(|memory| memory.last_attempt = object.status.token_expiration_time);
+                }
                 self.begin(id, Some(origin));
                 self.call_update(id, remote, document, Applying { id: remote_id, ownership, why, sent });
                 true

@@ -38,10 +38,12 @@ impl Engine {
         let Some(origin) = self.state.origins.get_mut(name) else {
             return false;
         };
-        if origin.hold.pending(now.wall).is_some() || !origin.bucket.has(now.boot) {
+        if !origin.bucket.has(now.boot) {
             return false;
         }
-        let probes = origin.hold.probes(now.wall);
+        let pauses = origin.breaker.pending(now.wall).is_some();
+        // During a pause and after it one call at a time shows whether the origin answers.
+        let probes = pauses || origin.breaker.probes(now.wall);
         if probes && (origin.probing || origin.calls > 0) {
             return false;
         }
@@ -53,10 +55,14 @@ impl Engine {
             scarce,
         };
         // One whose failure counts already would tell nothing new of the origin.
-        let untried = if probes { origin.ready.take_other_than(&origin.failing) } else { None };
-        let taken = untried
-            .map(|id| (id, false))
-            .or_else(|| origin.ready.take(allowance, |namespace| busy.get(&namespace).copied().unwrap_or(0)));
+        let taken = if pauses {
+            origin.ready.take_last_attempt().map(|id| (id, false))
+        } else {
+            let untried = if probes { origin.ready.take_other_than(origin.breaker.tried()) } else { None };
+            untried.map(|id| (id, false)).or_else(|| {
+                origin.ready.take(allowance, |namespace| busy.get(&namespace).copied().unwrap_or(0))
+            })
+        };
         let Some((id, failing)) = taken else {
             return false;
         };
@@ -107,10 +113,12 @@ impl Engine {
             .values_mut()
             .filter(|origin| !origin.ready.is_empty() && !origin.probing)
             .filter_map(|origin| {
-                if let Some((until, _)) = origin.hold.pending(wall) {
-                    return Some(now + crate::rotation::time::between(wall, until));
+                let pause = origin.breaker.pending(wall).filter(|_| !origin.ready.has_last_attempt());
+                if let Some(held) = pause {
+                    return Some(now + crate::rotation::time::between(wall, held.until));
                 }
-                if origin.hold.probes(wall) && origin.calls > 0 {
+                if (origin.breaker.probes(wall) || origin.breaker.pending(wall).is_some()) && origin.calls > 0
+                {
                     return None;
                 }
                 let own = origin.bucket.ready_at(now);

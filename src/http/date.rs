@@ -19,12 +19,20 @@ pub(super) fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
 /// Reads a `Retry-After` (RFC 9110 10.2.3): seconds, or a date, which counts from `now`.
 ///
 /// `now` is the answer's own `Date` where it has one: the two clocks differ. A date that has passed
-/// is no wait at all. What is neither form is left unread.
+/// is no wait at all. Broken seconds, which some servers send, are rounded up. What is neither form
+/// is left unread.
 pub(super) fn parse_retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Only too many digits can fail here.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else if let Some((whole, part)) = text.split_once('.')
+        && [whole, part]
+            .iter()
+            .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    {
+        let seconds: u64 = whole.parse().unwrap_or(u64::MAX);
+        Duration::from_secs(seconds.saturating_add(u64::from(part.bytes().any(|byte| byte != b'0'))))
     } else {
         let until = parse_http_date(text)?;
         until.signed_duration_since(now).to_std().unwrap_or(Duration::ZERO)
@@ -70,7 +78,13 @@ mod tests {
             ("Fri, 31 Dec 9999 23:59:59 GMT", Some(MAX_RETRY_AFTER)),
             ("-1", None),
             ("+1", None),
-            ("1.5", None),
+            ("1.5", seconds(2)),
+            ("0.001", seconds(1)),
+            ("3.0", seconds(3)),
+            ("99999999999999999999999999.9", Some(MAX_RETRY_AFTER)),
+            ("1.", None),
+            (".5", None),
+            ("1.5.2", None),
             ("", None),
             ("soon", None),
         ] {

@@ -148,6 +148,14 @@ fn judge_status(
     said: &dyn Fn(&str) -> String,
 ) -> Judgement {
     match code {
+        // Some say with 403 that there were too many requests; Retry-After tells it from a refusal.
+        429 | 403 if code == 429 || retry_after.is_some() => Judgement {
+            hold: Hold::Origin(retry_after),
+            ..Judgement::new(
+                Reason::RateLimited,
+                said("calls to this origin pause; lower spec.limits if it happens often"),
+            )
+        },
         401 => Judgement {
             hold: Hold::Provider,
             ..Judgement::new(
@@ -166,11 +174,12 @@ fn judge_status(
             Reason::ProviderRefusedCredentials,
             said("check that the credential is valid and has the right to this operation"),
         ),
-        429 => Judgement {
+        503 if retry_after.is_some() => Judgement {
+            outcome_unknown: true,
             hold: Hold::Origin(retry_after),
             ..Judgement::new(
-                Reason::RateLimited,
-                said("calls to this origin pause; lower spec.limits if it happens often"),
+                Reason::ProviderUnavailable,
+                said("it asked to be left alone (Retry-After), and calls to this origin pause"),
             )
         },
         408 | 500..=599 => Judgement {
@@ -203,10 +212,15 @@ const MINTED_AGAIN: &str = "it is tried again; if that goes on, check the token 
 pub fn judge_mint(failure: &MintFailure) -> Judgement {
     let said = |advice: &str| format!("{failure}; {advice}");
     match failure {
-        MintFailure::Status { code: 429, retry_after, .. } => Judgement {
-            hold: Hold::Source(*retry_after),
-            ..Judgement::new(Reason::RateLimited, said("mints of this source pause"))
-        },
+        MintFailure::Status { code: code @ (429 | 403 | 503), retry_after, .. }
+            if *code == 429 || retry_after.is_some() =>
+        {
+            let reason = if *code == 503 { Reason::TokenSourceUnavailable } else { Reason::RateLimited };
+            Judgement {
+                hold: Hold::Source(*retry_after),
+                ..Judgement::new(reason, said("mints of this source pause, as the answer asked"))
+            }
+        }
         MintFailure::Status { code: 408 | 500..=599, credential_refused: false, .. }
         | MintFailure::NotSent { .. } => Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN)),
         MintFailure::Unanswered { .. } => Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN)),

@@ -31,6 +31,56 @@ pub fn delay(failed: u32, cap: Duration, random: u64) -> Duration {
     full / 2 + (full / 2).mul_f64(f64::from(part) / f64::from(u32::MAX >> 1))
 }
 
+/// With less than this left of a token, attempts come closer together.
+const PARTS_OF_A_REST: u32 = 16;
+/// Attempts come no closer together than this.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+/// After so many failures in a row an object is in no hurry any more: more of the same will not help.
+const HURRIED_ATTEMPTS: u32 = 40;
+
+/// The longest wait of an object that has failed so often in a row, and whose token has so much life
+/// left: at the most a sixteenth of that, so that many attempts fit in whatever is left. A token that
+/// has ended sets no pace.
+#[must_use]
+pub fn hurried(cap: Duration, failed: u32, rest: Duration) -> Duration {
+    if rest.is_zero() || failed >= HURRIED_ATTEMPTS {
+        return cap;
+    }
+    cap.min((rest / PARTS_OF_A_REST).max(SHORTEST_WAIT))
+}
+
+/// First and longest pause while nothing arrives at an origin.
+const OUTAGE_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long an origin at which nothing arrives is left alone: 1 s, doubling to the cap.
+#[must_use]
+pub fn outage_pause(pauses_before: u32, cap: Duration) -> Duration {
+    let (first, longest) = OUTAGE_PAUSES;
+    (first * 2_u32.pow(pauses_before.min(5))).min(cap.clamp(first, longest))
+}
+
+/// The longest pause that somebody can bear whose token has so much life left: a tenth of that. Once
+/// the token has ended, a fifth of the lead: being called less often helps a provider that comes
+/// back, and costs little more.
+#[must_use]
+pub fn bearable_pause(rest: Duration, lead: Option<Duration>) -> Duration {
+    let (first, longest) = OUTAGE_PAUSES;
+    if rest.is_zero() {
+        lead.map_or(longest, |lead| (lead / 5).clamp(first * 2, longest))
+    } else {
+        (rest / 10).clamp(first, longest)
+    }
+}
+
+/// How long a call waits for its answer when so much time is left in which another one can be made,
+/// and the slowest answer of late took so long: a quarter of what is left, but three times as long as
+/// answers take, and a second at least. `None` when nothing is known of how long answers take.
+#[must_use]
+pub fn call_patience(left: Duration, slowest: Duration) -> Option<Duration> {
+    let least = Duration::from_secs(1);
+    (!slowest.is_zero() && !left.is_zero()).then(|| (left / 4).max(slowest * 3).max(least))
+}
+
 /// How long a provider or a source is held back: what it asked for, at most an hour; otherwise
 /// 30 s, doubling to 5 min.
 #[must_use]
@@ -67,6 +117,18 @@ impl Wait {
     #[must_use]
     pub fn pending(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         (self.from <= now && now < self.until).then_some(self.until)
+    }
+
+    /// How long it is as a whole.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        between(self.from, self.until)
+    }
+
+    /// The same wait, cut to this length.
+    #[must_use]
+    pub fn no_longer_than(&self, length: Duration) -> Self {
+        Self { until: self.until.min(add(self.from, length)), ..*self }
     }
 
     /// A wait read from a record: it never counts for more than its cap from now.

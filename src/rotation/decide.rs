@@ -10,11 +10,13 @@ use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
 use super::deletion;
-use super::facts::{Facts, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject};
+use super::facts::{
+    Facts, HeldBack, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject,
+};
 use super::locate::{self, Located};
 use super::rotate::Case;
 use super::schedule::{self, Plan, Terms};
-use super::time::Moment;
+use super::time::{Moment, subtract, written};
 use crate::api::{ObjectKey, Ownership, Reason, WebhookSubscriptionSpec, WhenMissing};
 
 /// What to do next.
@@ -65,6 +67,14 @@ pub enum Step {
         /// Why the remote subscription is left behind although the policy says otherwise.
         orphaned: Option<String>,
     },
+}
+
+impl Step {
+    /// Whether it needs a call to the provider.
+    #[must_use]
+    pub fn is_call(&self) -> bool {
+        matches!(self, Self::List { .. } | Self::Rotate { .. } | Self::Create { .. } | Self::Delete { .. })
+    }
 }
 
 /// What makes a rotation necessary.
@@ -130,7 +140,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
 
     if let Some(since) = subject.identity.deleted.or(memory.deleting_since) {
         let step = deletion::delete(now, since, subject, facts, memory);
-        return unless_held_back(step, now, facts, expiry);
+        return unless_held_back(step, now, facts, expiry, None);
     }
     let Some(spec) = subject.spec else {
         return wait(Standing::Invalid);
@@ -195,32 +205,48 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         Located::Absent { target } => case.create(target),
         Located::Unknown(step) => step,
     };
-    unless_held_back(step, now, facts, expiry)
+    let used = memory.last_attempt;
+    let last_attempt = planned(subject, spec, profile, source)
+        .filter(|plan| plan.expires > now.wall && used != status.token_expiration_time)
+        .map(|plan| subtract(plan.expires, plan.safety));
+    unless_held_back(step, now, facts, expiry, last_attempt)
 }
 
 /// Rule 5 (a): while calls are held back nothing is called, whatever asks for it. Tried last, so
-/// that what needs no call stands as it does.
-fn unless_held_back(step: Step, now: Moment, facts: &Facts<'_>, expiry: Option<DateTime<Utc>>) -> Step {
-    let held_back = facts.held_back.filter(|(until, _)| *until > now.wall);
-    match (held_back, &step) {
-        (
-            Some((until, reason)),
-            Step::List { .. } | Step::Rotate { .. } | Step::Create { .. } | Step::Delete { .. },
-        ) => Step::Wait {
-            until: Some(expiry.map_or(until, |expiry| expiry.min(until))),
-            standing: Standing::BackingOff(reason, held_back_message(reason)),
-        },
-        _ => step,
+/// that what needs no call stands as it does. A pause that was asked for and outlasts the token is
+/// interrupted once, by a last attempt while it can still be in time.
+fn unless_held_back(
+    step: Step,
+    now: Moment,
+    facts: &Facts<'_>,
+    expiry: Option<DateTime<Utc>>,
+    last_attempt: Option<DateTime<Utc>>,
+) -> Step {
+    let Some(held_back) = facts.held_back.filter(|held| held.until > now.wall) else {
+        return step;
+    };
+    let last_attempt = last_attempt
+        .filter(|at| held_back.asked && *at < held_back.until && matches!(step, Step::Rotate { .. }));
+    if last_attempt.is_some_and(|at| at <= now.wall) || !step.is_call() {
+        return step;
+    }
+    Step::Wait {
+        until: [Some(held_back.until), expiry, last_attempt].into_iter().flatten().min(),
+        standing: Standing::BackingOff(held_back.reason, held_back_message(&held_back)),
     }
 }
 
-fn held_back_message(reason: Reason) -> String {
-    match reason {
+fn held_back_message(held_back: &HeldBack) -> String {
+    let until = written(held_back.until);
+    match held_back.reason {
         Reason::RateLimited => {
-            "the provider asked for fewer requests (429); calls to its origin pause; lower spec.limits if it happens often".to_owned()
+            format!("the provider asked for fewer requests (429, or Retry-After); calls to its origin pause until {until}; lower spec.limits if it happens often")
         }
         Reason::ProviderRefusedCredentials => {
             "the provider refuses the credential (401); renew it in the provider's Secret".to_owned()
+        }
+        _ if held_back.asked => {
+            format!("the provider asked to be left alone (Retry-After); calls to its origin pause until {until}")
         }
         _ => "the provider does not answer; calls to its origin pause and are tried again; if that goes on, check spec.baseUrl of the provider and its server".to_owned(),
     }

@@ -155,6 +155,18 @@ pub struct ListingView {
     pub mismatch: bool,
 }
 
+/// Calls pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Until then.
+    pub until: DateTime<Utc>,
+    /// What they pause for.
+    pub reason: Reason,
+    /// Whether an answer asked for it. Such a pause may outlast a token, and is then interrupted by
+    /// one last attempt; the others are never that long.
+    pub asked: bool,
+}
+
 /// Everything besides the subscription itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -167,7 +179,7 @@ pub struct Facts<'a> {
     /// Another object that waits for this one's remote.
     pub heir: Option<&'a ObjectKey>,
     /// The origin or the provider is held back until then.
-    pub held_back: Option<(DateTime<Utc>, Reason)>,
+    pub held_back: Option<HeldBack>,
     /// The last complete listing of the provider.
     pub listing: Option<&'a ListingView>,
     /// Who owns an id of the provider.
@@ -200,6 +212,8 @@ pub struct Memory {
     pub wait: Option<(Wait, String)>,
     /// How often in a row it failed, and why.
     pub failures: u32,
+    /// Whether it failed last when nothing arrived at the provider from anybody.
+    pub failed_with_others: bool,
     /// The last failure, for the conditions.
     pub failing: Option<(Reason, String)>,
     /// When the pending manual request was first seen.
@@ -217,6 +231,8 @@ pub struct Memory {
     /// Updates with these documents have an unknown outcome, and may land until then at least; two
     /// are enough to know that there is one besides any other.
     pub unsettled: Vec<(String, Wait)>,
+    /// The end of the token for whose sake a last attempt was made although calls pause.
+    pub last_attempt: Option<DateTime<Utc>>,
     /// An older request may land late: apply once more at this time.
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.

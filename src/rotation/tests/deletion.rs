@@ -54,7 +54,7 @@ fn the_remote_is_handed_over_to_who_waits_for_it_whatever_the_policy() {
     assert_eq!(world.decide(), heir);
     world.spec().deletion_policy = Some(DeletionPolicy::Orphan);
     world.spec().suspend = Some(true);
-    world.held_back = Some((at(60), Reason::RateLimited));
+    world.held_back = Some(limited(at(60)));
     assert_eq!(world.decide(), heir, "it is no call");
     world.status.webhook_id = None;
     world.opened("recorded", -10);

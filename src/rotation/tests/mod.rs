@@ -18,13 +18,13 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::backoff::Wait;
 use super::decide::{self, Standing, Step, TokenChoice, Why, attempt_inputs};
 use super::facts::{
-    Facts, Hand, Listed, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile, SourceFact,
+    Facts, Hand, HeldBack, Listed, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile, SourceFact,
     SourceState, Subject,
 };
 use super::target::target;
@@ -94,7 +94,7 @@ struct World {
     source: SourceState,
     rival: Option<ObjectKey>,
     heir: Option<ObjectKey>,
-    held_back: Option<(DateTime<Utc>, Reason)>,
+    held_back: Option<HeldBack>,
     listing: Option<ListingView>,
     claims: Claims,
     memory: Memory,
@@ -326,5 +326,10 @@ impl World {
 }
 
 fn is_call(step: &Step) -> bool {
-    matches!(step, Step::List { .. } | Step::Rotate { .. } | Step::Create { .. } | Step::Delete { .. })
+    step.is_call()
+}
+
+/// The provider asked for fewer calls, until then.
+fn limited(until: DateTime<Utc>) -> HeldBack {
+    HeldBack { until, reason: Reason::RateLimited, asked: true }
 }

@@ -96,7 +96,7 @@ fn a_recorded_id_is_not_looked_for_at_another_origin() {
 #[test]
 fn nothing_skips_a_hold_back() {
     let held = |mut world: World| {
-        world.held_back = Some((at(40), Reason::RateLimited));
+        world.held_back = Some(limited(at(40)));
         assert_eq!(world.until(), Some(at(40)));
         assert!(matches!(
             world.standing(),
@@ -117,7 +117,7 @@ fn nothing_skips_a_hold_back() {
 #[test]
 fn a_hold_back_says_nothing_of_what_needs_no_call() {
     let mut world = World::settled();
-    world.held_back = Some((at(40), Reason::RateLimited));
+    world.held_back = Some(limited(at(40)));
     assert_eq!(world.standing(), Standing::Settled);
     assert_eq!(world.until(), Some(at(15 * HOUR)));
     world.status.webhook_origin = Some("https://elsewhere.example.com".into());
@@ -125,10 +125,35 @@ fn a_hold_back_says_nothing_of_what_needs_no_call() {
 }
 
 #[test]
-fn a_hold_back_is_looked_at_when_the_token_ends() {
+fn a_pause_is_looked_at_when_the_token_ends() {
     let mut world = World::needy();
-    world.held_back = Some((at(24 * HOUR), Reason::RateLimited));
+    world.held_back = Some(HeldBack { asked: false, ..limited(at(24 * HOUR)) });
     assert_eq!(world.until(), Some(at(23 * HOUR)));
+}
+
+#[test]
+fn a_pause_that_was_asked_for_and_outlasts_the_token_is_interrupted_by_one_last_attempt() {
+    let mut world = World::needy();
+    world.held_back = Some(limited(at(24 * HOUR)));
+    let last = world.until().unwrap();
+    assert!(at(23 * HOUR) - TimeDelta::minutes(2) < last && last < at(23 * HOUR), "{last}");
+    world.now = moment((last - at(0)).num_seconds());
+    assert!(is_call(&world.decide()));
+    world.memory.last_attempt = world.status.token_expiration_time;
+    assert_eq!(world.until(), Some(at(23 * HOUR)), "one, and no more for this token");
+}
+
+#[test]
+fn there_is_no_last_attempt_where_nothing_is_to_be_saved() {
+    let mut gone = World::deleted(-5);
+    gone.held_back = Some(limited(at(24 * HOUR)));
+    let mut fresh = World::fresh();
+    fresh.listed(-10, &[]);
+    fresh.held_back = Some(limited(at(24 * HOUR)));
+    for mut world in [gone, fresh] {
+        world.now = moment(24 * HOUR - 30);
+        assert!(!is_call(&world.decide()));
+    }
 }
 
 #[test]
@@ -157,7 +182,7 @@ fn a_failed_attempt_is_not_waited_for_when_its_inputs_changed() {
     let mut other = failed();
     other.digest = "changed again".into();
     assert!(matches!(other.decide(), Step::Rotate { .. }), "a document");
-    asked.held_back = Some((at(40), Reason::RateLimited));
+    asked.held_back = Some(limited(at(40)));
     assert!(!is_call(&asked.decide()), "a hold-back is not skipped");
 }
 

@@ -147,7 +147,7 @@ prop_compose! {
         source in any_source(),
         memory in any_memory(),
         listing in of(any_listing()),
-        held_back in proptest::option::weighted(0.2, any_time()),
+        (held_back, asked_for) in (proptest::option::weighted(0.2, any_time()), any::<bool>()),
         deleted in proptest::option::weighted(0.2, any_time()),
         [asked, handled, claimed, heir] in any::<[bool; 4]>(),
         [can_list, forbidden, suspended, rival, force] in proptest::array::uniform5(proptest::bool::weighted(0.2)),
@@ -157,7 +157,7 @@ prop_compose! {
         world.now = Moment { wall, boot };
         (world.spec, world.status, world.source, world.memory) = (spec, status, source, memory);
         world.listing = listing;
-        world.held_back = held_back.map(|until| (until, Reason::RateLimited));
+        world.held_back = held_back.map(|until| HeldBack { asked: asked_for, ..limited(until) });
         world.identity.deleted = deleted;
         world.identity.force_orphan = force;
         world.identity.rotate_requested = asked.then(|| "please".to_owned());
@@ -310,11 +310,17 @@ proptest! {
 
     #[test]
     fn nothing_is_called_while_suspended_or_held_back(world in any_world()) {
-        let held_back = world.held_back.is_some_and(|(until, _)| until > world.now.wall);
+        let held_back = world.held_back.is_some_and(|held| held.until > world.now.wall);
         let suspended = world.provider_suspended || world.spec.as_ref().is_some_and(WebhookSubscriptionSpec::is_suspended);
         if held_back || suspended || world.provider != Known::Usable || world.spec.is_none() {
             let step = world.decide();
-            prop_assert!(!is_call(&step), "{step:?}");
+            let ends = world.status.token_expiration_time;
+            let last_attempt = !suspended
+                && world.held_back.is_some_and(|held| held.asked)
+                && matches!(step, Step::Rotate { .. })
+                && ends.is_some_and(|ends| ends > world.now.wall)
+                && world.memory.last_attempt != ends;
+            prop_assert!(!is_call(&step) || last_attempt, "{step:?}");
         }
     }
 

@@ -5,6 +5,7 @@ mod clocks;
 mod creating;
 mod failures;
 mod fan_out;
+mod flaky;
 mod leadership;
 mod load;
 mod ownership;

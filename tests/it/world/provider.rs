@@ -50,7 +50,7 @@ impl Provider {
         guard: &CallGuard,
         effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
-        guard.cut(self.profile.timeout)?;
+        let timeout = guard.cut(self.profile.timeout)?;
         let sent = InFlight::new(&self.world, effect);
         self.world.halfway().await;
         let received = Received { at: self.world.wall(), operation, about: about.to_owned() };
@@ -76,8 +76,8 @@ impl Provider {
         match fault {
             Some(CallFault::Garbled(failure)) => Err(failure),
             Some(CallFault::Lost | CallFault::Late(_)) => {
-                tokio::time::sleep(self.profile.timeout).await;
-                Err(CallFailure::Unanswered { what: "no answer within 10 s".into() })
+                tokio::time::sleep(timeout).await;
+                Err(CallFailure::Unanswered { what: format!("no answer within {timeout:?}") })
             }
             Some(CallFault::Panic) => panic!("a step that panics, as the test asked"),
             _ => result,
