@@ -120,14 +120,13 @@ impl Breaker {
         self.asked.close(now) || was_shown
     }
 
-    /// How long an answer took.
-    pub(super) fn took(&mut self, time: Duration) {
-        // A slow one is remembered for about twenty more.
-        self.slowest = time.max(self.slowest.mul_f64(0.9));
+    /// How long it took until an answer came, or until it was given up.
+    pub(super) fn took(&mut self, time: Duration, answered: bool) {
+        self.slowest = backoff::slowest(self.slowest, time, answered);
     }
 
     /// How long a call may take that has so much time left, when it is worth less to wait for a lost
-    /// answer than to ask again; `None` while nothing is known of the origin.
+    /// answer than to ask again.
     pub(super) fn patience(&self, left: Duration) -> Option<Duration> {
         backoff::call_patience(left, self.slowest)
     }

@@ -10,7 +10,7 @@ use super::calls::{About, Done, Report};
 use super::entry::{Entry, Work};
 use super::failures::{class_of, internal};
 use super::ids::SubscriptionId;
-use super::ports::CallFailure;
+use super::ports::{Applied, CallFailure};
 use super::state::Origin;
 use crate::api::Reason;
 use crate::rotation::answers::Operation;
@@ -39,9 +39,7 @@ impl Engine {
             }
             (About::Call(id), Report::Applied { applying, decided, started, result }) => {
                 self.count_request(Operation::Update, &result, started, now);
-                if result.is_ok() {
-                    self.took(id, started, now);
-                }
+                self.took(id, &result, started, now);
                 if self.is_overtaken(id, &decided) {
                     return self.overtaken(id, Operation::Update, result, now);
                 }
@@ -49,6 +47,7 @@ impl Engine {
             }
             (About::Call(id), Report::Created { creating, decided, started, result }) => {
                 self.count_request(Operation::Create, &result, started, now);
+                self.took(id, &result, started, now);
                 if self.is_overtaken(id, &decided) {
                     return self.overtaken(id, Operation::Create, result, now);
                 }
@@ -216,11 +215,22 @@ impl Engine {
         }
     }
 
-    /// How long an answer took.
-    fn took(&mut self, id: SubscriptionId, started: Moment, now: Moment) {
+    /// How long a call took tells how long the next one's answer is waited for.
+    fn took(
+        &mut self,
+        id: SubscriptionId,
+        result: &Result<Applied, CallFailure>,
+        started: Moment,
+        now: Moment,
+    ) {
+        let answered = match result {
+            Ok(_) => true,
+            Err(CallFailure::Unanswered { .. }) => false,
+            Err(_) => return,
+        };
         let origin = self.state.entry(id).and_then(|entry| entry.calling.clone());
         if let Some(origin) = origin.and_then(|origin| self.state.origins.get_mut(&*origin)) {
-            origin.breaker.took(now.boot.saturating_sub(started.boot));
+            origin.breaker.took(now.boot.saturating_sub(started.boot), answered);
         }
     }
 

@@ -163,9 +163,9 @@ impl Engine {
             return;
         };
         source.minting = false;
-        if result.is_ok() {
-            let time = now.boot.saturating_sub(started.boot);
-            source.slowest = time.max(source.slowest.mul_f64(0.9));
+        if matches!(&result, Ok(_) | Err(MintFailure::Unanswered { .. })) {
+            let took = now.boot.saturating_sub(started.boot);
+            source.slowest = backoff::slowest(source.slowest, took, result.is_ok());
         }
         match result {
             _ if outdated => {

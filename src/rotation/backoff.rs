@@ -74,11 +74,22 @@ pub fn bearable_pause(rest: Duration, lead: Option<Duration>) -> Duration {
 
 /// How long a call waits for its answer when so much time is left in which another one can be made,
 /// and the slowest answer of late took so long: a quarter of what is left, but three times as long as
-/// answers take, and a second at least. `None` when nothing is known of how long answers take.
+/// answers take, and 3 s at least. `None` when nothing is left that could be lost.
 #[must_use]
 pub fn call_patience(left: Duration, slowest: Duration) -> Option<Duration> {
-    let least = Duration::from_secs(1);
-    (!slowest.is_zero() && !left.is_zero()).then(|| (left / 4).max(slowest * 3).max(least))
+    (!left.is_zero()).then(|| (left / 4).max(slowest * 3).max(SHORTEST_PATIENCE))
+}
+
+/// No call is given up sooner than this for the sake of another one.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long answers take at the most, lately, after a call that took so long: a slow one is
+/// remembered for about twenty more. One that was given up might have been answered later, so that
+/// patience grows by half each time.
+#[must_use]
+pub fn slowest(before: Duration, took: Duration, answered: bool) -> Duration {
+    let took = if answered { took } else { took / 2 };
+    took.max(before.mul_f64(0.9))
 }
 
 /// How long a provider or a source is held back: what it asked for, at most an hour; otherwise

@@ -51,6 +51,13 @@ pub struct Fault {
     /// Let this many matching requests through first.
     #[serde(default)]
     pub skip: u32,
+    /// Only this share of the matching requests, from 0 to 1; without it, all. Which ones depends on
+    /// `seed` alone, so that a run can be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// Draws the requests that `share` speaks of.
+    #[serde(default)]
+    pub seed: u64,
     /// Only requests about this webhook id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
@@ -106,6 +113,8 @@ impl Fault {
             target,
             times: None,
             skip: 0,
+            share: None,
+            seed: 0,
             webhook: None,
             action: None,
             client: None,
@@ -141,6 +150,14 @@ impl Fault {
         self
     }
 
+    /// Limits the fault to a share of the requests, from 0 to 1, drawn by a seed.
+    #[must_use]
+    pub fn share(mut self, share: f64, seed: u64) -> Self {
+        self.share = Some(share);
+        self.seed = seed;
+        self
+    }
+
     /// Why this fault makes no sense, if it does not.
     fn problem(&self) -> Option<&'static str> {
         let kinds = [self.status.is_some(), self.lose_answer, self.hang, self.malformed_body];
@@ -152,6 +169,9 @@ impl Fault {
         }
         if self.token_answer.is_some() && self.target != Target::Token {
             return Some("token_answer goes with target token");
+        }
+        if self.share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+            return Some("share must be from 0 to 1");
         }
         let headers = [&self.retry_after, &self.location];
         if headers.into_iter().flatten().any(|text| axum::http::HeaderValue::try_from(text).is_err()) {
@@ -225,6 +245,24 @@ pub struct FaultState {
     pub hits: u64,
     /// What was asked for.
     pub fault: Fault,
+    #[serde(skip)]
+    draws: Draws,
+}
+
+/// Numbers that depend on a seed alone: SplitMix64, by Steele, Lea and Flood (2014).
+#[derive(Clone, Debug, PartialEq)]
+struct Draws(u64);
+
+impl Draws {
+    /// The next number, from 0 up to 1.
+    fn next_share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // The upper half is as good as the whole, and fits.
+        let upper = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0);
+        f64::from(upper) / (f64::from(u32::MAX) + 1.0)
+    }
 }
 
 /// All faults asked for, in that order.
@@ -240,7 +278,8 @@ impl FaultBook {
             return Err(problem);
         }
         self.last_id += 1;
-        self.faults.push(FaultState { id: self.last_id, remaining: fault.times, hits: 0, fault });
+        let draws = Draws(fault.seed);
+        self.faults.push(FaultState { id: self.last_id, remaining: fault.times, hits: 0, fault, draws });
         Ok(self.last_id)
     }
 
@@ -260,6 +299,11 @@ impl FaultBook {
             }
             if state.fault.skip > 0 {
                 state.fault.skip -= 1;
+                continue;
+            }
+            if let Some(share) = state.fault.share
+                && state.draws.next_share() >= share
+            {
                 continue;
             }
             state.remaining = state.remaining.map(|remaining| remaining - 1);
@@ -307,6 +351,24 @@ mod tests {
     }
 
     #[test]
+    fn a_share_is_kept_steadily_and_its_seed_repeats_it() {
+        let struck = |share, seed| {
+            let mut book = FaultBook::default();
+            book.add(Fault::status(Target::Update, 502).share(share, seed)).unwrap();
+            let update = Subject::new(Target::Update);
+            (0..1_000).map(|_| book.strike(&update).is_some()).collect::<Vec<_>>()
+        };
+        let count = |share| struck(share, 7).into_iter().filter(|struck| *struck).count();
+        for (share, least, most) in
+            [(0.0, 0, 0), (0.03, 15, 50), (0.12, 90, 150), (0.6, 550, 650), (1.0, 1_000, 1_000)]
+        {
+            assert!((least..=most).contains(&count(share)), "{share}: {}", count(share));
+        }
+        assert_eq!(struck(0.5, 1), struck(0.5, 1));
+        assert_ne!(struck(0.5, 1), struck(0.5, 2));
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         let mut book = FaultBook::default();
         let mut two = Fault::status(Target::List, 500);
@@ -316,7 +378,8 @@ mod tests {
         let mut answer = Fault::at(Target::List);
         answer.token_answer = Some(Value::Null);
         let code = Fault::status(Target::List, 99);
-        for fault in [Fault::at(Target::List), two, header, answer, code] {
+        let shares = [1.5, -0.1, f64::NAN].map(|share| Fault::status(Target::List, 500).share(share, 1));
+        for fault in [Fault::at(Target::List), two, header, answer, code].into_iter().chain(shares) {
             assert!(book.add(fault).is_err());
         }
     }

@@ -119,3 +119,31 @@ async fn the_shortest_example_runs_as_it_stands() {
     let ledger = trial.sandbox.ledger();
     assert_eq!((ledger.creates, ledger.late, ledger.deliveries_refused), (1, 0, 0), "{ledger:#?}");
 }
+
+/// A platform that answers every fourth call with 502, loses answers or never gives them, and a
+/// token server that is no better, cost nobody a token of 20 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_that_fails_now_and_then_makes_no_short_token_late() {
+    let trial = Trial::start(Duration::from_secs(20), 6).await;
+    let sidecar = trial.sidecar();
+    trial.until(&sidecar, "everything created", |sandbox| sandbox.ledger().webhooks == 6).await;
+    let faults = [
+        Fault::status(Target::Update, 502).share(0.25, 1),
+        Fault::lose_answer(Target::Update).share(0.1, 2),
+        Fault { hang: true, ..Fault::at(Target::Update) }.share(0.1, 3),
+        Fault::status(Target::Token, 503).share(0.4, 4),
+        Fault::status(Target::List, 502).share(0.125, 5),
+    ];
+    for fault in faults {
+        trial.sandbox.faults().add(fault).unwrap();
+    }
+    trial.until(&sidecar, "three rotations of each", |sandbox| sandbox.ledger().rotations >= 18).await;
+    let ledger = trial.sandbox.ledger();
+    assert_eq!(
+        (ledger.late, ledger.late_now, ledger.deliveries_refused, ledger.doubled),
+        (0, 0, 0, 0),
+        "{ledger:#?}\n{}",
+        sidecar.log()
+    );
+    assert!(ledger.faults > 0, "{ledger:#?}");
+}
