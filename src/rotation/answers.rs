@@ -323,6 +323,33 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_after_asks_for_a_pause_whatever_the_code_that_it_comes_with() {
+        let wait = Some(Duration::from_secs(7));
+        for (code, reason, unknown) in [
+            (429, Reason::RateLimited, false),
+            (403, Reason::RateLimited, false),
+            (503, Reason::ProviderUnavailable, true),
+        ] {
+            for operation in [Operation::List, Operation::Create, Operation::Update, Operation::Delete] {
+                let call = CallFailure::Status { code, retry_after: wait, missing: false };
+                let judgement = judge_call(operation, &call);
+                assert_eq!(judgement.hold, Hold::Origin(wait), "{code}");
+                assert_eq!((judgement.reason, judgement.outcome_unknown), (reason, unknown), "{code}");
+            }
+            let mint = |credential_refused| MintFailure::Status {
+                code,
+                retry_after: wait,
+                credential_refused,
+                oauth_error: None,
+            };
+            assert_eq!(judge_mint(&mint(false)).hold, Hold::Source(wait), "{code}");
+        }
+        for code in [403, 503] {
+            assert_eq!(judge_call(Operation::Update, &status(code)).hold, Hold::Nothing, "{code}");
+        }
+    }
+
+    #[test]
     fn a_refused_document_is_tried_rarely() {
         for code in [400, 409, 422] {
             let judgement = judge_call(Operation::Update, &status(code));
