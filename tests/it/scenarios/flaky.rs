@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use hookkeeper::api::{ConditionStatus, Reason};
+use hookkeeper::api::{ConditionStatus, ConditionType, Reason, WebhookSubscriptionSpec};
 use hookkeeper::engine::ports::{CallFailure, MintFailure};
 
-use super::{HOUR, MINUTE, SECOND, answered, asked, health, once, pass_until_due};
-use crate::world::{CallFault, Running, Settings, World};
+use super::{
+    HOUR, MINUTE, SECOND, answered, asked, condition, declare, edit, hand_over_source, health, once,
+    pass_until_due,
+};
+use crate::world::{CallFault, Running, Settings, World, subscription};
 
 /// Random numbers that depend on the seed alone.
 struct Dice(u64);
@@ -146,20 +149,28 @@ async fn an_origin_that_is_away_is_called_less_than_once_a_second() {
 #[tokio::test(start_paused = true)]
 async fn a_short_token_does_not_wait_out_the_pause_of_long_ones() {
     let (world, engine) = in_place(24 * HOUR, 6, 1, Duration::ZERO).await;
-    pass_until_due(&world, SECOND).await;
-    world.outside().fault_for = Some(Box::new(|_, _| Some(CallFault::Refused(answered(503, None)))));
-    world.pass(10 * MINUTE).await;
-    // Pauses are 30 s now. A token of 20 s is brought in, and falls due within one of them.
-    world.outside().fault_for =
-        Some(Box::new(|_, about| (about != "action.9").then(|| CallFault::Refused(answered(503, None)))));
-    world.outside().token_life = 20 * SECOND;
+    world.outside().token_life = MINUTE;
     world.declare_source("short");
-    super::hand_over_source(&world, &engine, "short").await;
-    super::declare(&world, &engine, "subscription-9", crate::world::subscription(9, "short")).await;
-    world.pass(10 * MINUTE).await;
-    let wall = world.wall();
-    assert_eq!(world.outside().dead(wall), Vec::<&str>::new());
-    assert_eq!(world.outside().late, []);
+    hand_over_source(&world, &engine, "short").await;
+    declare(&world, &engine, "short", subscription(9, "short")).await;
+    world.pass(MINUTE).await;
+    let rotated = world.status("short").last_rotated_time;
+    while world.status("short").last_rotated_time == rotated {
+        world.pass(SECOND / 2).await;
+    }
+    // It is due in 40 s, and has 20 s then. The others have hours, and their pauses are 30 s by then.
+    world.outside().fault_for = Some(Box::new(|_, _| Some(CallFault::Refused(answered(503, None)))));
+    for number in 0..6 {
+        let elsewhere =
+            |spec: &mut WebhookSubscriptionSpec| spec.postback_url = "https://new.example.com/".into();
+        edit(&world, &engine, &format!("subscription-{number}"), elsewhere).await;
+    }
+    world.pass(45 * SECOND).await;
+    world.outside().fault_for = None;
+    world.pass(2 * MINUTE).await;
+    engine.assert_alive();
+    assert_eq!(late(&world), 0);
+    assert!(world.outside().remotes.values().filter(|remote| remote.url.contains("new")).count() == 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,8 +183,7 @@ async fn a_503_with_retry_after_is_obeyed_as_far_as_the_token_permits_one_last_a
     assert_eq!(asked(&world, "update"), 1);
     let status = world.status("subscription-0");
     assert_eq!(health(&status), (ConditionStatus::False, Reason::ProviderUnavailable));
-    let message =
-        &super::condition(&status, hookkeeper::api::ConditionType::RotationHealthy).unwrap().message;
+    let message = &condition(&status, ConditionType::RotationHealthy).unwrap().message;
     assert!(message.contains("asked to be left alone (Retry-After)"), "{message}");
     world.pass(17 * MINUTE).await;
     assert_eq!(asked(&world, "update"), 1, "as long as the token permits");
