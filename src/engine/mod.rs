@@ -90,7 +90,7 @@ pub struct Options {
     pub recorders: usize,
     /// The engine looks at the clocks at least this often.
     pub tick: Duration,
-    /// How long a deletion may be held up by a provider that cannot be called.
+    /// How long a deletion may be held up by a provider that cannot be called or does not delete.
     pub grace: Duration,
     /// How often `secret` sources are read.
     pub secret_poll_interval: Duration,
