@@ -75,6 +75,9 @@ impl Engine {
                 self.source_recorded(id, *before, durable, now);
             }
             (_, Report::ProviderRecorded(id)) => self.provider_recorded(id, now),
+            (_, Report::ProviderGuarded { id, uid, wanted, result }) => {
+                self.provider_guarded(id, &uid, wanted, &result, now);
+            }
             (about, Report::Broken(broken)) => self.broken(about, &broken.to_string(), now),
             (_, _) => {}
         }

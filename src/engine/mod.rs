@@ -29,6 +29,7 @@ mod gauges;
 mod hold_back;
 mod ids;
 mod judge;
+mod keeping;
 mod listings;
 mod mints;
 mod outcomes;
@@ -246,6 +247,7 @@ impl Engine {
             self.attend(id, now);
         }
         self.attend_freed(now);
+        self.keep_changed_providers(now);
         self.start_records();
         if !self.stopping {
             self.start_mints(now);
@@ -275,6 +277,8 @@ impl Engine {
                     self.take_over(now);
                 }
                 self.attend_all();
+            } else {
+                self.give_up_custody();
             }
         }
     }

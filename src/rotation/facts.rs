@@ -239,6 +239,8 @@ pub struct Memory {
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.
     pub duplicate_check: Option<DateTime<Utc>>,
+    /// How often in a row it could not be let go.
+    pub unreleased: u32,
     /// Boot time of the applied token's mint.
     pub minted_boot: Option<Duration>,
 }
