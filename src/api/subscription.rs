@@ -108,7 +108,9 @@ pub struct WebhookSubscriptionSpec {
     /// When to rotate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// What happens at the provider when the object is deleted.
+    /// What happens at the provider when the object is deleted. With `Delete`, the object and its
+    /// `WebhookProvider` have a finalizer: they stay until the remote subscription is deleted, or until
+    /// the grace that the process has for that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Orphan"))]
     pub deletion_policy: Option<DeletionPolicy>,

@@ -3,11 +3,12 @@
 //! A namespace that is deleted, or a release that is uninstalled, takes providers and Secrets away
 //! together with the subscriptions whose deletion has to call that very provider.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Engine;
 use super::calls::{About, Report};
-use super::ids::ProviderId;
+use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{Custody, RecordFailure};
 use crate::api::{Kind, Reason};
 use crate::rotation::backoff::{self, Wait};
@@ -27,6 +28,8 @@ pub(super) struct Keeping {
     pub(super) writing: bool,
     /// It could not be written: when to try again, and how often that failed.
     pub(super) pause: Option<(Wait, u32)>,
+    /// Those whose create waits until the finalizer stands.
+    waiting: BTreeSet<SubscriptionId>,
     /// People were told that the provider's deletion waits.
     told: bool,
 }
@@ -67,8 +70,7 @@ impl Engine {
         let told = std::mem::replace(&mut provider.keeping.told, waits);
         // The API server takes no new finalizer on what is being deleted.
         let differs = identity.guarded != is_held && !(is_held && is_ending);
-        let pauses =
-            provider.keeping.pause.is_some_and(|(wait, _)| wait.pending(now.wall).is_some());
+        let pauses = provider.keeping.pause.is_some_and(|(wait, _)| wait.pending(now.wall).is_some());
         let writes = differs && !provider.keeping.writing && !pauses;
         let (key, uid) = (identity.key.clone(), identity.uid.clone());
         let holders = provider.keeping.holders;
@@ -156,16 +158,26 @@ impl Engine {
                 );
             }
         }
-        let users = (provider.users).clone();
-        self.attention.extend(users);
+        let waiting = std::mem::take(&mut provider.keeping.waiting);
+        self.attention.extend(waiting);
         self.file_provider(id, now);
         if !matches!(result, Err(RecordFailure::Gone)) {
             self.keep_provider(id, now);
         }
     }
 
-    /// Whether the provider's finalizer is under way: what it will be needed for waits so long.
-    pub(super) fn is_being_kept(&self, id: ProviderId) -> bool {
-        self.state.provider(id).is_some_and(|provider| provider.keeping.writing)
+    /// Whether the finalizer of a subscription's provider is under way: the create that it will be
+    /// needed for waits so long, and is looked at again then.
+    pub(super) fn waits_for_keeping(&mut self, id: SubscriptionId) -> bool {
+        let Some(provider) = self.state.entry(id).map(|entry| entry.provider) else {
+            return false;
+        };
+        let Some(provider) = self.state.provider_mut(provider) else {
+            return false;
+        };
+        if provider.keeping.writing {
+            provider.keeping.waiting.insert(id);
+        }
+        provider.keeping.writing
     }
 }

@@ -11,8 +11,8 @@ use super::breaker::Breaker;
 use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
-use super::keeping::Keeping;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
+use super::keeping::Keeping;
 use super::ports::{Published, Remote};
 use super::ready::{NamespaceId, Ready};
 use super::timers::{Milliseconds, Timers};
@@ -383,8 +383,7 @@ impl State {
         let counts = member && !entry.carries_a_strangers_token();
         let fingerprint = object.status.token_fingerprint.as_deref().filter(|_| counts);
         let source = entry.source;
-        let holds =
-            object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
+        let holds = object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
         let (before, carried) = (entry.claims, entry.carried.clone());
         let was_member = entry.member;
         if before != wanted {

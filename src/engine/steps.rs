@@ -30,12 +30,7 @@ impl Engine {
             self.guard_object(id, &object, true);
             return false;
         }
-        let provider = self.state.entry(id).map(|entry| entry.provider);
-        if deletes
-            && matches!(step, Step::Create { .. })
-            && provider.is_some_and(|provider| self.is_being_kept(provider))
-        {
-            // It is looked at again as soon as the provider's finalizer stands.
+        if deletes && matches!(step, Step::Create { .. }) && self.waits_for_keeping(id) {
             return false;
         }
         let origin: Arc<str> = remote.profile().origin.as_str().into();

@@ -1,8 +1,8 @@
 //! Statuses and finalizers, made durable at the API server.
 
 use futures::future::BoxFuture;
-use kube::{Api, Client};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -168,7 +168,8 @@ async fn patched(
     key: &ObjectKey,
     patch: Value,
 ) -> Result<DynamicObject, kube::Error> {
-    let patch: Patch<DynamicObject> = Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
+    let patch: Patch<DynamicObject> =
+        Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     in_time(api.patch(&key.name, &parameters, &patch)).await
 }

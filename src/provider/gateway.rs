@@ -17,8 +17,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote, Remotes,
-    Secrets,
+    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
+    Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
