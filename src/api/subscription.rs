@@ -108,9 +108,7 @@ pub struct WebhookSubscriptionSpec {
     /// When to rotate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// What happens at the provider when the object is deleted. With `Delete`, the object and its
-    /// `WebhookProvider` have a finalizer: they stay until the remote subscription is deleted, or until
-    /// the grace that the process has for that is over.
+    /// What happens at the provider when the object is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("default" = "Orphan"))]
     pub deletion_policy: Option<DeletionPolicy>,
@@ -188,7 +186,9 @@ pub enum AdoptionPolicy {
     Matching,
 }
 
-/// What happens at the provider when the object is deleted.
+/// What happens at the provider when the object is deleted. With `Delete`, the object and its
+/// `WebhookProvider` have a finalizer: they stay until the remote subscription is deleted, or until
+/// the grace that the process has for that is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// Nothing. The default.
