@@ -51,9 +51,10 @@ impl Engine {
 
     /// Has a provider and its credential kept while deletions will need them, and no longer.
     pub(super) fn keep_provider(&mut self, id: ProviderId, now: Moment) {
-        if self.term.is_none() || !self.synced {
+        if !self.synced {
             return;
         }
+        let leads = self.term.is_some();
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
@@ -66,6 +67,24 @@ impl Engine {
             (true, false) => Custody::Deletes,
             (true, true) => Custody::Ending,
         };
+        // What is kept outlasts a lead that is lost for a moment; a process that waits reads no Secret.
+        if leads || !is_held || provider.keeping.custody != Custody::Nothing {
+            self.set_custody(id, custody);
+        }
+        if leads {
+            self.keep_object(id, now);
+        }
+    }
+
+    /// Has the object itself kept, and tells people when its deletion waits.
+    fn keep_object(&mut self, id: ProviderId, now: Moment) {
+        let Some(provider) = self.state.provider_mut(id) else {
+            return;
+        };
+        let Some((identity, ..)) = &provider.declared else {
+            return;
+        };
+        let (is_held, is_ending) = (provider.keeping.holders > 0, identity.deleted.is_some());
         let waits = is_held && is_ending && identity.guarded;
         let told = std::mem::replace(&mut provider.keeping.told, waits);
         // The API server takes no new finalizer on what is being deleted.
@@ -74,7 +93,6 @@ impl Engine {
         let writes = differs && !provider.keeping.writing && !pauses;
         let (key, uid) = (identity.key.clone(), identity.uid.clone());
         let holders = provider.keeping.holders;
-        self.set_custody(id, custody);
         if waits && !told {
             let note = format!(
                 "its deletion waits until the subscriptions that use it with deletionPolicy: Delete are gone, {holders} \
@@ -89,13 +107,6 @@ impl Engine {
                 let result = record.guard_provider(&key, &uid, is_held).await;
                 Report::ProviderGuarded { id, uid, wanted: is_held, result }
             });
-        }
-    }
-
-    /// Another process leads: what is kept for deletions is its business.
-    pub(super) fn give_up_custody(&mut self) {
-        for id in self.state.providers.numbers() {
-            self.set_custody(ProviderId(id), Custody::Nothing);
         }
     }
 

@@ -277,8 +277,6 @@ impl Engine {
                     self.take_over(now);
                 }
                 self.attend_all();
-            } else {
-                self.give_up_custody();
             }
         }
     }

@@ -32,9 +32,9 @@ impl<'cluster> Doomed<'cluster> {
         let trial = Trial::start_in(cluster, Duration::from_secs(3_600), 1, change).await;
         describe_provider(&trial.manifests(), "  limits: {requestsPerMinute: 60000, maxConcurrent: 16}\n");
         let namespaces: Vec<String> = (0..NAMESPACES).map(|number| format!("doomed-{number}")).collect();
-        let objects = namespaces.iter().map(|name| {
-            format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n---\n")
-        });
+        let objects = namespaces
+            .iter()
+            .map(|name| format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n---\n"));
         trial.apply_text(&objects.collect::<String>());
         Self { trial, namespaces }
     }
@@ -51,7 +51,8 @@ impl<'cluster> Doomed<'cluster> {
     async fn fill(&self, controller: &Process) {
         let folder = self.trial.manifests();
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-        let shared = ["00-secrets.yaml", "10-provider.yaml", "20-token-source.yaml"].map(read).join("\n---\n");
+        let shared =
+            ["00-secrets.yaml", "10-provider.yaml", "20-token-source.yaml"].map(read).join("\n---\n");
         let filled = tempfile::tempdir().unwrap();
         for namespace in &self.namespaces {
             let mut text = shared.clone() + "\n---\n";
@@ -60,7 +61,8 @@ impl<'cluster> Doomed<'cluster> {
                 let action = format!("{namespace}.{number}");
                 text += &Trial::subscription(&format!("s{number}"), &action, &["deletionPolicy: Delete"]);
             }
-            let text = text.replace("metadata: {name: ", &format!("metadata: {{namespace: {namespace}, name: "));
+            let text =
+                text.replace("metadata: {name: ", &format!("metadata: {{namespace: {namespace}, name: "));
             let text = text.replace("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"));
             fs::write(filled.path().join(format!("{namespace}.yaml")), text).unwrap();
         }

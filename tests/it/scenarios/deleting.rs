@@ -3,7 +3,10 @@
 use hookkeeper::api::{ConditionStatus, DeletionPolicy, Kind, Reason};
 use hookkeeper::engine::ports::{CallFailure, Notice};
 
-use super::{DAY, HOUR, MINUTE, SECOND, answered, assert_in_order, counts, edit, health, key, once, pass_until_due, ready};
+use super::{
+    DAY, HOUR, MINUTE, SECOND, answered, assert_in_order, counts, edit, hand_over, health, key, once,
+    pass_until_due, ready,
+};
 use crate::world::{CallFault, Running, Settings, World, subscription};
 
 /// So many subscriptions whose remotes go with them.
@@ -109,6 +112,23 @@ async fn a_process_that_has_called_nobody_yet_can_delete_without_the_secret() {
     assert_eq!(counts(&world, |outside| (outside.received.len(), outside.remotes.len())), (calls + 3, 0));
 }
 
+/// The lease was not renewed in time, as when the API server has much to do; nobody else took it.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_leads_again_can_delete_without_the_secret() {
+    let world = deleting(2);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    world.outside().without_credential = true;
+    for term in [None, Some(2)] {
+        world.outside().term = term;
+        hand_over(&world, &engine, "subscription-0").await;
+        world.pass(MINUTE).await;
+    }
+    delete_all(&world, &engine, 2).await;
+    world.pass(MINUTE).await;
+    assert_eq!(counts(&world, |outside| (outside.deletes, outside.remotes.len())), (2, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_without_the_secret_the_remote_is_left_behind_when_the_grace_ends_and_that_is_told() {
     let world = deleting(1);
@@ -207,9 +227,17 @@ async fn a_provider_that_does_not_delete_holds_a_deletion_up_until_the_grace_end
         let notices = told(&world, Reason::RemoteOrphaned);
         assert_eq!(notices.len(), 4, "{said}: {notices:?}");
         for notice in &notices {
-            assert!(notice.note.contains("stays at the provider although the policy is Delete"), "{notice:?}");
+            assert!(
+                notice.note.contains("stays at the provider although the policy is Delete"),
+                "{notice:?}"
+            );
         }
-        assert!(notices.iter().any(|notice| notice.note.contains(said) || notice.note.contains("does not answer")), "{said}: {notices:?}");
+        assert!(
+            notices
+                .iter()
+                .any(|notice| notice.note.contains(said) || notice.note.contains("does not answer")),
+            "{said}: {notices:?}"
+        );
         assert!(!is_held(&world), "{said}");
     }
 }
