@@ -145,7 +145,7 @@ pub(super) enum Report {
         wanted: bool,
         result: Result<(), RecordFailure>,
     },
-    CredentialKept,
+    CredentialKept(ProviderId),
     /// There is none.
     Broken(Broken),
 }

@@ -127,8 +127,14 @@ impl Engine {
         }
         self.spawn(About::Aside, async move {
             remote.keep_credential(custody).await;
-            Report::CredentialKept
+            Report::CredentialKept(id)
         });
+    }
+
+    pub(super) fn credential_kept(&self, id: ProviderId) {
+        if let Some(provider) = self.state.provider(id) {
+            tracing::debug!(provider = %provider.key, "its credential is kept for deletions");
+        }
     }
 
     /// The finalizer stands, or stands no more, or could not be written.

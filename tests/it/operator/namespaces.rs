@@ -2,7 +2,7 @@
 //! in an order that helps nobody. None of them hangs, and no webhook with a live token stays behind.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hookkeeper::sandbox::{Fault, Target};
@@ -108,6 +108,20 @@ async fn many_end_at_once_and_no_webhook_stays_behind_with_rights_in_the_whole_c
     let account = tokio::task::block_in_place(|| rights::in_the_whole_cluster(&cluster));
     let controller = doomed.trial.program_as(&account, "one", "20s").spawn();
     doomed.fill(&controller).await;
+    assert_eq!(controller.stop(), Some(0));
+
+    // Another process, which calls nobody before the Secrets are gone.
+    let mut program = doomed.trial.program_as(&account, "two", "20s");
+    let controller = program.args(["--log-level", "info,hookkeeper::engine=debug"]).spawn();
+    let keeps_all = |_: &Trial<'_>| {
+        controller.log().matches("its credential is kept for deletions").count() == NAMESPACES
+    };
+    doomed.trial.until(&[&controller], "each credential kept", keeps_all).await;
+    let calls = doomed.trial.sandbox.ledger().provider_calls;
+    for namespace in doomed.all() {
+        doomed.succeed(&["delete", "secrets", "--all", "-n", namespace]);
+    }
+    assert_eq!(doomed.trial.sandbox.ledger().provider_calls, calls);
     doomed.delete(&controller, &doomed.all()).await;
     doomed.assert_nothing_stayed(&controller);
     assert_eq!(controller.stop(), Some(0));
@@ -157,7 +171,7 @@ async fn many_end_at_once_and_no_webhook_stays_behind_with_rights_in_each_namesp
     assert_eq!(controller.stop(), Some(0));
 }
 
-fn rights_in_each(doomed: &Doomed<'_>) -> std::path::PathBuf {
+fn rights_in_each(doomed: &Doomed<'_>) -> PathBuf {
     let (cluster, release) = (doomed.trial.cluster, doomed.trial.namespace.as_str());
     tokio::task::block_in_place(|| {
         rights::grant_each(cluster, release, &doomed.all());
