@@ -186,7 +186,9 @@ pub enum AdoptionPolicy {
     Matching,
 }
 
-/// What happens at the provider when the object is deleted.
+/// What happens at the provider when the object is deleted. With `Delete`, the object and its
+/// `WebhookProvider` have a finalizer: they stay until the remote subscription is deleted, or until
+/// the grace that the process has for that is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// Nothing. The default.

@@ -41,7 +41,7 @@ pub struct Args {
     /// How long a leader that has died keeps the others waiting; tokens of less than 5m ask for less.
     #[arg(long, value_name = "DURATION", default_value = "45s")]
     pub lease_duration: Duration,
-    /// How long a deletion may be held up by a provider that cannot be called.
+    /// How long a deletion may be held up by a provider that cannot be called or does not delete.
     #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub deletion_grace: Duration,
     /// How often the Secrets of `secret` sources are read.

@@ -13,7 +13,7 @@ use super::timers::Alarm;
 use crate::api::{Kind, ObjectKey, Reason};
 use crate::rotation::decide::{self, Standing, Step, TokenChoice};
 use crate::rotation::facts::Subject;
-use crate::rotation::time::{Moment, between};
+use crate::rotation::time::{Moment, add, between};
 
 impl Engine {
     /// Decides what a subscription needs and does it, but for calls, which wait for their turn.
@@ -77,8 +77,8 @@ impl Engine {
             return false;
         }
         let waits = wait.pending(now.wall).is_some();
-        let depends =
-            matches!(judged.step, Step::Create { .. } | Step::Delete { .. } | Step::HandOver { .. });
+        // A delete can be repeated, and in a namespace that is going nothing may be recorded any more.
+        let depends = matches!(judged.step, Step::Create { .. } | Step::HandOver { .. });
         if waits && depends {
             self.file(id, Some(wait.until), now);
             return true;
@@ -181,10 +181,17 @@ impl Engine {
         true
     }
 
-    /// Whatever is waited for, a token's end is shown at once.
+    /// Whatever is waited for, a token's end is shown at once, and the end of the grace of a deletion
+    /// changes what is done.
     fn file_expiry(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
-        let expiry = object.status.token_expiration_time;
-        self.file(id, expiry.filter(|end| *end > now.wall), now);
+        let ends = [object.status.token_expiration_time, self.grace_ends(id, object)];
+        self.file(id, ends.into_iter().flatten().filter(|end| *end > now.wall).min(), now);
+    }
+
+    /// Until when a deletion that has begun may be held up.
+    fn grace_ends(&self, id: SubscriptionId, object: &Object) -> Option<chrono::DateTime<chrono::Utc>> {
+        let since = object.identity.deleted.or_else(|| self.state.entry(id)?.memory().deleting_since)?;
+        Some(add(since, self.options.grace))
     }
 
     /// Puts a call in line at its origin.
@@ -203,8 +210,12 @@ impl Engine {
         };
         let deadline = source.map_or(now.wall, |source| decide::deadline(now, &subject, &source.state));
         let deadline = deadline.timestamp_millis();
+        let grace_over = self.grace_ends(id, &judged.object).filter(|ends| *ends <= now.wall);
         let line = match judged.step {
-            Step::Delete { .. } => Line::Last,
+            // Under lasting load whoever comes last never has a turn.
+            Step::Delete { .. } => {
+                grace_over.map_or(Line::Last, |ends| Line::Deadline(ends.timestamp_millis()))
+            }
             _ if keeps_failing => Line::Failing(deadline),
             _ => Line::Deadline(deadline),
         };

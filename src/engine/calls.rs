@@ -137,6 +137,15 @@ pub(super) enum Report {
         durable: bool,
     },
     ProviderRecorded(ProviderId),
+    ProviderGuarded {
+        id: ProviderId,
+        /// Of the object that it was meant for.
+        uid: String,
+        /// Whether the finalizer was to be there.
+        wanted: bool,
+        result: Result<(), RecordFailure>,
+    },
+    CredentialKept(ProviderId),
     /// There is none.
     Broken(Broken),
 }

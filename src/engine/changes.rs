@@ -95,6 +95,8 @@ impl Engine {
         let request = object.identity.rotate_requested.clone();
         entry.remember(|memory| {
             memory.deleting_since = None;
+            let seen = memory.deletion_seen.unwrap_or(now.wall);
+            memory.deletion_seen = object.identity.deleted.map(|_| seen);
             if spec_changed && object.status.webhook_id.is_none() {
                 memory.listing_after = Some(now.wall);
             }
@@ -150,8 +152,10 @@ impl Engine {
             .map(|minted| now.boot.saturating_sub(between(minted, now.wall)));
         let request = object.identity.rotate_requested.clone();
         let (status, has_id) = (&object.status, object.status.webhook_id.is_some());
+        let is_deleted = object.identity.deleted.is_some();
         entry.remember(|memory| {
             memory.listing_after = (!has_id).then_some(now.wall);
+            memory.deletion_seen = is_deleted.then_some(now.wall);
             note_request(&mut memory.request_seen, request, now);
             if let Some(failures) = status.failures.as_ref().filter(|of| !is_of_mint(of)) {
                 let cap = backoff::LONGEST_LONG_WAIT;

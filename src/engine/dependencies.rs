@@ -112,6 +112,7 @@ impl Engine {
         match resolved {
             Ok(remote) if !same || provider.remote.is_none() => {
                 provider.bucket = Bucket::new(remote.profile().requests_per_minute, 1.0, now.boot);
+                provider.keeping.forget_remote();
                 provider.remote = Some(remote);
                 provider.invalid = None;
                 provider.list_forbidden = false;
@@ -203,6 +204,7 @@ impl Engine {
             provider.remote = None;
             provider.invalid = None;
             provider.listing = None;
+            provider.keeping.forget_remote();
         }
         self.attend_users_of_provider(id);
     }

@@ -96,6 +96,8 @@ pub(super) struct Entry {
     pub(super) calling: Option<Arc<str>>,
     /// Whether it counts as a member of its source.
     pub(super) member: bool,
+    /// Whether its deletion will need its provider.
+    pub(super) holds: bool,
     /// Something changed while it was being worked on.
     pub(super) dirty: bool,
     pub(super) timer: Option<Milliseconds>,
@@ -129,6 +131,7 @@ impl Entry {
             work: Work::None,
             calling: None,
             member: false,
+            holds: false,
             dirty: false,
             timer: None,
             place: None,

@@ -75,6 +75,10 @@ impl Engine {
                 self.source_recorded(id, *before, durable, now);
             }
             (_, Report::ProviderRecorded(id)) => self.provider_recorded(id, now),
+            (_, Report::CredentialKept(id)) => self.credential_kept(id),
+            (_, Report::ProviderGuarded { id, uid, wanted, result }) => {
+                self.provider_guarded(id, &uid, wanted, &result, now);
+            }
             (about, Report::Broken(broken)) => self.broken(about, &broken.to_string(), now),
             (_, _) => {}
         }

@@ -25,6 +25,7 @@ impl Engine {
             return;
         };
         let Some(remote) = provider.remote.clone() else {
+            self.keep_provider(id, now);
             return self.record_provider(id, now);
         };
         let interval = remote.profile().verify_interval;
@@ -39,6 +40,7 @@ impl Engine {
         if provider.users.is_empty() && remote.profile().can_list && generation != seen {
             provider.wanted = Some(now.wall);
         }
+        self.keep_provider(id, now);
         self.file_provider(id, now);
         self.record_provider(id, now);
     }
@@ -60,7 +62,10 @@ impl Engine {
             .hold
             .pending(now.wall)
             .map(|held| now.boot + crate::rotation::time::between(now.wall, held.until));
-        let at = [listing, held, provider.next_verification].into_iter().flatten().min();
+        let unkept = (provider.keeping.pause.and_then(|(wait, _)| wait.pending(now.wall)))
+            .filter(|_| leads)
+            .map(|until| now.boot + crate::rotation::time::between(now.wall, until));
+        let at = [listing, held, unkept, provider.next_verification].into_iter().flatten().min();
         match at {
             Some(at) => self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id)),
             None => self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id)),
@@ -80,6 +85,7 @@ impl Engine {
                 provider.wanted = provider.wanted.or(Some(now.wall));
             }
         }
+        self.keep_provider(id, now);
         self.record_provider(id, now);
         let blocked = self.state.provider_mut(id).map(|provider| std::mem::take(&mut provider.blocked));
         self.attention.extend(blocked.unwrap_or_default());

@@ -29,6 +29,7 @@ mod gauges;
 mod hold_back;
 mod ids;
 mod judge;
+mod keeping;
 mod listings;
 mod mints;
 mod outcomes;
@@ -90,7 +91,7 @@ pub struct Options {
     pub recorders: usize,
     /// The engine looks at the clocks at least this often.
     pub tick: Duration,
-    /// How long a deletion may be held up by a provider that cannot be called.
+    /// How long a deletion may be held up by a provider that cannot be called or does not delete.
     pub grace: Duration,
     /// How often `secret` sources are read.
     pub secret_poll_interval: Duration,
@@ -246,6 +247,7 @@ impl Engine {
             self.attend(id, now);
         }
         self.attend_freed(now);
+        self.keep_changed_providers(now);
         self.start_records();
         if !self.stopping {
             self.start_mints(now);

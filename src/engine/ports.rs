@@ -139,6 +139,14 @@ pub trait Record: Send + Sync {
         uid: &'a str,
         wanted: bool,
     ) -> BoxFuture<'a, Result<(), RecordFailure>>;
+    /// Puts our finalizer on a provider, so that it stays as long as deletions need it; or takes it
+    /// off. The write is meant for the object with this uid only.
+    fn guard_provider<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>>;
     /// Lets a deleted subscription go: takes the finalizer off, or forgets what is recorded.
     fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>>;
 }
@@ -268,6 +276,19 @@ pub trait Remotes: Send + Sync {
     fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid>;
 }
 
+/// What becomes of a provider's credential after a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Custody {
+    /// It is read for each call and forgotten.
+    #[default]
+    Nothing,
+    /// The last one that worked is kept in memory, for deletes alone: a namespace that is deleted
+    /// loses its Secrets before its subscriptions.
+    Deletes,
+    /// The provider itself is being deleted: it is kept for the listings that deletions need, too.
+    Ending,
+}
+
 /// One provider: manages its subscriptions.
 pub trait Remote: Send + Sync {
     /// What the engine must know to plan calls.
@@ -288,6 +309,11 @@ pub trait Remote: Send + Sync {
         namespace: &'a str,
         spec: &'a WebhookSubscriptionSpec,
     ) -> BoxFuture<'a, Result<Option<String>, Refusal>>;
+    /// Says from now on what becomes of the credential. What comes back reads it ahead where it is to
+    /// be kept and none is yet, and makes no call.
+    fn keep_credential(&self, _custody: Custody) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
     /// Reads all pages, twice or until two passes in a row see the same ids.
     fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>>;
     /// Creates a subscription; sends exactly one request.

@@ -16,6 +16,9 @@ use crate::rotation::facts::Memory;
 use crate::rotation::status::{self};
 use crate::rotation::time::Moment;
 
+/// The longest pause between two attempts to let a deleted object go.
+const LONGEST_RELEASE_PAUSE: Duration = Duration::from_secs(300);
+
 /// A status that waits for its turn to be written.
 pub(super) struct Queued {
     id: SubscriptionId,
@@ -191,11 +194,23 @@ impl Engine {
                 }
             }
             Err(failure) => {
-                tracing::warn!(%failure, "a deleted object could not be let go; it is tried again");
-                if let Some(entry) = self.state.entry_mut(id) {
-                    entry.work = Work::None;
-                }
-                self.file(id, Some(now.wall + chrono::TimeDelta::seconds(5)), now);
+                let random = self.ports.random.bits();
+                let Some(entry) = self.state.entry_mut(id) else {
+                    return;
+                };
+                entry.work = Work::None;
+                let mut failed = 0;
+                entry.remember(|memory| {
+                    failed = memory.unreleased;
+                    memory.unreleased = failed.saturating_add(1);
+                });
+                tracing::warn!(
+                    subscription = %entry.key,
+                    %failure,
+                    "a deleted object could not be let go; it is tried again"
+                );
+                let wait = backoff::delay(failed.saturating_add(2), LONGEST_RELEASE_PAUSE, random);
+                self.file(id, Some(crate::rotation::time::add(now.wall, wait)), now);
             }
         }
     }

@@ -12,11 +12,12 @@ use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
+use super::keeping::Keeping;
 use super::ports::{Published, Remote};
 use super::ready::{NamespaceId, Ready};
 use super::timers::{Milliseconds, Timers};
 use crate::api::{
-    ConditionStatus, ConditionType, Declared, Identity, ObjectKey, Reason, TokenSourceSpec,
+    ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, ObjectKey, Reason, TokenSourceSpec,
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::claims;
@@ -130,6 +131,7 @@ pub(super) struct Provider {
     pub(super) blocked: BTreeSet<SubscriptionId>,
     pub(super) answered: Option<(ConditionStatus, Reason, String)>,
     pub(super) recording: bool,
+    pub(super) keeping: Keeping,
     pub(super) timer: Option<Milliseconds>,
 }
 
@@ -175,6 +177,8 @@ pub(super) struct State {
     claims: BTreeSet<(u64, SubscriptionId)>,
     /// Those that shared a claim that somebody has just given up: they are looked at again.
     pub(super) freed: BTreeSet<SubscriptionId>,
+    /// Providers that have got their first holder, or lost their last.
+    pub(super) holders_changed: BTreeSet<ProviderId>,
     namespaces: HashMap<Arc<str>, NamespaceId>,
     pub(super) busy_by_namespace: HashMap<NamespaceId, usize>,
 }
@@ -274,6 +278,7 @@ impl State {
             blocked: BTreeSet::new(),
             answered: None,
             recording: false,
+            keeping: Keeping::default(),
             timer: None,
         }));
         self.provider_by_key.insert(key.clone(), id);
@@ -378,6 +383,7 @@ impl State {
         let counts = member && !entry.carries_a_strangers_token();
         let fingerprint = object.status.token_fingerprint.as_deref().filter(|_| counts);
         let source = entry.source;
+        let holds = object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
         let (before, carried) = (entry.claims, entry.carried.clone());
         let was_member = entry.member;
         if before != wanted {
@@ -401,14 +407,34 @@ impl State {
             entry.carried = shared;
             entry.member = member;
         }
+        self.count_holder(id, holds);
         if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
             source.members = source.members + u32::from(member) - u32::from(was_member);
             source.refresh();
         }
     }
 
+    /// Notes whether the deletion of a subscription will need its provider.
+    fn count_holder(&mut self, id: SubscriptionId, holds: bool) {
+        let Some(entry) = self.subscriptions.get_mut(id.0) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.holds, holds) == holds {
+            return;
+        }
+        let provider_id = entry.provider;
+        if let Some(provider) = self.providers.get_mut(provider_id.0) {
+            let holders = &mut provider.keeping.holders;
+            *holders = if holds { *holders + 1 } else { holders.saturating_sub(1) };
+            if *holders == u32::from(holds) {
+                self.holders_changed.insert(provider_id);
+            }
+        }
+    }
+
     /// Takes a subscription out of every index.
     pub(super) fn unindex(&mut self, id: SubscriptionId) {
+        self.count_holder(id, false);
         let Some(entry) = self.subscriptions.get_mut(id.0) else {
             return;
         };

@@ -30,6 +30,9 @@ impl Engine {
             self.guard_object(id, &object, true);
             return false;
         }
+        if deletes && matches!(step, Step::Create { .. }) && self.waits_for_keeping(id) {
+            return false;
+        }
         let origin: Arc<str> = remote.profile().origin.as_str().into();
         match step {
             Step::Rotate { id: remote_id, ownership, why, .. } => {

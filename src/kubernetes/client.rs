@@ -14,8 +14,9 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// A silent connection ends after this long. It is longer than connections are kept for the next
 /// call: one that ends in the moment it is taken fails that call.
 const READ_TIMEOUT: Duration = Duration::from_secs(100);
-/// How long the server keeps a watch open, in seconds; its own limit is 295.
-pub(super) const WATCH_SECONDS: u32 = 240;
+/// How long the server keeps a watch open, in seconds; its own limit is 295. Load balancers in front
+/// of API servers drop, without a word, what was silent for four minutes.
+pub(super) const WATCH_SECONDS: u32 = 200;
 /// A watch that has brought nothing for this long is dead: the server ends it earlier than that.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 
@@ -107,4 +108,19 @@ pub(super) fn is(error: &kube::Error, code: u16) -> bool {
 pub(super) async fn in_time<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     let answer = tokio::time::timeout(CALL_TIMEOUT, call).await;
     answer.unwrap_or_else(|_| Err(kube::Error::Service("the API server does not answer".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shortest idle time after which a load balancer in common use forgets a connection.
+    const FORGOTTEN_AFTER: Duration = Duration::from_secs(240);
+
+    #[test]
+    fn a_silent_watch_ends_before_a_load_balancer_forgets_it() {
+        let ends = Duration::from_secs(WATCH_SECONDS.into());
+        assert!(ends + CALL_TIMEOUT < FORGOTTEN_AFTER, "the server's end of it must still arrive");
+        assert!(ends < WATCH_TIMEOUT && WATCH_TIMEOUT < FORGOTTEN_AFTER, "we give up before that, too");
+    }
 }

@@ -1,8 +1,8 @@
 //! Statuses and finalizers, made durable at the API server.
 
 use futures::future::BoxFuture;
-use kube::Client;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -118,8 +118,13 @@ impl StatusRecord {
     }
 
     /// Puts our finalizer on, or takes it off.
-    async fn finalizer(&self, key: &ObjectKey, uid: &str, wanted: bool) -> Result<(), RecordFailure> {
-        let kind = Kind::WebhookSubscription;
+    async fn finalizer(
+        &self,
+        kind: Kind,
+        key: &ObjectKey,
+        uid: &str,
+        wanted: bool,
+    ) -> Result<(), RecordFailure> {
         let api = objects(&self.client, kind, &key.namespace);
         for _ in 0..ATTEMPTS {
             let entry = self.known.get(kind, key).ok_or(RecordFailure::Gone)?;
@@ -138,13 +143,7 @@ impl StatusRecord {
                 ]),
                 None => added(&entry),
             };
-            let patch: Patch<DynamicObject> = Patch::Json(
-                serde_json::from_value(patch)
-                    .map_err(|error| RecordFailure::Unavailable(error.to_string()))?,
-            );
-            let parameters =
-                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            match in_time(api.patch(&key.name, &parameters, &patch)).await {
+            match patched(&api, key, patch).await {
                 Ok(object) => {
                     // The status that came with it is not one that the engine has been told of.
                     let version = version_of(kind, &object);
@@ -152,12 +151,36 @@ impl StatusRecord {
                     return Ok(());
                 }
                 // 422: another finalizer has moved, or there is one where there was none.
-                Err(error) if is(&error, 409) || is(&error, 422) => self.read_again(kind, key).await?,
+                Err(error) if is(&error, 409) || is(&error, 422) => {
+                    let object = looked_at(&api, key).await;
+                    let object = object.map_err(|error| self.failure(kind, key, &error))?;
+                    self.known.learn(kind, key, version_of(kind, &object), By::Watch { leading: true });
+                }
                 Err(error) => return Err(self.failure(kind, key, &error)),
             }
         }
         Err(RecordFailure::Unavailable("the object is being changed all the time".to_owned()))
     }
+}
+
+async fn patched(
+    api: &Api<DynamicObject>,
+    key: &ObjectKey,
+    patch: Value,
+) -> Result<DynamicObject, kube::Error> {
+    let patch: Patch<DynamicObject> =
+        Patch::Json(serde_json::from_value(patch).map_err(kube::Error::SerdeError)?);
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    in_time(api.patch(&key.name, &parameters, &patch)).await
+}
+
+/// An object as it is now, by a patch that changes nothing: in a namespace that is being deleted,
+/// the right to patch is the one that is left.
+pub(super) async fn looked_at(
+    api: &Api<DynamicObject>,
+    key: &ObjectKey,
+) -> Result<DynamicObject, kube::Error> {
+    patched(api, key, json!([])).await
 }
 
 fn added(entry: &Entry) -> Value {
@@ -205,10 +228,19 @@ impl Record for StatusRecord {
         uid: &'a str,
         wanted: bool,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(self.finalizer(key, uid, wanted))
+        Box::pin(self.finalizer(Kind::WebhookSubscription, key, uid, wanted))
+    }
+
+    fn guard_provider<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.finalizer(Kind::WebhookProvider, key, uid, wanted))
     }
 
     fn release<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
-        Box::pin(self.finalizer(key, uid, false))
+        Box::pin(self.finalizer(Kind::WebhookSubscription, key, uid, false))
     }
 }

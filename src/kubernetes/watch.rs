@@ -17,11 +17,12 @@ use tracing::{info, warn};
 
 use super::client::{WATCH_SECONDS, is, words};
 use super::election::Election;
-use super::known::{By, Known};
+use super::known::{By, Entry, Known};
 use super::objects::{change_of, key_of, version_of};
+use super::record::looked_at;
 use super::resources::resource;
 use crate::api::crd::KINDS;
-use crate::api::{Kind, ObjectKey};
+use crate::api::{FINALIZER, Kind, ObjectKey};
 use crate::engine::change::Change;
 use crate::ops::health::Awaited;
 
@@ -154,6 +155,8 @@ impl One {
         };
         // Whatever the engine has been told of.
         let mut present: BTreeSet<ObjectKey> = BTreeSet::new();
+        // What has our finalizer, and was taken for gone with the right to list it.
+        let mut unlisted: BTreeSet<ObjectKey> = BTreeSet::new();
         // What others recorded before we began to lead is believed; what they write later is not.
         let mut believed_round = None;
         let mut wait = FIRST_WAIT;
@@ -197,6 +200,7 @@ impl One {
                             }
                         }
                         present = std::mem::take(&mut listed);
+                        unlisted.clear();
                         info!(kind = %self.kind, objects = present.len(), "listed");
                         self.first_list = None;
                         is_listing = false;
@@ -226,13 +230,10 @@ impl One {
                         if let Some(first_list) = &self.first_list {
                             first_list.says(format!("{}: {trouble}", self.kind));
                         }
-                        // Rights in a namespace go when it goes, and must not hold up the others. What cannot
-                        // be seen cannot be written either.
+                        // Rights in a namespace go when it goes, and must not hold up the others.
                         if self.namespace.is_some() && may_not_list(&error) {
-                            for key in std::mem::take(&mut present) {
-                                if !self.tell_gone(key).await {
-                                    return;
-                                }
+                            if !self.go_on_unlisted(&api, &mut present, &mut unlisted).await {
+                                return;
                             }
                             believed_round = None;
                             if self.done.send((self.number, round + 1)).await.is_err() {
@@ -254,6 +255,46 @@ impl One {
                 }
             }
         }
+    }
+
+    /// What cannot be listed any more counts as gone, but for what has our finalizer and is being
+    /// deleted: it is looked at one by one, by the right that is left, until it is really gone.
+    async fn go_on_unlisted(
+        &self,
+        api: &Api<DynamicObject>,
+        present: &mut BTreeSet<ObjectKey>,
+        unlisted: &mut BTreeSet<ObjectKey>,
+    ) -> bool {
+        let all: BTreeSet<ObjectKey> = present.union(unlisted).cloned().collect();
+        for key in all {
+            let has_ours = |entry: Entry| entry.newest.finalizers.iter().any(|name| name == FINALIZER);
+            let is_guarded = unlisted.contains(&key) || self.known.get(self.kind, &key).is_some_and(has_ours);
+            let looked_at = if !is_guarded {
+                None
+            } else if self.election.holds() {
+                Some(looked_at(api, &key).await)
+            } else {
+                // Whoever leads looks.
+                continue;
+            };
+            match looked_at {
+                Some(Ok(object)) if object.metadata.deletion_timestamp.is_some() => {
+                    unlisted.remove(&key);
+                    present.insert(key);
+                    if !self.tell(object, false).await {
+                        return false;
+                    }
+                    continue;
+                }
+                Some(Ok(_)) => drop(unlisted.insert(key.clone())),
+                Some(Err(error)) if !is(&error, 403) && !is(&error, 404) => continue,
+                None | Some(Err(_)) => drop(unlisted.remove(&key)),
+            }
+            if present.remove(&key) && !self.tell_gone(key).await {
+                return false;
+            }
+        }
+        true
     }
 
     async fn tell(&self, object: DynamicObject, believed: bool) -> bool {

@@ -8,6 +8,7 @@ use url::Url;
 use super::buffer::TooLarge;
 use super::client_headers::{self, Resolved};
 use super::digest;
+use super::kept::{Headers, Kept, Purpose};
 use super::listing;
 use super::operation::Operation;
 use super::pointer::{Answered, read_id};
@@ -16,8 +17,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote, Remotes,
-    Secrets,
+    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
+    Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
@@ -46,6 +47,7 @@ impl Remotes for Gateway {
             namespace: Arc::clone(&key.namespace),
             http: self.http.clone(),
             secrets: Arc::clone(&self.secrets),
+            kept: Kept::default(),
         }))
     }
 }
@@ -57,6 +59,7 @@ pub(super) struct Connection {
     namespace: Arc<str>,
     http: Client,
     secrets: Arc<dyn Secrets>,
+    kept: Kept,
 }
 
 impl Connection {
@@ -114,13 +117,14 @@ impl Connection {
     async fn call(
         &self,
         operation: &Operation,
+        purpose: Purpose,
         scope: &Scope<'_>,
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
-        self.call_at(operation, self.url(operation, scope)?, scope, guard).await
+        self.send(operation, purpose, self.url(operation, scope)?, scope, guard).await
     }
 
-    /// As [`Self::call`], to a URL at the provider's origin.
+    /// Sends a request of a listing to a URL at the provider's origin.
     pub(super) async fn call_at(
         &self,
         operation: &Operation,
@@ -128,10 +132,28 @@ impl Connection {
         scope: &Scope<'_>,
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
+        self.send(operation, Purpose::List, url, scope, guard).await
+    }
+
+    /// Who we are to the provider: read now, or what is left of it where a deletion needs it.
+    async fn credential(&self, purpose: Purpose) -> Result<Headers, Refusal> {
+        let reader = self.reader(&self.namespace);
+        let read = self.provider.credential.headers(&reader, &self.provider.host).await;
+        read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))
+    }
+
+    async fn send(
+        &self,
+        operation: &Operation,
+        purpose: Purpose,
+        url: Url,
+        scope: &Scope<'_>,
+        guard: &CallGuard,
+    ) -> Result<Answer, CallFailure> {
         let provider = &self.provider;
         let too_large = |TooLarge| unusable("the document or a header of the request is larger than 1 MiB");
-        let reader = self.reader(&self.namespace);
-        let mut headers = provider.credential.headers(&reader, &provider.host).await?;
+        let mut headers = self.credential(purpose).await?;
+        let credential = self.kept.keeps().then(|| headers.clone());
         for (name, value) in &operation.headers {
             // As a member of a document: left out where something it needs is absent.
             let Some(value) = value.text(scope).map_err(too_large)? else {
@@ -152,6 +174,9 @@ impl Connection {
         };
         let answer = self.http.send(request).await.map_err(failure)?;
         if operation.is_success(answer.status) {
+            if let Some(credential) = credential {
+                self.kept.worked(credential);
+            }
             return Ok(answer);
         }
         if !(400..600).contains(&answer.status) {
@@ -179,7 +204,7 @@ impl Connection {
         self.check_token_hosts(document)?;
         let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
         let scope = Scope { headers: Some(&headers), token: Some(token), ..scope_of(spec, id) };
-        let answer = self.call(operation, &scope, guard).await?;
+        let answer = self.call(operation, Purpose::Write, &scope, guard).await?;
         Ok((answer, secrets))
     }
 }
@@ -210,6 +235,22 @@ impl Remote for Connection {
             let no_token = SecretText::new(String::new());
             let (_, secrets) = self.client_headers(namespace, spec, &no_token).await?;
             Ok(secrets)
+        })
+    }
+
+    fn keep_credential(&self, custody: Custody) -> BoxFuture<'_, ()> {
+        let is_lacking = self.kept.set(custody);
+        Box::pin(async move {
+            if !is_lacking {
+                return;
+            }
+            let reader = self.reader(&self.namespace);
+            let read = self.provider.credential.headers(&reader, &self.provider.host).await;
+            match read {
+                Ok(headers) => self.kept.read_ahead(headers),
+                // Whoever calls next says the same to people.
+                Err(refusal) => tracing::debug!(%refusal, "no credential is kept for deletions yet"),
+            }
         })
     }
 
@@ -261,7 +302,7 @@ impl Remote for Connection {
             let Some(delete) = &self.provider.delete else {
                 return Err(without("delete"));
             };
-            self.call(delete, &scope_of(spec, Some(id)), guard).await?;
+            self.call(delete, Purpose::Delete, &scope_of(spec, Some(id)), guard).await?;
             Ok(())
         })
     }

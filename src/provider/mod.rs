@@ -10,7 +10,8 @@
 //! - `postback`, `client_headers`: what is asked of subscriptions, and the headers that carry the
 //!   token;
 //! - `digest`: noticing that something sent has changed, without keeping it;
-//! - `credentials`, `secrets`: who we are to the provider, and where a Secret's value may go;
+//! - `credentials`, `secrets`, `kept`: who we are to the provider, where a Secret's value may go, and what is left when it
+//!   is gone;
 //! - [`Gateway`], `listing`: sending, and reading what comes back.
 //!
 //! A rendered document, header or answer may hold a token: they are wiped after use and never
@@ -24,6 +25,7 @@ mod document;
 mod field;
 mod gateway;
 mod header;
+mod kept;
 mod link;
 mod list_operation;
 mod listing;

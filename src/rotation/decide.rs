@@ -140,7 +140,8 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
 
     if let Some(since) = subject.identity.deleted.or(memory.deleting_since) {
         let step = deletion::delete(now, since, subject, facts, memory);
-        return unless_held_back(step, now, facts, expiry, None);
+        let ends = deletion::held_up_until(since, facts, memory).into_iter().chain(expiry);
+        return unless_held_back(step, now, facts, ends.filter(|end| *end > now.wall).min(), None);
     }
     let Some(spec) = subject.spec else {
         return wait(Standing::Invalid);
@@ -236,7 +237,7 @@ fn unless_held_back(
     }
 }
 
-fn held_back_message(held_back: &HeldBack) -> String {
+pub(super) fn held_back_message(held_back: &HeldBack) -> String {
     let until = written(held_back.until);
     match held_back.reason {
         Reason::RateLimited => {
@@ -264,6 +265,11 @@ pub(super) fn own_wait(
         return None;
     }
     wait.pending(now.wall)
+}
+
+/// Whether an attempt with what is in force now has failed, however long ago.
+pub(super) fn was_attempted(subject: &Subject<'_>, memory: &Memory, desired: &str) -> bool {
+    memory.wait.as_ref().is_some_and(|(_, made_with)| *made_with == attempt_inputs(subject, desired))
 }
 
 /// What an attempt is made with: when this changes, a back-off has nothing more to say.

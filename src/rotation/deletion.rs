@@ -1,23 +1,32 @@
 //! Rule 1: what becomes of the remote subscription when the object is deleted.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
-use super::decide::{Standing, Step, own_wait};
+use super::decide::{self, Standing, Step, own_wait};
 use super::facts::{Facts, Memory, ProviderFact, ProviderProfile, Subject};
 use super::locate::{self, Outcome};
 use super::time::{Moment, add};
 use crate::api::{DeletionPolicy, Reason, WebhookSubscriptionSpec};
-
-/// Failures that a deletion does not wait for beyond the grace.
-const GIVEN_UP: [Reason; 3] =
-    [Reason::SecretNotFound, Reason::ProviderRefusedCredentials, Reason::DestinationNotAllowed];
 
 struct Deletion<'a> {
     now: Moment,
     subject: &'a Subject<'a>,
     facts: &'a Facts<'a>,
     memory: &'a Memory,
+    since: DateTime<Utc>,
     grace_ends: DateTime<Utc>,
+}
+
+/// How long a process that begins after the grace is over waits for a pause of all calls to end.
+const FIRST_CHANCE: Duration = Duration::from_secs(60);
+
+/// Until when a deletion may be held up, after an attempt of this process and without one.
+pub(super) fn held_up_until(since: DateTime<Utc>, facts: &Facts<'_>, memory: &Memory) -> [DateTime<Utc>; 2] {
+    let grace_ends = add(since, facts.grace);
+    let seen = memory.deletion_seen.unwrap_or(since);
+    [grace_ends, grace_ends.max(add(seen, facts.grace.min(FIRST_CHANCE)))]
 }
 
 pub(super) fn delete(
@@ -45,7 +54,7 @@ pub(super) fn delete(
     if spec.deletion_policy() != DeletionPolicy::Delete {
         return Step::Release { orphaned: None };
     }
-    let deletion = Deletion { now, subject, facts, memory, grace_ends: add(since, facts.grace) };
+    let deletion = Deletion { now, subject, facts, memory, since, grace_ends: add(since, facts.grace) };
     deletion.at_the_provider(spec)
 }
 
@@ -83,11 +92,8 @@ impl Deletion<'_> {
                 self.await_provider(Reason::ProviderMismatch)
             };
         }
-        if let Some((reason, message)) = &self.memory.failing
-            && give_up
-            && GIVEN_UP.contains(reason)
-        {
-            return orphan(message);
+        if give_up && let Some(why) = self.keeps_failing(desired) {
+            return orphan(&why);
         }
         if let Some(until) = own_wait(self.now, self.subject, self.memory, desired) {
             let (reason, message) =
@@ -95,6 +101,18 @@ impl Deletion<'_> {
             return self.wait(Some(until), Standing::BackingOff(reason, message));
         }
         self.remote(spec, profile, list_unavailable)
+    }
+
+    /// What keeps the deletion from ending, if an attempt has shown that or none may be made: whatever
+    /// it is, it is not waited for beyond the grace.
+    fn keeps_failing(&self, desired: &str) -> Option<String> {
+        if decide::was_attempted(self.subject, self.memory, desired) {
+            let failing = self.memory.failing.as_ref();
+            return Some(failing.map_or_else(|| "it failed".to_owned(), |(_, message)| message.clone()));
+        }
+        let held_back = self.facts.held_back.filter(|held| held.until > self.now.wall)?;
+        let [_, untried] = held_up_until(self.since, self.facts, self.memory);
+        (self.now.wall >= untried).then(|| decide::held_back_message(&held_back))
     }
 
     /// An open creation record comes first: the remote it speaks of may be there besides a recorded

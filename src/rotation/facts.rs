@@ -184,7 +184,7 @@ pub struct Facts<'a> {
     pub listing: Option<&'a ListingView>,
     /// Who owns an id of the provider.
     pub owner_of: &'a dyn OwnerOf,
-    /// How long a deletion may be held up by a provider that cannot be called.
+    /// How long a deletion may be held up by a provider that cannot be called or does not delete.
     pub grace: Duration,
 }
 
@@ -208,6 +208,8 @@ pub struct Memory {
     pub listing_after: Option<DateTime<Utc>>,
     /// Since when it is being deleted, where the identity does not say.
     pub deleting_since: Option<DateTime<Utc>>,
+    /// Since when this process knows that it is being deleted, where the identity says since when it is.
+    pub deletion_seen: Option<DateTime<Utc>>,
     /// The wait after a failed attempt, and what the attempt was made with.
     pub wait: Option<(Wait, String)>,
     /// How often in a row it failed, and why.
@@ -237,6 +239,8 @@ pub struct Memory {
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.
     pub duplicate_check: Option<DateTime<Utc>>,
+    /// How often in a row it could not be let go.
+    pub unreleased: u32,
     /// Boot time of the applied token's mint.
     pub minted_boot: Option<Duration>,
 }
@@ -244,7 +248,12 @@ pub struct Memory {
 impl Memory {
     /// The clock was set back to this time: what happened later by the old clock happened now.
     pub fn clamp(&mut self, now: DateTime<Utc>) {
-        let times = [&mut self.listing_after, &mut self.deleting_since, &mut self.lacked_since];
+        let times = [
+            &mut self.listing_after,
+            &mut self.deleting_since,
+            &mut self.deletion_seen,
+            &mut self.lacked_since,
+        ];
         for time in times.into_iter().flatten() {
             *time = (*time).min(now);
         }

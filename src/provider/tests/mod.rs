@@ -5,6 +5,7 @@ use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
 mod calls;
 mod digest;
 mod documents;
+mod kept;
 mod listings;
 mod placeholder;
 mod preset;

@@ -82,7 +82,11 @@ impl Server {
     }
 
     /// A provider object that calls this server.
-    pub(super) fn remote(&self, mut spec: WebhookProviderSpec, secrets: Keys) -> Arc<dyn Remote> {
+    pub(super) fn remote(
+        &self,
+        mut spec: WebhookProviderSpec,
+        secrets: impl Secrets + 'static,
+    ) -> Arc<dyn Remote> {
         spec.base_url.get_or_insert(format!("http://{}", self.address));
         let allowed = format!("http://{}", self.address).parse().unwrap();
         let http =
@@ -137,5 +141,30 @@ impl Secrets for Keys {
                 allowed_hosts: hosts.clone(),
             })
         })
+    }
+}
+
+/// Secrets that can be taken away.
+#[derive(Clone)]
+pub(super) struct Removable(Arc<Mutex<Result<Keys, SecretFailure>>>);
+
+impl Removable {
+    pub(super) fn new(keys: Keys) -> Self {
+        Self(Arc::new(Mutex::new(Ok(keys))))
+    }
+
+    pub(super) fn replace(&self, keys: Result<Keys, SecretFailure>) {
+        *self.0.lock().unwrap() = keys;
+    }
+}
+
+impl Secrets for Removable {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a str,
+        reference: &'a SecretKeyReference,
+    ) -> BoxFuture<'a, Result<SecretValue, SecretFailure>> {
+        let keys = self.0.lock().unwrap().clone();
+        Box::pin(async move { keys?.read(namespace, reference).await })
     }
 }

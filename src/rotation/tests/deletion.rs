@@ -106,27 +106,76 @@ fn nothing_is_deleted_at_another_origin() {
 }
 
 #[test]
-fn a_refusal_is_given_up_on_when_the_grace_ends_and_an_outage_is_not() {
-    for (reason, given_up) in [
-        (Reason::ProviderRefusedCredentials, true),
-        (Reason::SecretNotFound, true),
-        (Reason::ProviderUnavailable, false),
-        (Reason::ProviderRefusedDocument, false),
+fn whatever_keeps_a_deletion_from_ending_is_waited_for_until_the_grace_ends() {
+    for reason in [
+        Reason::ProviderUnavailable,
+        Reason::ProviderRefusedDocument,
+        Reason::ProviderRefusedCredentials,
+        Reason::SecretNotFound,
+        Reason::DestinationNotAllowed,
+        Reason::InternalError,
     ] {
-        let mut world = World::deleted(-5);
-        world.failed(HOUR);
-        world.memory.failing = Some((reason, "no".into()));
-        assert_eq!(world.until(), Some(at(595)), "{reason}: the grace ends");
-        world.now = moment(595);
-        match world.decide() {
-            Step::Release { orphaned: Some(_) } => assert!(given_up, "{reason}"),
-            Step::Wait { until, .. } => {
-                assert!(!given_up, "{reason}");
-                assert_eq!(until, Some(at(HOUR)));
-            }
-            step => panic!("{reason}: {step:?}"),
+        for next_attempt in [300, HOUR] {
+            let mut world = World::deleted(-5);
+            world.failed(next_attempt);
+            world.memory.failing = Some((reason, "the delete was answered so".into()));
+            assert_eq!(world.until(), Some(at(next_attempt.min(595))), "{reason}");
+            world.now = moment(595);
+            assert_eq!(orphaned(&world), "the delete was answered so", "{reason}");
         }
     }
+}
+
+#[test]
+fn a_pause_of_all_calls_holds_a_deletion_up_until_the_grace_ends() {
+    for reason in [Reason::RateLimited, Reason::ProviderRefusedCredentials, Reason::ProviderUnavailable] {
+        for asked in [true, false] {
+            let mut world = World::deleted(-5);
+            world.held_back = Some(HeldBack { until: at(HOUR), reason, asked });
+            assert!(matches!(world.standing(), Standing::BackingOff(shown, _) if shown == reason));
+            assert_eq!(world.until(), Some(at(595)), "{reason}: the grace ends");
+            world.now = moment(595);
+            assert!(orphaned(&world).contains("provider"), "{reason}");
+        }
+    }
+}
+
+/// The process has just begun, and some other calls of it have failed.
+#[test]
+fn a_deletion_that_is_found_after_its_grace_waits_for_a_short_pause_to_end() {
+    let mut world = World::deleted(-2 * HOUR);
+    world.memory.deletion_seen = Some(at(-5));
+    let pause = HeldBack { until: at(2), reason: Reason::ProviderUnavailable, asked: false };
+    world.held_back = Some(pause);
+    assert_eq!(world.until(), Some(at(2)));
+    world.held_back = Some(HeldBack { until: at(HOUR), ..pause });
+    assert_eq!(world.until(), Some(at(55)));
+    world.now = moment(55);
+    assert!(orphaned(&world).contains("does not answer"));
+}
+
+/// As after a start of the process: the grace is over, and yet nothing has been tried.
+#[test]
+fn a_deletion_is_tried_once_at_least() {
+    let mut world = World::deleted(-2 * HOUR);
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
+    world.identity.deleted = None;
+    world.failed(HOUR);
+    world.identity.deleted = Some(at(-2 * HOUR));
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() }, "a rotation failed, not the deletion");
+    world.failed(HOUR);
+    assert_eq!(orphaned(&world), "it failed");
+}
+
+#[test]
+fn an_open_create_that_cannot_be_looked_up_is_given_up_on_when_the_grace_ends() {
+    let mut world = World::deleted(-5);
+    world.status.webhook_id = None;
+    world.opened("recorded", -HOUR);
+    world.failed(HOUR);
+    assert_eq!(world.until(), Some(at(595)));
+    world.now = moment(595);
+    assert_eq!(orphaned(&world), "it failed");
 }
 
 #[test]

@@ -64,6 +64,8 @@ struct Known {
     told: Told,
     annotations: Annotations,
     absent_since: Option<Instant>,
+    /// People were told that it stays although it is absent.
+    held: bool,
 }
 
 /// Remembers the last look and says what the next one changes.
@@ -295,6 +297,7 @@ impl Planner {
         for (id, known) in &mut self.known {
             if self.files.declare(id) || !certain {
                 known.absent_since = None;
+                known.held = false;
                 continue;
             }
             let Some(since) = known.absent_since else {
@@ -309,12 +312,24 @@ impl Planner {
         }
         // Subscriptions first: what they need for their deletion stays until it is done.
         expired.sort_by_key(|id| !matches!(id, Id::Object(Kind::WebhookSubscription, _)));
+        let held: BTreeSet<Id> = expired.iter().filter(|id| self.is_held(id, entries)).cloned().collect();
         for id in expired {
             match &id {
                 Id::Object(Kind::WebhookSubscription, key) => {
                     self.remove_subscription(key, entries, plan);
                 }
                 Id::Object(..) | Id::Secret(_) if self.is_needed(id.key()) => continue,
+                Id::Object(..) | Id::Secret(_) if held.contains(&id) => {
+                    let known = self.known.get_mut(&id);
+                    if known.is_some_and(|known| !std::mem::replace(&mut known.held, true)) {
+                        plan.warnings.push(format!(
+                            "{id} is no longer in the folder and stays in force: there are subscriptions with \
+                             deletionPolicy: Delete, whose deletion needs it; remove them too, or set their policy to \
+                             Orphan"
+                        ));
+                    }
+                    continue;
+                }
                 Id::Object(kind, key) => {
                     plan.forgotten.push((*kind, key.clone()));
                     plan.changes.push(Change::Gone { kind: *kind, key: key.clone(), prune: self.prune });
@@ -349,6 +364,24 @@ impl Planner {
         }
     }
 
+    /// Whether deletions to come need a provider that is absent, or a Secret that is absent with it.
+    fn is_held(&self, id: &Id, entries: &Entries) -> bool {
+        let is_guarded = |key: &ObjectKey| {
+            entries.get(&(Kind::WebhookProvider, key.clone())).is_some_and(|entry| entry.guarded)
+        };
+        match id {
+            _ if !self.prune => false,
+            Id::Object(Kind::WebhookProvider, key) => is_guarded(key),
+            Id::Secret(secret) => self.known.iter().any(|(other, known)| match other {
+                Id::Object(Kind::WebhookProvider, key) => {
+                    known.absent_since.is_some() && key.namespace == secret.namespace && is_guarded(key)
+                }
+                _ => false,
+            }),
+            Id::Object(..) => false,
+        }
+    }
+
     /// Whether a deletion in the namespace is still being carried out.
     fn is_needed(&self, key: &ObjectKey) -> bool {
         self.leaving.iter().any(|leaving| leaving.namespace == key.namespace)
@@ -357,7 +390,7 @@ impl Planner {
 
 impl Known {
     fn untold() -> Self {
-        Self { told: Told::Nothing, annotations: Annotations::default(), absent_since: None }
+        Self { told: Told::Nothing, annotations: Annotations::default(), absent_since: None, held: false }
     }
 }
 

@@ -81,7 +81,7 @@ impl World {
                 uid: declared.uid.clone(),
                 generation: declared.generation,
                 spec_digest: declared.spec_digest.clone(),
-                guarded: false,
+                guarded: before.as_ref().is_some_and(|entry| entry.guarded),
                 valid: declared.valid.clone(),
                 fallback: None,
                 status: before.and_then(|entry| entry.status),
@@ -103,6 +103,12 @@ impl World {
             told.extend(short(&self.look()));
         }
         told
+    }
+
+    /// What the engine does while deletions need the provider.
+    fn guard_provider(&mut self, name: &str, guarded: bool) {
+        let id = (Kind::WebhookProvider, ObjectKey::new("default", name));
+        self.entries.get_mut(&id).unwrap().guarded = guarded;
     }
 
     /// What the engine does at the end of a deletion.
@@ -467,6 +473,43 @@ fn what_a_deletion_needs_stays_until_it_is_done() {
     assert_eq!(world.pass(1), ["gone WebhookProvider gupy true"]);
     assert!(!world.planner.secrets().contains_key(&secret));
     assert!(!world.planner.waits());
+}
+
+/// A provider that goes before its subscriptions, as one whose file is deleted first.
+#[test]
+fn a_provider_stays_with_its_secret_while_deletions_to_come_need_it() {
+    let mut world = settled(true);
+    world.write("secret.yaml", SECRET);
+    world.look();
+    world.guard_provider("gupy", true);
+    for name in ["provider.yaml", "secret.yaml"] {
+        world.remove(name);
+    }
+    let (mut told, mut warnings) = (Vec::new(), Vec::new());
+    for _ in 0..300 {
+        world.now += Duration::from_secs(1);
+        let plan = world.look();
+        told.extend(short(&plan));
+        warnings.extend(plan.warnings);
+    }
+    let held: Vec<&String> = warnings.iter().filter(|said| said.contains("stays in force: ")).collect();
+    assert_eq!(held.len(), 2, "once for each: {warnings:?}");
+    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(world.planner.secrets().len(), 1);
+
+    // The last of them is gone, or has another policy.
+    world.guard_provider("gupy", false);
+    assert!(world.pass(1).iter().any(|said| said.starts_with("gone WebhookProvider gupy")));
+    world.pass(1);
+    assert!(world.planner.secrets().is_empty());
+}
+
+#[test]
+fn without_prune_a_provider_is_held_by_nothing() {
+    let mut world = settled(false);
+    world.guard_provider("gupy", true);
+    world.remove("provider.yaml");
+    assert!(world.pass(70).iter().any(|said| said.starts_with("gone WebhookProvider gupy")));
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl State {
         self.0.book().content.entries.contains_key(&(kind, key.clone()))
     }
 
-    /// Whether our guard is on a subscription.
+    /// Whether our guard is on an object.
     #[must_use]
     pub fn guarded(&self, kind: Kind, key: &ObjectKey) -> bool {
         let book = self.0.book();
@@ -316,6 +316,17 @@ impl Record for State {
         wanted: bool,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.change(Kind::WebhookSubscription, key, Some(uid), move |entry| {
+            Ok(std::mem::replace(&mut entry.guarded, wanted) != wanted)
+        }))
+    }
+
+    fn guard_provider<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.change(Kind::WebhookProvider, key, Some(uid), move |entry| {
             Ok(std::mem::replace(&mut entry.guarded, wanted) != wanted)
         }))
     }

@@ -41,6 +41,24 @@ async fn what_was_recorded_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_provider_that_deletions_need_is_known_as_such_after_a_restart_and_a_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let (kind, key) = (Kind::WebhookProvider, key("gupy"));
+    let state = State::open(&path).unwrap();
+    state.declare(kind, &key, "uid-1", 1, "d", None);
+    state.guard_provider(&key, "uid-1", true).await.unwrap();
+    state.declare(kind, &key, "uid-1", 2, "e", None);
+    state.flush().await.unwrap();
+    drop(state);
+    let state = State::open(&path).unwrap();
+    assert!(state.guarded(kind, &key));
+    assert_eq!(state.guard_provider(&key, "of-another", false).await, Err(RecordFailure::Gone));
+    state.guard_provider(&key, "uid-1", false).await.unwrap();
+    assert!(!state.guarded(kind, &key));
+}
+
+#[tokio::test]
 async fn a_record_is_on_the_disk_when_it_answers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.json");

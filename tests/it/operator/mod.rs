@@ -7,6 +7,7 @@ mod deletion;
 mod examples;
 mod leading;
 mod load;
+mod namespaces;
 mod outages;
 mod ownership;
 mod permissions;

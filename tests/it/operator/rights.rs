@@ -15,21 +15,35 @@ const RELEASE: &str = "hookkeeper-system";
 /// Stands in the rendered manifests for a namespace that is looked after.
 const LOOKED_AFTER: &str = "looked-after";
 
-/// Service account, Roles and RoleBindings as the chart has them for a namespace that publishes.
+/// Service account, roles and bindings as the chart has them for a namespace that publishes.
 static RENDERED: LazyLock<String> = LazyLock::new(|| {
     let values = json!({"scope": {"namespaces": [LOOKED_AFTER]}, "publishing": {"enabled": true}});
     let mut objects = Helm::Four.template(&values).unwrap();
     let kinds = ["ServiceAccount", "Role", "RoleBinding"];
-    objects.retain(|object| kinds.contains(&object["kind"].as_str().unwrap()));
-    assert_eq!(objects.len(), 7, "an account, its rights, those to publish, and those to the lease");
+    objects.retain(|object| {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        kinds.contains(&object["kind"].as_str().unwrap()) || name.ends_with("-finalizers")
+    });
+    assert_eq!(
+        objects.len(),
+        9,
+        "an account, its rights, those to publish, those to the lease, and the one that outlives a namespace"
+    );
     json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
 });
 
 /// Gives the account of a release in one namespace the rights to look after another one, or the same.
 pub fn grant(cluster: &Cluster, release: &str, looked_after: &str) {
+    grant_each(cluster, release, &[looked_after]);
+}
+
+/// As [`grant`], for several namespaces at once.
+pub fn grant_each(cluster: &Cluster, release: &str, looked_after: &[&str]) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let objects = RENDERED.replace(RELEASE, release).replace(LOOKED_AFTER, looked_after);
-    file.write_all(objects.as_bytes()).unwrap();
+    for namespace in looked_after {
+        let objects = RENDERED.replace(RELEASE, release).replace(LOOKED_AFTER, namespace);
+        writeln!(file, "{objects}\n---").unwrap();
+    }
     cluster.succeed(&["apply", "-f", file.path().to_str().unwrap()]);
 }
 

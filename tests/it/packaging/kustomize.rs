@@ -96,12 +96,20 @@ fn each_replica_of_the_overlay_for_high_availability_has_a_node_of_its_own() {
 }
 
 #[test]
-fn the_overlay_for_some_namespaces_leaves_no_cluster_role_to_the_operator() {
+fn the_overlay_for_some_namespaces_leaves_the_operator_one_right_in_the_whole_cluster() {
     let documents = built(Cluster::shared(), "overlays/namespaced");
     let roles = of_kind(&documents, "ClusterRole");
     let names: Vec<&Value> = roles.iter().map(|role| &role["metadata"]["name"]).collect();
-    assert_eq!(names, ["hookkeeper-edit", "hookkeeper-view"]);
-    assert!(of_kind(&documents, "ClusterRoleBinding").is_empty());
+    let ending = "hookkeeper-hookkeeper-system-finalizers";
+    assert_eq!(names, ["hookkeeper-edit", ending, "hookkeeper-view"]);
+    let rules = json!([
+        {"apiGroups": ["hookkeeper.dev"], "resources": ["webhooksubscriptions", "webhookproviders"], "verbs": ["patch"]},
+    ]);
+    assert_eq!(named(&documents, "ClusterRole", ending)["rules"], rules);
+    let bindings = of_kind(&documents, "ClusterRoleBinding");
+    let [binding] = &bindings[..] else { panic!("{bindings:?}") };
+    let account = json!([{"kind": "ServiceAccount", "name": "hookkeeper", "namespace": "hookkeeper-system"}]);
+    assert_eq!((&binding["roleRef"]["name"], &binding["subjects"]), (&ending.into(), &account));
     let words = arguments(named(&documents, "Deployment", "hookkeeper"));
     let namespaces: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("--namespace=")).collect();
     let bound: Vec<&Value> = of_kind(&documents, "RoleBinding")

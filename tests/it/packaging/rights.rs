@@ -86,16 +86,26 @@ fn without_a_list_of_namespaces_it_may_work_everywhere_and_publish_nowhere() {
 }
 
 #[test]
-fn with_a_list_of_namespaces_it_may_work_there_and_has_no_cluster_role() {
-    let documents = template(&json!({"scope": {"namespaces": ["a", "b"]}}));
+fn with_a_list_of_namespaces_it_may_work_there_and_elsewhere_take_finalizers_off() {
+    let scope = json!({"namespaces": ["a", "b"]});
+    let documents = template(&json!({"scope": scope}));
+    let ending = at("*", &["patch webhooksubscriptions", "patch webhookproviders"]);
+    assert_eq!(granted(&documents), union(&[working("a"), working("b"), lease(), ending]));
+    let none_at_all = json!({"aggregateRoles": false, "endingNamespaces": false});
+    let documents = template(&json!({"scope": scope, "rbac": none_at_all}));
     assert_eq!(granted(&documents), union(&[working("a"), working("b"), lease()]));
-    for role in of_kind(&documents, "ClusterRole") {
-        let labels = role["metadata"]["labels"].as_object().unwrap();
-        assert!(labels.keys().any(|name| name.contains("aggregate-to")), "{role}");
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        assert!(of_kind(&documents, kind).is_empty());
     }
-    assert!(of_kind(&documents, "ClusterRoleBinding").is_empty());
-    let none_at_all = template(&json!({"scope": {"namespaces": ["a"]}, "rbac": {"aggregateRoles": false}}));
-    assert!(of_kind(&none_at_all, "ClusterRole").is_empty());
+}
+
+/// Two releases of one name are in two namespaces, and what is not in a namespace must not be of both.
+#[test]
+fn the_role_that_outlives_a_namespace_has_the_one_of_its_release_in_its_name() {
+    let documents = template(&json!({"scope": {"namespaces": ["a"]}}));
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        named(&documents, kind, "hookkeeper-hookkeeper-system-finalizers");
+    }
 }
 
 #[test]

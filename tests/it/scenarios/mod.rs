@@ -3,6 +3,7 @@
 mod asked;
 mod clocks;
 mod creating;
+mod deleting;
 mod failures;
 mod fan_out;
 mod flaky;
@@ -22,7 +23,7 @@ use hookkeeper::api::{
 use hookkeeper::engine::change::Change;
 use hookkeeper::engine::ports::CallFailure;
 
-use crate::world::{CallFault, Outside, Remote, Running, World, declared_provider, declared_source};
+use crate::world::{CallFault, Outside, Remote, Running, World, declared_source};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -125,11 +126,7 @@ async fn hand_over_source(world: &World, engine: &Running, name: &str) {
 
 /// Tells the engine of a provider as it stands.
 async fn hand_over_provider(world: &World, engine: &Running, name: &str) {
-    let change = {
-        let outside = world.outside();
-        let status = outside.provider_statuses.get(&key(name)).cloned().unwrap_or_default();
-        declared_provider(&key(name), &outside.providers[&key(name)], status)
-    };
+    let change = world.outside().provider_change(&key(name));
     engine.send(change).await;
 }
 

@@ -181,6 +181,23 @@ impl World {
         }
     }
 
+    /// Deletes a provider, as the API server does.
+    pub async fn delete_provider(&self, name: &str, engine: &Running) {
+        let key = ObjectKey::new("default", name);
+        let wall = self.wall();
+        let change = {
+            let mut outside = self.outside();
+            if outside.guarded_providers.contains(&key) {
+                outside.deleted.insert(key.clone(), wall);
+                outside.provider_change(&key)
+            } else {
+                outside.providers.remove(&key);
+                Change::Gone { kind: Kind::WebhookProvider, key, prune: false }
+            }
+        };
+        engine.send(change).await;
+    }
+
     /// The machine sleeps: its clocks go on and its timers do not.
     pub fn sleep_for(&self, time: Duration) {
         self.outside().slept += time;
@@ -329,9 +346,9 @@ pub(crate) fn declared_source(key: &ObjectKey, spec: &TokenSourceSpec, status: T
 }
 
 pub(crate) fn declared_provider(
-    key: &ObjectKey,
+    identity: Identity,
     spec: &WebhookProviderSpec,
     status: WebhookProviderStatus,
 ) -> Change {
-    Change::Provider(Box::new(Declared { identity: identity(key, 1), spec: spec.clone(), status }))
+    Change::Provider(Box::new(Declared { identity, spec: spec.clone(), status }))
 }

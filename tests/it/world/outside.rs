@@ -131,9 +131,13 @@ pub struct Outside {
     pub published: BTreeMap<ObjectKey, Published>,
     /// Subscriptions with our finalizer.
     pub guarded: BTreeSet<ObjectKey>,
-    /// Since when subscriptions are being deleted.
+    /// Providers with our finalizer.
+    pub guarded_providers: BTreeSet<ObjectKey>,
+    /// Since when subscriptions, and providers, are being deleted.
     pub deleted: BTreeMap<ObjectKey, DateTime<Utc>>,
     pub released: Vec<ObjectKey>,
+    /// The Secret with the provider's credential is gone.
+    pub without_credential: bool,
     // The token server and the provider.
     pub tokens: BTreeMap<String, Issued>,
     newest: BTreeMap<String, String>,
@@ -190,6 +194,8 @@ impl Outside {
             provider_statuses: BTreeMap::new(),
             published: BTreeMap::new(),
             guarded: BTreeSet::new(),
+            guarded_providers: BTreeSet::new(),
+            without_credential: false,
             deleted: BTreeMap::new(),
             released: Vec::new(),
             tokens: BTreeMap::new(),
@@ -227,10 +233,7 @@ impl Outside {
 
     /// Everything that is declared, with what is recorded of it: what a shell says at the start.
     pub fn declared(&self) -> Vec<Change> {
-        let providers = self.providers.iter().map(|(key, spec)| {
-            let status = self.provider_statuses.get(key).cloned().unwrap_or_default();
-            super::declared_provider(key, spec, status)
-        });
+        let providers = self.providers.keys().map(|key| self.provider_change(key));
         let sources = self.sources.iter().map(|(key, spec)| {
             let status = self.source_statuses.get(key).cloned().unwrap_or_default();
             super::declared_source(key, spec, status)
@@ -248,6 +251,15 @@ impl Outside {
         self.statuses.remove(key);
         self.guarded.remove(key);
         self.deleted.remove(key);
+    }
+
+    /// One provider as a shell hands it over.
+    pub fn provider_change(&self, key: &ObjectKey) -> Change {
+        let mut identity = super::identity(key, 1);
+        identity.guarded = self.guarded_providers.contains(key);
+        identity.deleted = self.deleted.get(key).copied();
+        let status = self.provider_statuses.get(key).cloned().unwrap_or_default();
+        super::declared_provider(identity, &self.providers[key], status)
     }
 
     /// One subscription as a shell hands it over.

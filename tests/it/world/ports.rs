@@ -253,6 +253,22 @@ impl Record for World {
         }))
     }
 
+    fn guard_provider<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        _: &'a str,
+        wanted: bool,
+    ) -> BoxFuture<'a, Result<(), RecordFailure>> {
+        Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
+            if wanted {
+                outside.guarded_providers.insert(key.clone());
+            } else {
+                outside.guarded_providers.remove(key);
+            }
+            Ok(())
+        }))
+    }
+
     fn release<'a>(&'a self, key: &'a ObjectKey, _: &'a str) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             outside.released.push(key.clone());

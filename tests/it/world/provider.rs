@@ -1,12 +1,12 @@
 //! The provider, as the engine calls it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use hookkeeper::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
 use hookkeeper::engine::ports::{
-    Applied, CallFailure, CallGuard, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
+    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
     RemoteSubscription, Remotes,
 };
 use hookkeeper::rotation::target::short_digest;
@@ -32,16 +32,33 @@ impl Remotes for World {
             can_create: true,
             can_delete: true,
         };
-        Ok(Arc::new(Provider { world: self.clone(), profile }))
+        let kept = Arc::default();
+        Ok(Arc::new(Provider { world: self.clone(), profile, kept }))
     }
 }
 
 struct Provider {
     world: World,
     profile: ProviderProfile,
+    /// What becomes of the credential, and whether one is kept.
+    kept: Arc<Mutex<(Custody, bool)>>,
 }
 
 impl Provider {
+    /// Without its Secret, only what a deletion needs is called, with what is kept.
+    fn has_credential(&self, operation: &str) -> Result<(), Refusal> {
+        let (custody, is_kept) = *self.kept.lock().unwrap();
+        let serves = match operation {
+            "delete" => is_kept,
+            "list" => is_kept && custody == Custody::Ending,
+            _ => false,
+        };
+        if serves || !self.world.outside().without_credential {
+            return Ok(());
+        }
+        Err(Refusal::SecretNotFound { name: "provider".into(), key: "token".into() })
+    }
+
     /// Waits, and has the call refused, lost or broken where that is asked for.
     async fn call<T>(
         &self,
@@ -50,6 +67,7 @@ impl Provider {
         guard: &CallGuard,
         effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
+        self.has_credential(operation)?;
         let timeout = guard.cut(self.profile.timeout)?;
         let sent = InFlight::new(&self.world, effect);
         self.world.halfway().await;
@@ -113,6 +131,16 @@ impl Remote for Provider {
         _: &'a WebhookSubscriptionSpec,
     ) -> BoxFuture<'a, Result<Option<String>, Refusal>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn keep_credential(&self, custody: Custody) -> BoxFuture<'_, ()> {
+        let mut kept = self.kept.lock().unwrap();
+        *kept = (custody, kept.1 && custody != Custody::Nothing);
+        Box::pin(async {
+            let is_there = !self.world.outside().without_credential;
+            let mut kept = self.kept.lock().unwrap();
+            kept.1 |= is_there && kept.0 != Custody::Nothing;
+        })
     }
 
     fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
