@@ -171,7 +171,8 @@ pub struct Operations {
 pub struct Operation {
     /// HTTP method.
     pub method: HttpMethod,
-    /// Path and query below `baseUrl`; each placeholder's value is percent-encoded.
+    /// Path and query below `baseUrl`. A placeholder's value never leaves its segment or parameter:
+    /// what would lead out of it is percent-encoded.
     #[schemars(length(min = 1, max = 1024), regex(pattern = schema::OPERATION_PATH))]
     pub path: String,
     /// Headers of the request, beside those of `auth`; values may have placeholders.

@@ -85,7 +85,7 @@ impl Engine {
         }
         for user in users {
             let as_expected = self.state.entry(user).is_some_and(|entry| {
-                let expected = entry.expected.filter(|expected| !expected.secrets);
+                let expected = entry.expected.filter(|expected| !expected.secrets && !expected.missing);
                 entry.is_calm() && expected.is_some_and(|is| seen.get(&is.id) == Some(&Some(is.shown)))
             });
             if as_expected && !asked.contains(&user) {
@@ -135,6 +135,10 @@ impl Engine {
                     memory.lacked_since = memory.lacked_since.or(Some(view.begun));
                 } else {
                     memory.absent = true;
+                    if std::mem::take(&mut memory.listed_not_found) {
+                        // What the wait was for is over: the next update tells that it is gone.
+                        memory.wait = None;
+                    }
                 }
             }),
         }

@@ -71,6 +71,8 @@ pub(super) struct Expected {
     pub(super) shown: u64,
     /// Whether Secrets must be compared too.
     pub(super) secrets: bool,
+    /// Whether an update did not find it: that it is shown again is news.
+    pub(super) missing: bool,
     /// When it was applied last, in epoch milliseconds: an earlier listing says nothing about it.
     pub(super) applied: i64,
 }

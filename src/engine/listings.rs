@@ -108,6 +108,20 @@ impl Engine {
         }
     }
 
+    /// A listing is to be read for what it shows of this subscription; nothing waits for it.
+    pub(super) fn verify_soon(&mut self, id: SubscriptionId, now: Moment) {
+        let Some(provider_id) = self.state.entry(id).map(|entry| entry.provider) else {
+            return;
+        };
+        let Some(provider) = self.state.provider_mut(provider_id).filter(|it| !it.list_forbidden) else {
+            return;
+        };
+        provider.wanted = Some(now.wall);
+        if !provider.is_listing() {
+            self.file_provider(provider_id, now);
+        }
+    }
+
     /// Begins a listing when it is wanted and nothing stands in its way.
     fn start_listing(&mut self, id: ProviderId, now: Moment) {
         self.file_provider(id, now);

@@ -370,6 +370,7 @@ impl State {
                 secrets: spec.client_headers.iter().any(|header| {
                     header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())
                 }),
+                missing: object.status.missing_since.is_some(),
                 applied: object.status.last_rotated_time.map_or(i64::MIN, |at| at.timestamp_millis()),
             });
         let stalled = object.status.conditions.iter().any(|condition| {

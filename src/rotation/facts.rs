@@ -224,6 +224,8 @@ pub struct Memory {
     pub drift: Option<Drift>,
     /// A complete listing lacks the id.
     pub absent: bool,
+    /// Updates do not find it although complete listings show it.
+    pub listed_not_found: bool,
     /// Begin of the first complete listing that lacks an id that an update did not find.
     pub lacked_since: Option<DateTime<Utc>>,
     /// The token in place is from another source, or from another version of it, than it is to be from.
