@@ -251,11 +251,13 @@ pub struct ListFields {
     /// JSON Pointer to the id.
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub id: String,
-    /// JSON Pointer to the action.
+    /// JSON Pointer to the action. Without it the postback URL alone tells webhooks apart, and of
+    /// two subscriptions with one URL the second waits (`Conflict`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub action: Option<String>,
-    /// JSON Pointer to the postback URL.
+    /// JSON Pointer to the postback URL; a slash at its end makes no difference. Without it a
+    /// webhook is found by its id alone: after a create with an unknown outcome a person has to look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub postback_url: Option<String>,

@@ -22,7 +22,7 @@ use crate::api::{
 };
 use crate::rotation::claims;
 use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
-use crate::rotation::target::{short_digest, target};
+use crate::rotation::target::{Target, short_digest};
 use crate::secret::SecretText;
 
 /// Which source: an object, or what a subscription spells out. Identical ones are one source.
@@ -194,14 +194,9 @@ pub(super) fn claim_of_id(origin: &str, id: &str) -> u64 {
     hash(&["id", origin, id])
 }
 
-/// What a listing shows of one remote.
-pub(super) fn shown(target: &str, active: bool) -> u64 {
-    hash(&["shown", target, if active { "active" } else { "inactive" }])
-}
-
 /// Claim to a remote that is not known yet.
-fn claim_of_target(provider: &ObjectKey, target: &str) -> u64 {
-    hash(&["target", &provider.namespace, &provider.name, target])
+fn claim_of_target(provider: &ObjectKey, target: Target) -> u64 {
+    hash(&["target", &provider.namespace, &provider.name, &target.to_string()])
 }
 
 impl State {
@@ -347,14 +342,17 @@ impl State {
             .as_deref()
             .or_else(|| provider.and_then(Provider::origin))
             .unwrap_or_default();
-        let wanted_target =
-            object.spec.as_ref().map(|spec| target(spec.action.as_deref(), &spec.postback_url));
+        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let wanted_target = object.spec.as_ref().map(|spec| match remote {
+            Some(remote) => remote.profile().target_of(spec),
+            None => Target::new(spec.action.as_deref(), &spec.postback_url),
+        });
         let wanted = [
             known_id.map(|known| claim_of_id(origin, known)),
             wanted_target
                 .as_ref()
                 .zip(provider_key.as_ref())
-                .map(|(target, key)| claim_of_target(key, target)),
+                .map(|(target, key)| claim_of_target(key, *target)),
         ];
         let lives_here = provider.and_then(Provider::origin) == Some(origin);
         let expected = object
@@ -366,7 +364,8 @@ impl State {
             .zip(wanted_target.as_ref())
             .map(|((recorded, spec), target)| Expected {
                 id: claim_of_id(origin, recorded),
-                shown: shown(target, spec.is_active()),
+                target: *target,
+                active: spec.is_active(),
                 secrets: spec.client_headers.iter().any(|header| {
                     header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())
                 }),

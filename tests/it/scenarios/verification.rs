@@ -3,8 +3,8 @@
 use hookkeeper::api::{ConditionStatus, ConditionType, Reason, WhenMissing};
 
 use super::{
-    DAY, HOUR, MINUTE, SECOND, asked, assert_in_order, condition, counts, edit, health, once, pass_until_due, ready,
-    refused,
+    DAY, HOUR, MINUTE, SECOND, asked, assert_in_order, condition, counts, edit, health, once, pass_until_due,
+    ready, refused,
 };
 use crate::world::{Settings, World, subscription};
 

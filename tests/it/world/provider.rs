@@ -31,6 +31,8 @@ impl Remotes for World {
             can_list: true,
             can_create: true,
             can_delete: true,
+            lists_actions: settings.lists_actions,
+            lists_urls: settings.lists_urls,
         };
         let kept = Arc::default();
         Ok(Arc::new(Provider { world: self.clone(), profile, kept }))
@@ -153,8 +155,11 @@ impl Remote for Provider {
                 .filter(|(id, _)| outside.is_listed(id, now))
                 .map(|(id, remote)| RemoteSubscription {
                     id: id.clone(),
-                    action: Some(remote.action.clone()),
-                    postback_url: Some(remote.url.clone()),
+                    action: self.profile.lists_actions.then(|| remote.action.clone()),
+                    postback_url: self
+                        .profile
+                        .lists_urls
+                        .then(|| format!("{}{}", remote.url, outside.stored_with)),
                     active: Some(remote.active),
                 })
                 .collect();
