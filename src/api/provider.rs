@@ -201,7 +201,12 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub items: Option<String>,
-    /// How a listing of several pages is read.
+    /// Whether the answer leaves the list out when it is empty. Default false: an answer without it
+    /// is not understood. An empty list that is written as `null` always is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_optional: Option<bool>,
+    /// How a listing of several pages is read. Every page counts as a request of `limits`; 404 after
+    /// the first one is the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pagination: Option<Pagination>,
     /// Where the fields of a listed subscription are.

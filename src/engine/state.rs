@@ -13,6 +13,7 @@ use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::keeping::Keeping;
+use super::listings::{CALLS_BETWEEN_PAGES, Paused};
 use super::ports::{Published, Remote};
 use super::ready::{NamespaceId, Ready};
 use super::timers::{Milliseconds, Timers};
@@ -117,8 +118,14 @@ pub(super) struct Provider {
     /// A listing begun at this time or later is asked for, and by whom.
     pub(super) wanted: Option<DateTime<Utc>>,
     pub(super) waiting: BTreeSet<SubscriptionId>,
-    /// The origin at which a listing is under way.
+    /// The origin at which a page of a listing is under way.
     pub(super) listing_at: Option<Arc<str>>,
+    /// A listing between two of its pages.
+    pub(super) paused: Option<Paused>,
+    /// When the listing that is under way, or paused, was begun.
+    pub(super) listing_since: Option<DateTime<Utc>>,
+    /// Differs between listings that must not go on as each other's.
+    pub(super) listing_epoch: u32,
     pub(super) list_forbidden: bool,
     pub(super) list_failures: u32,
     pub(super) list_wait: Option<crate::rotation::backoff::Wait>,
@@ -126,6 +133,8 @@ pub(super) struct Provider {
     /// Opened by a 401.
     pub(super) hold: HoldBack,
     pub(super) calls: u32,
+    /// Calls that were begun since the last page of a listing.
+    pub(super) calls_since_page: u32,
     pub(super) bucket: Bucket,
     /// Those that wait for a place among `maxConcurrent`, or for the provider's own budget.
     pub(super) blocked: BTreeSet<SubscriptionId>,
@@ -144,9 +153,27 @@ impl Provider {
         self.remote.as_ref().is_some_and(|remote| remote.profile().can_list)
     }
 
-    /// Whether a listing is under way.
+    /// Whether a page of a listing is under way.
     pub(super) fn is_listing(&self) -> bool {
         self.listing_at.is_some()
+    }
+
+    /// When those that wait for the provider's own budget can go on; `None` while nobody does.
+    pub(super) fn budget_at(&mut self, now: Duration) -> Option<Duration> {
+        (!self.blocked.is_empty() && !self.bucket.has(now)).then(|| self.bucket.ready_at(now))
+    }
+
+    /// Whether a page of a listing has to let calls go first, where the provider's own budget is not
+    /// enough for both.
+    pub(super) fn lets_others_go(&mut self, now: Duration) -> bool {
+        self.bucket.available(now) < 2.0 && self.calls_since_page < CALLS_BETWEEN_PAGES
+    }
+
+    /// What has been read of a listing, or will have been, is of no use any more.
+    pub(super) fn forget_reading(&mut self) {
+        self.paused = None;
+        self.listing_since = None;
+        self.listing_epoch = self.listing_epoch.wrapping_add(1);
     }
 }
 
@@ -161,6 +188,8 @@ pub(super) struct Origin {
     /// A call that tries whether a pause may end is under way.
     pub(super) probing: bool,
     pub(super) calls: u32,
+    /// Calls that were begun since the last page of a listing.
+    pub(super) calls_since_page: u32,
 }
 
 /// Everything the engine knows.
@@ -263,12 +292,16 @@ impl State {
             wanted: None,
             waiting: BTreeSet::new(),
             listing_at: None,
+            paused: None,
+            listing_since: None,
+            listing_epoch: 0,
             list_forbidden: false,
             list_failures: 0,
             list_wait: None,
             next_verification: None,
             hold: HoldBack::default(),
             calls: 0,
+            calls_since_page: 0,
             bucket: Bucket::new(60, 1.0, now),
             blocked: BTreeSet::new(),
             answered: None,

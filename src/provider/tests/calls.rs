@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::server::{Keys, Server};
-use super::{APPLICATION_COMPLETED, CANARY, GUPY, provider, subscription};
+use super::{APPLICATION_COMPLETED, CANARY, GUPY, list, provider, subscription};
 use crate::engine::ports::{CallFailure, CallGuard, Document, Refusal};
 
 fn api_key() -> Keys {
@@ -269,7 +269,7 @@ async fn the_guard_is_asked_right_before_each_request() {
     assert_eq!(remote.create(&document, &closed).await, Err(ended.clone()));
     assert_eq!(remote.update("1", &document, &closed).await, Err(ended.clone()));
     assert_eq!(remote.delete(&document.spec, "1", &closed).await, Err(ended.clone()));
-    assert_eq!(remote.list(&closed).await, Err(ended.clone()));
+    assert_eq!(list(&*remote, &closed).await, Err(ended.clone()));
     assert!(server.seen().is_empty());
 
     // One request is permitted, and no second.
@@ -279,7 +279,7 @@ async fn the_guard_is_asked_right_before_each_request() {
         (!before).then_some(Duration::from_secs(5))
     });
     server.answers(200, json!({"results": [{"id": 1}], "totalPages": 2}));
-    assert_eq!(remote.list(&once).await, Err(ended));
+    assert_eq!(list(&*remote, &once).await, Err(ended));
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -299,7 +299,7 @@ async fn an_answer_that_is_no_success_is_reported_without_its_body() {
         assert_eq!(remote.update("1", &document, &guard).await, Err(status(missing)));
         assert_eq!(remote.delete(&document.spec, "1", &guard).await, Err(status(missing)));
         assert_eq!(remote.create(&document, &guard).await, Err(status(false)));
-        assert_eq!(remote.list(&guard).await, Err(status(false)));
+        assert_eq!(list(&*remote, &guard).await, Err(status(false)));
     }
     server.answers_with(307, &[("location", "/elsewhere")], "");
     let redirect = remote.update("1", &document, &guard).await;
@@ -387,7 +387,7 @@ async fn a_success_whose_body_nobody_needs_is_a_success_whatever_the_body() {
         // These need what is in it.
         let created = remote.create(&document, &guard).await;
         assert!(matches!(created, Err(CallFailure::Unreadable { .. })), "{created:?}");
-        let listed = remote.list(&guard).await;
+        let listed = list(&*remote, &guard).await;
         assert!(matches!(listed, Err(CallFailure::Unreadable { .. })), "{listed:?}");
     }
     assert_eq!(server.seen().len(), 8);
@@ -464,6 +464,6 @@ async fn what_the_network_does_is_told_apart() {
     assert!(matches!(lost, Err(CallFailure::Unanswered { .. })), "{lost:?}");
 
     server.answers(200, "x".repeat(2 * 1024 * 1024));
-    let large = server.remote(provider(GUPY), api_key()).list(&guard).await;
+    let large = list(&*server.remote(provider(GUPY), api_key()), &guard).await;
     assert!(matches!(large, Err(CallFailure::Unreadable { .. })), "{large:?}");
 }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub lists_actions: bool,
     /// Whether listings show postback URLs.
     pub lists_urls: bool,
+    /// How many webhooks a page of a listing shows; all of them when there is one page.
+    pub page_size: Option<usize>,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             revokes: false,
             lists_actions: true,
             lists_urls: true,
+            page_size: None,
         }
     }
 }

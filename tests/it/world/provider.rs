@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hookkeeper::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
 use hookkeeper::engine::ports::{
-    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
-    RemoteSubscription, Remotes,
+    After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
+    Refusal, Remote, RemoteSubscription, Remotes,
 };
 use hookkeeper::rotation::target::short_digest;
 
@@ -145,11 +145,18 @@ impl Remote for Provider {
         })
     }
 
-    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
-        Box::pin(self.call("list", "", guard, |outside| {
+    fn list<'a>(
+        &'a self,
+        reading: &'a mut Reading,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
+        let size = self.world.settings.page_size;
+        let page = reading.page();
+        let about = size.map(|_| page.to_string()).unwrap_or_default();
+        let all = move |outside: &mut super::Outside| {
             outside.lists += 1;
             let now = self.world.at(outside);
-            let subscriptions = outside
+            let subscriptions: Vec<_> = outside
                 .remotes
                 .iter()
                 .filter(|(id, _)| outside.is_listed(id, now))
@@ -163,8 +170,16 @@ impl Remote for Provider {
                     active: Some(remote.active),
                 })
                 .collect();
-            Ok(Listing { subscriptions, requests: 2 })
-        }))
+            Ok(subscriptions)
+        };
+        Box::pin(async move {
+            let all = self.call("list", &about, guard, all).await?;
+            let size = size.unwrap_or(usize::MAX);
+            let before = size.saturating_mul(page as usize - 1);
+            let after =
+                if all.len() > size.saturating_mul(page as usize) { After::Page } else { After::Nothing };
+            reading.take_in(all.into_iter().skip(before).take(size).collect(), after)
+        })
     }
 
     fn create<'a>(
