@@ -101,6 +101,28 @@ tokenSourceRef: {name: t}
     assert_ne!(changed.document_secrets("team", &document.spec).await.unwrap(), digest);
 }
 
+/// The Secret holds what stands after the prefix, or what the platform itself is to fill in.
+#[tokio::test]
+async fn a_secret_follows_its_prefix_and_is_sent_as_it_stands() {
+    let server = Server::start().await;
+    let spec = APPLICATION_COMPLETED.replace(
+        "tokenSourceRef",
+        "  - {name: Authorization, valueFrom: {prefix: 'token ', secretKeyRef: {name: receiver, key: apiKey}}}\n  - {name: event, valueFrom: {secretKeyRef: {name: receiver, key: event}}}\ntokenSourceRef",
+    );
+    let secrets = api_key().with("team/receiver/apiKey", "receiver-key", None).with(
+        "team/receiver/event",
+        "{{event.id}}",
+        None,
+    );
+    let remote = server.remote(provider(GUPY), secrets);
+    server.answers(200, "{}");
+    let document = document(&spec);
+    remote.update("1", &document, &CallGuard::open()).await.unwrap();
+    let headers = server.seen()[0].body["clientHeaders"].clone();
+    assert_eq!(headers["Authorization"], "token receiver-key");
+    assert_eq!(headers["event"], "{{event.id}}");
+}
+
 #[tokio::test]
 async fn a_secret_goes_to_allowed_hosts_only() {
     let server = Server::start().await;
@@ -226,6 +248,11 @@ async fn every_way_to_say_who_we_are() {
             format!("headers: [{{name: X-Api-Key, valueFrom: {{{secret}}}}}, {{name: b, value: c}}]"),
             "x-api-key",
             Some("api-key"),
+        ),
+        (
+            format!("headers: [{{name: Authorization, valueFrom: {{prefix: 'token ', {secret}}}}}]"),
+            "authorization",
+            Some("token api-key"),
         ),
     ] {
         let server = Server::start().await;
