@@ -13,6 +13,10 @@ use crate::engine::ports::{After, CallFailure, CallGuard, Listing, Reading, Remo
 /// No Content (RFC 9110, section 15.3.5).
 const NO_CONTENT: u16 = 204;
 
+/// What to do about a list that is not there when it is empty.
+const LEFT_OUT: &str =
+    "if the provider leaves the list out when it is empty, set operations.list.itemsOptional: true";
+
 /// Reads the next page. Nothing is taken in of one that failed.
 pub(super) async fn next_page(
     connection: &Connection,
@@ -35,8 +39,11 @@ pub(super) async fn next_page(
         }
         answer => answer?,
     };
-    if answer.status == NO_CONTENT && list.items_optional {
-        return reading.take_in(Vec::new(), After::Nothing);
+    if answer.status == NO_CONTENT {
+        if page > 1 || list.items_optional {
+            return reading.take_in(Vec::new(), After::Nothing);
+        }
+        return Err(unreadable(format!("the answer to list is empty ({NO_CONTENT}); {LEFT_OUT}")));
     }
     let body = answer.body.map_err(failure)?;
     let answered = Answered::read(&body)
@@ -87,10 +94,9 @@ fn read_items<'a>(list: &ListOperation, answered: &'a Value) -> Result<&'a [Valu
         Some(Value::Array(items)) => Ok(items),
         Some(Value::Null) => Ok(&[]),
         None if list.items_optional => Ok(&[]),
-        None => Err(unreadable(format!(
-            "no list at {:?} of the answer to list; if the provider leaves it out when it is empty, set operations.list.itemsOptional: true",
-            list.items.as_str()
-        ))),
+        None => {
+            Err(unreadable(format!("no list at {:?} of the answer to list; {LEFT_OUT}", list.items.as_str())))
+        }
         Some(_) => Err(unreadable(format!("no list at {:?} of the answer to list", list.items.as_str()))),
     }
 }
