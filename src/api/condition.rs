@@ -170,7 +170,7 @@ pub enum Reason {
     RateLimited,
     /// The provider does not let us list.
     ListForbidden,
-    /// The remote subscription is changed by somebody else, again and again.
+    /// What the provider shows differs from what was sent, again after that was repeated.
     DriftPersists,
     /// The destination policy forbids the host.
     DestinationNotAllowed,

@@ -27,7 +27,9 @@ pub use provider::{
     BasicAuth, BearerAuth, Empty, FieldWithEquals, Limits, ListFields, Operation, Operations, PageNumber,
     Pagination, Postback, ProviderAuth, ProviderParameter, WebhookProvider, WebhookProviderSpec,
 };
-pub use reference::{LocalReference, NamedValue, SecretKeyReference, SecretSource, SourcedValue};
+pub use reference::{
+    LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,
+};
 pub use status::{
     CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };

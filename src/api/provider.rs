@@ -171,7 +171,8 @@ pub struct Operations {
 pub struct Operation {
     /// HTTP method.
     pub method: HttpMethod,
-    /// Path and query below `baseUrl`; each placeholder's value is percent-encoded.
+    /// Path and query below `baseUrl`. A placeholder's value never leaves its segment or parameter:
+    /// what would lead out of it is percent-encoded.
     #[schemars(length(min = 1, max = 1024), regex(pattern = schema::OPERATION_PATH))]
     pub path: String,
     /// Headers of the request, beside those of `auth`; values may have placeholders.
@@ -200,7 +201,12 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub items: Option<String>,
-    /// How a listing of several pages is read.
+    /// Whether the answer leaves the list out when it is empty. Default false: an answer without it
+    /// is not understood. An empty list that is written as `null` always is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_optional: Option<bool>,
+    /// How a listing of several pages is read. Every page counts as a request of `limits`; 404 after
+    /// the first one is the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pagination: Option<Pagination>,
     /// Where the fields of a listed subscription are.
@@ -250,11 +256,13 @@ pub struct ListFields {
     /// JSON Pointer to the id.
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub id: String,
-    /// JSON Pointer to the action.
+    /// JSON Pointer to the action. Without it the postback URL alone tells webhooks apart, and of
+    /// two subscriptions with one URL the second waits (`Conflict`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub action: Option<String>,
-    /// JSON Pointer to the postback URL.
+    /// JSON Pointer to the postback URL; a slash at its end makes no difference. Without it a
+    /// webhook is found by its id alone: after a create with an unknown outcome a person has to look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub postback_url: Option<String>,

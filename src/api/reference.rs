@@ -34,6 +34,18 @@ pub struct SecretSource {
     pub secret_key_ref: SecretKeyReference,
 }
 
+/// Where a named value comes from when it is not written out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PrefixedSecretSource {
+    /// What stands before the Secret's value, such as `"token "`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = schema::HEADER_VALUE))]
+    pub prefix: Option<String>,
+    /// The key of a Secret.
+    pub secret_key_ref: SecretKeyReference,
+}
+
 /// A value, written out or taken from a Secret: exactly one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -62,5 +74,5 @@ pub struct NamedValue {
     pub value: Option<String>,
     /// Where the value is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value_from: Option<SecretSource>,
+    pub value_from: Option<PrefixedSecretSource>,
 }

@@ -143,7 +143,12 @@ pub struct ClientHeader {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("[has(self.secretKeyRef), has(self.token)].filter(x, x).size() == 1").message("give exactly one of secretKeyRef and token"))]
+#[x_kube(validation = Rule::new("!has(self.prefix) || has(self.secretKeyRef)").message("prefix stands beside secretKeyRef; what stands before the token is token.prefix"))]
 pub struct HeaderSource {
+    /// What stands before the Secret's value, such as `"token "`; before the token: `token.prefix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), regex(pattern = schema::HEADER_VALUE))]
+    pub prefix: Option<String>,
     /// The key of a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyReference>,

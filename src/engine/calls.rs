@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use super::Engine;
 use super::ids::{ProviderId, SourceId, SubscriptionId};
+use super::listings::Paused;
 use super::ports::{
     Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, PublishFailure, Published,
     RecordFailure, Refusal, Remote,
@@ -126,9 +127,11 @@ pub(super) enum Report {
         tokens: Box<Published>,
         result: Result<(), PublishFailure>,
     },
+    /// A page of a listing.
     Listed {
         started: Moment,
-        result: Result<Listing, CallFailure>,
+        paused: Paused,
+        result: Result<Option<Listing>, CallFailure>,
     },
     SourceRecorded {
         id: SourceId,

@@ -7,15 +7,26 @@ use std::time::Duration;
 use super::Engine;
 use super::calls::{About, Report};
 use super::ids::{ProviderId, SubscriptionId};
-use super::ports::Listing;
-use super::state::{Owners, Provider, claim_of_id, shown};
+use super::ports::{Listing, RemoteSubscription};
+use super::state::{Owners, Provider, claim_of_id};
 use crate::api::{ConditionStatus, Kind, Reason};
 use crate::rotation::facts::{Drift, Listed, ListingView, OwnerOf};
-use crate::rotation::target::target;
+use crate::rotation::target::{Likeness, Target, former, with_other_slash};
 use crate::rotation::time::{Moment, subtract};
 
 /// So many ids must be missing before it is suspected that the credential is another account's.
 const SUSPICIOUS: usize = 3;
+
+/// What is kept of a remote that a listing shows.
+fn listed(remote: &RemoteSubscription, lists_urls: bool) -> Listed {
+    let action = remote.action.as_deref();
+    let url = remote.postback_url.as_deref().unwrap_or_default();
+    Listed {
+        target: if lists_urls { Target::new(action, url) } else { Target::without_url(action) },
+        former: [former(action, url), former(action, &with_other_slash(url))],
+        active: remote.active,
+    }
+}
 
 fn provider_mismatch(provider: Option<&Provider>) -> bool {
     provider.and_then(|provider| provider.listing.as_ref()).is_some_and(|listing| listing.mismatch)
@@ -23,26 +34,21 @@ fn provider_mismatch(provider: Option<&Provider>) -> bool {
 
 impl Engine {
     pub(super) fn listing_arrived(&mut self, id: ProviderId, listing: Listing, started: Moment, now: Moment) {
+        let Some(provider) = self.state.provider_mut(id) else {
+            return;
+        };
+        let lists_urls = provider.remote.as_ref().is_none_or(|remote| remote.profile().lists_urls);
         let remotes: BTreeMap<String, Listed> = listing
             .subscriptions
             .into_iter()
             .map(|remote| {
-                let target =
-                    target(remote.action.as_deref(), remote.postback_url.as_deref().unwrap_or_default());
-                (remote.id, Listed { target, active: remote.active })
+                let listed = listed(&remote, lists_urls);
+                (remote.id, listed)
             })
             .collect();
-        let Some(provider) = self.state.provider_mut(id) else {
-            return;
-        };
         let origin = provider.origin().unwrap_or_default().to_owned();
-        let seen: HashMap<u64, Option<u64>> = remotes
-            .iter()
-            .map(|(id, listed)| {
-                let shown = listed.active.map(|active| shown(&listed.target, active));
-                (claim_of_id(&origin, id), shown)
-            })
-            .collect();
+        let seen: HashMap<u64, Listed> =
+            remotes.iter().map(|(id, listed)| (claim_of_id(&origin, id), *listed)).collect();
         provider.list_forbidden = false;
         provider.list_failures = 0;
         provider.list_wait = None;
@@ -85,8 +91,11 @@ impl Engine {
         }
         for user in users {
             let as_expected = self.state.entry(user).is_some_and(|entry| {
-                let expected = entry.expected.filter(|expected| !expected.secrets);
-                entry.is_calm() && expected.is_some_and(|is| seen.get(&is.id) == Some(&Some(is.shown)))
+                let expected = entry.expected.filter(|expected| !expected.secrets && !expected.missing);
+                entry.is_calm()
+                    && expected.is_some_and(|is| {
+                        seen.get(&is.id).is_some_and(|listed| is.difference(listed).is_none())
+                    })
             });
             if as_expected && !asked.contains(&user) {
                 continue;
@@ -109,19 +118,21 @@ impl Engine {
             // It was begun before the last apply had ended: it says nothing about this one.
             return;
         }
-        let wanted = target(spec.action.as_deref(), &spec.postback_url);
+        let Some(expected) = entry.expected else {
+            return;
+        };
+        let wanted = expected.target;
         let missing = object.status.missing_since.is_some();
         let mut changed = missing;
         let mut duplicates = Vec::new();
         match view.remotes.get(&remote_id) {
             Some(listed) => {
-                let differs =
-                    listed.target != wanted || listed.active.is_some_and(|active| active != spec.is_active());
+                let differs = expected.difference(listed);
                 entry.remember(|memory| {
                     let drift = match (differs, memory.drift) {
-                        (false, _) => None,
-                        (true, None | Some(Drift::Seen)) => Some(Drift::Seen),
-                        (true, Some(_)) => Some(Drift::Persists),
+                        (None, _) => None,
+                        (Some(_), None | Some(Drift::Seen)) => Some(Drift::Seen),
+                        (Some(difference), Some(_)) => Some(Drift::Persists(difference)),
                     };
                     changed |= drift != memory.drift || memory.absent;
                     memory.drift = drift;
@@ -135,12 +146,17 @@ impl Engine {
                     memory.lacked_since = memory.lacked_since.or(Some(view.begun));
                 } else {
                     memory.absent = true;
+                    if std::mem::take(&mut memory.listed_not_found) {
+                        // What the wait was for is over: the next update tells that it is gone.
+                        memory.wait = None;
+                    }
                 }
             }),
         }
         if asked && !missing {
-            let others =
-                view.remotes.iter().filter(|(other, listed)| listed.target == wanted && **other != remote_id);
+            let others = view.remotes.iter().filter(|(other, listed)| {
+                wanted.likeness(listed.target) == Likeness::Same && **other != remote_id
+            });
             duplicates.extend(others.map(|(other, _)| other.clone()));
         }
         let uses_secrets = spec
@@ -158,8 +174,9 @@ impl Engine {
             duplicates.retain(|other| owners.owner(other).is_none());
         }
         if !duplicates.is_empty() {
+            let compared = self.profile_of(id, super::ports::ProviderProfile::compared).unwrap_or_default();
             let note = format!(
-                "besides webhook {remote_id} the provider shows {} with the same action and postback URL; delete it there",
+                "besides webhook {remote_id} the provider shows {} with {compared}; delete it there",
                 duplicates.join(", ")
             );
             self.tell(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);

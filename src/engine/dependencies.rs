@@ -116,6 +116,7 @@ impl Engine {
                 provider.remote = Some(remote);
                 provider.invalid = None;
                 provider.list_forbidden = false;
+                provider.forget_reading();
                 provider.hold = if same { std::mem::take(&mut provider.hold) } else { HoldBack::default() };
             }
             Ok(_) => provider.invalid = None,
@@ -186,6 +187,7 @@ impl Engine {
             breaker: Breaker::default(),
             probing: false,
             calls: 0,
+            calls_since_page: 0,
         });
         if state.requests_per_minute != budget {
             state.requests_per_minute = budget;
@@ -205,6 +207,7 @@ impl Engine {
             provider.invalid = None;
             provider.listing = None;
             provider.keeping.forget_remote();
+            provider.forget_reading();
         }
         self.attend_users_of_provider(id);
     }

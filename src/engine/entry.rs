@@ -18,7 +18,8 @@ use crate::api::{
     ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::backoff::Wait;
-use crate::rotation::facts::Memory;
+use crate::rotation::facts::{Difference, Listed, Memory};
+use crate::rotation::target::{Likeness, Target};
 
 /// One that failed so often in a row shares a part of the budget with others of its kind.
 const KEEPS_FAILING: u32 = 3;
@@ -67,12 +68,30 @@ pub(super) struct Summary {
 pub(super) struct Expected {
     /// Hash of the recorded id, as a claim has it.
     pub(super) id: u64,
-    /// Hash of target and state.
-    pub(super) shown: u64,
+    /// What it is about.
+    pub(super) target: Target,
+    /// Whether the provider is to deliver.
+    pub(super) active: bool,
     /// Whether Secrets must be compared too.
     pub(super) secrets: bool,
+    /// Whether an update did not find it: that it is shown again is news.
+    pub(super) missing: bool,
     /// When it was applied last, in epoch milliseconds: an earlier listing says nothing about it.
     pub(super) applied: i64,
+}
+
+impl Expected {
+    /// How what a listing shows differs from it.
+    pub(super) fn difference(&self, listed: &Listed) -> Option<Difference> {
+        if self.target.likeness(listed.target) == Likeness::Different {
+            return Some(Difference::Target);
+        }
+        match listed.active {
+            Some(false) if self.active => Some(Difference::Inactive),
+            Some(true) if !self.active => Some(Difference::Active),
+            _ => None,
+        }
+    }
 }
 
 /// One subscription in the engine's state.

@@ -70,7 +70,9 @@ impl Engine {
             (About::Publishing(id), Report::PublishedWritten { tokens, result }) => {
                 self.published_written(id, *tokens, result, now);
             }
-            (About::Listing(id), Report::Listed { started, result }) => self.listed(id, started, result, now),
+            (About::Listing(id), Report::Listed { started, paused, result }) => {
+                self.listed(id, started, paused, result, now);
+            }
             (_, Report::SourceRecorded { id, before, durable }) => {
                 self.source_recorded(id, *before, durable, now);
             }

@@ -183,7 +183,11 @@ impl Engine {
             failing: memory.failing.as_ref(),
             list_forbidden: provider.is_some_and(|provider| provider.list_forbidden),
             not_renewed: source.is_some_and(|source| source.state.not_renewed),
-            drift_persists: memory.drift == Some(Drift::Persists),
+            compared: remote.map_or("the same action and postback URL", |remote| remote.profile().compared()),
+            drift_persists: match memory.drift {
+                Some(Drift::Persists(difference)) => Some(difference),
+                _ => None,
+            },
             happened: shown.happened,
         };
         status::present(fields, &view)

@@ -295,6 +295,7 @@ impl Engine {
         for id in self.state.providers.numbers() {
             if let Some(provider) = self.state.provider_mut(ProviderId(id)) {
                 provider.listing = None;
+                provider.forget_reading();
             }
             self.begin_provider(ProviderId(id), now);
         }

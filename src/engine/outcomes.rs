@@ -14,7 +14,7 @@ use super::ids::SubscriptionId;
 use super::judge::Shown;
 use super::ports::{Applied, CallFailure, Refusal};
 use crate::api::{ConditionStatus, Kind, Ownership, Reason};
-use crate::rotation::answers::{Operation, judge_call};
+use crate::rotation::answers::{Operation, judge_call, judge_listed_but_not_found};
 use crate::rotation::backoff::Wait;
 use crate::rotation::decide::{self, Standing, Why};
 use crate::rotation::facts::{Drift, Hand};
@@ -128,7 +128,9 @@ impl Engine {
                         }
                     });
                 }
-                if judgement.missing {
+                if judgement.missing && self.is_shown_nevertheless(id, &object) {
+                    self.listed_but_not_found(id, &object, &failure, now);
+                } else if judgement.missing {
                     self.gone_missing(id, &object, now);
                 } else {
                     self.fail(id, &judgement, Operation::Update, now);
@@ -169,6 +171,7 @@ impl Engine {
                 memory.failed_with_others = false;
                 memory.failing = None;
                 memory.absent = false;
+                memory.listed_not_found = false;
                 memory.lacked_since = None;
                 memory.last_attempt = None;
                 memory.secrets_changed = false;
@@ -326,8 +329,12 @@ impl Engine {
                 memory.drift = None;
                 memory.resend = None;
                 memory.wait = None;
-                memory.failing = None;
-                memory.failures = 0;
+                let failing = memory.failing.take();
+                memory.listed_not_found = false;
+                // One that was listed and not found is perhaps found to be so again.
+                if failing.is_none_or(|(reason, _)| reason != Reason::ProviderRefusedDocument) {
+                    memory.failures = 0;
+                }
             });
         }
         let note = "the provider says that there is no such webhook (404)".to_owned();
@@ -342,6 +349,47 @@ impl Engine {
         let seen = self.document_of(id, object);
         let status = self.presented(id, object, &seen, &fields, &Shown::as_it(&standing), now);
         self.record(id, status, Then::Attend);
+        self.verify_soon(id, now);
+    }
+
+    /// Whether a complete listing has shown the remote since an update did not find it.
+    fn is_shown_nevertheless(&self, id: SubscriptionId, object: &Object) -> bool {
+        let Some(entry) = self.state.entry(id) else {
+            return false;
+        };
+        let memory = entry.memory();
+        if memory.listed_not_found && !memory.absent {
+            return true;
+        }
+        let listing = self.state.provider(entry.provider).and_then(|provider| provider.listing.as_ref());
+        listing.zip(object.status.missing_since).zip(object.status.webhook_id.as_ref()).is_some_and(
+            |((listing, since), remote)| listing.begun >= since && listing.remotes.contains_key(remote),
+        )
+    }
+
+    /// The remote is there, and an update says that it is not: nothing has gone missing, and another
+    /// attempt at once would be answered in the same way. Another listing tells whether that changes.
+    fn listed_but_not_found(
+        &mut self,
+        id: SubscriptionId,
+        object: &Object,
+        failure: &CallFailure,
+        now: Moment,
+    ) {
+        if object.status.missing_since.is_some() {
+            self.put_status(id, &status::found(&object.status));
+        }
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.remember(|memory| {
+                memory.listed_not_found = true;
+                memory.absent = false;
+            });
+            if object.status.missing_since.is_some() {
+                entry.unrecorded = Some((Wait::starting(now.wall, Duration::ZERO), 0));
+            }
+        }
+        self.fail(id, &judge_listed_but_not_found(failure), Operation::Update, now);
+        self.verify_soon(id, now);
     }
 
     pub(super) fn secrets_compared(&mut self, id: SubscriptionId, result: Result<Option<String>, Refusal>) {

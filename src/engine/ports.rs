@@ -17,6 +17,7 @@ pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::outcome::{
     Applied, CallFailure, Listing, MintFailure, Minted, Published, Refusal, RemoteSubscription,
 };
+pub use crate::rotation::reading::{After, Reading};
 use crate::rotation::time::Moment;
 use crate::secret::SecretText;
 
@@ -314,8 +315,13 @@ pub trait Remote: Send + Sync {
     fn keep_credential(&self, _custody: Custody) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
-    /// Reads all pages, twice or until two passes in a row see the same ids.
-    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>>;
+    /// Reads the next page of a listing; sends exactly one request. The listing comes back when that
+    /// page made it complete. After a failure the same page can be asked for again.
+    fn list<'a>(
+        &'a self,
+        reading: &'a mut Reading,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>>;
     /// Creates a subscription; sends exactly one request.
     fn create<'a>(
         &'a self,

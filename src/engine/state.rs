@@ -13,6 +13,7 @@ use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::keeping::Keeping;
+use super::listings::{CALLS_BETWEEN_PAGES, Paused};
 use super::ports::{Published, Remote};
 use super::ready::{NamespaceId, Ready};
 use super::timers::{Milliseconds, Timers};
@@ -22,7 +23,7 @@ use crate::api::{
 };
 use crate::rotation::claims;
 use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
-use crate::rotation::target::{short_digest, target};
+use crate::rotation::target::{Target, short_digest};
 use crate::secret::SecretText;
 
 /// Which source: an object, or what a subscription spells out. Identical ones are one source.
@@ -117,8 +118,14 @@ pub(super) struct Provider {
     /// A listing begun at this time or later is asked for, and by whom.
     pub(super) wanted: Option<DateTime<Utc>>,
     pub(super) waiting: BTreeSet<SubscriptionId>,
-    /// The origin at which a listing is under way.
+    /// The origin at which a page of a listing is under way.
     pub(super) listing_at: Option<Arc<str>>,
+    /// A listing between two of its pages.
+    pub(super) paused: Option<Paused>,
+    /// When the listing that is under way, or paused, was begun.
+    pub(super) listing_since: Option<DateTime<Utc>>,
+    /// Differs between listings that must not go on as each other's.
+    pub(super) listing_epoch: u32,
     pub(super) list_forbidden: bool,
     pub(super) list_failures: u32,
     pub(super) list_wait: Option<crate::rotation::backoff::Wait>,
@@ -126,6 +133,8 @@ pub(super) struct Provider {
     /// Opened by a 401.
     pub(super) hold: HoldBack,
     pub(super) calls: u32,
+    /// Calls that were begun since the last page of a listing.
+    pub(super) calls_since_page: u32,
     pub(super) bucket: Bucket,
     /// Those that wait for a place among `maxConcurrent`, or for the provider's own budget.
     pub(super) blocked: BTreeSet<SubscriptionId>,
@@ -144,9 +153,27 @@ impl Provider {
         self.remote.as_ref().is_some_and(|remote| remote.profile().can_list)
     }
 
-    /// Whether a listing is under way.
+    /// Whether a page of a listing is under way.
     pub(super) fn is_listing(&self) -> bool {
         self.listing_at.is_some()
+    }
+
+    /// When those that wait for the provider's own budget can go on; `None` while nobody does.
+    pub(super) fn budget_at(&mut self, now: Duration) -> Option<Duration> {
+        (!self.blocked.is_empty() && !self.bucket.has(now)).then(|| self.bucket.ready_at(now))
+    }
+
+    /// Whether a page of a listing has to let calls go first, where the provider's own budget is not
+    /// enough for both.
+    pub(super) fn lets_others_go(&mut self, now: Duration) -> bool {
+        self.bucket.available(now) < 2.0 && self.calls_since_page < CALLS_BETWEEN_PAGES
+    }
+
+    /// What has been read of a listing, or will have been, is of no use any more.
+    pub(super) fn forget_reading(&mut self) {
+        self.paused = None;
+        self.listing_since = None;
+        self.listing_epoch = self.listing_epoch.wrapping_add(1);
     }
 }
 
@@ -161,6 +188,8 @@ pub(super) struct Origin {
     /// A call that tries whether a pause may end is under way.
     pub(super) probing: bool,
     pub(super) calls: u32,
+    /// Calls that were begun since the last page of a listing.
+    pub(super) calls_since_page: u32,
 }
 
 /// Everything the engine knows.
@@ -194,14 +223,9 @@ pub(super) fn claim_of_id(origin: &str, id: &str) -> u64 {
     hash(&["id", origin, id])
 }
 
-/// What a listing shows of one remote.
-pub(super) fn shown(target: &str, active: bool) -> u64 {
-    hash(&["shown", target, if active { "active" } else { "inactive" }])
-}
-
 /// Claim to a remote that is not known yet.
-fn claim_of_target(provider: &ObjectKey, target: &str) -> u64 {
-    hash(&["target", &provider.namespace, &provider.name, target])
+fn claim_of_target(provider: &ObjectKey, target: Target) -> u64 {
+    hash(&["target", &provider.namespace, &provider.name, &target.to_string()])
 }
 
 impl State {
@@ -268,12 +292,16 @@ impl State {
             wanted: None,
             waiting: BTreeSet::new(),
             listing_at: None,
+            paused: None,
+            listing_since: None,
+            listing_epoch: 0,
             list_forbidden: false,
             list_failures: 0,
             list_wait: None,
             next_verification: None,
             hold: HoldBack::default(),
             calls: 0,
+            calls_since_page: 0,
             bucket: Bucket::new(60, 1.0, now),
             blocked: BTreeSet::new(),
             answered: None,
@@ -347,14 +375,17 @@ impl State {
             .as_deref()
             .or_else(|| provider.and_then(Provider::origin))
             .unwrap_or_default();
-        let wanted_target =
-            object.spec.as_ref().map(|spec| target(spec.action.as_deref(), &spec.postback_url));
+        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let wanted_target = object.spec.as_ref().map(|spec| match remote {
+            Some(remote) => remote.profile().target_of(spec),
+            None => Target::new(spec.action.as_deref(), &spec.postback_url),
+        });
         let wanted = [
             known_id.map(|known| claim_of_id(origin, known)),
             wanted_target
                 .as_ref()
                 .zip(provider_key.as_ref())
-                .map(|(target, key)| claim_of_target(key, target)),
+                .map(|(target, key)| claim_of_target(key, *target)),
         ];
         let lives_here = provider.and_then(Provider::origin) == Some(origin);
         let expected = object
@@ -366,10 +397,12 @@ impl State {
             .zip(wanted_target.as_ref())
             .map(|((recorded, spec), target)| Expected {
                 id: claim_of_id(origin, recorded),
-                shown: shown(target, spec.is_active()),
+                target: *target,
+                active: spec.is_active(),
                 secrets: spec.client_headers.iter().any(|header| {
                     header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())
                 }),
+                missing: object.status.missing_since.is_some(),
                 applied: object.status.last_rotated_time.map_or(i64::MIN, |at| at.timestamp_millis()),
             });
         let stalled = object.status.conditions.iter().any(|condition| {

@@ -90,6 +90,7 @@ impl Engine {
             if let Some(origin) = self.state.origins.get_mut(name) {
                 origin.bucket.take(1);
                 origin.calls += 1;
+                origin.calls_since_page = origin.calls_since_page.saturating_add(1);
                 origin.probing = probes;
                 if failing {
                     origin.failing_bucket.take(1);
@@ -97,6 +98,7 @@ impl Engine {
             }
             if let Some(provider) = self.state.provider_mut(provider_id) {
                 provider.bucket.take(1);
+                provider.calls_since_page = provider.calls_since_page.saturating_add(1);
             }
         }
         true

@@ -15,7 +15,8 @@ const CONTENT_TYPE: &str = "Content-Type";
 /// Where a header's value comes from, checked.
 pub(super) enum Origin<'a> {
     Written(&'a str),
-    Secret(&'a SecretKeyReference),
+    /// A Secret's value, after a prefix.
+    Secret(&'a SecretKeyReference, &'a str),
     /// The token, after a prefix.
     Token(&'a str),
 }
@@ -25,10 +26,11 @@ pub(super) fn origin(header: &ClientHeader) -> Option<Origin<'_>> {
     let from = header.value_from.as_ref();
     let secret = from.and_then(|from| from.secret_key_ref.as_ref());
     let token = from.and_then(|from| from.token.as_ref());
+    let prefix = from.and_then(|from| from.prefix.as_deref());
     match (&header.value, from, secret, token) {
         (Some(value), None, ..) => Some(Origin::Written(value)),
-        (None, Some(_), Some(reference), None) => Some(Origin::Secret(reference)),
-        (None, Some(_), None, Some(token)) => {
+        (None, Some(_), Some(reference), None) => Some(Origin::Secret(reference, prefix.unwrap_or_default())),
+        (None, Some(_), None, Some(token)) if prefix.is_none() => {
             Some(Origin::Token(token.prefix.as_deref().unwrap_or_default()))
         }
         _ => None,
@@ -82,10 +84,12 @@ pub(super) fn check(spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
                 let field = field.child("valueFrom").child("token").child("prefix");
                 check_written(prefix, &field)?;
             }
-            Some(Origin::Secret(_)) => {}
+            Some(Origin::Secret(_, prefix)) => {
+                check_written(prefix, &field.child("valueFrom").child("prefix"))?;
+            }
             None => {
                 return Err(
-                    field.invalid("set exactly one of value, valueFrom.secretKeyRef and valueFrom.token")
+                    field.invalid("set exactly one of value, valueFrom.secretKeyRef and valueFrom.token; valueFrom.prefix goes with secretKeyRef")
                 );
             }
         }
@@ -96,7 +100,7 @@ pub(super) fn check(spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
 fn check_written(text: &str, field: &Field) -> Result<(), Invalid> {
     if text.contains("{{") {
         return Err(field.invalid(
-            "the value holds {{, so it looks like a template that nothing has filled in; for the token use valueFrom.token",
+            "the value holds {{, so it looks like a template that nothing has filled in; for the token use valueFrom.token, and for what the platform fills in put the whole value into a Secret and use valueFrom.secretKeyRef",
         ));
     }
     check_text(text, field)
@@ -130,10 +134,10 @@ pub(super) async fn resolve(
             None => return Err(unusable("has not exactly one of value and valueFrom")),
             Some(Origin::Written(text)) => SecretText::from(text),
             Some(Origin::Token(prefix)) => prefixed(prefix, token),
-            Some(Origin::Secret(reference)) => {
+            Some(Origin::Secret(reference, prefix)) => {
                 let value = reader.read(reference, hosts).await?;
                 secrets.push([reference.name.clone(), reference.key.clone(), value.version]);
-                value.text
+                prefixed(prefix, &value.text)
             }
         };
         if !is_value(value.expose()) {
@@ -146,10 +150,7 @@ pub(super) async fn resolve(
     Ok(Resolved { headers, secrets })
 }
 
-/// The two texts in one piece that never outgrows its memory, so that no copy stays behind.
-fn prefixed(prefix: &str, token: &SecretText) -> SecretText {
-    let mut text = String::with_capacity(prefix.len() + token.len());
-    text.push_str(prefix);
-    text.push_str(token.expose());
-    SecretText::new(text)
+/// The two texts in one piece.
+fn prefixed(prefix: &str, value: &SecretText) -> SecretText {
+    SecretText::new([prefix, value.expose()].concat())
 }

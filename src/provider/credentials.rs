@@ -60,6 +60,9 @@ impl Credential {
                 return Err(field.child("name").invalid("the header is given twice"));
             }
             check_source(&header.value, header.value_from.is_some(), &field)?;
+            if let Some(prefix) = header.value_from.as_ref().and_then(|from| from.prefix.as_ref()) {
+                check_text(prefix, &field.child("valueFrom").child("prefix"))?;
+            }
             headers.push((name, header.clone()));
         }
         if headers.is_empty() { Ok(Self::None) } else { Ok(Self::Headers(headers)) }
@@ -113,9 +116,7 @@ impl Credential {
             Self::Headers(written) => {
                 let mut headers = Vec::with_capacity(written.len());
                 for (name, header) in written {
-                    let from = header.value_from.as_ref().map(|from| &from.secret_key_ref);
-                    let value = reader.value(header.value.as_deref(), from, &hosts).await?;
-                    headers.push((name.clone(), value));
+                    headers.push((name.clone(), reader.named(header, &hosts).await?));
                 }
                 headers
             }

@@ -67,7 +67,10 @@ fn input(source: &Source, provider: &Provider, spec: &WebhookSubscriptionSpec) -
 fn described(origin: Option<&Origin<'_>>) -> Value {
     match origin {
         Some(Origin::Written(value)) => json!({ "value": value }),
-        Some(Origin::Secret(secret)) => json!({ "secret": secret.name, "key": secret.key }),
+        Some(Origin::Secret(secret, "")) => json!({ "secret": secret.name, "key": secret.key }),
+        Some(Origin::Secret(secret, prefix)) => {
+            json!({ "secret": secret.name, "key": secret.key, "prefix": prefix })
+        }
         Some(Origin::Token(prefix)) => json!({ "token": prefix }),
         None => Value::Null,
     }

@@ -17,8 +17,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
-    Remotes, Secrets,
+    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading, Refusal,
+    Remote, Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
@@ -254,8 +254,12 @@ impl Remote for Connection {
         })
     }
 
-    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
-        Box::pin(listing::complete(self, guard))
+    fn list<'a>(
+        &'a self,
+        reading: &'a mut Reading,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
+        Box::pin(listing::next_page(self, reading, guard))
     }
 
     fn create<'a>(

@@ -11,6 +11,8 @@ use crate::engine::ports::Invalid;
 pub(super) struct ListOperation {
     pub(super) request: Operation,
     pub(super) items: Pointer,
+    /// Whether an empty list may be left out.
+    pub(super) items_optional: bool,
     pub(super) pagination: Pagination,
     pub(super) fields: Fields,
 }
@@ -54,6 +56,7 @@ impl ListOperation {
         };
         Ok(Self {
             items: Pointer::parse(written.items.as_deref().unwrap_or_default(), &field.child("items"))?,
+            items_optional: written.items_optional.unwrap_or(false),
             fields: parse_fields(fields, &field.child("fields"))?,
             pagination,
             request,

@@ -1,11 +1,4 @@
-//! Reads everything a provider holds, page by page.
-//!
-//! Pages shift while they are read: what is deleted from the first page moves something from the
-//! second to the first, and nobody sees it. So a listing of several requests is complete when two
-//! passes in a row saw the same ids. One that took a single request is a single moment's picture,
-//! which cannot shift, and is complete at once.
-
-use std::collections::BTreeMap;
+//! Reads what a provider holds, one page at a time.
 
 use serde_json::{Number, Value};
 use url::Url;
@@ -15,85 +8,71 @@ use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
 use super::render::Scope;
-use crate::engine::ports::{CallFailure, CallGuard, Listing, RemoteSubscription};
+use crate::engine::ports::{After, CallFailure, CallGuard, Listing, Reading, RemoteSubscription};
 
-/// The most requests of one pass.
-const MAX_PAGES: u32 = 1_000;
-/// The most subscriptions of one pass.
-const MAX_ITEMS: usize = 100_000;
-/// The most passes.
-const MAX_PASSES: usize = 4;
+/// No Content (RFC 9110, section 15.3.5).
+const NO_CONTENT: u16 = 204;
 
-/// What one pass saw, by id, so that one that shifted onto two pages counts once.
-type Pass = BTreeMap<String, RemoteSubscription>;
+/// What to do about a list that is not there when it is empty.
+const LEFT_OUT: &str =
+    "if the provider leaves the list out when it is empty, set operations.list.itemsOptional: true";
 
-/// Reads all pages until the listing is complete.
-pub(super) async fn complete(connection: &Connection, guard: &CallGuard) -> Result<Listing, CallFailure> {
+/// Reads the next page. Nothing is taken in of one that failed.
+pub(super) async fn next_page(
+    connection: &Connection,
+    reading: &mut Reading,
+    guard: &CallGuard,
+) -> Result<Option<Listing>, CallFailure> {
     let list = connection.provider.list.as_ref();
     let list = list.ok_or_else(|| without("list"))?;
-    let mut requests = 0;
-    let mut before: Option<Pass> = None;
-    for _ in 0..MAX_PASSES {
-        let (pass, pages) = read_all(connection, list, guard).await?;
-        requests += pages;
-        let is_settled = before.is_some_and(|before| before.keys().eq(pass.keys()));
-        if pages == 1 || is_settled {
-            return Ok(Listing { subscriptions: pass.into_values().collect(), requests });
+    let page = reading.page();
+    let counts = matches!(list.pagination, Pagination::PageNumber { .. } | Pagination::UntilEmpty);
+    let scope = Scope { page: counts.then_some(page), ..Scope::default() };
+    let url = match reading.link() {
+        Some(url) => url.clone(),
+        None => connection.url(&list.request, &scope)?,
+    };
+    let answer = match connection.call_at(&list.request, url.clone(), &scope, guard).await {
+        // There are APIs that answer like this for the page after the last one.
+        Err(CallFailure::Status { code: 404 | 410, .. }) if page > 1 => {
+            return reading.take_in(Vec::new(), After::Nothing);
         }
-        before = Some(pass);
+        answer => answer?,
+    };
+    if answer.status == NO_CONTENT {
+        if page > 1 || list.items_optional {
+            return reading.take_in(Vec::new(), After::Nothing);
+        }
+        return Err(unreadable(format!("the answer to list is empty ({NO_CONTENT}); {LEFT_OUT}")));
     }
-    Err(unreadable(format!("{MAX_PASSES} passes over the list never saw the same ids twice in a row")))
-}
-
-/// Reads all pages once; also says how many requests that took.
-async fn read_all(
-    connection: &Connection,
-    list: &ListOperation,
-    guard: &CallGuard,
-) -> Result<(Pass, u32), CallFailure> {
-    let mut pass = Pass::new();
-    let mut linked: Option<Url> = None;
-    for page in 1..=MAX_PAGES {
-        let counts = matches!(list.pagination, Pagination::PageNumber { .. } | Pagination::UntilEmpty);
-        let scope = Scope { page: counts.then_some(page), ..Scope::default() };
-        let url = match linked.take() {
-            Some(url) => url,
-            None => connection.url(&list.request, &scope)?,
-        };
-        let answer = connection.call_at(&list.request, url.clone(), &scope, guard).await?;
-        let links = answer.link;
-        let body = answer.body.map_err(failure)?;
-        let answered = Answered::read(&body)
-            .ok_or_else(|| unreadable("the answer to list is no JSON, or holds too many values"))?;
-        let items = read_items(list, answered.value())?;
-        let count = items.len();
-        for item in items {
-            let subscription = read_item(&list.fields, item)?;
-            pass.insert(subscription.id.clone(), subscription);
-        }
-        if pass.len() > MAX_ITEMS {
-            return Err(unreadable(format!("the list has more than {MAX_ITEMS} subscriptions")));
-        }
-        let is_last = match &list.pagination {
-            Pagination::None => true,
-            Pagination::UntilEmpty => count == 0,
-            Pagination::PageNumber { total_pages } => {
-                let total = total_pages.find(answered.value()).and_then(read_count);
-                let total = total.ok_or_else(|| {
-                    unreadable(format!("no number of pages at {:?} of the list", total_pages.as_str()))
-                })?;
-                u64::from(page) >= total
+    let body = answer.body.map_err(failure)?;
+    let answered = Answered::read(&body)
+        .ok_or_else(|| unreadable("the answer to list is no JSON, or holds too many values"))?;
+    let items = read_items(list, answered.value())?;
+    let after = match &list.pagination {
+        Pagination::None => After::Nothing,
+        Pagination::UntilEmpty if items.is_empty() => After::Nothing,
+        Pagination::UntilEmpty => After::Page,
+        Pagination::PageNumber { total_pages } => {
+            let total = total_pages.find(answered.value()).filter(|total| !total.is_null());
+            match total.and_then(read_count) {
+                Some(total) if u64::from(page) < total => After::Page,
+                Some(_) => After::Nothing,
+                // Nothing has no pages.
+                None if total.is_none() && items.is_empty() => After::Nothing,
+                None => {
+                    let at = total_pages.as_str();
+                    return Err(unreadable(format!("no number of pages at {at:?} of the list")));
+                }
             }
-            Pagination::LinkHeader => {
-                linked = linked_page(links.as_deref(), &url)?;
-                linked.is_none()
-            }
-        };
-        if is_last {
-            return Ok((pass, page));
         }
-    }
-    Err(unreadable(format!("the list has more than {MAX_PAGES} pages")))
+        Pagination::LinkHeader => {
+            linked_page(answer.link.as_deref(), &url)?.map_or(After::Nothing, After::Link)
+        }
+    };
+    let items = items.iter().map(|item| read_item(&list.fields, item));
+    let items = items.collect::<Result<Vec<_>, _>>()?;
+    reading.take_in(items, after)
 }
 
 /// The page that the answer links to. It gets our credential, so it must be at the same origin.
@@ -109,11 +88,17 @@ fn linked_page(links: Option<&str>, current: &Url) -> Result<Option<Url>, CallFa
     Ok(Some(next))
 }
 
+/// The listed items. `null` is an empty list; where it is said so, a list that is left out is one.
 fn read_items<'a>(list: &ListOperation, answered: &'a Value) -> Result<&'a [Value], CallFailure> {
-    let items = list.items.find(answered).and_then(Value::as_array);
-    items
-        .map(Vec::as_slice)
-        .ok_or_else(|| unreadable(format!("no list at {:?} of the answer to list", list.items.as_str())))
+    match list.items.find(answered) {
+        Some(Value::Array(items)) => Ok(items),
+        Some(Value::Null) => Ok(&[]),
+        None if list.items_optional => Ok(&[]),
+        None => {
+            Err(unreadable(format!("no list at {:?} of the answer to list; {LEFT_OUT}", list.items.as_str())))
+        }
+        Some(_) => Err(unreadable(format!("no list at {:?} of the answer to list", list.items.as_str()))),
+    }
 }
 
 fn read_item(fields: &Fields, item: &Value) -> Result<RemoteSubscription, CallFailure> {

@@ -225,6 +225,7 @@ fn refuse_foreign_fields(written: &api::Operation, role: Role, field: &Field) ->
     let updates_or_deletes = matches!(role, Role::Update | Role::Delete);
     for (name, given, belongs) in [
         ("items", written.items.is_some(), role == Role::List),
+        ("itemsOptional", written.items_optional.is_some(), role == Role::List),
         ("pagination", written.pagination.is_some(), role == Role::List),
         ("fields", written.fields.is_some(), role == Role::List),
         ("capture", !written.capture.is_empty(), role == Role::Create),

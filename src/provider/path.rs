@@ -8,8 +8,25 @@ use super::placeholder::{Piece, Source, Template};
 use super::render::Scope;
 use crate::engine::ports::Invalid;
 
-/// Everything but what no reader of a URL gives a meaning to (RFC 3986, section 2.3, unreserved).
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Everything but what no reader of a URL gives a meaning to (RFC 3986, section 2.3, unreserved):
+/// in a query, `&`, `=` and `+` have one, and servers differ about the others.
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Everything but what may stand in a segment as it is (RFC 3986, section 3.3, `pchar`). To encode
+/// more is permitted, and there are servers that look an id up without undoing it.
+const IN_SEGMENT: &AsciiSet = &IN_QUERY
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
 /// What may stand in a path or query as it is (RFC 3986, sections 3.3 and 3.4), but for letters,
 /// digits and `%`.
 const PLAIN: &str = "-._~!$&'()*+,;=:@/?";
@@ -78,7 +95,8 @@ impl PathTemplate {
         &self.0
     }
 
-    /// Fills the path in. Every value is percent-encoded, so it stays in its segment or parameter.
+    /// Fills the path in. What would lead out of its segment or parameter is percent-encoded in
+    /// every value.
     ///
     /// # Errors
     /// A value that is absent or empty, or that would lead to another path.
@@ -98,7 +116,8 @@ impl PathTemplate {
                     if text.is_empty() {
                         return Err(UnusablePath::Empty(source.clone()));
                     }
-                    path.extend(utf8_percent_encode(text.expose(), VALUE));
+                    let kept = if path.contains('?') { IN_QUERY } else { IN_SEGMENT };
+                    path.extend(utf8_percent_encode(text.expose(), kept));
                 }
             }
             if path.len() > MAX_PATH {
@@ -132,11 +151,13 @@ fn first_unusable(text: &str) -> Option<char> {
 }
 
 /// Whether parsing the URL would take a segment for the same or the upper level (WHATWG URL
-/// standard, "single-dot" and "double-dot URL path segment": encoded dots count).
+/// standard, "single-dot" and "double-dot URL path segment": encoded dots count). So does `..;x`:
+/// there are servers that drop what follows a semicolon before they look at the segment.
 fn has_dot_segment(path_and_query: &str) -> bool {
     let path = path_and_query.split('?').next().unwrap_or_default();
     path.split('/').any(|segment| {
-        let dots = segment.replace("%2e", ".").replace("%2E", ".");
+        let name = segment.split(';').next().unwrap_or_default();
+        let dots = name.replace("%2e", ".").replace("%2E", ".");
         dots == "." || dots == ".."
     })
 }
@@ -200,6 +221,7 @@ mod tests {
             (Some(""), UnusablePath::Empty(Source::Id)),
             (Some("."), UnusablePath::DotSegment),
             (Some(".."), UnusablePath::DotSegment),
+            (Some("..;x"), UnusablePath::DotSegment),
         ] {
             assert_eq!(path.render(&with(id)), Err(problem));
         }
@@ -210,16 +232,32 @@ mod tests {
         assert_eq!(path.render(&with(Some(&long))), Err(UnusablePath::TooLong));
     }
 
+    #[test]
+    fn in_a_segment_only_what_would_lead_out_of_it_is_encoded() {
+        let id = "main:1-._~!$&'()*+,;=@";
+        let scope = Scope { id: Some(id), ..Scope::default() };
+        assert_eq!(parse("/hooks/{id}").unwrap().render(&scope).unwrap(), format!("/hooks/{id}"));
+        let sent = Url::parse(&format!("https://api.example.com/hooks/{id}")).unwrap();
+        assert_eq!(sent.path(), format!("/hooks/{id}"), "and it is sent as it stands there");
+        assert_eq!(
+            parse("/hooks?of={id}").unwrap().render(&scope).unwrap(),
+            "/hooks?of=main%3A1-._~%21%24%26%27%28%29%2A%2B%2C%3B%3D%40",
+            "a query has its own rules"
+        );
+        let scope = Scope { id: Some("a/b?c#d e%"), ..Scope::default() };
+        assert_eq!(parse("/hooks/{id}/x").unwrap().render(&scope).unwrap(), "/hooks/a%2Fb%3Fc%23d%20e%25/x");
+    }
+
     proptest! {
         #[test]
         fn a_value_stays_in_its_place_whatever_it_holds(
-            id in r"(?s)(.|\.|/|\\|%|\?|#|&|=|2e|\n){0,24}",
+            id in r"(?s)(.|\.|/|\\|%|\?|#|&|=|;|:|2e|\n){0,24}",
             action in r"(?s)(.|\.|/|\\|%|\?|#|&|=|\+| ){1,24}",
         ) {
             let path = parse("/a/{id}/b?x={action}&y=1").unwrap();
             let scope = Scope { id: Some(&id), action: Some(&action), ..Scope::default() };
             let Ok(path) = path.render(&scope) else {
-                prop_assert!(matches!(id.as_str(), "" | "." | ".."));
+                prop_assert!(matches!(id.split(';').next(), Some("" | "." | "..")));
                 return Ok(());
             };
             let url = Url::parse(&format!("https://api.example.com/v1{path}")).unwrap();

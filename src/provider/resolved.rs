@@ -123,6 +123,8 @@ impl Provider {
             can_list: list.is_some(),
             can_create: create.is_some(),
             can_delete: delete.is_some(),
+            lists_actions: list.as_ref().is_none_or(|list| list.fields.action.is_some()),
+            lists_urls: list.as_ref().is_none_or(|list| list.fields.postback_url.is_some()),
             origin,
         };
         Ok(Self {

@@ -1,6 +1,6 @@
 //! Reading Secrets, and where their values may go.
 
-use crate::api::{SecretKeyReference, SourcedValue};
+use crate::api::{NamedValue, SecretKeyReference, SourcedValue};
 use crate::engine::ports::{Refusal, SecretValue, Secrets};
 use crate::secret::SecretText;
 
@@ -27,21 +27,25 @@ impl SecretReader<'_> {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) async fn value(
-        &self,
-        written: Option<&str>,
-        from: Option<&SecretKeyReference>,
-        hosts: &[&str],
-    ) -> Result<SecretText, Refusal> {
-        match from {
-            Some(reference) => Ok(self.read(reference, hosts).await?.text),
-            None => Ok(SecretText::from(written.unwrap_or_default())),
+    pub(super) async fn sourced(&self, value: &SourcedValue, hosts: &[&str]) -> Result<SecretText, Refusal> {
+        match &value.value_from {
+            Some(from) => Ok(self.read(&from.secret_key_ref, hosts).await?.text),
+            None => Ok(SecretText::from(value.value.as_deref().unwrap_or_default())),
         }
     }
 
-    /// As [`Self::value`].
-    pub(super) async fn sourced(&self, value: &SourcedValue, hosts: &[&str]) -> Result<SecretText, Refusal> {
-        let from = value.value_from.as_ref().map(|from| &from.secret_key_ref);
-        self.value(value.value.as_deref(), from, hosts).await
+    /// As [`Self::sourced`], with what stands before the Secret's value.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) async fn named(&self, value: &NamedValue, hosts: &[&str]) -> Result<SecretText, Refusal> {
+        match &value.value_from {
+            Some(from) => {
+                let text = self.read(&from.secret_key_ref, hosts).await?.text;
+                let prefix = from.prefix.as_deref().unwrap_or_default();
+                Ok(SecretText::new([prefix, text.expose()].concat()))
+            }
+            None => Ok(SecretText::from(value.value.as_deref().unwrap_or_default())),
+        }
     }
 }

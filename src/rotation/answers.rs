@@ -127,6 +127,25 @@ pub fn judge_call(operation: Operation, failure: &CallFailure) -> Judgement {
     }
 }
 
+/// Judges an update that found no such subscription although a complete listing shows it: whoever
+/// may not write is often answered as if there were nothing, and so is a path that is not right.
+#[must_use]
+pub fn judge_listed_but_not_found(failure: &CallFailure) -> Judgement {
+    let says = match failure {
+        CallFailure::Status { code, .. } => code.to_string(),
+        _ => "that it is missing".to_owned(),
+    };
+    Judgement {
+        pace: Pace::Rarely,
+        ..Judgement::new(
+            Reason::ProviderRefusedDocument,
+            format!(
+                "listed, but the update says {says}: check the right to write and `operations.update.path`"
+            ),
+        )
+    }
+}
+
 /// What to do about a provider that may be well again soon.
 const CALLED_AGAIN: &str =
     "it is tried again; if that goes on, check spec.baseUrl of the provider and its server";
@@ -275,6 +294,17 @@ mod tests {
             assert_eq!(judge_call(Operation::Create, &status(code)).reason, Reason::ProviderRefusedDocument);
             assert_eq!(judge_call(Operation::List, &status(code)).reason, Reason::ProviderUnavailable);
         }
+    }
+
+    #[test]
+    fn one_that_is_listed_and_not_found_is_refused_and_tried_rarely() {
+        let judgement = judge_listed_but_not_found(&status(404));
+        assert_eq!((judgement.reason, judgement.pace), (Reason::ProviderRefusedDocument, Pace::Rarely));
+        assert!(!judgement.missing && !judgement.outcome_unknown);
+        assert_eq!(
+            judgement.message,
+            "listed, but the update says 404: check the right to write and `operations.update.path`"
+        );
     }
 
     #[test]

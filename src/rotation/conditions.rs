@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::decide::Standing;
+use super::facts::Difference;
 use super::schedule::Plan;
 use super::time::{Moment, between, written};
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition};
@@ -28,8 +29,10 @@ pub struct View<'a> {
     pub list_forbidden: bool,
     /// The source keeps returning the token that is already in place.
     pub not_renewed: bool,
-    /// Somebody else keeps changing the remote.
-    pub drift_persists: bool,
+    /// What a provider's webhooks are told apart by, in words.
+    pub compared: &'a str,
+    /// What differs at the provider although it was applied again.
+    pub drift_persists: Option<Difference>,
     /// What happened just now, for the reason of `Ready`.
     pub happened: Option<Reason>,
 }
@@ -158,7 +161,7 @@ fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
         }
         Standing::Conflict(other, id) => {
             let about = id.as_ref().map_or_else(
-                || "the same action and postback URL at the same provider".to_owned(),
+                || format!("{} at the same provider", view.compared),
                 |id| format!("webhook {id}"),
             );
             Some((
@@ -193,9 +196,8 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             "the token source keeps returning the token that is already in place; shorten what caches it";
         return no(Reason::TokenNotRenewed, message.to_owned());
     }
-    if view.drift_persists {
-        let message = "somebody else changes this webhook at the provider again and again; stop that, or set webhookId elsewhere";
-        return no(Reason::DriftPersists, message.to_owned());
+    if let Some(difference) = view.drift_persists {
+        return no(Reason::DriftPersists, unchanged(difference).to_owned());
     }
     if status.token_fingerprint.is_none() {
         return (ConditionStatus::Unknown, Reason::Pending, "no token has been applied yet".to_owned());
@@ -218,6 +220,23 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         );
     }
     yes(Reason::Succeeded, "the last attempt succeeded, or none was due")
+}
+
+/// What an update does not change, and what to do about it.
+fn unchanged(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Target => {
+            "the provider shows another action or postback URL than the update sent, again after that was repeated: \
+             somebody else changes this webhook there, or the provider keeps them in another form; compare \
+             spec.action and spec.postbackUrl with what it shows"
+        }
+        Difference::Inactive => {
+            "the provider shows it inactive, and an update does not change that: enable it there"
+        }
+        Difference::Active => {
+            "the provider shows it active, and an update does not change that: disable it there"
+        }
+    }
 }
 
 /// Whether the source has returned the same token for so long that it becomes serious: a source

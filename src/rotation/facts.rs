@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
+use super::target::Target;
 use super::time::Moment;
 use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
 
@@ -34,6 +35,24 @@ pub struct ProviderProfile {
     pub can_create: bool,
     /// Whether there is an operation to delete.
     pub can_delete: bool,
+    /// Whether a listing shows actions; otherwise the postback URL alone tells webhooks apart.
+    pub lists_actions: bool,
+    /// Whether a listing shows postback URLs; otherwise none can be found in it but by its id.
+    pub lists_urls: bool,
+}
+
+impl ProviderProfile {
+    /// What a webhook of this subscription is about, as far as listings of the provider can show it.
+    #[must_use]
+    pub fn target_of(&self, spec: &WebhookSubscriptionSpec) -> Target {
+        Target::new(spec.action.as_deref().filter(|_| self.lists_actions), &spec.postback_url)
+    }
+
+    /// What the provider's webhooks are told apart by, in words.
+    #[must_use]
+    pub fn compared(&self) -> &'static str {
+        if self.lists_actions { "the same action and postback URL" } else { "the same postback URL" }
+    }
 }
 
 /// The subscription that is decided on.
@@ -136,10 +155,12 @@ impl Hand {
 }
 
 /// A remote subscription as the last complete listing showed it, in few bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Digest of action and URL.
-    pub target: String,
+    /// What it is about.
+    pub target: Target,
+    /// Its digests as earlier releases recorded them, for either spelling of the URL's end.
+    pub former: [u64; 2],
     /// Whether the provider delivers, where the listing shows it.
     pub active: Option<bool>,
 }
@@ -224,6 +245,8 @@ pub struct Memory {
     pub drift: Option<Drift>,
     /// A complete listing lacks the id.
     pub absent: bool,
+    /// Updates do not find it although complete listings show it.
+    pub listed_not_found: bool,
     /// Begin of the first complete listing that lacks an id that an update did not find.
     pub lacked_since: Option<DateTime<Utc>>,
     /// The token in place is from another source, or from another version of it, than it is to be from.
@@ -271,5 +294,16 @@ pub enum Drift {
     /// It was applied again because of it.
     Reapplied,
     /// It is there again after that.
-    Persists,
+    Persists(Difference),
+}
+
+/// What differs although it was applied again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The action or the postback URL.
+    Target,
+    /// The provider shows it inactive.
+    Inactive,
+    /// The provider shows it active.
+    Active,
 }

@@ -6,9 +6,9 @@
 use chrono::{DateTime, Utc};
 
 use super::decide::{Standing, Step, Why, recreates};
-use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
+use super::facts::{Facts, Listed, ListingView, Memory, ProviderProfile, Subject};
 use super::rotate::Case;
-use super::target::target;
+use super::target::{Likeness, Recorded, Target, former};
 use super::time::{Moment, add, written};
 use crate::api::{AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec};
 
@@ -153,7 +153,7 @@ fn absent(case: &Case<'_>, list_unavailable: bool) -> Located {
             case.wait(None, Standing::Stalled(Reason::ProviderMismatch, message.to_owned())),
         );
     }
-    Located::Absent { target: wanted(case.spec) }
+    Located::Absent { target: wanted(case).to_string() }
 }
 
 /// A create of ours whose outcome is not known.
@@ -170,7 +170,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
     match outcome {
         Outcome::Found(id) => Located::Known { id, ownership: Ownership::Created, why: Some(Why::Adopting) },
         Outcome::Nothing => absent(case, list_unavailable),
-        Outcome::Several(ids) => Located::Unknown(case.wait(None, ambiguous(&ids))),
+        Outcome::Several(ids) => Located::Unknown(case.wait(None, ambiguous(&ids, case.profile))),
         Outcome::NeedsListing(begun_after) => Located::Unknown(Step::List { begun_after }),
         Outcome::Settling(until) => {
             let message = "it is not known whether a create took effect; a listing will tell when the provider has settled";
@@ -178,9 +178,14 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
         }
         Outcome::CannotKnow => {
             let message = format!(
-                "a create was begun at {} and its outcome cannot be found out without a listing; look at the provider \
+                "a create was begun at {} and its outcome cannot be found out without a listing{}; look at the provider \
                  and set spec.webhookId to the new webhook's id, or delete and create this object if there is none",
-                written(record.started_time)
+                written(record.started_time),
+                if list_unavailable || case.profile.lists_urls {
+                    ""
+                } else {
+                    " that shows postback URLs (operations.list.fields.postbackUrl)"
+                }
             );
             Located::Unknown(case.wait(None, Standing::Stalled(Reason::CreationOutcomeUnknown, message)))
         }
@@ -210,15 +215,53 @@ pub(super) fn outcome_of_creation(
     let Some(listing) = facts.listing.filter(|listing| listing.begun >= settled) else {
         return Outcome::NeedsListing(settled);
     };
-    let current = wanted(spec);
-    let mut unclaimed: Vec<String> = matches(listing, &[record.target.as_str(), current.as_str()])
-        .filter(|id| facts.owner_of.owner(id).is_none())
-        .map(str::to_owned)
-        .collect();
-    match unclaimed.len() {
+    let current = profile.target_of(spec);
+    let recorded = Recorded::read(&record.target);
+    let (mut found, mut possible) = (Vec::new(), false);
+    for (id, listed) in &listing.remotes {
+        let likeness = match (current.likeness(listed.target), recorded) {
+            (Likeness::Same, _) | (_, None) => current.likeness(listed.target),
+            (as_it_is, Some(recorded)) => like_recorded(recorded, current, spec, listed, as_it_is),
+        };
+        if likeness == Likeness::Different || facts.owner_of.owner(id).is_some() {
+            continue;
+        }
+        match likeness {
+            Likeness::Same => found.push(id.clone()),
+            _ => possible = true,
+        }
+    }
+    match found.len() {
+        0 if possible => Outcome::CannotKnow,
         0 => Outcome::Nothing,
-        1 => Outcome::Found(unclaimed.remove(0)),
-        _ => Outcome::Several(unclaimed),
+        1 => Outcome::Found(found.remove(0)),
+        _ => Outcome::Several(found),
+    }
+}
+
+/// How a listed remote compares with what a creation record says, and with what is wanted now.
+fn like_recorded(
+    recorded: Recorded,
+    current: Target,
+    spec: &WebhookSubscriptionSpec,
+    listed: &Listed,
+    as_it_is: Likeness,
+) -> Likeness {
+    let as_recorded = match recorded {
+        Recorded::Target(target) => target.likeness(listed.target),
+        // Nothing was edited since: it says what is wanted now.
+        Recorded::Former(digest) if digest == former(spec.action.as_deref(), &spec.postback_url) => {
+            current.likeness(listed.target)
+        }
+        Recorded::Former(digest) if listed.former.contains(&digest) => Likeness::Same,
+        // The digest is that of an action, too, which the listing does not show.
+        Recorded::Former(_) if !listed.target.has_action() => Likeness::Unknown,
+        Recorded::Former(_) => Likeness::Different,
+    };
+    match (as_it_is, as_recorded) {
+        (Likeness::Same, _) | (_, Likeness::Same) => Likeness::Same,
+        (Likeness::Unknown, _) | (_, Likeness::Unknown) => Likeness::Unknown,
+        _ => Likeness::Different,
     }
 }
 
@@ -234,18 +277,22 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
     if list_unavailable {
         return absent(case, list_unavailable);
     }
-    let wanted = wanted(case.spec);
+    let wanted = wanted(case);
     let begun_after = begun_after.unwrap_or(case.now.wall).min(case.now.wall);
     let Some(listing) = case.facts.listing.filter(|listing| listing.begun >= begun_after) else {
         return Located::Unknown(Step::List { begun_after });
     };
     let mut unclaimed = Vec::new();
     let mut owner: Option<(&ObjectKey, &str)> = None;
-    let targets = [wanted.as_str()];
-    for id in matches(listing, &targets) {
+    for (id, listed) in &listing.remotes {
+        if wanted.likeness(listed.target) != Likeness::Same {
+            continue;
+        }
         match case.facts.owner_of.owner(id) {
+            // Without an action of its own it is not one of those with another's.
+            Some(_) if listed.target.has_action() && !wanted.has_action() => {}
             Some(other) => owner = Some((other, id)),
-            None => unclaimed.push(id.to_owned()),
+            None => unclaimed.push(id.clone()),
         }
     }
     match (unclaimed.len(), owner) {
@@ -259,33 +306,27 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
                 return Located::Known { id, ownership: Ownership::Adopted, why: Some(Why::Adopting) };
             }
             let message = format!(
-                "webhook {id} with the same action and postback URL exists at the provider; take it over with \
-                 spec.webhookId: {id} or spec.adoptionPolicy: Matching (all its headers are replaced), or delete it there"
+                "webhook {id} with {} exists at the provider; take it over with \
+                 spec.webhookId: {id} or spec.adoptionPolicy: Matching (all its headers are replaced), or delete it there",
+                case.profile.compared()
             );
             Located::Unknown(case.wait(None, Standing::Stalled(Reason::AlreadyExists, message)))
         }
-        _ => Located::Unknown(case.wait(None, ambiguous(&unclaimed))),
+        _ => Located::Unknown(case.wait(None, ambiguous(&unclaimed, case.profile))),
     }
 }
 
-fn matches<'a>(listing: &'a ListingView, targets: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    listing
-        .remotes
-        .iter()
-        .filter(move |(_, listed)| targets.contains(&listed.target.as_str()))
-        .map(|(id, _)| id.as_str())
-}
-
-fn ambiguous(ids: &[String]) -> Standing {
+fn ambiguous(ids: &[String], profile: &ProviderProfile) -> Standing {
     let shown = ids.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
     let message = format!(
-        "{} webhooks with the same action and postback URL exist at the provider ({shown}); set spec.webhookId to the \
-         one that is meant and delete the others there",
-        ids.len()
+        "{} webhooks with {} exist at the provider ({shown}); set spec.webhookId to the one that is meant and delete \
+         the others there",
+        ids.len(),
+        profile.compared()
     );
     Standing::Stalled(Reason::Ambiguous, message)
 }
 
-fn wanted(spec: &WebhookSubscriptionSpec) -> String {
-    target(spec.action.as_deref(), &spec.postback_url)
+fn wanted(case: &Case<'_>) -> Target {
+    case.profile.target_of(case.spec)
 }

@@ -13,6 +13,7 @@ pub mod facts;
 mod locate;
 pub mod outcome;
 pub mod published;
+pub mod reading;
 mod rotate;
 pub mod schedule;
 pub mod status;

@@ -192,7 +192,7 @@ pub struct RemoteSubscription {
 pub struct Listing {
     /// Everything the provider holds for this credential.
     pub subscriptions: Vec<RemoteSubscription>,
-    /// How many requests it took; they count against the budget.
+    /// How many requests it took.
     pub requests: u32,
 }
 

@@ -73,7 +73,7 @@ impl Case<'_> {
             (!self.is_document_in_place(), Why::Document),
             (self.request_seen().is_some(), Why::Manual),
             (memory.drift == Some(Drift::Seen), Why::Drift),
-            (memory.absent, Why::Absent),
+            (memory.absent || memory.listed_not_found, Why::Absent),
             (memory.secrets_changed, Why::Secrets),
             (moved || memory.strangers_token, Why::TokenMoved),
             (source.split, Why::Split),

@@ -83,6 +83,12 @@ pub fn missing(before: &SubscriptionStatus, now: DateTime<Utc>) -> SubscriptionS
     }
 }
 
+/// The fields when a listing shows the subscription that an update did not find.
+#[must_use]
+pub fn found(before: &SubscriptionStatus) -> SubscriptionStatus {
+    SubscriptionStatus { missing_since: None, ..before.clone() }
+}
+
 /// The fields after a failed attempt. `count` is how many failed in a row.
 #[must_use]
 pub fn failed(

@@ -56,6 +56,8 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
             "give the user that hookkeeper runs as permission to read and write there"
         }
         ErrorKind::ReadOnlyFilesystem => "make that file system one that can be written to",
+        // What is mounted cannot be replaced, only written into, and that is not atomic.
+        ErrorKind::ResourceBusy => "it is a mount point of its own: mount the folder, not the file",
         ErrorKind::NotFound | ErrorKind::NotADirectory => "see that its folder exists and is mounted",
         _ => "see that the disk works and that the path is meant",
     }
@@ -162,6 +164,13 @@ mod tests {
         })
         .unwrap();
         assert_eq!(seen, STEPS);
+    }
+
+    #[test]
+    fn a_file_that_is_a_mount_point_is_told_to_be_mounted_by_its_folder() {
+        // EBUSY, as `rename` answers over a mount point.
+        let busy = io::Error::from_raw_os_error(16);
+        assert_eq!(remedy(&busy), "it is a mount point of its own: mount the folder, not the file");
     }
 
     #[test]

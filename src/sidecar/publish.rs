@@ -262,7 +262,10 @@ fn conflict(folder: &Path) -> PublishFailure {
 }
 
 fn unavailable(done: &str, folder: &Path, error: &io::Error) -> PublishFailure {
-    let remedy = durable::remedy(error);
+    let remedy = match error.kind() {
+        io::ErrorKind::ResourceBusy => "it is a mount point of its own: mount the folder above it",
+        _ => durable::remedy(error),
+    };
     PublishFailure::Unavailable(format!("{} could not be {done}: {error}; {remedy}", folder.display()))
 }
 

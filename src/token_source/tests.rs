@@ -145,7 +145,8 @@ fn named(name: &str, value: &str) -> NamedValue {
 }
 
 fn named_from(name: &str, secret: &str, key: &str) -> NamedValue {
-    NamedValue { name: name.to_owned(), value: None, value_from: Some(from(secret, key)) }
+    let value_from = PrefixedSecretSource { prefix: None, secret_key_ref: from(secret, key).secret_key_ref };
+    NamedValue { name: name.to_owned(), value: None, value_from: Some(value_from) }
 }
 
 async fn mint(secrets: Fixed, source: &TokenSourceSpec) -> Result<Minted, MintFailure> {
@@ -176,7 +177,11 @@ async fn any_endpoint_with_a_form() {
     let server = Server::start("200 OK", "", r#"{"data":{"jwt":"abc"}}"#).await;
     let source = http(HttpTokenSource {
         url: format!("{}?v=1", server.url),
-        headers: vec![named_from("X-Client", "client", "id")],
+        headers: vec![named_from("X-Client", "client", "id"), {
+            let mut header = named_from("Authorization", "client", "secret");
+            header.value_from.as_mut().unwrap().prefix = Some("token ".to_owned());
+            header
+        }],
         query: vec![named("a b", "c&d")],
         form: vec![named("user", "x"), named_from("password", "client", "secret")],
         response: Some(TokenResponse {
@@ -190,6 +195,7 @@ async fn any_endpoint_with_a_form() {
     let request = server.only_request();
     assert!(request.starts_with("POST /token?v=1&a+b=c%26d HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("x-client: the-id\r\n"), "{request}");
+    assert!(request.contains("authorization: token canary\r\n"), "{request}");
     assert!(request.contains("content-type: application/x-www-form-urlencoded\r\n"), "{request}");
     assert!(request.ends_with("\r\n\r\nuser=x&password=canary"), "{request}");
 }

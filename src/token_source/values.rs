@@ -54,7 +54,12 @@ impl<'a> Values<'a> {
         let mut named = Vec::with_capacity(list.len());
         for entry in list {
             let field = format!("{field}[{}]", entry.name);
-            let value = self.sourced(entry.value.as_ref(), entry.value_from.as_ref(), &field, url).await?;
+            let from = entry.value_from.as_ref();
+            let secret = from.map(|from| SecretSource { secret_key_ref: from.secret_key_ref.clone() });
+            let mut value = self.sourced(entry.value.as_ref(), secret.as_ref(), &field, url).await?;
+            if let Some(prefix) = from.and_then(|from| from.prefix.as_deref()) {
+                value = SecretText::new([prefix, value.expose()].concat());
+            }
             named.push((entry.name.as_str(), value));
         }
         Ok(named)

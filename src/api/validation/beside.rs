@@ -71,6 +71,10 @@ fn client_header(path: &str, header: &ClientHeader, problems: &mut Vec<Problem>)
         header_value(&format!("{path}.valueFrom.token.prefix"), prefix, problems);
         template(&format!("{path}.valueFrom.token.prefix"), prefix, problems);
     }
+    if let Some(prefix) = header.value_from.as_ref().and_then(|source| source.prefix.as_ref()) {
+        header_value(&format!("{path}.valueFrom.prefix"), prefix, problems);
+        template(&format!("{path}.valueFrom.prefix"), prefix, problems);
+    }
 }
 
 /// A template that nobody has filled in would be sent as it is.
@@ -79,7 +83,8 @@ fn template(path: &str, value: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(
             path,
             "holds `{{`, but templates are not filled in here; for the token write \
-             `valueFrom: {token: {prefix: \"Bearer \"}}` in place of `value`",
+             `valueFrom: {token: {prefix: \"Bearer \"}}` in place of `value`; for what the platform fills in, \
+             put the whole value into a Secret and write `valueFrom: {secretKeyRef: {name: …, key: …}}`",
         ));
     }
 }
@@ -96,6 +101,10 @@ fn named_headers(path: &str, headers: &[NamedValue], problems: &mut Vec<Problem>
         // What breaks the line is refused by the rule of the schema.
         if let Some(value) = header.value.as_deref().filter(|value| is_one_line(value)) {
             header_value(&format!("{path}[{index}].value"), value, problems);
+        }
+        let prefix = header.value_from.as_ref().and_then(|from| from.prefix.as_deref());
+        if let Some(prefix) = prefix.filter(|prefix| is_one_line(prefix)) {
+            header_value(&format!("{path}[{index}].valueFrom.prefix"), prefix, problems);
         }
     }
 }

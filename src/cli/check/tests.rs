@@ -171,3 +171,17 @@ fn a_provider_of_another_namespace_has_no_say() {
         ]
     );
 }
+
+/// Some platforms fill templates in themselves.
+#[test]
+fn a_header_that_looks_like_a_template_is_refused_and_the_ways_out_are_named() {
+    let text = SUBSCRIPTION.replace("[{", "[{name: event, value: '{{event.id}}'}, {");
+    let findings = judge(&[("a.yaml", &text), ("b.yaml", SOURCE)]);
+    assert_eq!(findings.problems, 1, "{findings:?}");
+    let line = findings.lines.iter().find(|line| line.contains("spec.clientHeaders[0].value")).unwrap();
+    for way in
+        ["valueFrom: {token: {prefix", "put the whole value into a Secret", "valueFrom: {secretKeyRef:"]
+    {
+        assert!(line.contains(way), "{line}");
+    }
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::server::{Keys, Server};
-use super::{APPLICATION_COMPLETED, CANARY, GUPY, provider, subscription};
+use super::{APPLICATION_COMPLETED, CANARY, GUPY, list, provider, subscription};
 use crate::engine::ports::{CallFailure, CallGuard, Document, Refusal};
 
 fn api_key() -> Keys {
@@ -99,6 +99,28 @@ tokenSourceRef: {name: t}
     let changed = Keys(secrets.0[..1].to_vec()).with("team/receiver/apiKey", "receiver-key-2", None);
     let changed = server.remote(provider(GUPY), changed);
     assert_ne!(changed.document_secrets("team", &document.spec).await.unwrap(), digest);
+}
+
+/// The Secret holds what stands after the prefix, or what the platform itself is to fill in.
+#[tokio::test]
+async fn a_secret_follows_its_prefix_and_is_sent_as_it_stands() {
+    let server = Server::start().await;
+    let spec = APPLICATION_COMPLETED.replace(
+        "tokenSourceRef",
+        "  - {name: Authorization, valueFrom: {prefix: 'token ', secretKeyRef: {name: receiver, key: apiKey}}}\n  - {name: event, valueFrom: {secretKeyRef: {name: receiver, key: event}}}\ntokenSourceRef",
+    );
+    let secrets = api_key().with("team/receiver/apiKey", "receiver-key", None).with(
+        "team/receiver/event",
+        "{{event.id}}",
+        None,
+    );
+    let remote = server.remote(provider(GUPY), secrets);
+    server.answers(200, "{}");
+    let document = document(&spec);
+    remote.update("1", &document, &CallGuard::open()).await.unwrap();
+    let headers = server.seen()[0].body["clientHeaders"].clone();
+    assert_eq!(headers["Authorization"], "token receiver-key");
+    assert_eq!(headers["event"], "{{event.id}}");
 }
 
 #[tokio::test]
@@ -227,6 +249,11 @@ async fn every_way_to_say_who_we_are() {
             "x-api-key",
             Some("api-key"),
         ),
+        (
+            format!("headers: [{{name: Authorization, valueFrom: {{prefix: 'token ', {secret}}}}}]"),
+            "authorization",
+            Some("token api-key"),
+        ),
     ] {
         let server = Server::start().await;
         let spec = provider(&format!("preset: gupy\nauth: {{{auth}}}"));
@@ -269,7 +296,7 @@ async fn the_guard_is_asked_right_before_each_request() {
     assert_eq!(remote.create(&document, &closed).await, Err(ended.clone()));
     assert_eq!(remote.update("1", &document, &closed).await, Err(ended.clone()));
     assert_eq!(remote.delete(&document.spec, "1", &closed).await, Err(ended.clone()));
-    assert_eq!(remote.list(&closed).await, Err(ended.clone()));
+    assert_eq!(list(&*remote, &closed).await, Err(ended.clone()));
     assert!(server.seen().is_empty());
 
     // One request is permitted, and no second.
@@ -279,7 +306,7 @@ async fn the_guard_is_asked_right_before_each_request() {
         (!before).then_some(Duration::from_secs(5))
     });
     server.answers(200, json!({"results": [{"id": 1}], "totalPages": 2}));
-    assert_eq!(remote.list(&once).await, Err(ended));
+    assert_eq!(list(&*remote, &once).await, Err(ended));
     assert_eq!(server.seen().len(), 1);
 }
 
@@ -299,7 +326,7 @@ async fn an_answer_that_is_no_success_is_reported_without_its_body() {
         assert_eq!(remote.update("1", &document, &guard).await, Err(status(missing)));
         assert_eq!(remote.delete(&document.spec, "1", &guard).await, Err(status(missing)));
         assert_eq!(remote.create(&document, &guard).await, Err(status(false)));
-        assert_eq!(remote.list(&guard).await, Err(status(false)));
+        assert_eq!(list(&*remote, &guard).await, Err(status(false)));
     }
     server.answers_with(307, &[("location", "/elsewhere")], "");
     let redirect = remote.update("1", &document, &guard).await;
@@ -387,7 +414,7 @@ async fn a_success_whose_body_nobody_needs_is_a_success_whatever_the_body() {
         // These need what is in it.
         let created = remote.create(&document, &guard).await;
         assert!(matches!(created, Err(CallFailure::Unreadable { .. })), "{created:?}");
-        let listed = remote.list(&guard).await;
+        let listed = list(&*remote, &guard).await;
         assert!(matches!(listed, Err(CallFailure::Unreadable { .. })), "{listed:?}");
     }
     assert_eq!(server.seen().len(), 8);
@@ -464,6 +491,6 @@ async fn what_the_network_does_is_told_apart() {
     assert!(matches!(lost, Err(CallFailure::Unanswered { .. })), "{lost:?}");
 
     server.answers(200, "x".repeat(2 * 1024 * 1024));
-    let large = server.remote(provider(GUPY), api_key()).list(&guard).await;
+    let large = list(&*server.remote(provider(GUPY), api_key()), &guard).await;
     assert!(matches!(large, Err(CallFailure::Unreadable { .. })), "{large:?}");
 }

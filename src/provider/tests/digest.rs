@@ -57,6 +57,7 @@ fn what_is_sent_changes_the_digest() {
             let from = spec.client_headers[1].value_from.as_mut().unwrap();
             from.secret_key_ref.as_mut().unwrap().name = "other".into();
         },
+        |spec| spec.client_headers[1].value_from.as_mut().unwrap().prefix = Some("token ".into()),
         |spec| spec.client_headers[2].value = Some("other".into()),
         |spec| {
             spec.client_headers.pop();

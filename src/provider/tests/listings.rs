@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::server::{Keys, Server};
 use super::{CANARY, provider};
-use crate::engine::ports::{CallFailure, CallGuard, Listing, Remote};
+use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
 
 fn spec(pagination: &str, path: &str) -> crate::api::WebhookProviderSpec {
     provider(&format!(
@@ -37,7 +37,7 @@ fn page(ids: &[&str], pages: u32) -> Value {
 }
 
 async fn list(server: &Server, kind: (&str, &str)) -> Result<Listing, CallFailure> {
-    remote(server, kind).list(&CallGuard::open()).await
+    super::list(&*remote(server, kind), &CallGuard::open()).await
 }
 
 fn ids(listing: &Listing) -> Vec<&str> {
@@ -167,6 +167,82 @@ async fn what_is_no_list_is_unreadable() {
         assert!(matches!(failed, CallFailure::Unreadable { .. }), "{body}: {failed:?}");
         assert!(!format!("{failed} {failed:?}").contains(CANARY), "{failed}");
     }
+}
+
+#[tokio::test]
+async fn an_empty_list_may_be_null_and_where_it_is_said_be_left_out() {
+    let server = Server::start().await;
+    for body in
+        [json!({"items": null}), json!({"items": null, "pages": null}), json!({"items": null, "pages": 0})]
+    {
+        for kind in [BY_NUMBER, UNTIL_EMPTY, BY_LINK, ONE_PAGE] {
+            server.answers(200, &body);
+            let listing = list(&server, kind).await.unwrap();
+            assert_eq!((ids(&listing).len(), listing.requests), (0, 1), "{body} {kind:?}");
+        }
+    }
+    server.answers(204, "");
+    let failed = list(&server, ONE_PAGE).await.unwrap_err().to_string();
+    assert!(failed.contains("operations.list.itemsOptional: true"), "{failed}");
+    for body in [json!({}), json!({"pages": 0})] {
+        for kind in [BY_NUMBER, UNTIL_EMPTY, BY_LINK, ONE_PAGE] {
+            server.answers(200, &body);
+            let failed = list(&server, kind).await.unwrap_err().to_string();
+            assert!(failed.contains("operations.list.itemsOptional: true"), "{failed}");
+            server.answers(200, &body);
+            let (pagination, path) = kind;
+            let mut spec = spec(pagination, path);
+            let operation = spec.operations.as_mut().and_then(|operations| operations.list.as_mut());
+            operation.unwrap().items_optional = Some(true);
+            let remote = server.remote(spec, Keys::default());
+            let listing = super::list(&*remote, &CallGuard::open()).await.unwrap();
+            assert_eq!((ids(&listing).len(), listing.requests), (0, 1), "{body} {kind:?}");
+            server.answers(204, "");
+            assert_eq!(super::list(&*remote, &CallGuard::open()).await.unwrap().requests, 1, "{kind:?}");
+            server.answers(200, json!({"items": {}}));
+            assert!(super::list(&*remote, &CallGuard::open()).await.is_err(), "an object is no list");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_after_the_first_that_is_not_there_is_the_end() {
+    let server = Server::start().await;
+    for code in [204, 404, 410] {
+        for kind in [UNTIL_EMPTY, BY_NUMBER] {
+            for _ in 0..2 {
+                server.answers(200, page(&["a"], 2)).answers(code, "");
+            }
+            let listing = list(&server, kind).await.unwrap();
+            assert_eq!((ids(&listing), listing.requests), (vec!["a"], 4), "{code} {kind:?}");
+        }
+        server.answers(code, "");
+        let failed = list(&server, UNTIL_EMPTY).await;
+        assert!(failed.is_err(), "the first one: {failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_at_the_page_that_failed() {
+    let server = Server::start().await;
+    server.answers(200, page(&["a"], 2)).answers(429, "").answers(502, "").answers(200, page(&["b"], 2));
+    server.answers(200, page(&["a"], 2)).answers(200, page(&["b"], 2));
+    let remote = remote(&server, BY_NUMBER);
+    let (mut reading, guard) = (Reading::default(), CallGuard::open());
+    let mut failures = Vec::new();
+    let listing = loop {
+        match remote.list(&mut reading, &guard).await {
+            Ok(Some(listing)) => break listing,
+            Ok(None) => {}
+            Err(failure) => failures.push(failure.to_string()),
+        }
+    };
+    assert_eq!(failures, ["the provider answered 429", "the provider answered 502"]);
+    assert_eq!(ids(&listing), ["a", "b"]);
+    let pages = server.lines();
+    let pages: Vec<_> =
+        pages.iter().filter_map(|line| line.split_once("page=")).map(|(_, page)| page).collect();
+    assert_eq!(pages, ["1", "2", "2", "2", "1", "2"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Tests of the room as a whole; those of one idea stand in its file.
 
 use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
+use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
 
 mod calls;
 mod digest;
@@ -23,6 +24,16 @@ pub(super) fn provider(yaml: &str) -> WebhookProviderSpec {
 /// A subscription's `spec`, from YAML.
 pub(super) fn subscription(yaml: &str) -> WebhookSubscriptionSpec {
     serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// Reads all pages of a listing.
+pub(super) async fn list(remote: &dyn Remote, guard: &CallGuard) -> Result<Listing, CallFailure> {
+    let mut reading = Reading::default();
+    loop {
+        if let Some(listing) = remote.list(&mut reading, guard).await? {
+            return Ok(listing);
+        }
+    }
 }
 
 /// The shortest useful provider and subscription.

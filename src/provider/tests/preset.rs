@@ -34,6 +34,8 @@ fn gupy_is_as_documented() {
             can_list: true,
             can_create: true,
             can_delete: true,
+            lists_actions: true,
+            lists_urls: true,
         }
     );
     let spec = subscription(APPLICATION_COMPLETED);
@@ -144,6 +146,8 @@ operations:
             can_list: false,
             can_create: false,
             can_delete: false,
+            lists_actions: true,
+            lists_urls: true,
         }
     );
 }

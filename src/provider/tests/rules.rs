@@ -179,6 +179,11 @@ fn a_subscription_that_breaks_a_rule_is_refused_with_the_field() {
         ),
         (header("{name: a, value: '{{ token }}'}"), "spec.clientHeaders[1].value"),
         (
+            header("{name: a, valueFrom: {prefix: '{{', secretKeyRef: {name: a, key: b}}}"),
+            "spec.clientHeaders[1].valueFrom.prefix",
+        ),
+        (header("{name: a, valueFrom: {prefix: x, token: {}}}"), "spec.clientHeaders[1]"),
+        (
             header("{name: a, valueFrom: {token: {prefix: '{{'}}}"),
             "spec.clientHeaders[1].valueFrom.token.prefix",
         ),

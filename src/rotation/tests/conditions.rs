@@ -1,6 +1,7 @@
 //! What a person, kstatus, Flux and Argo CD see.
 
 use super::super::conditions::View;
+use super::super::facts::Difference;
 use super::super::schedule::Plan;
 use super::super::status::present;
 use super::*;
@@ -20,7 +21,7 @@ pub(super) struct Shown {
     failing: Option<(Reason, String)>,
     list_forbidden: bool,
     not_renewed: bool,
-    drift_persists: bool,
+    drift_persists: Option<Difference>,
     happened: Option<Reason>,
 }
 
@@ -42,7 +43,7 @@ impl Shown {
             failing: None,
             list_forbidden: false,
             not_renewed: false,
-            drift_persists: false,
+            drift_persists: None,
             happened: None,
         }
     }
@@ -71,6 +72,7 @@ impl Shown {
             failing: self.failing.as_ref(),
             list_forbidden: self.list_forbidden,
             not_renewed: self.not_renewed,
+            compared: World::settled().profile.compared(),
             drift_persists: self.drift_persists,
             happened: self.happened,
         };
@@ -264,11 +266,30 @@ fn health_in_the_order_of_what_matters_more() {
     assert_eq!(shown.says(RotationHealthy), (True, Reason::ListForbidden));
     shown.plan.as_mut().unwrap().overlap_short = true;
     assert_eq!(shown.says(RotationHealthy), (True, Reason::OverlapShort));
-    shown.drift_persists = true;
+    shown.drift_persists = Some(Difference::Target);
     assert_eq!(shown.says(RotationHealthy), (False, Reason::DriftPersists));
     shown.failing = Some(refused());
     assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenSourceRefused));
     assert_eq!(Shown::new().says(RotationHealthy), (ConditionStatus::Unknown, Reason::Pending));
+}
+
+#[test]
+fn what_an_update_does_not_change_is_said_as_it_is() {
+    let mut shown = Shown::settled();
+    for (difference, message) in [
+        (
+            Difference::Inactive,
+            "the provider shows it inactive, and an update does not change that: enable it there",
+        ),
+        (
+            Difference::Active,
+            "the provider shows it active, and an update does not change that: disable it there",
+        ),
+    ] {
+        shown.drift_persists = Some(difference);
+        assert_eq!(shown.says(RotationHealthy), (False, Reason::DriftPersists));
+        assert_eq!(shown.condition(RotationHealthy).unwrap().message, message);
+    }
 }
 
 #[test]

@@ -3,8 +3,6 @@
 use super::*;
 use crate::api::{AdoptionPolicy, WhenMissing};
 
-const RECORDED: &str = "recorded";
-
 fn found(world: &World) -> String {
     match world.decide() {
         Step::Rotate { id, ownership: Ownership::Created, why: Why::Adopting, .. } => id,

@@ -57,7 +57,7 @@ fn the_remote_is_handed_over_to_who_waits_for_it_whatever_the_policy() {
     world.held_back = Some(limited(at(60)));
     assert_eq!(world.decide(), heir, "it is no call");
     world.status.webhook_id = None;
-    world.opened("recorded", -10);
+    world.opened(RECORDED, -10);
     assert_eq!(world.decide(), heir, "an open create may be all there is");
     world.status.creation = None;
     assert_eq!(world.decide(), RELEASED);
@@ -200,18 +200,18 @@ fn the_outcome_of_an_open_create_is_deleted() {
     let creating = |started| {
         let mut world = World::deleted(-5);
         world.status.webhook_id = None;
-        world.opened("recorded", started);
+        world.opened(RECORDED, started);
         world
     };
     let young = creating(-10);
     assert_eq!(young.until(), Some(at(SETTLE - 10)));
     let mut old = creating(-HOUR);
     assert!(matches!(old.decide(), Step::List { .. }));
-    old.listed(-10, &[("made", "recorded")]);
+    old.listed(-10, &[("made", RECORDED)]);
     assert_eq!(old.decide(), Step::Delete { id: "made".into() });
     old.listed(-10, &[]);
     assert_eq!(old.decide(), RELEASED);
-    old.listed(-10, &[("one", "recorded"), ("two", &wanted())]);
+    old.listed(-10, &[("one", RECORDED), ("two", &wanted())]);
     assert!(orphaned(&old).contains("cannot be found out"));
     old.list_forbidden = true;
     assert!(
@@ -224,9 +224,9 @@ fn the_outcome_of_an_open_create_is_deleted() {
 fn the_outcome_of_an_open_create_comes_before_a_vanished_id() {
     let mut world = World::deleted(-5);
     world.status.missing_since = Some(at(-2 * HOUR));
-    world.opened("recorded", -HOUR);
+    world.opened(RECORDED, -HOUR);
     assert!(matches!(world.decide(), Step::List { .. }));
-    world.listed(-10, &[("made", "recorded")]);
+    world.listed(-10, &[("made", RECORDED)]);
     assert_eq!(world.decide(), Step::Delete { id: "made".into() });
     world.listed(-10, &[]);
     assert_eq!(world.decide(), Step::Delete { id: "w1".into() });

@@ -27,7 +27,7 @@ use super::facts::{
     Facts, Hand, HeldBack, Listed, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile, SourceFact,
     SourceState, Subject,
 };
-use super::target::target;
+use super::target::{Recorded, Target};
 use super::time::Moment;
 use crate::api::{
     CreationRecord, Identity, ObjectKey, Ownership, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
@@ -59,8 +59,21 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new("default", name)
 }
 
+const URL: &str = "https://hooks.example.com/in";
+/// A target that nobody wants any more, as a creation record has it.
+const RECORDED: &str = "00000000000000aa-00000000000000bb";
+
 fn wanted() -> String {
-    target(Some("job.published"), "https://hooks.example.com/in")
+    Target::new(Some("job.published"), URL).to_string()
+}
+
+/// What a listing shows: a target as a record has it, or any other text for something else.
+fn shows(target: &str) -> Listed {
+    let target = match Recorded::read(target) {
+        Some(Recorded::Target(target)) => target,
+        _ => Target::new(Some(target), target),
+    };
+    Listed { target, former: [0, 1], active: Some(true) }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -143,6 +156,8 @@ impl World {
             can_list: true,
             can_create: true,
             can_delete: true,
+            lists_actions: true,
+            lists_urls: true,
         };
         let source = SourceState {
             newest: Some(OLD.into()),
@@ -191,7 +206,7 @@ impl World {
     /// A create was begun so long ago, and its outcome is not known.
     fn creating(started: i64) -> Self {
         let mut world = Self::fresh();
-        world.opened("recorded", started);
+        world.opened(RECORDED, started);
         world
     }
 
@@ -247,10 +262,7 @@ impl World {
 
     /// A complete listing shows these ids with their targets.
     fn listed(&mut self, begun: i64, remotes: &[(&str, &str)]) {
-        let remotes = remotes.iter().map(|(id, target)| {
-            let listed = Listed { target: (*target).into(), active: Some(true) };
-            ((*id).into(), listed)
-        });
+        let remotes = remotes.iter().map(|(id, target)| ((*id).into(), shows(target)));
         self.listing = Some(ListingView { begun: at(begun), remotes: remotes.collect(), mismatch: false });
     }
 

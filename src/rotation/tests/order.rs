@@ -214,9 +214,9 @@ fn reasons_to_rotate_in_their_order() {
 
 #[test]
 fn drift_is_mended_once() {
-    use super::super::facts::Drift;
+    use super::super::facts::{Difference, Drift};
     let mut world = World::settled();
-    for drift in [Drift::Reapplied, Drift::Persists] {
+    for drift in [Drift::Reapplied, Drift::Persists(Difference::Target)] {
         world.memory.drift = Some(drift);
         assert_eq!(world.standing(), Standing::Settled);
     }

@@ -3,7 +3,7 @@
 use proptest::option::of;
 use proptest::prelude::*;
 
-use super::super::facts::Drift;
+use super::super::facts::{Difference, Drift};
 use super::conditions::Shown;
 use super::*;
 use crate::api::{AdoptionPolicy, DeletionPolicy, WhenMissing};
@@ -83,7 +83,7 @@ fn any_status() -> impl Strategy<Value = SubscriptionStatus> {
             token_expiration_time: expires,
             applied_digest: Some(if current { DIGEST } else { "other" }.to_owned()),
             missing_since: missing,
-            creation: created.map(|started_time| CreationRecord { target: "recorded".into(), started_time }),
+            creation: created.map(|started_time| CreationRecord { target: RECORDED.into(), started_time }),
             ..SubscriptionStatus::default()
         },
     )
@@ -91,7 +91,8 @@ fn any_status() -> impl Strategy<Value = SubscriptionStatus> {
 
 fn any_memory() -> impl Strategy<Value = Memory> {
     let times = proptest::array::uniform4(of(any_time()));
-    let drift = of(prop_oneof![Just(Drift::Seen), Just(Drift::Reapplied), Just(Drift::Persists)]);
+    let drift =
+        of(prop_oneof![Just(Drift::Seen), Just(Drift::Reapplied), Just(Drift::Persists(Difference::Target))]);
     let waits = (of(any_wait()), of(any_wait()));
     (times, drift, waits, any::<[bool; 2]>(), of(any_boot())).prop_map(
         |([listing_after, seen, lacked, check], drift, (wait, resend), [absent, secrets], boot)| Memory {
@@ -114,8 +115,8 @@ fn any_listing() -> impl Strategy<Value = ListingView> {
     let remotes = proptest::sample::subsequence(vec![("w1", 0), ("w2", 1), ("w3", 1), ("w4", 2)], 0..=4);
     (any_time(), remotes, proptest::bool::weighted(0.2)).prop_map(|(begun, remotes, mismatch)| {
         let remotes = remotes.into_iter().map(|(id, about)| {
-            let target = ["something".to_owned(), wanted(), "recorded".to_owned()][about].clone();
-            (id.to_owned(), Listed { target, active: None })
+            let target = ["something".to_owned(), wanted(), RECORDED.to_owned()][about].clone();
+            (id.to_owned(), Listed { active: None, ..shows(&target) })
         });
         ListingView { begun, remotes: remotes.collect(), mismatch }
     })
@@ -280,7 +281,7 @@ proptest! {
             if world.profile.can_list && !world.list_forbidden {
                 let listing = world.listing.as_ref().unwrap();
                 prop_assert!(!listing.mismatch);
-                let matching = listing.remotes.values().any(|listed| listed.target == target);
+                let matching = listing.remotes.values().any(|listed| listed.target.to_string() == target);
                 prop_assert!(!matching || !world.claims.0.is_empty());
             } else {
                 prop_assert!(world.status.creation.is_none());

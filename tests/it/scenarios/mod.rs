@@ -10,6 +10,8 @@ mod flaky;
 mod leadership;
 mod load;
 mod ownership;
+mod pages;
+mod shown;
 mod sources;
 mod tokens;
 mod verification;

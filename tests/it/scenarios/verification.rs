@@ -3,8 +3,8 @@
 use hookkeeper::api::{ConditionStatus, ConditionType, Reason, WhenMissing};
 
 use super::{
-    DAY, HOUR, MINUTE, asked, assert_in_order, condition, counts, edit, health, once, pass_until_due, ready,
-    refused,
+    DAY, HOUR, MINUTE, SECOND, asked, assert_in_order, condition, counts, edit, health, once, pass_until_due,
+    ready, refused,
 };
 use crate::world::{Settings, World, subscription};
 
@@ -92,6 +92,67 @@ async fn a_404_for_a_remote_that_listings_show_recreates_nothing() {
     world.outside().fault_for = Some(once("update", refused(404)));
     world.pass(20 * MINUTE).await;
     assert_eq!(counts(&world, |outside| (outside.creates, outside.updates)), (2, 2));
+    assert_in_order(&world, 2);
+}
+
+/// Whoever may not write is often told that there is nothing: that is no webhook to be created again,
+/// nor one to be asked for several times a second.
+#[tokio::test(start_paused = true)]
+async fn a_listed_remote_that_updates_do_not_find_is_refused_and_tried_rarely() {
+    for given in [false, true] {
+        let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+        world.populate(1, 1);
+        let engine = world.start();
+        world.pass(MINUTE).await;
+        if given {
+            let id = world.status("subscription-0").webhook_id;
+            edit(&world, &engine, "subscription-0", |spec| spec.webhook_id = id).await;
+        }
+        pass_until_due(&world, SECOND).await;
+        world.outside().fault_for =
+            Some(Box::new(|operation, _| (operation == "update").then(|| refused(404))));
+        world.pass(65 * SECOND).await;
+        let tried = asked(&world, "update");
+        assert!((2..=10).contains(&tried), "given: {given}: {tried} updates in 65 s");
+        let status = world.status("subscription-0");
+        assert_eq!(health(&status), (ConditionStatus::False, Reason::ProviderRefusedDocument));
+        let message = &condition(&status, ConditionType::RotationHealthy).unwrap().message;
+        assert_eq!(
+            message,
+            "listed, but the update says 404: check the right to write and `operations.update.path`"
+        );
+        assert_eq!(ready(&status).0, ConditionStatus::True, "the token in place lives: {status:#?}");
+        world.pass(4 * HOUR).await;
+        assert!(asked(&world, "update") < 25, "the wait grows");
+        assert_eq!(counts(&world, |outside| (outside.creates, outside.remotes.len())), (1, 1));
+        engine.kill().await;
+        let before = asked(&world, "update");
+        let _engine = world.start();
+        world.pass(2 * HOUR).await;
+        assert!(asked(&world, "update") - before <= 6, "a restart does not start from nothing");
+        world.outside().fault_for = None;
+        world.pass(HOUR).await;
+        assert_in_order(&world, 1);
+        assert_eq!(world.outside().creates, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listed_remote_that_updates_did_not_find_is_created_again_when_it_has_really_gone() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(2, 1);
+    let _engine = world.start();
+    world.pass(MINUTE).await;
+    pass_until_due(&world, SECOND).await;
+    world.outside().fault_for = Some(Box::new(|operation, about| {
+        (operation == "update" && about == "action.0").then(|| refused(404))
+    }));
+    world.pass(HOUR).await;
+    let id = world.status("subscription-0").webhook_id.unwrap();
+    assert_eq!(health(&world.status("subscription-0")).1, Reason::ProviderRefusedDocument);
+    world.outside().remotes.remove(&id);
+    world.pass(2 * HOUR).await;
+    assert_eq!(world.outside().creates, 3);
     assert_in_order(&world, 2);
 }
 

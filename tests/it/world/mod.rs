@@ -42,6 +42,12 @@ pub struct Settings {
     pub verify_interval: Duration,
     /// Whether issuing a token ends the previous one's life.
     pub revokes: bool,
+    /// Whether listings show actions.
+    pub lists_actions: bool,
+    /// Whether listings show postback URLs.
+    pub lists_urls: bool,
+    /// How many webhooks a page of a listing shows; all of them when there is one page.
+    pub page_size: Option<usize>,
 }
 
 impl Default for Settings {
@@ -53,6 +59,9 @@ impl Default for Settings {
             overlap: Duration::ZERO,
             verify_interval: Duration::from_secs(3_600),
             revokes: false,
+            lists_actions: true,
+            lists_urls: true,
+            page_size: None,
         }
     }
 }

@@ -145,6 +145,8 @@ pub struct Outside {
     pub orphans: Orphans,
     /// How long listings do not show a new remote.
     pub listing_lag: TimeDelta,
+    /// What the provider appends to each URL that it is given.
+    pub stored_with: &'static str,
     created: BTreeMap<String, DateTime<Utc>>,
     /// The next update is under way for so long.
     pub delay: Option<Duration>,
@@ -203,6 +205,7 @@ impl Outside {
             remotes: BTreeMap::new(),
             orphans: Orphans::default(),
             listing_lag: TimeDelta::zero(),
+            stored_with: "",
             created: BTreeMap::new(),
             delay: None,
             under_way: Vec::new(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hookkeeper::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
 use hookkeeper::engine::ports::{
-    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Refusal, Remote,
-    RemoteSubscription, Remotes,
+    After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
+    Refusal, Remote, RemoteSubscription, Remotes,
 };
 use hookkeeper::rotation::target::short_digest;
 
@@ -31,6 +31,8 @@ impl Remotes for World {
             can_list: true,
             can_create: true,
             can_delete: true,
+            lists_actions: settings.lists_actions,
+            lists_urls: settings.lists_urls,
         };
         let kept = Arc::default();
         Ok(Arc::new(Provider { world: self.clone(), profile, kept }))
@@ -143,23 +145,41 @@ impl Remote for Provider {
         })
     }
 
-    fn list<'a>(&'a self, guard: &'a CallGuard) -> BoxFuture<'a, Result<Listing, CallFailure>> {
-        Box::pin(self.call("list", "", guard, |outside| {
+    fn list<'a>(
+        &'a self,
+        reading: &'a mut Reading,
+        guard: &'a CallGuard,
+    ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
+        let size = self.world.settings.page_size;
+        let page = reading.page();
+        let about = size.map(|_| page.to_string()).unwrap_or_default();
+        let all = move |outside: &mut super::Outside| {
             outside.lists += 1;
             let now = self.world.at(outside);
-            let subscriptions = outside
+            let subscriptions: Vec<_> = outside
                 .remotes
                 .iter()
                 .filter(|(id, _)| outside.is_listed(id, now))
                 .map(|(id, remote)| RemoteSubscription {
                     id: id.clone(),
-                    action: Some(remote.action.clone()),
-                    postback_url: Some(remote.url.clone()),
+                    action: self.profile.lists_actions.then(|| remote.action.clone()),
+                    postback_url: self
+                        .profile
+                        .lists_urls
+                        .then(|| format!("{}{}", remote.url, outside.stored_with)),
                     active: Some(remote.active),
                 })
                 .collect();
-            Ok(Listing { subscriptions, requests: 2 })
-        }))
+            Ok(subscriptions)
+        };
+        Box::pin(async move {
+            let all = self.call("list", &about, guard, all).await?;
+            let size = size.unwrap_or(usize::MAX);
+            let before = size.saturating_mul(page as usize - 1);
+            let after =
+                if all.len() > size.saturating_mul(page as usize) { After::Page } else { After::Nothing };
+            reading.take_in(all.into_iter().skip(before).take(size).collect(), after)
+        })
     }
 
     fn create<'a>(

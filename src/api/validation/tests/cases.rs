@@ -127,6 +127,14 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
         (W, "/clientHeaders/1/value", json!("é".repeat(8192))),
         (W, "/clientHeaders/1/value", json!("a\tb {x}")),
         (W, "/clientHeaders/0/valueFrom/token", json!({})),
+        (W, "/clientHeaders/2/valueFrom/prefix", json!("token ")),
+        (T, "/http/headers/0/valueFrom/prefix", json!("token ")),
+        (
+            P,
+            "/auth",
+            json!({ "headers": [{ "name": "Authorization", "valueFrom": {
+            "prefix": "token ", "secretKeyRef": { "name": "a", "key": "b" } } }] }),
+        ),
         (W, "/parameters", map(32)),
         (W, "/parameters", json!({})),
         (W, "/active", json!(null)),
@@ -206,6 +214,15 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         (P, "/baseUrl", json!("https://api.example.com/?a=b"), "spec.baseUrl"),
         // Headers.
         (W, "/clientHeaders", headers(33), "spec.clientHeaders"),
+        (W, "/clientHeaders/0/valueFrom/prefix", json!("Bearer "), "spec.clientHeaders[0].valueFrom"),
+        (W, "/clientHeaders/2/valueFrom/prefix", json!("a\nb"), "spec.clientHeaders[2].valueFrom.prefix"),
+        (W, "/clientHeaders/2/prefix", json!("token "), "spec.clientHeaders[2].prefix"),
+        (
+            T,
+            "/http/headers/0/valueFrom/prefix",
+            json!("a".repeat(257)),
+            "spec.http.headers[0].valueFrom.prefix",
+        ),
         (W, "/clientHeaders/1/name", json!("X Tenant"), "spec.clientHeaders[1].name"),
         (W, "/clientHeaders/1/name", json!("X:"), "spec.clientHeaders[1].name"),
         (W, "/clientHeaders/1/name", json!("x".repeat(129)), "spec.clientHeaders[1].name"),
@@ -300,6 +317,9 @@ pub(crate) fn breaking_a_rule_beside_it() -> Vec<(Kind, &'static str, Value, &'s
         (P, "/baseUrl", json!("https://api.example.com/\\"), "spec.baseUrl"),
         (W, "/clientHeaders/1/value", json!("a\u{7}"), "spec.clientHeaders[1].value"),
         (W, "/clientHeaders/1/value", json!("Bearer {{ token }}"), "spec.clientHeaders[1].value"),
+        (W, "/clientHeaders/2/valueFrom/prefix", json!("{{ x"), "spec.clientHeaders[2].valueFrom.prefix"),
+        (W, "/clientHeaders/2/valueFrom/prefix", json!("a\u{1}"), "spec.clientHeaders[2].valueFrom.prefix"),
+        (T, "/http/headers/0/valueFrom/prefix", json!("a\u{1}"), "spec.http.headers[0].valueFrom.prefix"),
         (
             W,
             "/clientHeaders/0/valueFrom/token/prefix",
