@@ -7,6 +7,7 @@ use super::header::{check_text, is_value, parse_name};
 use super::secrets::SecretReader;
 use crate::api::{ClientHeader, SecretKeyReference, WebhookSubscriptionSpec};
 use crate::engine::ports::{Invalid, Refusal};
+use crate::http::{added_scheme, without_scheme};
 use crate::secret::SecretText;
 
 /// The name of the header that a provider's `contentType` fills in.
@@ -146,10 +147,38 @@ pub(super) async fn resolve(
     Ok(Resolved { headers, secrets })
 }
 
-/// The two texts in one piece that never outgrows its memory, so that no copy stays behind.
+/// The two texts in one piece that never outgrows its memory, so that no copy stays behind. Some
+/// token servers write a scheme before the token themselves: there is never one after another.
 fn prefixed(prefix: &str, token: &SecretText) -> SecretText {
+    let token = match added_scheme(prefix) {
+        Some(scheme) => without_scheme(token.expose(), Some(scheme)),
+        None => token.expose(),
+    };
     let mut text = String::with_capacity(prefix.len() + token.len());
     text.push_str(prefix);
-    text.push_str(token.expose());
+    text.push_str(token);
     SecretText::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tokens_own_scheme_is_taken_off_where_the_header_adds_one_and_kept_elsewhere() {
+        for (prefix, token, expected) in [
+            ("Bearer ", "abc", "Bearer abc"),
+            ("Bearer ", "Bearer abc", "Bearer abc"),
+            ("Bearer ", "bearer  abc", "Bearer abc"),
+            ("JWT ", "Bearer abc", "JWT abc"),
+            ("Acme ", "acme abc", "Acme abc"),
+            ("Token token=", "Token abc", "Token token=abc"),
+            ("", "Bearer abc", "Bearer abc"),
+            ("", "abc", "abc"),
+            ("v1.", "Bearer abc", "v1.Bearer abc"),
+            ("Bearer ", "two words", "Bearer two words"),
+        ] {
+            assert_eq!(prefixed(prefix, &token.into()).expose(), expected, "{prefix:?} {token:?}");
+        }
+    }
 }
