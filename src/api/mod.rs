@@ -13,6 +13,7 @@ mod identity;
 pub mod manifest;
 mod provider;
 mod reference;
+mod request_header;
 mod schema;
 mod status;
 mod subscription;
@@ -30,6 +31,7 @@ pub use provider::{
 pub use reference::{
     LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,
 };
+pub use request_header::{UNSETTABLE_HEADER_MESSAGE, UNSETTABLE_HEADERS, is_settable};
 pub use status::{
     CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };

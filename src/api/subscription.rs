@@ -161,7 +161,8 @@ pub struct HeaderSource {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenPlaceholder {
-    /// What stands before the token, such as `"Bearer "`.
+    /// What stands before the token, such as `"Bearer "`. A scheme that the token server writes
+    /// before the token itself is then taken off; without a scheme here it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::HEADER_VALUE))]
     pub prefix: Option<String>,

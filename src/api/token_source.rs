@@ -62,7 +62,8 @@ pub struct TokenSourceSpec {
     /// A token in a Secret that something else keeps fresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTokenSource>,
-    /// How long a token lives when the source does not say.
+    /// How long a token lives when the source does not say, which 0 and less count as. When the
+    /// source returns the same token again and still does not say, this life begins anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
@@ -92,7 +93,8 @@ pub struct InlineTokenSource {
     /// A token in a Secret that something else keeps fresh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTokenSource>,
-    /// How long a token lives when the source does not say.
+    /// How long a token lives when the source does not say, which 0 and less count as. When the
+    /// source returns the same token again and still does not say, this life begins anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
@@ -163,10 +165,11 @@ pub struct OAuth2TokenSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub audience: Option<String>,
-    /// How the client proves who it is.
+    /// How the client proves who it is. Try the other way when the right secret is refused: some
+    /// servers know one only, and some do not undo the form-encoding that Basic asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_authentication: Option<ClientAuthentication>,
-    /// Further form fields of the request.
+    /// Further form fields of the request; none that is sent anyway, such as `grant_type`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::text_map::<32, 128, 4096>")]
     pub extra_parameters: BTreeMap<String, String>,
@@ -174,6 +177,31 @@ pub struct OAuth2TokenSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub timeout: Option<Duration>,
+}
+
+impl OAuth2TokenSource {
+    /// Why a parameter of this name cannot be among the extra ones: it is sent anyway, and
+    /// "parameters MUST NOT be included more than once" (RFC 6749, section 3.2).
+    #[must_use]
+    pub fn why_not_extra(&self, parameter: &str) -> Option<&'static str> {
+        let by_post = self.client_authentication == Some(ClientAuthentication::Post);
+        match parameter {
+            "grant_type" => Some(
+                "is always client_credentials here; for another grant describe the source as http, with grant_type \
+                 among the fields of http.form",
+            ),
+            "scope" if !self.scopes.is_empty() => {
+                Some("is sent already, made of oauth2.scopes; write it in one place only")
+            }
+            "audience" if self.audience.is_some() => {
+                Some("is sent already, from oauth2.audience; write it in one place only")
+            }
+            "client_id" | "client_secret" if by_post => {
+                Some("is sent already, because oauth2.clientAuthentication is Post; remove it")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// How an OAuth 2.0 client proves who it is (RFC 6749, section 2.3.1).
@@ -198,7 +226,8 @@ pub struct HttpTokenSource {
     /// Method of the request. Default POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<HttpMethod>,
-    /// Headers of the request.
+    /// Headers of the request, but for those that say how it is framed or where it goes, such as
+    /// `Host` and `Content-Length`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new(schema::UNIQUE_HEADERS_RULE).message(schema::UNIQUE_HEADERS_MESSAGE))]
@@ -270,14 +299,14 @@ pub struct HttpBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!has(self.format) || self.format != 'Text' || !(has(self.tokenPath) || has(self.expiresInPath) || has(self.expiresAtPath))").message("paths go with format Json; with Text the whole answer is the token"))]
 pub struct TokenResponse {
-    /// Json (default), or Text: the whole body is the token.
+    /// Json (default), or Text: the whole body is the token, and no document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<ResponseFormat>,
     /// JSON Pointer (RFC 6901) to the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub token_path: Option<String>,
-    /// JSON Pointer to the seconds until expiry.
+    /// JSON Pointer to the seconds until expiry; of several ends that are stated, the earliest counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), regex(pattern = schema::JSON_POINTER))]
     pub expires_in_path: Option<String>,

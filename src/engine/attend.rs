@@ -124,9 +124,13 @@ impl Engine {
                     &Shown::as_it(standing),
                     now,
                 );
-                if status == judged.object.status {
+                let recorded = judged.recorded.as_ref();
+                if status == *recorded.unwrap_or(&judged.object.status) {
                     self.file(id, until, now);
                 } else {
+                    if recorded.is_some() {
+                        self.follow_hand(id);
+                    }
                     self.announce(&judged.object, &status);
                     self.record(id, status, Then::Attend);
                 }
@@ -159,6 +163,18 @@ impl Engine {
             }
             Step::HandOver { .. } => self.hand_over(id, &judged.object, now),
             Step::Release { orphaned } => self.release(id, &judged.object, orphaned),
+        }
+    }
+
+    /// The token in place has another life: what is known of it on boot time goes with that.
+    fn follow_hand(&mut self, id: SubscriptionId) {
+        let Some(entry) = self.state.entry(id) else {
+            return;
+        };
+        let source = entry.source.and_then(|source| self.state.source(source));
+        let minted = source.and_then(|source| source.state.hand.as_ref()).map(|hand| hand.minted.boot);
+        if let Some(entry) = self.state.entry_mut(id) {
+            entry.minted_boot = minted;
         }
     }
 

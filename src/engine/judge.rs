@@ -15,7 +15,10 @@ use crate::rotation::time::Moment;
 
 /// A subscription with what the rules say of it.
 pub(super) struct Judged {
+    /// With the life that its token has now.
     pub(super) object: Object,
+    /// What is on record, where that is another life: its source has given the token a new one.
+    pub(super) recorded: Option<SubscriptionStatus>,
     pub(super) step: Step,
     pub(super) document: Wanted,
 }
@@ -90,12 +93,19 @@ impl Engine {
     /// Asks the rules.
     pub(super) fn judge(&self, id: SubscriptionId, now: Moment) -> Option<Judged> {
         let entry = self.state.entry(id)?;
-        let object = entry.object()?;
+        let mut object = entry.object()?;
         let provider = self.state.provider(entry.provider)?;
         let source = entry.source.and_then(|source| self.state.source(source));
         let document = self.document_of(id, &object);
         let invalid = entry.invalid.as_deref().or(document.refused.as_deref());
-        let memory = entry.memory();
+        let mut memory = entry.memory();
+        // One that is read never gives its token another life.
+        let hand = source.filter(|source| !source.state.polled).and_then(|source| source.state.hand.as_ref());
+        let renewed = hand.and_then(|hand| Some((status::with_life_of(&object.status, hand)?, hand.minted)));
+        let recorded = renewed.map(|(status, minted)| {
+            memory.minted_boot = Some(minted.boot);
+            std::mem::replace(&mut object.status, status)
+        });
         let owners =
             Owners { state: &self.state, origin: provider.origin().unwrap_or_default(), subject: id };
         let rival = self.state.rival(id, &object);
@@ -116,7 +126,7 @@ impl Engine {
         let spec = (object.spec.as_ref()).filter(|_| document.refused.is_none() || deleting);
         let subject = Subject { identity: &object.identity, spec, invalid, status: &object.status };
         let step = decide::decide(now, &subject, &facts, &memory);
-        Some(Judged { object, step, document })
+        Some(Judged { object, recorded, step, document })
     }
 
     /// Asks the provider of the document that a subscription asks for.
@@ -188,6 +198,7 @@ impl Engine {
                 Some(Drift::Persists(difference)) => Some(difference),
                 _ => None,
             },
+            remark: source.and_then(|source| source.state.remark),
             happened: shown.happened,
         };
         status::present(fields, &view)

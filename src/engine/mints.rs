@@ -20,6 +20,7 @@ use crate::rotation::backoff::{self, Wait};
 use crate::rotation::conditions;
 use crate::rotation::decide::{self, Standing};
 use crate::rotation::facts::{Hand, Subject};
+use crate::rotation::life::Remark;
 use crate::rotation::schedule;
 use crate::rotation::status;
 use crate::rotation::target::short_digest;
@@ -155,8 +156,12 @@ impl Engine {
             Err(MintFailure::Status { code, .. } | MintFailure::Redirect { code }) => class_of_code(*code),
             Err(MintFailure::NotSent { .. }) => "unreachable",
             Err(MintFailure::Unanswered { .. }) => "timeout",
-            Err(MintFailure::Unusable { .. } | MintFailure::ExpiredOnArrival) => "invalid",
-            Err(MintFailure::Refused(_) | MintFailure::NotGranted { .. }) => "refused",
+            Err(
+                MintFailure::Unusable { .. } | MintFailure::ExpiredOnArrival | MintFailure::NoLife { .. },
+            ) => "invalid",
+            Err(MintFailure::Refused(_) | MintFailure::NotGranted { .. } | MintFailure::Declined) => {
+                "refused"
+            }
         };
         self.ports.meter.mint(class, now.boot.saturating_sub(started.boot));
         let Some(source) = self.state.source_mut(id) else {
@@ -191,23 +196,11 @@ impl Engine {
             && !(polled
                 && minted.version.as_deref().map(|version| short_digest(&[version])) != source.fingerprint())
         {
-            source.failures = 0;
-            source.state.failing = None;
-            source.hold.close(now.wall);
-            if let Some(hand) = &mut source.state.hand {
-                hand.confirmed = started.wall;
-                if !polled {
-                    let remaining =
-                        hand.expires.map_or(Duration::from_secs(60), |end| between(now.wall, end));
-                    source.state.wait = Some(Wait::starting(now.wall, schedule::ask_again(remaining)));
-                    source.state.not_renewed = true;
-                }
-            }
-            self.attend_waiting_or_users(id, polled);
+            self.token_repeated(id, minted.lifetime, started, now);
             return;
         }
-        let assumed = minted.lifetime.is_none() && !polled;
-        let lifetime = minted.lifetime.or(previous_life.filter(|_| assumed));
+        let assumed = minted.lifetime.length().is_none() && !polled;
+        let lifetime = minted.lifetime.length().or(previous_life.filter(|_| assumed));
         if lifetime.is_none() && !polled {
             self.lifetime_unknown(id, now);
             return;
@@ -226,10 +219,10 @@ impl Engine {
             confirmed: started.wall,
         };
         tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = hand.expires.map(written), "a new token");
-        if assumed {
-            tracing::warn!(source = %source.key, "the answer does not say how long the token lives; it is taken to live as long as the one before");
+        source.state.remark = if assumed { Some(Remark::LikeBefore) } else { Remark::of(minted.lifetime) };
+        if let Some(remark) = source.state.remark {
+            tracing::warn!(source = %source.key, "{remark}");
         }
-        source.lifetime_assumed = assumed;
         source.last_lifetime = lifetime.or(source.last_lifetime);
         source.failures = 0;
         source.hold.close(now.wall);
@@ -247,7 +240,7 @@ impl Engine {
     }
 
     /// The members that asked are looked at; a polled source may have lived on for everybody.
-    fn attend_waiting_or_users(&mut self, id: SourceId, everybody: bool) {
+    pub(super) fn attend_waiting_or_users(&mut self, id: SourceId, everybody: bool) {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -288,14 +281,18 @@ impl Engine {
     }
 
     fn mint_failed(&mut self, id: SourceId, failure: &MintFailure, now: Moment) {
-        let judgement = judge_mint(failure);
         let random = self.ports.random.bits();
-        let cap = backoff::cap(self.shortest_lead(id));
+        let cap = match failure {
+            // The source answers, with what is over: asked often, it answers that often.
+            MintFailure::ExpiredOnArrival | MintFailure::NoLife { .. } => backoff::LONGEST_WAIT,
+            _ => backoff::cap(self.shortest_lead(id)),
+        };
         let rest = self.first_end(id).map_or(Duration::ZERO, |end| between(now.wall, end));
         let last_attempt = self.last_attempt(id, now);
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
+        let judgement = judge_mint(failure, source.spec.as_deref().unwrap_or(&TokenSourceSpec::default()));
         let wait = match judgement.hold {
             Hold::Source(asked) => {
                 source.hold.open(now.wall, asked, judgement.reason);
@@ -320,7 +317,7 @@ impl Engine {
     }
 
     /// No token came: the source waits, and the members that asked say why.
-    fn mint_did_not_help(
+    pub(super) fn mint_did_not_help(
         &mut self,
         id: SourceId,
         reason: Reason,
@@ -495,13 +492,11 @@ impl Source {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),
             (None, Some((reason, message))) => (ConditionStatus::False, *reason, message.clone()),
             (None, None) => {
-                let message = if self.lifetime_assumed {
-                    "the last answer did not say how long its token lives, and the life of the one before was taken; \
-                     set assumedLifetime"
-                } else {
-                    "valid, and the last mint, if any, succeeded"
+                let message = match self.state.remark {
+                    Some(remark) => remark.to_string(),
+                    None => "valid, and the last mint, if any, succeeded".to_owned(),
                 };
-                (ConditionStatus::True, Reason::Valid, message.to_owned())
+                (ConditionStatus::True, Reason::Valid, message)
             }
         };
         conditions::of_dependency(&mut status.conditions, verdict, generation, now.wall);

@@ -38,6 +38,7 @@ mod providers;
 mod publishing;
 mod ready;
 mod records;
+mod repeated;
 mod state;
 mod steps;
 mod timers;

@@ -14,6 +14,7 @@ use crate::api::{
     names_host,
 };
 pub use crate::rotation::facts::ProviderProfile;
+pub use crate::rotation::life::Lifetime;
 pub use crate::rotation::outcome::{
     Applied, CallFailure, Listing, MintFailure, Minted, Published, Refusal, RemoteSubscription,
 };

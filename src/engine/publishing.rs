@@ -119,6 +119,23 @@ impl Engine {
         self.write_published(id);
     }
 
+    /// The published token has another life: its readers are told, and nobody waits for them.
+    pub(super) fn publish_life(&mut self, id: SourceId) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        let (publication, Some(hand)) = (&mut source.published, &source.state.hand) else {
+            return;
+        };
+        let newest = publication.pending.as_ref().or(publication.tokens.as_ref());
+        let Some(newest) = newest.filter(|newest| newest.fingerprint == hand.fingerprint) else {
+            return;
+        };
+        let tokens = Published { minted: hand.minted.wall, expires: hand.expires, ..newest.clone() };
+        publication.pending = Some(tokens);
+        self.write_published(id);
+    }
+
     fn write_published(&mut self, id: SourceId) {
         let Some((key, secret_name)) = self.publication_of(id) else {
             return;

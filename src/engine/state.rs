@@ -80,8 +80,6 @@ pub(super) struct Source {
     pub(super) last_lifetime: Option<Duration>,
     /// How long mints take, at the most, lately.
     pub(super) slowest: Duration,
-    /// The last answer did not say how long its token lives; the previous one's life was taken.
-    pub(super) lifetime_assumed: bool,
     pub(super) published: Publication,
     /// The object's status is being written.
     pub(super) recording: bool,
@@ -332,7 +330,6 @@ impl State {
             carried: BTreeMap::new(),
             waiting: BTreeSet::new(),
             wanted: None,
-            lifetime_assumed: false,
             minting: false,
             failures: 0,
             hold: HoldBack::default(),
@@ -621,6 +618,7 @@ impl Source {
         self.state.hand = None;
         self.state.apply_after = None;
         self.state.not_renewed = false;
+        self.state.remark = None;
         self.refresh();
     }
 

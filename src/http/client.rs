@@ -10,12 +10,13 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST,
     HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use reqwest::{Certificate, Response, redirect, retry};
+use reqwest::{Certificate, Method, Response, redirect, retry};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, timeout_at};
 
 use super::date::{parse_http_date, parse_retry_after};
 use super::destination::Target;
+use super::encoding::{Coding, UnpackError};
 use super::resolver::{GuardedResolver, TARGET};
 use super::{Answer, Body, DestinationPolicy, Error, MAX_BODY, Request, Resolver, SystemResolver};
 use crate::secret::SecretText;
@@ -29,8 +30,20 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Headers that say how the message is framed or where it goes: setting them by hand could make
 /// the server see another request, or another host than the one that was checked.
-static OWN_HEADERS: [HeaderName; 9] =
-    [ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+static OWN_HEADERS: [HeaderName; 12] = [
+    ACCEPT_ENCODING,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
 
 /// Whether a request may set the header. The client sets those that say how the message is framed
 /// and where it goes, and refuses them from others.
@@ -159,8 +172,15 @@ fn prepare(request: Request) -> Result<reqwest::Request, Error> {
     if !headers.contains_key(ACCEPT) {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     }
-    // Nothing is ever decompressed: a small answer can become a large one.
+    // Plain text is the least that can go wrong; some servers compress all the same.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+
+    // These announce a content, and some servers answer 411 to one without a length (RFC 9110,
+    // section 8.6); of an empty body nothing below would say it.
+    let announces_content = [Method::POST, Method::PUT, Method::PATCH].contains(&request.method);
+    if announces_content && request.body.as_ref().is_none_or(|(_, content)| content.is_empty()) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 
     let mut wire = reqwest::Request::new(request.method, request.url);
     if let Some((content_type, content)) = request.body {
@@ -223,17 +243,11 @@ fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
     })
 }
 
-/// Reads the body to its end, or to the limit.
+/// Reads the body to its end, or to the limit, and unpacks it.
 async fn read_body(mut response: Response, target: &Target) -> Result<Body, Error> {
     let host = || target.to_string();
-    let encoded = response
-        .headers()
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
-    if encoded {
-        return Err(Error::UnexpectedEncoding { host: host() });
-    }
+    let codings = response.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let coding = Coding::named(codings).ok_or_else(|| Error::UnexpectedEncoding { host: host() })?;
     let announced = response.content_length().unwrap_or(0);
     if usize::try_from(announced).is_ok_and(|length| length > MAX_BODY) {
         return Err(Error::TooLarge { host: host() });
@@ -242,5 +256,8 @@ async fn read_body(mut response: Response, target: &Target) -> Result<Body, Erro
     while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(error, target))? {
         body.extend(&chunk).map_err(|_| Error::TooLarge { host: host() })?;
     }
-    Ok(body)
+    coding.unpack(body).map_err(|error| match error {
+        UnpackError::TooLarge => Error::TooLarge { host: host() },
+        UnpackError::Broken => Error::BrokenEncoding { host: host() },
+    })
 }

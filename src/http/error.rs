@@ -90,9 +90,18 @@ pub enum Error {
         /// From where.
         host: String,
     },
-    /// The body is compressed, although the request asks for that not to be done.
-    #[error("the answer of {host} has a content encoding although none was asked for")]
+    /// The body has a content coding that is not known, although the request asks for none.
+    #[error(
+        "the answer of {host} has a content encoding although none was asked for; only gzip and deflate are unpacked"
+    )]
     UnexpectedEncoding {
+        /// From where.
+        host: String,
+    },
+    /// The body is compressed, although the request asks for that not to be done, and what came is
+    /// not what its header says.
+    #[error("the answer of {host} is compressed although that was not asked for, and cannot be unpacked")]
+    BrokenEncoding {
         /// From where.
         host: String,
     },
@@ -126,6 +135,7 @@ impl Error {
             | Self::Lost { .. }
             | Self::TooLarge { .. }
             | Self::UnexpectedEncoding { .. }
+            | Self::BrokenEncoding { .. }
             | Self::InvalidAnswer { .. } => true,
             // 307 and 308 ask for the same request elsewhere, so it was not carried out here
             // (RFC 9110, 15.4.8 and 15.4.9). The others are also answers to one that was.
@@ -142,9 +152,10 @@ impl Error {
             Self::ConnectTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
             Self::Lost { .. } => Class::Lost,
             Self::Redirect { .. } => Class::Redirect,
-            Self::TooLarge { .. } | Self::UnexpectedEncoding { .. } | Self::InvalidAnswer { .. } => {
-                Class::Invalid
-            }
+            Self::TooLarge { .. }
+            | Self::UnexpectedEncoding { .. }
+            | Self::BrokenEncoding { .. }
+            | Self::InvalidAnswer { .. } => Class::Invalid,
         }
     }
 

@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
-/// Reads JSON of at most so many values; `None` when it is none, or holds more.
+/// Reads JSON of at most so many values; `None` when it is none, or holds more. A byte order mark
+/// in front of it is passed over (RFC 8259, section 8.1).
 ///
 /// An answer's length does not bound what reading it costs: each of the values in `[{"a":0},…]`
 /// takes a hundred times its bytes, so that one answer of [`MAX_BODY`](super::MAX_BODY) would take
 /// as many megabytes.
 #[must_use]
 pub fn read_json(text: &[u8], most_values: usize) -> Option<Value> {
+    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     // No value begins without one of these; those inside texts count too, which is only stricter.
     let values = text.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
     if values > most_values {
@@ -25,6 +27,7 @@ mod tests {
     fn as_many_values_as_are_allowed_and_no_more() {
         assert!(read_json(b"7", 0).is_some());
         assert!(read_json(b"{\"a\":[1,2]}", 3).is_some());
+        assert!(read_json("\u{feff}{}".as_bytes(), 3).is_some());
         for (text, most) in [
             ("{\"a\":[1,2]}", 2),
             ("[{},{},{}]", 5),

@@ -11,8 +11,8 @@
 //!   check and the connection cannot get past.
 //! - [`Client::send`] sends a request **at most once**, follows no redirect, uses no proxy from the
 //!   environment, and ends by the caller's timeout whatever the server does.
-//! - [`Answer`] holds a status, the few headers anybody reads, and at most [`MAX_BODY`] bytes that
-//!   are wiped when dropped and never printed.
+//! - [`Answer`] holds a status, the few headers anybody reads, and at most [`MAX_BODY`] bytes,
+//!   unpacked where the server compressed them, that are wiped when dropped and never printed.
 //! - [`Error`] says what happened in fixed words: no body, header value, path or query is in it.
 //!   [`Error::outcome_unknown`] tells whether the server may have carried the request out.
 
@@ -23,10 +23,12 @@ mod class;
 mod client;
 mod date;
 mod destination;
+mod encoding;
 mod error;
 mod json;
 mod message;
 mod resolver;
+mod scheme;
 #[cfg(test)]
 mod tests;
 
@@ -41,3 +43,4 @@ pub use message::{Answer, Request};
 pub use reqwest::header::HeaderName;
 pub use reqwest::{Certificate, Method, Url};
 pub use resolver::{Resolver, SystemResolver};
+pub use scheme::{added_scheme, is_bare_scheme, prefixed, scheme_at_end, without_scheme};

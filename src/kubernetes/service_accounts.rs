@@ -12,7 +12,7 @@ use kube::{Api, Client};
 
 use super::client::{CALL_TIMEOUT, is, words};
 use crate::api::ServiceAccountTokenSource;
-use crate::engine::ports::{CallGuard, MintFailure, Minted, Refusal, ServiceAccounts};
+use crate::engine::ports::{CallGuard, Lifetime, MintFailure, Minted, Refusal, ServiceAccounts};
 use crate::secret::SecretText;
 
 /// What everybody who is somebody to the API server may ask it.
@@ -75,7 +75,8 @@ impl TokenRequests {
             }
             .into());
         }
-        Ok(Minted { token, lifetime: lifetime.map(Duration::from_secs), version: None, allowed_hosts: None })
+        let lifetime = Lifetime::stated(lifetime.map(Duration::from_secs)).unwrap_or(Lifetime::Unknown);
+        Ok(Minted { token, lifetime, version: None, allowed_hosts: None })
     }
 
     async fn is_taken_by_the_api_server(&self, token: &SecretText) -> Result<bool, MintFailure> {

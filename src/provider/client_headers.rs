@@ -7,6 +7,7 @@ use super::header::{check_text, is_value, parse_name};
 use super::secrets::SecretReader;
 use crate::api::{ClientHeader, SecretKeyReference, WebhookSubscriptionSpec};
 use crate::engine::ports::{Invalid, Refusal};
+use crate::http::prefixed;
 use crate::secret::SecretText;
 
 /// The name of the header that a provider's `contentType` fills in.
@@ -148,9 +149,4 @@ pub(super) async fn resolve(
         headers.push((name.to_owned(), value));
     }
     Ok(Resolved { headers, secrets })
-}
-
-/// The two texts in one piece.
-fn prefixed(prefix: &str, value: &SecretText) -> SecretText {
-    SecretText::new([prefix, value.expose()].concat())
 }

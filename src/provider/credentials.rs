@@ -8,7 +8,7 @@ use super::header::{check_text, header_name, is_value};
 use super::secrets::SecretReader;
 use crate::api::{NamedValue, ProviderAuth, SecretKeyReference, SourcedValue};
 use crate::engine::ports::{Invalid, Refusal};
-use crate::http::HeaderName;
+use crate::http::{HeaderName, prefixed};
 use crate::secret::SecretText;
 
 const AUTHORIZATION: HeaderName = HeaderName::from_static("authorization");
@@ -92,7 +92,7 @@ impl Credential {
             Self::None => Vec::new(),
             Self::Bearer(reference) => {
                 let token = reader.read(reference, &hosts).await?.text;
-                let value = SecretText::new(["Bearer ", token.expose()].concat());
+                let value = prefixed("Bearer ", &token);
                 vec![(AUTHORIZATION, value)]
             }
             Self::Basic { username, password } => {

@@ -352,9 +352,10 @@ pub(super) fn failure(error: Error) -> CallFailure {
         Error::DestinationNotAllowed { host, allow } => Refusal::DestinationNotAllowed { host, allow }.into(),
         Error::InvalidRequest { what } => unusable(what),
         Error::Redirect { status, .. } => CallFailure::Redirect { code: status },
-        Error::TooLarge { .. } | Error::UnexpectedEncoding { .. } | Error::InvalidAnswer { .. } => {
-            CallFailure::Unreadable { what: error.to_string() }
-        }
+        Error::TooLarge { .. }
+        | Error::UnexpectedEncoding { .. }
+        | Error::BrokenEncoding { .. }
+        | Error::InvalidAnswer { .. } => CallFailure::Unreadable { what: error.to_string() },
         error if error.outcome_unknown() => CallFailure::Unanswered { what: error.to_string() },
         error => CallFailure::NotSent { what: error.to_string() },
     }

@@ -1,6 +1,7 @@
 //! What may stand in a header.
 
 use super::field::Field;
+use crate::api::UNSETTABLE_HEADER_MESSAGE;
 use crate::engine::ports::Invalid;
 use crate::http::{HeaderName, is_free_to_set};
 
@@ -15,7 +16,7 @@ pub(super) fn header_name(name: &str, field: &Field) -> Result<HeaderName, Inval
     let name = parse_name(name)
         .ok_or_else(|| field.invalid("the name of a header has letters, digits and !#$%&'*+-.^_`|~ only"))?;
     if !is_free_to_set(&name) {
-        return Err(field.invalid("this header is not free to set"));
+        return Err(field.invalid(UNSETTABLE_HEADER_MESSAGE));
     }
     Ok(name)
 }
@@ -55,4 +56,21 @@ pub(super) fn check_content_type(text: &str, field: &Field) -> Result<(), Invali
         return Err(field.invalid("the content type is empty; leave the field out for the default"));
     }
     check_text(text, field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{UNSETTABLE_HEADERS, is_settable};
+
+    #[test]
+    fn what_an_object_may_not_set_is_what_the_client_does_not_send() {
+        for name in UNSETTABLE_HEADERS {
+            assert!(!is_free_to_set(&HeaderName::from_static(name)), "{name}");
+            assert!(!is_settable(&name.to_uppercase()), "{name}");
+        }
+        for name in ["accept", "authorization", "content-type", "cookie", "user-agent", "x-token"] {
+            assert!(is_free_to_set(&HeaderName::from_static(name)) && is_settable(name), "{name}");
+        }
+    }
 }

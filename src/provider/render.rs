@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 use super::buffer::{SecretBuffer, TooLarge};
+use super::header::is_value;
 use super::placeholder::{Filter, Piece, Placeholder, Source, Template};
+use crate::http::{scheme_at_end, without_scheme};
 use crate::secret::SecretText;
 
 /// The values that placeholders stand for. What is `None` is absent.
@@ -163,16 +165,32 @@ impl Template {
             return only.evaluate(scope);
         }
         let mut buffer = SecretBuffer::new();
+        let mut scheme = None;
         for piece in self.pieces() {
             match piece {
-                Piece::Text(text) => buffer.text(text)?,
-                Piece::Placeholder(placeholder) => match placeholder.evaluate(scope)? {
-                    Some(value) => value.write_text(&mut buffer)?,
-                    None => return Ok(None),
-                },
+                Piece::Text(text) => {
+                    buffer.text(text)?;
+                    scheme = scheme_at_end(text);
+                }
+                Piece::Placeholder(placeholder) => {
+                    match (placeholder.evaluate(scope)?, scheme.take()) {
+                        // The text adds a scheme, as a header's prefix does.
+                        (Some(Value::Text(token)), Some(scheme)) if placeholder.source == Source::Token => {
+                            buffer.text(without_scheme(token.expose(), Some(scheme)))?;
+                        }
+                        (Some(value), _) => value.write_text(&mut buffer)?,
+                        (None, _) => return Ok(None),
+                    }
+                }
             }
         }
         Ok(Some(Value::Text(buffer.finish())))
+    }
+
+    /// Whether what there is of the value can stand in a header.
+    pub(super) fn fits_a_header(&self, scope: &Scope<'_>) -> bool {
+        let value = self.text(scope).ok().flatten();
+        value.is_none_or(|value| is_value(value.expose()))
     }
 
     /// The value as plain text, for a header.

@@ -9,14 +9,18 @@ use super::client_headers::{self, Origin};
 use super::credentials::Credential;
 use super::digest;
 use super::field::Field;
-use super::header::check_content_type;
+use super::header::{check_content_type, is_value};
 use super::list_operation::ListOperation;
 use super::operation::{Context, CreateOperation, Operation};
+use super::path::UnusablePath;
 use super::placeholder::Source;
 use super::pointer::is_usable_id;
 use super::postback::PostbackRules;
 use super::preset::Preset;
-use crate::api::{Limits, ProviderParameter, WebhookProviderSpec, WebhookSubscriptionSpec};
+use super::render::Scope;
+use crate::api::{
+    AdoptionPolicy, DeletionPolicy, Limits, ProviderParameter, WebhookProviderSpec, WebhookSubscriptionSpec,
+};
 use crate::engine::ports::{Invalid, ProviderProfile};
 
 /// Requests a minute where nobody says otherwise.
@@ -170,7 +174,22 @@ impl Provider {
     /// A warning about a valid subscription.
     #[must_use]
     pub fn warning(&self, spec: &WebhookSubscriptionSpec) -> Option<String> {
-        self.postback.warning(&spec.postback_url)
+        let kept = spec.deletion_policy() == DeletionPolicy::Delete && self.delete.is_none();
+        let kept = kept.then(|| {
+            "spec.deletionPolicy: the provider has no operation to delete, so the webhook will be left behind; write \
+             one, or set Orphan"
+                .to_owned()
+        });
+        let can_find = self.list.is_some() && spec.adoption_policy == Some(AdoptionPolicy::Matching);
+        let unfound = spec.webhook_id.is_none() && self.create.is_none() && !can_find;
+        let unfound = unfound.then(|| {
+            "spec.webhookId: the provider has no operation to create, so nothing can be done without the id of an \
+             existing webhook; set it, or write the operation"
+                .to_owned()
+        });
+        let warnings: Vec<String> =
+            self.postback.warning(&spec.postback_url).into_iter().chain(kept).chain(unfound).collect();
+        (!warnings.is_empty()).then(|| warnings.join("; "))
     }
 
     /// Digest of everything the update document is made of but token and Secret bytes.
@@ -207,6 +226,39 @@ impl Provider {
         }
     }
 
+    /// Whether what the subscription sets can stand in the request's path and headers.
+    fn check_values(&self, request: &Operation, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
+        let scope = Scope {
+            // One that the provider gives is judged when it is read.
+            id: Some(spec.webhook_id.as_deref().unwrap_or("id")),
+            action: spec.action.as_deref(),
+            postback_url: Some(&spec.postback_url),
+            active: Some(spec.is_active()),
+            parameters: Some(&spec.parameters),
+            ..Scope::default()
+        };
+        match request.path.render(&scope) {
+            Ok(_) | Err(UnusablePath::Absent(_)) => {}
+            Err(problem) => {
+                let sources = request.path.template().sources();
+                let field = match problem {
+                    UnusablePath::DotSegment => culprit(spec, sources, |value| matches!(value, "." | "..")),
+                    _ => culprit(spec, sources, |value| value.len() > 1024),
+                };
+                return Err(field.invalid(problem));
+            }
+        }
+        for (name, template) in &request.headers {
+            if !template.fits_a_header(&scope) {
+                let field = culprit(spec, template.sources(), |value| !is_value(value));
+                return Err(field.invalid(format!(
+                    "stands in the header {name} of a request, which cannot hold line breaks or other control characters"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the request can be made of what the subscription sets.
     fn check_request(&self, request: &Operation, spec: &WebhookSubscriptionSpec) -> Result<(), Invalid> {
         if spec.action.is_none() && request.sources().contains(&Source::Action) {
@@ -220,6 +272,7 @@ impl Provider {
                 return Err(field.invalid("the path of a request needs this parameter"));
             }
         }
+        self.check_values(request, spec)?;
         let Some(document) = &request.document else {
             return Ok(());
         };
@@ -244,6 +297,27 @@ impl Provider {
         }
         Ok(())
     }
+}
+
+/// The field of a subscription whose value does not fit where a placeholder puts it.
+fn culprit<'a>(
+    spec: &WebhookSubscriptionSpec,
+    sources: impl Iterator<Item = &'a Source>,
+    is_bad: impl Fn(&str) -> bool,
+) -> Field {
+    for source in sources {
+        let (value, field) = match source {
+            Source::Parameter(name) => (spec.parameters.get(name), Field::new("spec.parameters").child(name)),
+            Source::Action => (spec.action.as_ref(), Field::new("spec.action")),
+            Source::Id => (spec.webhook_id.as_ref(), Field::new("spec.webhookId")),
+            Source::PostbackUrl => (Some(&spec.postback_url), Field::new("spec.postbackUrl")),
+            _ => continue,
+        };
+        if value.is_some_and(|value| is_bad(value)) {
+            return field;
+        }
+    }
+    Field::new("spec")
 }
 
 /// `limits` in numbers.

@@ -2,6 +2,7 @@
 
 use crate::api::{NamedValue, SecretKeyReference, SourcedValue};
 use crate::engine::ports::{Refusal, SecretValue, Secrets};
+use crate::http::prefixed;
 use crate::secret::SecretText;
 
 /// Reads the Secrets of one namespace.
@@ -43,7 +44,7 @@ impl SecretReader<'_> {
             Some(from) => {
                 let text = self.read(&from.secret_key_ref, hosts).await?.text;
                 let prefix = from.prefix.as_deref().unwrap_or_default();
-                Ok(SecretText::new([prefix, text.expose()].concat()))
+                Ok(prefixed(prefix, &text))
             }
             None => Ok(SecretText::from(value.value.as_deref().unwrap_or_default())),
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::outcome::{CallFailure, MintFailure, Refusal};
-use crate::api::Reason;
+use crate::api::{ClientAuthentication, Reason, TokenSourceSpec};
 
 /// The operations of a provider's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -226,9 +226,30 @@ fn judge_status(
 /// What to do about a source that may be well again soon.
 const MINTED_AGAIN: &str = "it is tried again; if that goes on, check the token source's URL and its server";
 
-/// Judges a failed mint.
+/// Error codes with which a server speaks of itself (RFC 6749, section 4.1.2.1).
+const OF_THE_SERVER: [&str; 2] = ["server_error", "temporarily_unavailable"];
+
+/// What to do about a credential that was refused: the usual causes, and the other way to send it.
+fn refused_credential(source: &TokenSourceSpec) -> &'static str {
+    let authentication =
+        source.oauth2.as_ref().map(|oauth2| oauth2.client_authentication.unwrap_or_default());
+    match authentication {
+        Some(ClientAuthentication::Basic) => {
+            "check the client's id, its secret and whether it is enabled; if they are right, set \
+             oauth2.clientAuthentication: Post, because some servers take no Basic, or do not undo its form-encoding of \
+             characters such as + / = %"
+        }
+        Some(ClientAuthentication::Post) => {
+            "check the client's id, its secret and whether it is enabled; if they are right, set \
+             oauth2.clientAuthentication: Basic, because some servers take the secret in no other way"
+        }
+        None => "check the client's id, its secret and whether it is enabled",
+    }
+}
+
+/// Judges a failed mint of this source.
 #[must_use]
-pub fn judge_mint(failure: &MintFailure) -> Judgement {
+pub fn judge_mint(failure: &MintFailure, source: &TokenSourceSpec) -> Judgement {
     let said = |advice: &str| format!("{failure}; {advice}");
     match failure {
         MintFailure::Status { code: code @ (429 | 403 | 503), retry_after, .. }
@@ -243,10 +264,12 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
         MintFailure::Status { code: 408 | 500..=599, credential_refused: false, .. }
         | MintFailure::NotSent { .. } => Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN)),
         MintFailure::Unanswered { .. } => Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN)),
-        MintFailure::Status { credential_refused: true, .. } => Judgement::new(
-            Reason::TokenSourceRefused,
-            said("check the client's id, its secret and whether it is enabled"),
-        ),
+        MintFailure::Status { credential_refused: true, .. } => {
+            Judgement::new(Reason::TokenSourceRefused, said(refused_credential(source)))
+        }
+        MintFailure::Status { oauth_error: Some(error), .. } if OF_THE_SERVER.contains(&error.as_str()) => {
+            Judgement::new(Reason::TokenSourceUnavailable, said(MINTED_AGAIN))
+        }
         MintFailure::Status { .. } => Judgement::new(
             Reason::TokenSourceRefused,
             said("compare the token source with the token server's documentation"),
@@ -257,6 +280,19 @@ pub fn judge_mint(failure: &MintFailure) -> Judgement {
         // What is wrong with an answer says by itself what to do: that depends on the kind of source.
         MintFailure::Unusable { .. } => Judgement::new(Reason::TokenSourceUnavailable, failure.to_string()),
         MintFailure::NotGranted { .. } => Judgement::new(Reason::TokenSourceRefused, failure.to_string()),
+        MintFailure::Declined => Judgement::new(
+            Reason::TokenSourceRefused,
+            said(
+                "it is not repeated here; look into the token server's log, and compare the token source with its documentation",
+            ),
+        ),
+        MintFailure::NoLife { .. } => Judgement::new(
+            Reason::TokenExpiredOnArrival,
+            said(
+                "if that means that it does not say how long its tokens live, set assumedLifetime on the token source; \
+                 otherwise check what caches its answers",
+            ),
+        ),
         MintFailure::ExpiredOnArrival => Judgement::new(
             Reason::TokenExpiredOnArrival,
             said("check the token server's clock and what it answers as expiry"),
@@ -349,7 +385,47 @@ mod tests {
             credential_refused: false,
             oauth_error: None,
         };
-        assert_eq!(judge_mint(&mint).hold, Hold::Source(None));
+        assert_eq!(judge_mint(&mint, &TokenSourceSpec::default()).hold, Hold::Source(None));
+    }
+
+    fn refused(code: u16, oauth_error: Option<&str>) -> MintFailure {
+        let credential_refused = oauth_error != Some("server_error");
+        MintFailure::Status {
+            code,
+            retry_after: None,
+            credential_refused,
+            oauth_error: oauth_error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_refused_client_hears_of_the_other_way_to_authenticate() {
+        use crate::api::OAuth2TokenSource;
+        let message = |client_authentication| {
+            let oauth2 = OAuth2TokenSource { client_authentication, ..OAuth2TokenSource::default() };
+            let source = TokenSourceSpec { oauth2: Some(oauth2), ..TokenSourceSpec::default() };
+            judge_mint(&refused(401, Some("invalid_client")), &source).message
+        };
+        for by_basic in [None, Some(ClientAuthentication::Basic)] {
+            assert!(message(by_basic).contains("set oauth2.clientAuthentication: Post"));
+        }
+        assert!(message(Some(ClientAuthentication::Post)).contains("set oauth2.clientAuthentication: Basic"));
+        let of_http = judge_mint(&refused(401, None), &TokenSourceSpec::default()).message;
+        assert!(!of_http.contains("clientAuthentication"), "{of_http}");
+    }
+
+    #[test]
+    fn an_error_in_a_success_is_judged_as_the_same_error_in_a_refusal() {
+        let source = TokenSourceSpec::default();
+        for error in ["invalid_client", "invalid_scope", "server_error"] {
+            let of = |code| judge_mint(&refused(code, Some(error)), &source);
+            assert_eq!(of(200).reason, of(401).reason, "{error}");
+            assert_eq!(of(200).message.replace("200", "401"), of(401).message);
+        }
+        assert_eq!(
+            judge_mint(&refused(200, Some("server_error")), &source).reason,
+            Reason::TokenSourceUnavailable
+        );
     }
 
     #[test]
@@ -372,7 +448,11 @@ mod tests {
                 credential_refused,
                 oauth_error: None,
             };
-            assert_eq!(judge_mint(&mint(false)).hold, Hold::Source(wait), "{code}");
+            assert_eq!(
+                judge_mint(&mint(false), &TokenSourceSpec::default()).hold,
+                Hold::Source(wait),
+                "{code}"
+            );
         }
         for code in [403, 503] {
             assert_eq!(judge_call(Operation::Update, &status(code)).hold, Hold::Nothing, "{code}");

@@ -1,11 +1,14 @@
 //! Conditions of a subscription, from what is on record and how it stands.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::decide::Standing;
 use super::facts::Difference;
+use super::life::Remark;
 use super::schedule::Plan;
-use super::time::{Moment, between, written};
+use super::time::{Moment, add, between, written};
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition};
 
 /// What conditions are made from besides the status itself.
@@ -33,6 +36,8 @@ pub struct View<'a> {
     pub compared: &'a str,
     /// What differs at the provider although it was applied again.
     pub drift_persists: Option<Difference>,
+    /// What people should know of the token's life.
+    pub remark: Option<Remark>,
     /// What happened just now, for the reason of `Ready`.
     pub happened: Option<Reason>,
 }
@@ -133,6 +138,10 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             Some(expires) => format!("the applied token lives until {}", written(expires)),
             None => "a token is applied; nobody says when it ends".to_owned(),
         };
+        let message = match view.standing {
+            Standing::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
+            _ => message,
+        };
         return (ConditionStatus::True, reason, message);
     }
     match why_not(view) {
@@ -172,6 +181,9 @@ fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
             ))
         }
         Standing::BackingOff(reason, message) => Some((*reason, message.clone())),
+        Standing::Asked { not_before } => {
+            Some(view.failing.cloned().unwrap_or_else(|| (Reason::Pending, asked(*not_before))))
+        }
         Standing::Settled | Standing::Invalid => view.failing.cloned(),
         Standing::Settling(message) => {
             Some(view.failing.cloned().unwrap_or_else(|| (Reason::Pending, message.clone())))
@@ -205,7 +217,14 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     if let Standing::Awaiting(reason, message) = view.standing {
         return no(*reason, message.clone());
     }
-    let yes = |reason, message: &str| (ConditionStatus::True, reason, message.to_owned());
+    let yes = |reason, message: &str| {
+        let message = match view.standing {
+            Standing::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
+            _ => message.to_owned(),
+        };
+        let remark = view.remark.map(|remark| format!("; {remark}")).unwrap_or_default();
+        (ConditionStatus::True, reason, format!("{message}{remark}"))
+    };
     if view.plan.is_some_and(|plan| plan.overlap_short) {
         return yes(
             Reason::OverlapShort,
@@ -237,6 +256,20 @@ fn unchanged(difference: Difference) -> &'static str {
             "the provider shows it active, and an update does not change that: disable it there"
         }
     }
+}
+
+/// What a person hears who asked for a rotation that has to wait.
+fn asked(not_before: DateTime<Utc>) -> String {
+    format!(
+        "a rotation was asked for, not before {}: the token source issued a token a moment ago",
+        written(whole_second_after(not_before))
+    )
+}
+
+/// The time, or the next whole second: rounded down, it would be a promise that is not kept.
+fn whole_second_after(time: DateTime<Utc>) -> DateTime<Utc> {
+    let whole = seconds(time);
+    if whole < time { add(whole, Duration::from_secs(1)) } else { whole }
 }
 
 /// Whether the source has returned the same token for so long that it becomes serious: a source

@@ -126,6 +126,11 @@ pub enum Standing {
     Conflict(ObjectKey, Option<String>),
     /// An attempt failed and the next one's time has not come, or calls are held back.
     BackingOff(Reason, String),
+    /// Somebody has asked for a rotation, and the source's last mint is too recent for another.
+    Asked {
+        /// When there can be another.
+        not_before: DateTime<Utc>,
+    },
     /// A create or a publication needs time to settle.
     Settling(String),
     /// Only a person can help.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
+use super::life::Remark;
 use super::target::Target;
 use super::time::Moment;
 use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
@@ -126,8 +127,10 @@ pub struct SourceState {
     pub failing: Option<(Reason, String)>,
     /// A published token is left for its readers until this time.
     pub apply_after: Option<Wait>,
-    /// Since when the source returns a token that is already in hand.
+    /// Whether the source returned the token in hand, without a new life, when asked last.
     pub not_renewed: bool,
+    /// What people should know of the life of the token in hand.
+    pub remark: Option<Remark>,
 }
 
 /// A token in hand, without the token.
@@ -135,7 +138,7 @@ pub struct SourceState {
 pub struct Hand {
     /// Drawn at the mint.
     pub fingerprint: String,
-    /// When it was asked for, on both clocks.
+    /// When it was asked for, or asked for again and given another life, on both clocks.
     pub minted: Moment,
     /// When it ends; `None` when nobody knows.
     pub expires: Option<DateTime<Utc>>,

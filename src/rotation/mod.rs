@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod decide;
 mod deletion;
 pub mod facts;
+pub mod life;
 mod locate;
 pub mod outcome;
 pub mod published;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::life::Lifetime;
 use crate::secret::SecretText;
 
 /// Why a call to a provider did not succeed.
@@ -98,9 +99,18 @@ pub enum MintFailure {
         /// What is missing and how to grant it.
         what: String,
     },
+    /// A success that says an error in place of a token, and none of those in RFC 6749.
+    #[error("the token source answered with an error in place of a token")]
+    Declined,
     /// A token whose life had ended when it arrived.
     #[error("the token source returned a token that had already expired")]
     ExpiredOnArrival,
+    /// A token whose life is stated as nothing or less, as if it were not stated.
+    #[error("the token source states a life of 0 s or less at {place}")]
+    NoLife {
+        /// Where it is stated.
+        place: String,
+    },
     /// Something on our side forbids the call.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -165,9 +175,8 @@ pub enum Refusal {
 pub struct Minted {
     /// The token.
     pub token: SecretText,
-    /// How long it lives, counted from before it was asked for; `None` when the source does not
-    /// say and no `assumedLifetime` is set. Never more than 400 days.
-    pub lifetime: Option<Duration>,
+    /// How long it lives. Never more than 400 days.
+    pub lifetime: Lifetime,
     /// For a source that is read: what identifies this version of the token.
     pub version: Option<String>,
     /// For a source that is read: the hosts the token may be sent to; `None` when it does not say.
@@ -214,7 +223,7 @@ pub struct Published {
     pub previous: Option<SecretText>,
     /// Fingerprint of `current`.
     pub fingerprint: String,
-    /// When `current` was asked for.
+    /// When `current` was asked for, or asked for again and given another life.
     pub minted: DateTime<Utc>,
     /// When `current` ends; `None` when nobody knows.
     pub expires: Option<DateTime<Utc>>,

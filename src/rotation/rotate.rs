@@ -157,16 +157,17 @@ impl Case<'_> {
         {
             return self.unless_publishing(hand);
         }
-        Err(self.wait(Some(until), self.without_token()))
+        Err(self.wait(Some(until), self.without_token(why, until)))
     }
 
     /// How a subscription stands that needs a token and can have none yet.
-    fn without_token(&self) -> Standing {
+    fn without_token(&self, why: Why, until: DateTime<Utc>) -> Standing {
         match &self.source.failing {
             Some((Reason::LifetimeUnknown, message)) if self.subject.status.webhook_id.is_none() => {
                 Standing::Stalled(Reason::LifetimeUnknown, message.clone())
             }
             Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
+            None if why == Why::Manual => Standing::Asked { not_before: until },
             None if self.carried().is_some() => Standing::Settled,
             None => Standing::Settling("the source was asked a moment ago".into()),
         }

@@ -110,10 +110,10 @@ pub fn mint_spacing(lifetime: Option<Duration>) -> Duration {
 }
 
 /// How long to wait before asking again a source that returned the token already in hand: an
-/// eighth of the remaining life, and 5 s in the last minute.
+/// eighth of the remaining life, at the earliest after 1 s.
 #[must_use]
 pub fn ask_again(remaining: Duration) -> Duration {
-    if remaining <= Duration::from_secs(60) { Duration::from_secs(5) } else { remaining / 8 }
+    (remaining / 8).max(Duration::from_secs(1))
 }
 
 /// How long a new token is left in its published Secret before it is applied: kubelets take a

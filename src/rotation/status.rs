@@ -7,6 +7,7 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::conditions::{self, View};
+use super::decide::Standing;
 use super::facts::Hand;
 use crate::api::{CreationRecord, Failures, Ownership, Reason, SubscriptionStatus};
 
@@ -59,6 +60,21 @@ pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> Subscripti
         missing_since: None,
         ..before.clone()
     }
+}
+
+/// The fields with the life that the token in place has now, where the source has given it another
+/// one; `None` where nothing changes.
+#[must_use]
+pub fn with_life_of(before: &SubscriptionStatus, hand: &Hand) -> Option<SubscriptionStatus> {
+    if before.token_fingerprint.as_deref() != Some(hand.fingerprint.as_str()) {
+        return None;
+    }
+    let status = SubscriptionStatus {
+        token_minted_time: Some(to_milliseconds(hand.minted.wall)),
+        token_expiration_time: hand.expires.map(to_milliseconds),
+        ..before.clone()
+    };
+    (status != *before).then_some(status)
 }
 
 /// The fields when a create is about to be sent.
@@ -150,7 +166,12 @@ pub fn printable(request: &str) -> String {
 pub fn present(fields: &SubscriptionStatus, view: &View<'_>) -> SubscriptionStatus {
     let mut status = fields.clone();
     status.observed_generation = Some(view.generation);
-    status.next_rotation_time = view.plan.map(|plan| to_milliseconds(plan.due));
+    let asked = match view.standing {
+        Standing::Asked { not_before } => Some(*not_before),
+        _ => None,
+    };
+    status.next_rotation_time =
+        view.plan.map(|plan| plan.due).into_iter().chain(asked).min().map(to_milliseconds);
     conditions::bring_in_line(&mut status, view);
     status
 }

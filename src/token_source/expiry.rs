@@ -17,21 +17,37 @@ const LAST_SECOND: f64 = 253_402_300_799.0;
 /// milliseconds would make a token that is about to end look eternal.
 const LAST_MILLISECOND: f64 = 253_402_300_799_999.0;
 
-/// Reads a length of time: seconds, as a number or as a string of one.
-pub(super) fn seconds(value: &Value) -> Option<Duration> {
-    let seconds = number(value)?;
-    if seconds >= LONGEST_LIFE.as_secs_f64() {
-        return Some(LONGEST_LIFE);
+/// Whether the value stands for nothing: `false` and empty texts come from languages in which they
+/// are what is not there.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => !value,
+        Value::String(text) => text.trim().is_empty(),
+        _ => false,
     }
-    // Negative ones are refused here.
-    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Reads a length of time: seconds, as a number or as a string of one. Zero stands for no statement:
+/// it comes from 0, from less, and from what stands for nothing.
+pub(super) fn seconds(value: &Value) -> Option<Duration> {
+    if is_nothing(value) {
+        return Some(Duration::ZERO);
+    }
+    let seconds = number(value)?;
+    Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(LONGEST_LIFE, |life| life.min(LONGEST_LIFE)))
 }
 
 /// Reads a moment: RFC 3339, or an epoch in seconds or milliseconds, as a number or as a string of
-/// one.
+/// one. The beginning of 1970 stands for no statement: it comes from an epoch of 0 or less, from
+/// times before it (`0001-01-01T00:00:00Z` is the zero of some languages), and from what stands for
+/// nothing.
 pub(super) fn moment(value: &Value) -> Option<DateTime<Utc>> {
+    if is_nothing(value) {
+        return Some(DateTime::UNIX_EPOCH);
+    }
     if let Some(epoch) = number(value) {
         let seconds = match epoch {
+            ..=0.0 => 0.0,
             ..=LAST_SECOND => epoch,
             ..=LAST_MILLISECOND => epoch / 1000.0,
             _ => return None,
@@ -39,7 +55,7 @@ pub(super) fn moment(value: &Value) -> Option<DateTime<Utc>> {
         return epoch_second(seconds);
     }
     let text = value.as_str()?.trim();
-    Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc())
+    Some(DateTime::parse_from_rfc3339(text).ok()?.to_utc().max(DateTime::UNIX_EPOCH))
 }
 
 /// The life from `now` until then, at most 400 days; `None` when it is over.
@@ -113,13 +129,15 @@ mod tests {
             (json!(9e12), Some(LONGEST_LIFE)),
             (json!(u64::MAX), Some(LONGEST_LIFE)),
             (json!(1e308), Some(LONGEST_LIFE)),
-            (json!(-1), None),
-            (json!(i64::MIN), None),
+            (json!(-1), life(0)),
+            (json!("-1"), life(0)),
+            (json!(i64::MIN), life(0)),
+            (json!(""), life(0)),
+            (json!(false), life(0)),
             (json!("1e400"), None),
             (json!("nan"), None),
             (json!("inf"), None),
             (json!("1h"), None),
-            (json!(""), None),
             (json!(true), None),
             (json!(null), None),
             (json!([3600]), None),
@@ -151,11 +169,14 @@ mod tests {
             // Microseconds and nanoseconds.
             (json!(1_795_284_000_000_000i64), None),
             (json!(1_795_284_000_000_000_000i64), None),
-            (json!(-1), None),
+            (json!(-1), Some("1970-01-01T00:00:00Z")),
+            (json!(""), Some("1970-01-01T00:00:00Z")),
+            (json!(false), Some("1970-01-01T00:00:00Z")),
+            (json!("0001-01-01T00:00:00Z"), Some("1970-01-01T00:00:00Z")),
             (json!("2026-11-21"), None),
             (json!("2026-11-21T18:00:00"), None),
             (json!("tomorrow"), None),
-            (json!(false), None),
+            (json!(true), None),
         ] {
             assert_eq!(moment(&value), expected.map(at), "{value}");
         }

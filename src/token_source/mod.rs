@@ -16,6 +16,7 @@ mod failure;
 mod http;
 mod oauth2;
 mod secret;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -27,7 +28,7 @@ use futures::future::BoxFuture;
 
 use crate::api::TokenSourceSpec;
 use crate::engine::ports::{
-    CallGuard, Clock, MintFailure, Minted, Minter, Refusal, Secrets, ServiceAccounts,
+    CallGuard, Clock, Lifetime, MintFailure, Minted, Minter, Refusal, Secrets, ServiceAccounts,
 };
 use crate::http::{Client, Request};
 use answer::Rules;
@@ -86,7 +87,10 @@ impl TokenMinter {
             (Some(account), Some(cluster)) => {
                 let minted = cluster.token(namespace, account, guard).await?;
                 let token = answer::usable(minted.token, "status.token")?;
-                let lifetime = minted.lifetime.or(assumed).map(|life| life.min(LONGEST_LIFE));
+                let lifetime = match minted.lifetime {
+                    Lifetime::Unknown => Lifetime::assumed(assumed),
+                    stated => stated,
+                };
                 return Ok(Minted { token, lifetime, ..minted });
             }
             (Some(_), None) => {
@@ -110,7 +114,7 @@ impl TokenMinter {
         // Taken before sending: the token's life is counted from here.
         let asked = self.clock.now().wall;
         let answer = self.client.send(request).await.map_err(failure::of_error)?;
-        if !(200..300).contains(&answer.status) {
+        if !(200..300).contains(&answer.status) || failure::is_refusal(&answer) {
             return Err(failure::of_status(&answer));
         }
         let now = answer.date.unwrap_or(asked);

@@ -57,9 +57,9 @@ fn compose(
         }
     }
     for (name, value) in &source.extra_parameters {
-        // "Parameters MUST NOT be included more than once" (RFC 6749 3.2).
-        if fields.iter().any(|(used, _)| used == name) {
-            return Err(unusable(format!("oauth2.extraParameters.{name} is sent already; remove it")));
+        // Found by validation; here for objects that were stored before it knew this rule.
+        if let Some(problem) = source.why_not_extra(name) {
+            return Err(unusable(format!("oauth2.extraParameters.{name}: {problem}")));
         }
         fields.push((name, value.as_str().into()));
     }
@@ -146,11 +146,24 @@ mod tests {
 
     #[test]
     fn no_parameter_is_sent_twice() {
+        for name in ["grant_type", "scope", "audience", "client_id", "client_secret"] {
+            let source = OAuth2TokenSource {
+                scopes: vec!["a".to_owned()],
+                audience: Some("b".to_owned()),
+                client_authentication: Some(ClientAuthentication::Post),
+                extra_parameters: [(name.to_owned(), "password".to_owned())].into(),
+                ..OAuth2TokenSource::default()
+            };
+            let refused = composed(&source, "id", "secret").unwrap_err();
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
         let source = OAuth2TokenSource {
-            extra_parameters: [("grant_type".to_owned(), "password".to_owned())].into(),
+            extra_parameters: ["scope", "audience", "client_id"]
+                .map(|name| (name.to_owned(), "x".to_owned()))
+                .into(),
             ..OAuth2TokenSource::default()
         };
-        let refused = composed(&source, "id", "secret").unwrap_err();
-        assert!(refused.to_string().contains("grant_type"), "{refused}");
+        let request = composed(&source, "id", "secret").unwrap();
+        assert_eq!(body(&request), "grant_type=client_credentials&audience=x&client_id=x&scope=x");
     }
 }

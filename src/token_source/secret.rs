@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::statements::Statements;
 use super::values::Values;
 use super::{answer, expiry};
 use crate::api::{SecretKeyReference, SecretTokenSource};
@@ -38,26 +39,26 @@ fn judge(
     now: DateTime<Utc>,
 ) -> Result<Minted, MintFailure> {
     let token = answer::usable(value.text.expose().trim().into(), &source.key)?;
-    let lifetime = match end {
-        None => answer::lifetime_of(&token, assumed, now)?,
-        Some((key, end)) => {
-            if end.version != value.version {
-                // The token of one version must not get the expiry of another.
-                return Err(Refusal::SecretUnavailable {
-                    name: source.name.clone(),
-                    what: "it changed while it was read".to_owned(),
-                }
-                .into());
+    let mut stated = Statements::default();
+    if let Some((key, end)) = end {
+        if end.version != value.version {
+            // The token of one version must not get the expiry of another.
+            return Err(Refusal::SecretUnavailable {
+                name: source.name.clone(),
+                what: "it changed while it was read".to_owned(),
             }
-            let end = expiry::moment(&Value::String(end.text.expose().to_owned())).ok_or_else(|| {
+            .into());
+        }
+        let end = expiry::moment(&Value::String(end.text.expose().to_owned())).ok_or_else(|| {
                 answer::unusable(format!(
                     "key {key} of Secret {} holds neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds; correct it",
                     source.name
                 ))
             })?;
-            Some(expiry::life_until(end, now).ok_or(MintFailure::ExpiredOnArrival)?)
-        }
-    };
+        stated.add_end(end, key, now)?;
+    }
+    stated.add_own(answer::own_end(&token), now)?;
+    let lifetime = stated.lifetime(assumed)?;
     Ok(Minted { token, lifetime, version: Some(value.version), allowed_hosts: value.allowed_hosts })
 }
 
@@ -86,7 +87,7 @@ mod tests {
         )?;
         assert_eq!(minted.token.expose(), token.trim());
         assert_eq!(minted.version.as_deref(), Some("1"));
-        Ok(minted.lifetime.map(|life| life.as_secs()))
+        Ok(minted.lifetime.length().map(|life| life.as_secs()))
     }
 
     #[test]
@@ -98,12 +99,17 @@ mod tests {
         }
         let jwt = "e30.eyJleHAiOjE3OTUyODQwMDB9.c2ln";
         assert_eq!(judged(jwt, None, Some(60)), Ok(Some(3600)));
+        assert_eq!(judged(jwt, Some(("2026-11-21T17:01:00Z", "1")), None), Ok(Some(60)));
+        assert_eq!(judged(jwt, Some(("2026-11-22T17:00:00Z", "1")), None), Ok(Some(3600)), "the earlier end");
+        assert_eq!(judged("abc", Some(("0", "1")), Some(60)), Ok(Some(60)));
+        assert_eq!(judged("Bearer abc\n", None, None), Ok(None));
     }
 
     #[test]
     fn what_is_refused() {
         assert!(matches!(judged("", None, None), Err(MintFailure::Unusable { .. })));
-        assert!(matches!(judged("a b", None, None), Err(MintFailure::Unusable { .. })));
+        assert!(matches!(judged("a\nb", None, None), Err(MintFailure::Unusable { .. })));
+        assert!(matches!(judged("abc", Some(("0", "1")), None), Err(MintFailure::NoLife { .. })));
         assert!(matches!(judged("abc", Some(("soon", "1")), None), Err(MintFailure::Unusable { .. })));
         assert_eq!(
             judged("abc", Some(("2026-11-21T16:00:00Z", "1")), None),

@@ -163,7 +163,7 @@ async fn client_credentials() {
     let server = Server::start("200 OK", "", r#"{"access_token":"abc","expires_in":3600}"#).await;
     let minted = mint(secrets(), &oauth2(&server.url)).await.unwrap();
     assert_eq!(minted.token.expose(), "abc");
-    assert_eq!(minted.lifetime, Some(Duration::from_secs(3600)));
+    assert_eq!(minted.lifetime, Lifetime::Stated(Duration::from_secs(3600)));
     assert_eq!(minted.version, None);
     let request = server.only_request();
     assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
@@ -191,7 +191,7 @@ async fn any_endpoint_with_a_form() {
         ..HttpTokenSource::default()
     });
     let minted = mint(secrets(), &source).await.unwrap();
-    assert_eq!((minted.token.expose(), minted.lifetime), ("abc", None));
+    assert_eq!((minted.token.expose(), minted.lifetime), ("abc", Lifetime::Unknown));
     let request = server.only_request();
     assert!(request.starts_with("POST /token?v=1&a+b=c%26d HTTP/1.1\r\n"), "{request}");
     assert!(request.contains("x-client: the-id\r\n"), "{request}");
@@ -244,7 +244,7 @@ async fn a_moment_of_expiry_counts_from_the_answers_own_clock() {
     for (date, minutes) in [("", 60), ("Date: Sat, 21 Nov 2026 17:30:00 GMT\r\n", 30)] {
         let server = Server::start("200 OK", date, body).await;
         let minted = mint(secrets(), &oauth2(&server.url)).await.unwrap();
-        assert_eq!(minted.lifetime, Some(Duration::from_secs(minutes * 60)));
+        assert_eq!(minted.lifetime, Lifetime::Stated(Duration::from_secs(minutes * 60)));
     }
 }
 
@@ -274,6 +274,18 @@ async fn answers_that_are_no_success() {
             },
         ),
         ("302 Found", "Location: /canary\r\n", "", MintFailure::Redirect { code: 302 }),
+        (
+            "200 OK",
+            "",
+            r#"{"error":"invalid_client","error_description":"canary"}"#,
+            MintFailure::Status {
+                code: 200,
+                retry_after: None,
+                credential_refused: true,
+                oauth_error: Some("invalid_client".to_owned()),
+            },
+        ),
+        ("200 OK", "", r#"{"error":{"message":"canary"}}"#, MintFailure::Declined),
     ] {
         let server = Server::start(status, headers, body).await;
         assert_eq!(mint(secrets(), &oauth2(&server.url)).await, Err(expected));
@@ -355,5 +367,16 @@ async fn kinds_that_need_something_else() {
         let refused = mint(secrets(), &source).await.unwrap_err();
         assert!(matches!(refused, MintFailure::Refused(Refusal::Unsupported { .. })));
         assert!(refused.to_string().contains(word), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_announces_none() {
+    for (method, expected) in [(None, true), (Some(HttpMethod::Put), true), (Some(HttpMethod::Get), false)] {
+        let server = Server::start("200 OK", "", r#"{"token":"abc"}"#).await;
+        let source = HttpTokenSource { url: server.url.clone(), method, ..HttpTokenSource::default() };
+        mint(secrets(), &http(source)).await.unwrap();
+        let request = server.only_request();
+        assert_eq!(request.contains("content-length: 0\r\n"), expected, "{request}");
     }
 }

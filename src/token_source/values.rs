@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::api::{NamedValue, SecretKeyReference, SecretSource};
 use crate::engine::ports::{Refusal, SecretValue, Secrets};
+use crate::http::prefixed;
 use crate::secret::SecretText;
 
 /// The values of one source: its namespace's Secrets.
@@ -58,7 +59,7 @@ impl<'a> Values<'a> {
             let secret = from.map(|from| SecretSource { secret_key_ref: from.secret_key_ref.clone() });
             let mut value = self.sourced(entry.value.as_ref(), secret.as_ref(), &field, url).await?;
             if let Some(prefix) = from.and_then(|from| from.prefix.as_deref()) {
-                value = SecretText::new([prefix, value.expose()].concat());
+                value = prefixed(prefix, &value);
             }
             named.push((entry.name.as_str(), value));
         }

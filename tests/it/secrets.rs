@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use hookkeeper::api::manifest;
-use hookkeeper::engine::ports::{Document, Minted, Published, SecretValue};
+use hookkeeper::engine::ports::{Document, Lifetime, Minted, Published, SecretValue};
 use hookkeeper::http::{HeaderName, Method, Request, Url};
 use hookkeeper::sandbox::{Client, ClientChange, Config, SandboxInfo, TRIAL_CLIENT_ID};
 use hookkeeper::secret::SecretText;
@@ -64,7 +64,7 @@ fn no_type_that_holds_a_secret_prints_it() {
         client: client.clone(),
     };
     let value = SecretValue { text: canary(), version: "1".to_owned(), allowed_hosts: None };
-    let minted = Minted { token: canary(), lifetime: None, version: None, allowed_hosts: None };
+    let minted = Minted { token: canary(), lifetime: Lifetime::Unknown, version: None, allowed_hosts: None };
     let published = Published {
         current: canary(),
         previous: Some(canary()),

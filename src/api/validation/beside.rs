@@ -9,7 +9,7 @@ use super::Problem;
 use super::structural::readable;
 use crate::api::{
     ClientHeader, HttpTokenSource, NamedValue, OAuth2TokenSource, Operation, TokenSourceSpec,
-    WebhookProviderSpec, WebhookSubscriptionSpec, schema,
+    UNSETTABLE_HEADER_MESSAGE, WebhookProviderSpec, WebhookSubscriptionSpec, is_settable, schema,
 };
 
 /// Largest JSON document of an operation, in bytes as compact JSON.
@@ -98,6 +98,9 @@ fn header_value(path: &str, value: &str, problems: &mut Vec<Problem>) {
 
 fn named_headers(path: &str, headers: &[NamedValue], problems: &mut Vec<Problem>) {
     for (index, header) in headers.iter().enumerate() {
+        if !is_settable(&header.name) {
+            problems.push(Problem::new(format!("{path}[{index}].name"), UNSETTABLE_HEADER_MESSAGE));
+        }
         // What breaks the line is refused by the rule of the schema.
         if let Some(value) = header.value.as_deref().filter(|value| is_one_line(value)) {
             header_value(&format!("{path}[{index}].value"), value, problems);
@@ -116,6 +119,12 @@ fn is_one_line(value: &str) -> bool {
 fn oauth2(path: &str, source: Option<&OAuth2TokenSource>, problems: &mut Vec<Problem>) {
     if let Some(source) = source {
         url(&format!("{path}.oauth2.tokenUrl"), &source.token_url, problems);
+        for name in source.extra_parameters.keys() {
+            if let Some(problem) = source.why_not_extra(name) {
+                let field = format!("{path}.oauth2.extraParameters.{}", readable(name));
+                problems.push(Problem::new(field, problem));
+            }
+        }
     }
 }
 
@@ -147,6 +156,8 @@ fn header_map(path: &str, headers: &BTreeMap<String, String>, problems: &mut Vec
         let path = format!("{path}.{}", readable(name));
         if !matches(name, is_token_character, is_token_character) {
             problems.push(Problem::new(path, "the name must be a header name without blanks and colons"));
+        } else if !is_settable(name) {
+            problems.push(Problem::new(path, UNSETTABLE_HEADER_MESSAGE));
         } else {
             header_value(&path, value, problems);
         }
@@ -157,7 +168,7 @@ fn header_map(path: &str, headers: &BTreeMap<String, String>, problems: &mut Vec
 /// people do.
 fn url(path: &str, value: &str, problems: &mut Vec<Problem>) {
     let strange = value.chars().any(|character| character.is_control() || character == '\\');
-    if strange || !has_whole_escapes(value) || Url::parse(value).is_err() {
+    if strange || !has_whole_escapes(value) || !Url::parse(value).is_ok_and(|url| has_whole_host(&url)) {
         let problem = Problem::new(path, schema::URL_MESSAGE);
         // A value that breaks the rule of the schema is reported already.
         if !problems.contains(&problem) {
@@ -176,6 +187,12 @@ fn has_whole_escapes(value: &str) -> bool {
             let digits = after.as_bytes();
             digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
         })
+}
+
+/// Whether a name in the URL has no empty label but a last one: no connection is opened to others.
+fn has_whole_host(url: &Url) -> bool {
+    let name = url.domain().map(|name| name.strip_suffix('.').unwrap_or(name));
+    name.is_none_or(|name| !name.split('.').any(str::is_empty))
 }
 
 fn is_shallow(value: &Value, levels: usize) -> bool {

@@ -185,3 +185,79 @@ fn a_header_that_looks_like_a_template_is_refused_and_the_ways_out_are_named() {
         assert!(line.contains(way), "{line}");
     }
 }
+
+/// What is refused at run time for its form is found here, and the message says what to do.
+#[test]
+fn what_could_never_be_sent_is_a_problem() {
+    let oauth2 = "oauth2: {tokenUrl: 'https://auth.example.com/', clientId: {value: a}, \
+                  clientSecret: {secretKeyRef: {name: a, key: b}}";
+    let source = |spec: &str| SOURCE.replace("secret: {name: token, key: token}", spec);
+    let provider = |auth: &str| PROVIDER.replace("preset: nobody, auth: {none: {}}", auth);
+    let own_header = "hookkeeper sets this header itself";
+    for (text, field, advice) in [
+        (
+            source(&format!("{oauth2}, extraParameters: {{grant_type: account_credentials}}}}")),
+            "spec.oauth2.extraParameters.grant_type",
+            "is always client_credentials here; for another grant describe the source as http",
+        ),
+        (
+            source(&format!("{oauth2}, scopes: [a], extraParameters: {{scope: a}}}}")),
+            "spec.oauth2.extraParameters.scope",
+            "is sent already, made of oauth2.scopes",
+        ),
+        (
+            source(&format!("{oauth2}, audience: a, extraParameters: {{audience: a}}}}")),
+            "spec.oauth2.extraParameters.audience",
+            "is sent already, from oauth2.audience",
+        ),
+        (
+            source(&format!("{oauth2}, clientAuthentication: Post, extraParameters: {{client_id: a}}}}")),
+            "spec.oauth2.extraParameters.client_id",
+            "is sent already, because oauth2.clientAuthentication is Post",
+        ),
+        (
+            source("http: {url: 'https://auth.example.com/', headers: [{name: content-length, value: '0'}]}"),
+            "spec.http.headers[0].name",
+            own_header,
+        ),
+        (
+            source("http: {url: 'https://auth..example.com/'}"),
+            "spec.http.url",
+            "must be an absolute http or https URL",
+        ),
+        (
+            provider("preset: gupy, auth: {headers: [{name: Host, value: a}]}"),
+            "spec.auth.headers[0].name",
+            own_header,
+        ),
+        (
+            provider(
+                "baseUrl: 'https://api.example.com', auth: {none: {}}, operations: {update: {method: PUT, path: '/{id}', \
+                 headers: {Transfer-Encoding: chunked}, json: {t: '{token}'}}}",
+            ),
+            "spec.operations.update.headers.Transfer-Encoding",
+            own_header,
+        ),
+    ] {
+        let findings = judge(&[("a.yaml", &text)]);
+        assert_eq!(findings.lines.len(), 1, "{findings:?}");
+        let expected = format!("{field}: {advice}");
+        assert!(findings.lines[0].contains(&expected), "{expected}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_parameter_that_leads_to_another_path_or_breaks_a_header_is_a_problem() {
+    let provider = PROVIDER.replace(
+        "preset: nobody, auth: {none: {}}",
+        "baseUrl: 'https://api.example.com', auth: {none: {}}, parameters: [{name: owner}], operations: {update: \
+         {method: PUT, path: '/{parameters.owner}/{id}', headers: {X-Owner: '{parameters.owner}'}, json: {t: '{token}'}}}",
+    );
+    for owner in ["'..'", "'.'", "\"a\\nb\""] {
+        let subscription =
+            SUBSCRIPTION.replace("spec:\n", &format!("spec:\n  parameters: {{owner: {owner}}}\n"));
+        let findings = judge(&[("p.yaml", &provider), ("s.yaml", &subscription), ("t.yaml", SOURCE)]);
+        assert_eq!(findings.problems, 1, "{findings:?}");
+        assert!(findings.lines[0].contains(": spec.parameters.owner: "), "{findings:?}");
+    }
+}

@@ -115,6 +115,9 @@ async fn nothing_else_may_be_set_by_hand() {
         ("content-length", "0"),
         ("transfer-encoding", "chunked"),
         ("accept-encoding", "gzip"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("http2-settings", "AAMAAABkAAQAAP__"),
         ("x-token", "two\r\nlines"),
     ] {
         let mut request = request(Method::GET, "http://127.0.0.1:1/", LONG);
@@ -252,14 +255,60 @@ async fn a_redirect_is_never_followed() {
 }
 
 #[tokio::test]
-async fn a_content_encoding_is_refused() {
-    for (encoding, refused) in [("gzip", true), ("br", true), ("identity", false), (" Identity", false)] {
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}");
-        let server = Server::answering(answer).await;
+async fn a_body_is_unpacked_though_nobody_asked_for_it_to_be_compressed() {
+    // `{"a":1}` as gzip and as zlib.
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\x02\x03\xabVJT\xb22\xac\x05\0\xaf\xac\x1bV\x07\0\0\0";
+    let zlib = b"x\xda\xabVJT\xb22\xac\x05\0\x08*\x02\t";
+    let unexpected = |host| Err(Error::UnexpectedEncoding { host });
+    let broken = |host| Err(Error::BrokenEncoding { host });
+    type Expected = fn(String) -> Result<Vec<u8>, Error>;
+    let plain: Expected = |_| Ok(b"{\"a\":1}".to_vec());
+    for (status, encoding, body, expected) in [
+        ("200 OK", "gzip", &gzip[..], plain),
+        ("401 Unauthorized", "x-gzip", gzip, plain),
+        ("200 OK", "deflate", zlib, plain),
+        ("200 OK", "identity", b"{\"a\":1}", plain),
+        ("200 OK", " Identity", b"{\"a\":1}", plain),
+        ("200 OK", "br", b"{\"a\":1}", unexpected),
+        ("200 OK", "gzip, gzip", gzip, unexpected),
+        ("200 OK", "gzip", b"{\"a\":1}", broken),
+        ("200 OK", "gzip", &gzip[..20], broken),
+    ] {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Encoding: {encoding}\r\n");
+        let length = format!("Content-Length: {}\r\n\r\n", body.len());
+        let server = Server::answering([head.as_bytes(), length.as_bytes(), body].concat()).await;
         let answer = get(&client(LOOPBACK), &server.url("/")).await.unwrap();
-        let seen = matches!(answer.body, Err(Error::UnexpectedEncoding { .. }));
-        assert_eq!(seen, refused, "{encoding}");
+        let read = answer.body.map(|body| body.as_bytes().to_vec());
+        assert_eq!(read, expected(server.address.to_string()), "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_could_have_a_content_and_has_none_says_so() {
+    let (sender, mut received) = mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            sender.send(read_request(&mut stream).await).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+        }
+    })
+    .await;
+    for (method, expected) in [
+        (Method::POST, Some("content-length: 0")),
+        (Method::PUT, Some("content-length: 0")),
+        (Method::PATCH, Some("content-length: 0")),
+        (Method::GET, None),
+        (Method::DELETE, None),
+    ] {
+        for body in [None, Some(("text/plain".to_owned(), "".into()))] {
+            let mut request = request(method.clone(), &server.url("/"), LONG);
+            request.body = body;
+            client(LOOPBACK).send(request).await.unwrap();
+            let text = received.recv().await.unwrap();
+            let lengths: Vec<&str> = text.lines().filter(|line| line.starts_with("content-length")).collect();
+            assert_eq!(lengths, expected.into_iter().collect::<Vec<_>>(), "{text}");
+        }
     }
 }
 

@@ -202,3 +202,18 @@ proptest! {
         }));
     }
 }
+
+#[test]
+fn the_tokens_own_scheme_is_taken_off_where_a_text_adds_one() {
+    let token = SecretText::from("Bearer abc");
+    let scope = Scope { token: Some(&token), ..Scope::default() };
+    for (text, expected) in [
+        ("Bearer {token}", "Bearer abc"),
+        ("Authorization: Bearer {token}", "Authorization: Bearer abc"),
+        ("JWT {token}", "JWT abc"),
+        ("{token}", "Bearer abc"),
+        ("key={token}", "key=Bearer abc"),
+    ] {
+        assert_eq!(render(&json!({ "a": text }), &scope), json!({ "a": expected }), "{text}");
+    }
+}

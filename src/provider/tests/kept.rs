@@ -28,7 +28,7 @@ async fn delete(remote: &dyn Remote) -> Result<(), CallFailure> {
 }
 
 async fn list(remote: &dyn Remote) -> Result<(), CallFailure> {
-    remote.list(&CallGuard::open()).await.map(drop)
+    super::list(remote, &CallGuard::open()).await.map(drop)
 }
 
 fn is_without(result: &Result<(), CallFailure>) -> bool {

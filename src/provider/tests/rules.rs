@@ -201,6 +201,47 @@ fn a_subscription_that_breaks_a_rule_is_refused_with_the_field() {
 }
 
 #[test]
+fn what_would_be_refused_when_it_is_sent_is_refused_before() {
+    let update = |member: &str, value: Value| {
+        resolve(with(complete(), &format!("/operations/update/{member}"), value)).unwrap()
+    };
+    let owned = |owner: &str| edited(|spec| drop(spec.parameters.insert("owner".into(), owner.into())));
+    let in_path = update("path", json!("/owners/{parameters.owner}/hooks/{id}"));
+    let in_header = update("headers", json!({"X-Owner": "{parameters.owner}"}));
+    for (provider, owner) in
+        [(&in_path, "."), (&in_path, ".."), (&in_header, "a\nb"), (&in_header, "a\r\nX-Evil: 1")]
+    {
+        let refused = provider.check(&owned(owner)).unwrap_err();
+        assert_eq!(refused.field, "spec.parameters.owner", "{refused}");
+    }
+    let long = in_path.check(&owned(&"%".repeat(2048))).is_ok();
+    assert!(long, "6 KiB are within the limit");
+    for provider in [&in_path, &in_header] {
+        assert!(provider.check(&owned("a b..c")).is_ok());
+    }
+}
+
+#[test]
+fn what_the_provider_has_no_operation_for_is_warned_of() {
+    let without = resolve(with(complete(), "/operations/delete", Value::Null)).unwrap();
+    let deletes = edited(|spec| spec.deletion_policy = Some(crate::api::DeletionPolicy::Delete));
+    let warning = without.warning(&deletes).unwrap();
+    assert!(warning.contains("no operation to delete"), "{warning}");
+    assert_eq!(without.warning(&edited(|_| {})), None);
+    assert_eq!(resolve(complete()).unwrap().warning(&deletes), None);
+
+    let without = resolve(with(complete(), "/operations/create", Value::Null)).unwrap();
+    let warning = without.warning(&edited(|_| {})).unwrap();
+    assert!(
+        warning.starts_with("spec.webhookId: ") && warning.contains("no operation to create"),
+        "{warning}"
+    );
+    assert_eq!(without.warning(&edited(|spec| spec.webhook_id = Some("w1".into()))), None);
+    let adopts = edited(|spec| spec.adoption_policy = Some(crate::api::AdoptionPolicy::Matching));
+    assert_eq!(without.warning(&adopts), None);
+}
+
+#[test]
 fn what_a_request_needs_must_be_set() {
     let needs = |json: Value, path: &str, parameters: Value| {
         let spec = with(complete(), "/operations/update/json", json);

@@ -2,8 +2,10 @@
 
 use super::super::conditions::View;
 use super::super::facts::Difference;
+use super::super::life::Remark;
 use super::super::schedule::Plan;
 use super::super::status::present;
+use super::super::time::written;
 use super::*;
 use crate::api::{Condition, ConditionStatus, ConditionType};
 use ConditionStatus::{False, True};
@@ -20,6 +22,7 @@ pub(super) struct Shown {
     plan: Option<Plan>,
     failing: Option<(Reason, String)>,
     list_forbidden: bool,
+    remark: Option<Remark>,
     not_renewed: bool,
     drift_persists: Option<Difference>,
     happened: Option<Reason>,
@@ -42,6 +45,7 @@ impl Shown {
             plan,
             failing: None,
             list_forbidden: false,
+            remark: None,
             not_renewed: false,
             drift_persists: None,
             happened: None,
@@ -73,6 +77,7 @@ impl Shown {
             list_forbidden: self.list_forbidden,
             not_renewed: self.not_renewed,
             compared: World::settled().profile.compared(),
+            remark: self.remark,
             drift_persists: self.drift_persists,
             happened: self.happened,
         };
@@ -337,4 +342,33 @@ fn generation_and_next_rotation_are_written_with_every_outcome() {
     assert_eq!(after.next_rotation_time, Some(at(15 * HOUR)));
     shown.plan = None;
     assert_eq!(shown.present().next_rotation_time, None, "a read source");
+}
+
+#[test]
+fn a_rotation_that_was_asked_for_and_must_wait_says_until_when() {
+    let mut shown = Shown::settled();
+    // Rounded down, the time would be a promise that is not kept.
+    let not_before = at(30) + chrono::TimeDelta::milliseconds(250);
+    shown.standing = Standing::Asked { not_before };
+    let status = shown.present();
+    let told = format!("a rotation was asked for, not before {}", written(at(31)));
+    for kind in [Ready, RotationHealthy] {
+        let condition = status.conditions.iter().find(|condition| condition.kind == kind).unwrap();
+        assert_eq!(condition.status, True);
+        assert!(condition.message.contains(&told), "{}", condition.message);
+    }
+    assert_eq!(status.next_rotation_time, Some(not_before));
+}
+
+#[test]
+fn what_is_odd_about_a_tokens_life_is_told_while_all_is_well() {
+    let mut shown = Shown::settled();
+    shown.remark = Some(Remark::AssumedAnew(Duration::from_secs(20)));
+    let message = shown
+        .present()
+        .conditions
+        .into_iter()
+        .find(|condition| condition.kind == RotationHealthy)
+        .map(|condition| condition.message);
+    assert!(message.is_some_and(|message| message.contains("assumedLifetime (20s) began anew")));
 }

@@ -66,6 +66,7 @@ fn any_source() -> impl Strategy<Value = SourceState> {
                 failing: failing.map(|reason| (reason, "it failed".to_owned())),
                 apply_after,
                 not_renewed: false,
+                remark: None,
             }
         },
     )

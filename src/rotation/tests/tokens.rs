@@ -66,7 +66,7 @@ fn no_mint_comes_sooner_than_the_spacing_whatever_asks() {
     world.holding(OLD, -10);
     world.source.wait = Some(wait(-10, 20));
     world.asked(-5);
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.standing(), Standing::Asked { not_before: at(20) });
     assert_eq!(world.until(), Some(at(20)));
     world.now = moment(20);
     assert_eq!(world.rotates(), (Why::Manual, TokenChoice::Mint));

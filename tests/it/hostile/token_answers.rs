@@ -43,6 +43,7 @@ fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
     let header = "cannot stand in a header; check what issues it";
     let clock = "check the token server's clock and what it answers as expiry";
     let life = "set assumedLifetime on the token source";
+    let uncompressed = "have the server send it uncompressed";
     vec![
         ("html", answer("200 OK\r\nContent-Type: text/html", page), UNAVAILABLE, is_json),
         ("empty", json(""), UNAVAILABLE, is_json),
@@ -80,8 +81,9 @@ fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
         ("deep-lists", json(deep("[")), UNAVAILABLE, is_json),
         ("deep-objects", json(deep(r#"{"a":"#)), UNAVAILABLE, is_json),
         ("wide", json(wide), UNAVAILABLE, is_json),
-        ("gzip", gzip(&answer_body()), UNAVAILABLE, "have the server send it uncompressed"),
-        ("gzip-bomb", gzip(&vec![b' '; 64 << 20]), UNAVAILABLE, "have the server send it uncompressed"),
+        ("gzip-bomb", gzip(&vec![b' '; 64 << 20]), UNAVAILABLE, large),
+        ("gzip-and-is-none", json_with("Content-Encoding: gzip", answer_body()), UNAVAILABLE, uncompressed),
+        ("brotli", json_with("Content-Encoding: br", answer_body()), UNAVAILABLE, uncompressed),
         ("redirect", redirect("302 Found", "/good"), UNAVAILABLE, "correct the token source's URL"),
         (
             "redirect-elsewhere",
@@ -99,18 +101,19 @@ fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
         ("null-expiry", token(r#","expires_in":null"#), "LifetimeUnknown", life),
         ("past", token(&in_past), EXPIRED, clock),
         ("past-ms", token(&in_past_ms), EXPIRED, clock),
-        ("zero", token(r#","expires_in":0"#), EXPIRED, clock),
+        ("zero", token(r#","expires_in":0"#), EXPIRED, life),
+        ("expiry-negative", token(r#","expires_in":-3600"#), EXPIRED, life),
+        ("zero-time", token(r#","expires_at":"0001-01-01T00:00:00Z""#), EXPIRED, life),
         ("ended-jwt", json(format!(r#"{{"access_token":"e30.{gone_jwt}.c2ln"}}"#)), EXPIRED, clock),
         ("expiry-word", token(&format!(r#","expires_in":"{CANARY}""#)), UNAVAILABLE, as_http),
         ("expiry-boolean", token(r#","expires_in":true"#), UNAVAILABLE, as_http),
-        ("expiry-negative", token(r#","expires_in":-3600"#), UNAVAILABLE, as_http),
         ("expiry-1e400", token(r#","expires_in":1e400"#), UNAVAILABLE, is_json),
         ("expiry-1e400-text", token(r#","expires_in":"1e400""#), UNAVAILABLE, as_http),
         ("expiry-local-time", token(r#","expires_at":"2030-01-01T00:00:00""#), UNAVAILABLE, as_http),
         ("token-crlf", odd_token(r"\r\nX-Injected: 1"), UNAVAILABLE, header),
         ("token-nul", odd_token(r"\u0000"), UNAVAILABLE, header),
         ("token-emoji", odd_token("\u{1f511}"), UNAVAILABLE, header),
-        ("token-blanks", odd_token("  x"), UNAVAILABLE, header),
+        ("token-lines", odd_token(r"\n  x"), UNAVAILABLE, header),
         ("token-400-kilobytes", odd_token(&"x".repeat(400_000)), UNAVAILABLE, "too large for a header"),
         ("token-empty", json(r#"{"access_token":"","expires_in":60}"#), UNAVAILABLE, "check what issues it"),
         ("token-number", json(r#"{"access_token":7,"expires_in":60}"#), UNAVAILABLE, as_http),
@@ -118,8 +121,14 @@ fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
         (
             "error-in-success",
             json(format!(r#"{{"error":"invalid_client","error_description":"{CANARY}"}}"#)),
-            UNAVAILABLE,
-            as_http,
+            "TokenSourceRefused",
+            "set oauth2.clientAuthentication: Post",
+        ),
+        (
+            "error-of-its-own",
+            json(format!(r#"{{"error":{{"message":"{CANARY}"}}}}"#)),
+            "TokenSourceRefused",
+            "look into the token server's log",
         ),
         (
             "refused",
@@ -225,6 +234,8 @@ fn good_answers(end: DateTime<Utc>) -> Vec<(&'static str, Behaviour, End)> {
         ("null-first", json(r#"{"access_token":null,"token":"good-null-first","expires_in":null,"expiresIn":3600}"#), hour()),
         ("jwt", json(format!(r#"{{"access_token":"{}"}}"#, jwt("jwt"))), at()),
         ("identity", json_with("Content-Encoding: identity", r#"{"token":"good-identity","expires_in":3600}"#), hour()),
+        ("gzip", gzip(br#"{"token":"good-gzip","expires_in":3600}"#), hour()),
+        ("scheme", json(r#"{"token":"Bearer good-scheme","expires_in":3600}"#), hour()),
         (
             "unending",
             // The end of the connection is the end of the answer.
@@ -296,6 +307,7 @@ async fn a_good_answer_in_an_odd_form_needs_no_setting() {
             let seen = delivered.lock().unwrap();
             seen.contains(&format!("token: good-{name}\r\n"))
                 || *name == "jwt" && seen.contains("token: e30.")
+                || *name == "scheme" && seen.contains("token: Bearer good-scheme\r\n")
         };
         stage.until(name, carries).await;
     }

@@ -1,6 +1,7 @@
 //! What people ask for: a rotation, a pause.
 
-use hookkeeper::api::{ConditionStatus, Reason};
+use chrono::DurationRound;
+use hookkeeper::api::{ConditionStatus, ConditionType, Reason};
 use hookkeeper::engine::Options;
 
 use super::{
@@ -128,4 +129,34 @@ async fn under_a_suspended_provider_nothing_is_called_and_the_end_of_a_token_is_
     world.pass(MINUTE).await;
     world.outside().late.clear();
     assert_in_order(&world, 2);
+}
+
+/// Nobody wonders why nothing happens: it is said when it will.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_asked_for_soon_after_a_mint_says_from_when_on_it_comes() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(1, 1);
+    let engine = world.start();
+    world.pass(10 * SECOND).await;
+    let planned = world.status("subscription-0").next_rotation_time;
+    let earliest = world.status("subscription-0").token_minted_time.unwrap() + 30 * SECOND;
+    ask(&world, &engine, "subscription-0", "please").await;
+    world.pass(SECOND).await;
+    let status = world.status("subscription-0");
+    assert_eq!(status.next_rotation_time, Some(earliest));
+    let whole = earliest.duration_round_up(chrono::TimeDelta::seconds(1)).unwrap();
+    let told = format!("asked for, not before {}", whole.format("%Y-%m-%dT%H:%M:%SZ"));
+    for kind in [ConditionType::Ready, ConditionType::RotationHealthy] {
+        let condition = status.conditions.iter().find(|condition| condition.kind == kind).unwrap();
+        assert_eq!(condition.status, ConditionStatus::True);
+        assert!(condition.message.contains(&told), "{told}: {}", condition.message);
+    }
+    assert_eq!(world.outside().mints, 1);
+    world.pass(20 * SECOND).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 1));
+    let status = world.status("subscription-0");
+    assert_eq!(status.last_handled_rotate_request.as_deref(), Some("please"));
+    assert!(status.next_rotation_time > planned);
+    let asks = |condition: &hookkeeper::api::Condition| condition.message.contains("asked for");
+    assert!(!status.conditions.iter().any(asks));
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use hookkeeper::api::{ConditionStatus, Reason, SecretTokenSource, TokenSourceSpec, TokenSourceStatus};
+use hookkeeper::api::{
+    Condition, ConditionStatus, ConditionType, PublishTo, Reason, SecretTokenSource, TokenSourceSpec,
+    TokenSourceStatus,
+};
 use hookkeeper::engine::Options;
 use hookkeeper::engine::change::Change;
 
@@ -11,13 +14,13 @@ use super::{
     DAY, HOUR, MINUTE, SECOND, asked, assert_in_order, counts, edit, hand_over_source, health, key,
     pass_until_due, ready,
 };
-use crate::world::{Settings, World, declared_source, subscription};
+use crate::world::{Manner, Settings, World, declared_source, subscription};
 
 /// Gateways that cache hand out the same token until it ends.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_returns_the_same_token_until_it_ends() {
     let world = World::new(Settings::default());
-    world.outside().caches = true;
+    world.outside().manner = Manner::Caches;
     world.populate(3, 1);
     let _engine = world.start_with(Options { gauges_every: MINUTE, ..Options::default() });
     world.pass(MINUTE).await;
@@ -42,7 +45,7 @@ async fn a_source_that_returns_the_same_token_until_it_ends() {
     let asked: Vec<_> = calls.iter().filter(|call| call.operation == "mint").map(|call| call.at).collect();
     for two in asked.windows(2) {
         let left = expires - two[0];
-        let wanted = if left <= TimeDelta::minutes(1) { TimeDelta::seconds(5) } else { left / 8 };
+        let wanted = (left / 8).max(TimeDelta::seconds(1));
         let waited = two[1] - two[0];
         assert!((waited - wanted).abs() < TimeDelta::milliseconds(200), "{waited} of {left}");
     }
@@ -221,4 +224,149 @@ async fn a_token_server_that_is_busy_is_left_alone_for_as_long_as_it_asks() {
     world.pass(2 * MINUTE).await;
     assert_eq!(asked(&world, "mint"), before + 2);
     assert_in_order(&world, 5);
+}
+
+/// What people read of the token's life: in the subscription, and in the source.
+fn told(world: &World) -> [String; 2] {
+    let of_source = world.outside().source_statuses[&key("source-0")].conditions.clone();
+    let message = |conditions: &[Condition], kind| {
+        let found = conditions.iter().find(|condition| condition.kind == kind);
+        found.map(|condition| condition.message.clone()).unwrap_or_default()
+    };
+    let conditions = world.status("subscription-0").conditions;
+    [message(&conditions, ConditionType::RotationHealthy), message(&of_source, ConditionType::Ready)]
+}
+
+/// A sliding session: every answer prolongs it, so it is asked for and never sent again.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_given_a_new_life_is_not_applied_again() {
+    let world = World::new(Settings::default());
+    world.outside().manner = Manner::Prolongs;
+    world.populate(3, 1);
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    let first = world.status("subscription-0");
+    for _ in 0..24 {
+        world.pass(HOUR).await;
+        for name in ["subscription-0", "subscription-1", "subscription-2"] {
+            let status = world.status(name);
+            assert_eq!(ready(&status).0, ConditionStatus::True);
+            assert_eq!(health(&status), (ConditionStatus::True, Reason::Succeeded));
+            assert!(status.token_expiration_time.unwrap() > world.wall());
+            assert_eq!(status.token_fingerprint, first.token_fingerprint);
+        }
+    }
+    let outside = world.outside();
+    assert_eq!((outside.creates, outside.updates), (3, 0));
+    // A life of an hour is renewed after two thirds of it.
+    assert!((34..=40).contains(&outside.mints), "{}", outside.mints);
+    assert!(outside.dead(world.at(&outside)).is_empty());
+    let recorded = outside.source_statuses[&key("source-0")].token_expiration_time;
+    drop(outside);
+    assert_eq!(recorded, world.status("subscription-0").token_expiration_time);
+    engine.assert_alive();
+}
+
+/// The readers of a published token see its new life too, and its fingerprint stays.
+#[tokio::test(start_paused = true)]
+async fn a_new_life_of_a_published_token_is_published() {
+    let world = World::new(Settings::default());
+    world.outside().manner = Manner::Prolongs;
+    world.populate(1, 1);
+    let spec = TokenSourceSpec {
+        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        ..world.outside().sources[&key("source-0")].clone()
+    };
+    world.declare_source_as("source-0", spec);
+    let _engine = world.start();
+    world.pass(10 * MINUTE).await;
+    let first = world.outside().published[&key("source-0")].clone();
+    world.pass(5 * HOUR).await;
+    let last = world.outside().published[&key("source-0")].clone();
+    assert_eq!((&last.fingerprint, &last.current), (&first.fingerprint, &first.current));
+    assert!(last.expires.unwrap() > world.wall(), "{:?}", last.expires);
+    assert_eq!(
+        last.expires.map(|end| end.timestamp()),
+        world.status("subscription-0").token_expiration_time.map(|end| end.timestamp())
+    );
+    assert_eq!(world.outside().updates, 0);
+}
+
+/// A token without an end of its own: what is assumed of it begins anew with each answer.
+#[tokio::test(start_paused = true)]
+async fn an_assumed_life_of_the_same_token_begins_anew_and_this_is_told() {
+    let world = World::new(Settings::default());
+    world.outside().manner = Manner::SaysNothing;
+    world.populate(2, 1);
+    let assumed_lifetime = Some("20s".parse().unwrap());
+    let spec = TokenSourceSpec { assumed_lifetime, ..world.outside().sources[&key("source-0")].clone() };
+    world.declare_source_as("source-0", spec);
+    let _engine = world.start();
+    world.pass(MINUTE).await;
+    for _ in 0..600 {
+        world.pass(6 * SECOND).await;
+        assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
+    }
+    assert_eq!(counts(&world, |outside| (outside.creates, outside.updates)), (2, 0));
+    let mints = world.outside().mints;
+    assert!((3660 / 15..=3660 / 10).contains(&mints), "{mints}: one after two thirds of each life");
+    for message in told(&world) {
+        assert!(message.contains("assumedLifetime (20s) began anew"), "{message}");
+    }
+}
+
+/// A token that has ended and comes back without a new life: asked for with the usual patience.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_has_ended_and_is_returned_again_is_asked_for_with_patience() {
+    let world = World::new(Settings { token_life: 20 * SECOND, ..Settings::default() });
+    world.outside().manner = Manner::Caches;
+    world.populate(1, 1);
+    let _engine = world.start();
+    world.pass(5 * SECOND).await;
+    world.outside().manner = Manner::SaysNothing;
+    world.pass(25 * SECOND).await;
+    let status = world.status("subscription-0");
+    assert_eq!(ready(&status), (ConditionStatus::False, Reason::TokenExpired));
+    assert_eq!(health(&status), (ConditionStatus::False, Reason::TokenNotRenewed));
+    let before = asked(&world, "mint");
+    world.pass(HOUR).await;
+    let attempts = asked(&world, "mint") - before;
+    assert!((12..40).contains(&attempts), "{attempts}");
+    assert_eq!(world.outside().updates, 0);
+    world.outside().manner = Manner::Renews;
+    world.pass(5 * MINUTE).await;
+    assert_eq!(ready(&world.status("subscription-0")).0, ConditionStatus::True);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_arrives_expired_is_asked_for_with_patience() {
+    use hookkeeper::engine::ports::MintFailure;
+    let world = World::new(Settings { token_life: 20 * SECOND, ..Settings::default() });
+    world.populate(1, 1);
+    let _engine = world.start();
+    world.pass(5 * SECOND).await;
+    world.outside().mint_fault = Some(Box::new(|_| Some(MintFailure::ExpiredOnArrival)));
+    world.pass(MINUTE).await;
+    let before = asked(&world, "mint");
+    world.pass(HOUR).await;
+    let attempts = asked(&world, "mint") - before;
+    assert!((12..40).contains(&attempts), "{attempts}");
+}
+
+/// Of two ends that a source states the earlier one counts, and people hear of it.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_contradicts_itself_is_believed_the_shorter_life() {
+    let world = World::new(Settings { token_life: MINUTE, ..Settings::default() });
+    world.outside().manner = Manner::Contradicts;
+    world.populate(2, 1);
+    let _engine = world.start();
+    world.pass(HOUR).await;
+    assert_in_order(&world, 2);
+    assert!(world.outside().late.is_empty());
+    for message in told(&world) {
+        assert!(
+            message.contains("two lives of its token") && message.contains("the shorter counts"),
+            "{message}"
+        );
+    }
 }

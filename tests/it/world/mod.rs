@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::canaries::{Watched, watch_logs};
 
-pub use outside::{CallFault, Orphans, Outside, Remote, WriteFault};
+pub use outside::{CallFault, Manner, Orphans, Outside, Remote, WriteFault};
 
 /// What the world is like.
 #[derive(Clone, Debug)]

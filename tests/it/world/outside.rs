@@ -105,12 +105,27 @@ impl Orphans {
     }
 }
 
+/// What the token server answers to whoever has a token already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// A new token.
+    #[default]
+    Renews,
+    /// The same token for as long as it lives, and what remains of its life.
+    Caches,
+    /// The same token, which every answer gives a new life.
+    Prolongs,
+    /// The same token, of whose life it says nothing; one issued so has no end.
+    SaysNothing,
+    /// A new token, with a second statement of its end that is an hour too late.
+    Contradicts,
+}
+
 /// Everything outside of the engine.
 pub struct Outside {
     pub token_life: Duration,
     pub revokes: bool,
-    /// The token server hands out the same token for as long as it lives.
-    pub caches: bool,
+    pub manner: Manner,
     pub wall_shift: TimeDelta,
     /// How long the machine has slept: clocks went on, timers did not.
     pub slept: Duration,
@@ -182,7 +197,7 @@ impl Outside {
         Self {
             token_life: settings.token_life,
             revokes: settings.revokes,
-            caches: false,
+            manner: Manner::default(),
             wall_shift: TimeDelta::zero(),
             slept: Duration::ZERO,
             term: Some(1),
@@ -277,10 +292,16 @@ impl Outside {
 
     pub fn issue(&mut self, source: &str, asked: DateTime<Utc>, now: DateTime<Utc>) -> String {
         self.mints += 1;
-        if let Some(newest) = self.newest.get(source).filter(|_| self.caches)
-            && self.died(newest).is_some_and(|died| now < died)
+        let renews = matches!(self.manner, Manner::Renews | Manner::Contradicts);
+        if let Some(newest) = self.newest.get(source).filter(|_| !renews).cloned()
+            && (self.manner == Manner::SaysNothing || self.died(&newest).is_some_and(|died| now < died))
         {
-            return newest.clone();
+            if self.manner == Manner::Prolongs
+                && let Some(issued) = self.tokens.get_mut(&newest)
+            {
+                issued.expires = now + TimeDelta::from_std(self.token_life).unwrap();
+            }
+            return newest;
         }
         let token = format!("{CANARY}token-{}", self.mints);
         if let Some(before) = self.newest.insert(source.to_owned(), token.clone())
@@ -289,7 +310,11 @@ impl Outside {
         {
             before.revoked = Some(now);
         }
-        let expires = now + TimeDelta::from_std(self.token_life).unwrap();
+        let life = match self.manner {
+            Manner::SaysNothing => TimeDelta::days(36_500),
+            _ => TimeDelta::from_std(self.token_life).unwrap(),
+        };
+        let expires = now + life;
         let issued = Issued { source: source.to_owned(), asked, expires, revoked: None };
         self.tokens.insert(token.clone(), issued);
         token

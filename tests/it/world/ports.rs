@@ -10,13 +10,13 @@ use hookkeeper::api::{
 };
 use hookkeeper::engine::Ports;
 use hookkeeper::engine::ports::{
-    CallGuard, Claim, Clock, Gauges, Leadership, Meter, MintFailure, Minted, Minter, Notice, Notices,
-    Publish, PublishFailure, Published, Random, Record, RecordFailure,
+    CallGuard, Claim, Clock, Gauges, Leadership, Lifetime, Meter, MintFailure, Minted, Minter, Notice,
+    Notices, Publish, PublishFailure, Published, Random, Record, RecordFailure,
 };
 use hookkeeper::rotation::time::Moment;
 
 use super::outside::Received;
-use super::{CallFault, World, WriteFault};
+use super::{CallFault, Manner, World, WriteFault};
 use crate::canaries::{self, look};
 
 impl World {
@@ -320,7 +320,7 @@ impl Minter for World {
                 self.halfway().await;
                 let (token, version) = self.outside().secrets[&from.name].clone();
                 let (token, version) = (token.into(), Some(version.to_string()));
-                return Ok(Minted { token, lifetime: None, version, allowed_hosts: None });
+                return Ok(Minted { token, lifetime: Lifetime::Unknown, version, allowed_hosts: None });
             }
             let sent = InFlight::new(self, move |outside: &mut super::Outside| {
                 if let Some(failure) = outside.mint_fault.as_mut().and_then(|fault| fault(&about)) {
@@ -328,10 +328,19 @@ impl Minter for World {
                 }
                 let now = self.at(outside);
                 let token = outside.issue(&about, asked, now);
-                let left = (outside.tokens[&token].expires - now).to_std().unwrap();
-                let lifetime = left.saturating_sub(self.settings.latency);
+                let left = (outside.tokens[&token].expires - now).to_std().unwrap_or_default();
+                let left = left.saturating_sub(self.settings.latency);
+                let assumed = source.assumed_lifetime.as_ref().map(|life| life.to_std());
+                let lifetime = match outside.manner {
+                    Manner::SaysNothing => Lifetime::assumed(assumed),
+                    Manner::Contradicts => {
+                        let later = left + Duration::from_secs(3_600);
+                        Lifetime::Contradicted { earlier: left, later }
+                    }
+                    _ => Lifetime::Stated(left),
+                };
                 let token = token.into();
-                Ok(Minted { token, lifetime: Some(lifetime), version: None, allowed_hosts: None })
+                Ok(Minted { token, lifetime, version: None, allowed_hosts: None })
             });
             self.halfway().await;
             let minted = sent.arrive();

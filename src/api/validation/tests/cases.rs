@@ -151,6 +151,15 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
         (P, "/limits/requestsPerMinute", json!(60_000)),
         (P, "/verifyInterval", json!("0s")),
         (T, "/oauth2", json!(null)),
+        (T, "/http/headers/1", json!({ "name": "Content-Type", "value": "text/xml" })),
+        (P, "/operations/list/headers", json!({ "User-Agent": "acme" })),
+        (W, "/clientHeaders/1/name", json!("Host")),
+        (
+            W,
+            "/tokenSource/oauth2/extraParameters",
+            json!({ "audience": "a", "client_id": "b", "resource": "c" }),
+        ),
+        (W, "/postbackUrl", json!("https://example.com./")),
     ]
 }
 
@@ -329,6 +338,33 @@ pub(crate) fn breaking_a_rule_beside_it() -> Vec<(Kind, &'static str, Value, &'s
         (T, "/http/headers/1", json!({ "name": "Y", "value": "a\u{1}b" }), "spec.http.headers[1].value"),
         (P, "/operations/list/headers", json!({ "X Y": "v" }), "spec.operations.list.headers.X Y"),
         (P, "/operations/list/headers", json!({ "X": "a\nb" }), "spec.operations.list.headers.X"),
+        (
+            T,
+            "/http/headers/1",
+            json!({ "name": "Content-Length", "value": "0" }),
+            "spec.http.headers[1].name",
+        ),
+        (P, "/auth", json!({ "headers": [{ "name": "HOST", "value": "a" }] }), "spec.auth.headers[0].name"),
+        (
+            P,
+            "/operations/update/headers",
+            json!({ "Connection": "close" }),
+            "spec.operations.update.headers.Connection",
+        ),
+        (T, "/http/url", json!("https://a..example.com/"), "spec.http.url"),
+        (W, "/postbackUrl", json!("https://example.com../"), "spec.postbackUrl"),
+        (
+            W,
+            "/tokenSource/oauth2/extraParameters",
+            json!({ "grant_type": "account_credentials" }),
+            "spec.tokenSource.oauth2.extraParameters.grant_type",
+        ),
+        (
+            W,
+            "/tokenSource/oauth2/extraParameters",
+            json!({ "scope": "a" }),
+            "spec.tokenSource.oauth2.extraParameters.scope",
+        ),
         (W, "/parameters", json!({ "a.b": "x" }), "spec.parameters.a.b"),
         (P, "/operations/create/json", json!("{token}"), "spec.operations.create.json"),
         (P, "/operations/create/json", deep, "spec.operations.create.json"),

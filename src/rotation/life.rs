@@ -1,0 +1,282 @@
+//! How long a token lives, as its source says it, and what it means when a source returns the token
+//! that is in hand already.
+
+use std::fmt;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::facts::Hand;
+use super::schedule;
+use super::time::{Moment, add, between};
+
+/// Two statements of one end that differ by more than this are told to people.
+const GREAT_DIFFERENCE: Duration = Duration::from_secs(60);
+/// Two answers speak of the same end when it differs by no more than this, or by a quarter of the
+/// life that is known if that is less: whole seconds are stated, and answers are under way for a
+/// while. A new life differs by more, because no source is asked sooner than
+/// [`schedule::mint_spacing`] says.
+const SAME_END: Duration = Duration::from_secs(5);
+
+/// What an answer says of its token's life, counted from before the token was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Nothing, and no life is assumed.
+    Unknown,
+    /// So long.
+    Stated(Duration),
+    /// Two things that are far apart; the earlier end counts.
+    Contradicted {
+        /// What counts.
+        earlier: Duration,
+        /// What is said besides.
+        later: Duration,
+    },
+    /// Nothing, and `assumedLifetime` says so long.
+    Assumed(Duration),
+}
+
+impl Lifetime {
+    /// The life that several statements of it leave, the earliest end of them; `None` without any.
+    /// Lives count for at most 400 days.
+    #[must_use]
+    pub fn stated(statements: impl IntoIterator<Item = Duration>) -> Option<Self> {
+        let mut bounds: Option<(Duration, Duration)> = None;
+        for life in statements {
+            let life = life.min(schedule::LONGEST_LIFETIME);
+            let (earlier, later) = bounds.unwrap_or((life, life));
+            bounds = Some((earlier.min(life), later.max(life)));
+        }
+        bounds.map(|(earlier, later)| {
+            if later - earlier > GREAT_DIFFERENCE {
+                Self::Contradicted { earlier, later }
+            } else {
+                Self::Stated(earlier)
+            }
+        })
+    }
+
+    /// An assumed life, for an answer that says nothing.
+    #[must_use]
+    pub fn assumed(life: Option<Duration>) -> Self {
+        life.map_or(Self::Unknown, |life| Self::Assumed(life.min(schedule::LONGEST_LIFETIME)))
+    }
+
+    /// The life that counts.
+    #[must_use]
+    pub fn length(self) -> Option<Duration> {
+        match self {
+            Self::Unknown => None,
+            Self::Stated(life) | Self::Contradicted { earlier: life, .. } | Self::Assumed(life) => Some(life),
+        }
+    }
+}
+
+/// What an answer means that holds the token in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// Another end of its life than was known, such as of a session that every use prolongs:
+    /// that end counts from now on, and nothing is sent to the provider.
+    AnotherEnd(DateTime<Utc>),
+    /// The end that was known, such as from a gateway that caches: ask again after this time.
+    SameEnd(Duration),
+    /// Nothing new, and its life is over.
+    Over,
+}
+
+/// Judges an answer to a request sent at `asked`, which holds the token in hand once more.
+#[must_use]
+pub fn repeated(hand: &Hand, said: Lifetime, asked: Moment, now: Moment) -> Repeated {
+    if let Some(life) = said.length() {
+        let end = add(asked.wall, life);
+        let is_same = hand.expires.is_some_and(|known| {
+            let tolerance = SAME_END.min(between(hand.minted.wall, known) / 4);
+            between(known, end) <= tolerance && between(end, known) <= tolerance
+        });
+        // What is assumed begins anew with each answer. What has ended on the clock that is right
+        // lives on when the source says so.
+        if matches!(said, Lifetime::Assumed(_)) || !is_same {
+            return Repeated::AnotherEnd(end);
+        }
+    }
+    if !hand.is_alive(now) {
+        return Repeated::Over;
+    }
+    let left = hand.expires.map_or(Duration::from_secs(60), |end| between(now.wall, end));
+    Repeated::SameEnd(schedule::ask_again(left))
+}
+
+/// Something about a life that people should know although all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// The source says two ends that are far apart.
+    Contradicted {
+        /// What counts.
+        earlier: Duration,
+        /// What is said besides.
+        later: Duration,
+    },
+    /// The source says nothing, and what was known of the token before is taken.
+    LikeBefore,
+    /// The source returned the token in hand and does not say how long it lives.
+    AssumedAnew(Duration),
+}
+
+impl Remark {
+    /// What there is to say of the life of a new token.
+    #[must_use]
+    pub fn of(said: Lifetime) -> Option<Self> {
+        match said {
+            Lifetime::Contradicted { earlier, later } => Some(Self::Contradicted { earlier, later }),
+            Lifetime::Unknown | Lifetime::Stated(_) | Lifetime::Assumed(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contradicted { earlier, later } => write!(
+                formatter,
+                "the token source says two lives of its token, {} and {}, and the shorter counts; compare expires_in, \
+                 expires_at and the token's own exp at the token server",
+                Written(*earlier),
+                Written(*later)
+            ),
+            Self::LikeBefore => formatter.write_str(
+                "the last answer did not say how long its token lives, and the life of the one before was taken; \
+                 set assumedLifetime",
+            ),
+            Self::AssumedAnew(life) => write!(
+                formatter,
+                "the token source returned the same token again and does not say how long it lives: \
+                 assumedLifetime ({}) began anew, and nothing was sent to the provider",
+                Written(*life)
+            ),
+        }
+    }
+}
+
+/// A length of time as people write it in a manifest, in whole seconds.
+struct Written(Duration);
+
+impl fmt::Display for Written {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (hours, minutes, rest) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        if hours > 0 {
+            write!(formatter, "{hours}h")?;
+        }
+        if minutes > 0 {
+            write!(formatter, "{minutes}m")?;
+        }
+        if rest > 0 || seconds == 0 {
+            write!(formatter, "{rest}s")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn moment(at: u64) -> Moment {
+        Moment { wall: add(DateTime::UNIX_EPOCH, seconds(at)), boot: seconds(at) }
+    }
+
+    /// Minted at 0 with this life.
+    fn hand(life: u64) -> Hand {
+        Hand {
+            fingerprint: "f".into(),
+            minted: moment(0),
+            expires: Some(moment(life).wall),
+            confirmed: moment(0).wall,
+        }
+    }
+
+    fn judged(life: u64, said: Lifetime, at: u64) -> Repeated {
+        repeated(&hand(life), said, moment(at), moment(at))
+    }
+
+    #[test]
+    fn the_earliest_of_all_statements_counts_and_a_great_difference_is_kept() {
+        let stated = |lives: &[u64]| Lifetime::stated(lives.iter().map(|life| seconds(*life)));
+        assert_eq!(stated(&[]), None);
+        assert_eq!(stated(&[3600]), Some(Lifetime::Stated(seconds(3600))));
+        assert_eq!(stated(&[3600, 3590]), Some(Lifetime::Stated(seconds(3590))));
+        assert_eq!(stated(&[3540, 3600]), Some(Lifetime::Stated(seconds(3540))));
+        for lives in [[3600, 20], [20, 3600]] {
+            let said = stated(&lives).unwrap();
+            assert_eq!(said, Lifetime::Contradicted { earlier: seconds(20), later: seconds(3600) });
+            assert_eq!(said.length(), Some(seconds(20)));
+            let remark = Remark::of(said).unwrap().to_string();
+            assert!(remark.contains("20s and 1h, and the shorter counts"), "{remark}");
+        }
+        assert_eq!(stated(&[u64::MAX]).unwrap().length(), Some(schedule::LONGEST_LIFETIME));
+    }
+
+    #[test]
+    fn a_new_life_of_the_same_token_counts() {
+        assert_eq!(
+            judged(3600, Lifetime::Stated(seconds(3600)), 2400),
+            Repeated::AnotherEnd(moment(6000).wall)
+        );
+        // A life of seconds, asked for in its middle.
+        assert_eq!(judged(4, Lifetime::Stated(seconds(4)), 2), Repeated::AnotherEnd(moment(6).wall));
+        // One that ends sooner than was known.
+        assert_eq!(
+            judged(3600, Lifetime::Stated(seconds(60)), 2400),
+            Repeated::AnotherEnd(moment(2460).wall)
+        );
+        // One that was taken for dead.
+        assert_eq!(judged(20, Lifetime::Stated(seconds(20)), 60), Repeated::AnotherEnd(moment(80).wall));
+        let unending = Hand { expires: None, ..hand(0) };
+        assert_eq!(
+            repeated(&unending, Lifetime::Stated(seconds(9)), moment(1), moment(1)),
+            Repeated::AnotherEnd(moment(10).wall)
+        );
+    }
+
+    #[test]
+    fn what_remains_of_the_same_life_changes_nothing() {
+        for (remaining, at) in [(1200, 2400), (1198, 2400), (1202, 2400), (1, 3599), (1, 3598), (2, 3599)] {
+            let asks_again = judged(3600, Lifetime::Stated(seconds(remaining)), at);
+            let Repeated::SameEnd(wait) = asks_again else { panic!("{remaining} at {at}: {asks_again:?}") };
+            assert_eq!(wait, (seconds(3600 - at) / 8).max(seconds(1)), "{remaining}");
+        }
+        let difference = TimeDelta::milliseconds(800);
+        let asked = Moment { wall: moment(10).wall + difference, boot: seconds(10) };
+        let said = Lifetime::Stated(seconds(10));
+        assert_eq!(repeated(&hand(20), said, asked, asked), Repeated::SameEnd(Duration::from_millis(1150)));
+    }
+
+    #[test]
+    fn an_assumed_life_begins_anew_with_each_answer() {
+        for at in [1, 13, 20, 100] {
+            assert_eq!(
+                judged(20, Lifetime::Assumed(seconds(20)), at),
+                Repeated::AnotherEnd(moment(at + 20).wall)
+            );
+        }
+        let remark = Remark::AssumedAnew(seconds(5400)).to_string();
+        assert!(remark.contains("assumedLifetime (1h30m) began anew"), "{remark}");
+    }
+
+    #[test]
+    fn a_token_that_has_ended_and_is_returned_without_a_new_life_is_over() {
+        assert_eq!(judged(20, Lifetime::Unknown, 19), Repeated::SameEnd(seconds(1)));
+        for at in [20, 21, 4000] {
+            assert_eq!(judged(20, Lifetime::Unknown, at), Repeated::Over);
+        }
+        // On boot time alone: the wall clock was set back.
+        let now = Moment { boot: seconds(60), ..moment(10) };
+        assert_eq!(repeated(&hand(20), Lifetime::Unknown, moment(10), now), Repeated::Over);
+    }
+}
