@@ -203,7 +203,7 @@ async fn a_provider_that_does_not_delete_holds_a_deletion_up_until_the_grace_end
     let unreachable = CallFailure::NotSent { what: "connection refused".into() };
     for (failure, said) in [
         (answered(500, None), "500"),
-        (answered(503, Some(HOUR)), "503"),
+        (answered(503, Some(HOUR)), "Retry-After"),
         (answered(401, None), "401"),
         (answered(403, None), "403"),
         (answered(409, None), "409"),
