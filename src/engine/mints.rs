@@ -483,7 +483,7 @@ impl Source {
         let judgement = judge_mint(failure);
         if let Hold::Source(asked) = judgement.hold {
             self.hold.open(now.wall, asked, judgement.reason);
-            let until = self.hold.pending(now.wall).map_or(now.wall, |(until, _)| until);
+            let until = self.hold.pending(now.wall).map_or(now.wall, |held| held.until);
             self.state.wait = Some(Wait::starting(now.wall, between(now.wall, until)));
             self.state.failing = Some((judgement.reason, judgement.message));
         }

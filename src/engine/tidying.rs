@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::Engine;
-use super::hold_back::HoldBack;
 use super::ids::{ProviderId, SourceId};
 use super::state::{Origin, Provider, Source, SourceKey};
 use super::timers::Alarm;
@@ -28,8 +29,9 @@ fn leaving<Id: Ord>(mut idle: Vec<(Option<Duration>, Id)>, most_pauses: usize) -
     idle.into_iter().take(free + surplus).map(|(_, id)| id).collect()
 }
 
-fn held_until(hold: &HoldBack, now: Moment) -> Option<Duration> {
-    hold.remembered_until(now.wall).map(|until| now.boot + between(now.wall, until))
+/// The same moment by the clock that cannot be set.
+fn by_boot(until: Option<DateTime<Utc>>, now: Moment) -> Option<Duration> {
+    until.map(|until| now.boot + between(now.wall, until))
 }
 
 impl Engine {
@@ -50,7 +52,7 @@ impl Engine {
                 continue;
             };
             if source.is_idle() {
-                idle.push((held_until(&source.hold, now), id));
+                idle.push((by_boot(source.hold.remembered_until(now.wall), now), id));
             } else if source.state.hand.as_ref().is_some_and(|hand| !hand.is_alive(now)) {
                 source.forget_tokens();
             }
@@ -68,7 +70,8 @@ impl Engine {
         let mut idle = Vec::new();
         for (id, provider) in self.state.providers.iter_mut() {
             if provider.is_idle() {
-                let paused = held_until(&provider.hold, now).max(provider.bucket.full_at(now.boot));
+                let held = by_boot(provider.hold.remembered_until(now.wall), now);
+                let paused = held.max(provider.bucket.full_at(now.boot));
                 idle.push((paused, ProviderId(id)));
             }
         }
@@ -88,7 +91,8 @@ impl Engine {
         for (name, origin) in &mut self.state.origins {
             if origin.is_idle() && !used.contains(name.as_str()) {
                 let spent = origin.bucket.full_at(now.boot).max(origin.failing_bucket.full_at(now.boot));
-                idle.push((held_until(&origin.hold, now).max(spent), name.clone()));
+                let held = by_boot(origin.breaker.remembered_until(now.wall), now);
+                idle.push((held.max(spent), name.clone()));
             }
         }
         for name in leaving(idle, MOST_PAUSES) {
