@@ -33,6 +33,15 @@ impl SecretText {
         &self.0
     }
 
+    /// Without the line end that text editors and `echo` leave in a file that a Secret is made from.
+    #[must_use]
+    pub fn without_line_end(self) -> Self {
+        match self.expose().strip_suffix('\n') {
+            Some(line) => line.strip_suffix('\r').unwrap_or(line).into(),
+            None => self,
+        }
+    }
+
     /// Length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -61,5 +70,19 @@ impl From<&str> for SecretText {
 impl fmt::Debug for SecretText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_left_out() {
+        for (text, expected) in
+            [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a "), ("", "")]
+        {
+            assert_eq!(SecretText::from(text).without_line_end().expose(), expected);
+        }
     }
 }

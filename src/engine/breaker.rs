@@ -96,6 +96,12 @@ impl Breaker {
         (self.asked.is_open() || self.outage.is_some()) && self.pending(now).is_none()
     }
 
+    /// Until when it matters although nobody is left who could try.
+    pub(super) fn remembered_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let outage = self.outage.and_then(|outage| outage.pause.pending(now));
+        self.asked.remembered_until(now).max(outage)
+    }
+
     /// Those that have tried in vain: a probe is somebody else, if there is anybody.
     pub(super) fn tried(&self) -> &BTreeSet<SubscriptionId> {
         &self.failing

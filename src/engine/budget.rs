@@ -44,6 +44,13 @@ impl Bucket {
         self.level >= 1.0 - 1e-6
     }
 
+    /// When everything that was taken out will have come back; `None` when it has.
+    pub(super) fn full_at(&mut self, now: Duration) -> Option<Duration> {
+        self.fill(now);
+        let lacking = self.burst - self.level;
+        (lacking > 1e-6).then(|| now + Duration::from_secs_f64(lacking / self.per_second))
+    }
+
     /// How many requests may be sent now.
     pub(super) fn available(&mut self, now: Duration) -> f64 {
         self.fill(now);
@@ -81,6 +88,15 @@ mod tests {
             }
         }
         assert!((60..=66).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn what_was_taken_out_has_come_back_after_a_while() {
+        let mut bucket = Bucket::new(60, 1.0, Duration::ZERO);
+        assert_eq!(bucket.full_at(Duration::ZERO), None);
+        bucket.take(2);
+        assert_eq!(bucket.full_at(Duration::ZERO), Some(Duration::from_secs(2)));
+        assert_eq!(bucket.full_at(Duration::from_secs(2)), None);
     }
 
     #[test]

@@ -122,8 +122,13 @@ pub(super) enum Report {
         started: Moment,
         result: Result<Minted, MintFailure>,
     },
-    PublishedRead(Result<Option<Published>, PublishFailure>),
+    PublishedRead {
+        /// How often what is known of the Secret was forgotten before.
+        forgotten: u64,
+        result: Result<Option<Published>, PublishFailure>,
+    },
     PublishedWritten {
+        forgotten: u64,
         tokens: Box<Published>,
         result: Result<(), PublishFailure>,
     },

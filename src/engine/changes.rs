@@ -135,7 +135,7 @@ impl Engine {
     }
 
     fn add_subscription(&mut self, mut object: Object, now: Moment) {
-        let (namespace, name) = self.state.namespace(&object.identity.key.namespace);
+        let (namespace, name) = self.state.namespaces.enter(&object.identity.key.namespace);
         let key = ObjectKey { namespace: name, name: Arc::clone(&object.identity.key.name) };
         let provider_name = object.spec.as_ref().map_or("", |spec| spec.provider_ref.name.as_str());
         let provider = self.state.provider_for(&key.sibling(provider_name), now.boot);
@@ -238,18 +238,7 @@ impl Engine {
             }
         }
         if let Some(before) = before {
-            self.drop_unused_source(before);
-        }
-    }
-
-    pub(super) fn drop_unused_source(&mut self, id: SourceId) {
-        let unused = self.state.source(id).is_some_and(|source| {
-            source.users.is_empty() && matches!(source.key, SourceKey::Inline { .. }) && !source.minting
-        });
-        if unused && let Some(mut source) = self.state.sources.remove(id.0) {
-            self.state.timers.unfile(&mut source.timer, super::timers::Alarm::Source(id));
-            self.state.source_by_key.remove(&source.key);
-            self.mint_queue.retain(|(_, queued)| *queued != id);
+            self.leave_unused_source(before, now);
         }
     }
 
@@ -262,11 +251,13 @@ impl Engine {
         };
         self.state.timers.unfile(&mut entry.timer, super::timers::Alarm::Subscription(id));
         self.state.by_key.remove(&entry.key);
+        self.state.namespaces.leave(entry.namespace);
         for origin in self.state.origins.values_mut() {
             origin.breaker.forget(id);
         }
         if let Some(source) = entry.source {
-            self.drop_unused_source(source);
+            let now = self.ports.clock.now();
+            self.leave_unused_source(source, now);
         }
     }
 

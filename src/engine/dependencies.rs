@@ -10,7 +10,7 @@ use super::entry::Entry;
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, SubscriptionId};
 use super::ready::Ready;
-use super::state::{Origin, SourceKey};
+use super::state::{Origin, Provider, SourceKey};
 use crate::api::{
     Declared, ObjectKey, Reason, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
     WebhookProviderStatus,
@@ -36,6 +36,9 @@ impl Engine {
         let asks_for_another = source.spec.as_ref().is_some_and(|before| !before.asks_like(&declared.spec));
         if asks_for_another {
             source.forget_hand();
+        }
+        if declared.spec.publish_to.is_none() {
+            source.forget_published();
         }
         if changed {
             source.set_spec(declared.spec);
@@ -72,13 +75,11 @@ impl Engine {
             return;
         };
         if let Some(source) = self.state.source_mut(id) {
-            source.spec = None;
             source.object = None;
             source.invalid = None;
-            source.state.hand = None;
-            source.token = None;
-            source.refresh();
         }
+        let now = self.ports.clock.now();
+        self.leave_source(id, now);
         self.attend_users_of_source(id);
     }
 
@@ -95,13 +96,21 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
-        let before = provider.declared.take();
-        let same = before.as_ref().is_some_and(|(_, spec, _)| **spec == declared.spec);
+        let origin_before = provider.origin().map(str::to_owned);
+        let (before, deleted) = (provider.declared.take(), provider.deleted.take());
+        let known = before.as_ref().map(|(_, spec, _)| spec).or(deleted.as_ref());
+        let same = known.is_some_and(|spec| **spec == declared.spec);
+        let is_new = provider.remote.is_none() && deleted.is_none();
+        if !same && resolved.is_ok() {
+            // What it was opened with is asked for no more.
+            provider.hold = HoldBack::default();
+        }
+        let is_recorded_of_this = declared.status.observed_generation == Some(declared.identity.generation);
         let status = match before {
             // What this process has recorded itself comes back to it, and is no news.
             Some((identity, _, status)) if leading && identity.uid == declared.identity.uid => status,
             _ => {
-                if let Some(until) = declared.status.held_back_until {
+                if let Some(until) = declared.status.held_back_until.filter(|_| is_recorded_of_this) {
                     provider.hold.restore(now.wall, until, reason_of_hold(&declared.status));
                 }
                 declared.status
@@ -111,18 +120,28 @@ impl Engine {
         provider.declared = Some((declared.identity, Arc::new(declared.spec), status));
         match resolved {
             Ok(remote) if !same || provider.remote.is_none() => {
-                provider.bucket = Bucket::new(remote.profile().requests_per_minute, 1.0, now.boot);
+                let requests_per_minute = remote.profile().requests_per_minute;
+                if is_new {
+                    provider.bucket = Bucket::new(requests_per_minute, 1.0, now.boot);
+                } else {
+                    provider.bucket.set_rate(requests_per_minute, 1.0, now.boot);
+                }
                 provider.keeping.forget_remote();
                 provider.remote = Some(remote);
                 provider.invalid = None;
                 provider.list_forbidden = false;
                 provider.forget_reading();
-                provider.hold = if same { std::mem::take(&mut provider.hold) } else { HoldBack::default() };
             }
             Ok(_) => provider.invalid = None,
             Err(problem) => provider.invalid = Some(problem.to_string()),
         }
-        self.set_up_origin(id, now);
+        let origin = self.state.provider(id).and_then(Provider::origin).map(str::to_owned);
+        if let Some(left) = origin_before.filter(|before| origin.as_ref() != Some(before)) {
+            self.set_up_origin(&left, now);
+        }
+        if let Some(origin) = origin {
+            self.set_up_origin(&origin, now);
+        }
         if !same {
             self.provider_changed(id);
         }
@@ -163,23 +182,22 @@ impl Engine {
         }
     }
 
-    /// The budget of an origin: a preset's own, otherwise the widest of its provider objects.
-    pub(super) fn set_up_origin(&mut self, id: ProviderId, now: Moment) {
-        let Some(origin) = self.state.provider(id).and_then(|provider| provider.origin().map(str::to_owned))
-        else {
-            return;
-        };
+    /// The budget of an origin: a preset's own, otherwise the widest of its provider objects. One that
+    /// nothing leads to any more stays as it is until it goes: see [`Engine::tidy`].
+    pub(super) fn set_up_origin(&mut self, origin: &str, now: Moment) {
         let profiles = self.state.providers.iter().filter_map(|(_, provider)| {
             let profile = provider.remote.as_ref()?.profile();
             (profile.origin == origin).then_some(profile)
         });
-        let (mut widest, mut preset) = (1, None);
+        let (mut widest, mut preset) = (None, None);
         for profile in profiles {
-            widest = widest.max(profile.requests_per_minute);
+            widest = widest.max(Some(profile.requests_per_minute));
             preset = preset.or(profile.preset_requests_per_minute);
         }
-        let budget = preset.unwrap_or(widest);
-        let state = self.state.origins.entry(origin).or_insert_with(|| Origin {
+        let Some(budget) = preset.or(widest) else {
+            return;
+        };
+        let state = self.state.origins.entry(origin.to_owned()).or_insert_with(|| Origin {
             bucket: Bucket::new(budget, 1.0, now.boot),
             failing_bucket: Bucket::new(budget, 0.2, now.boot),
             requests_per_minute: budget,
@@ -202,12 +220,25 @@ impl Engine {
         };
         self.leave_lines(id);
         if let Some(provider) = self.state.provider_mut(id) {
-            provider.declared = None;
+            let origin = provider.origin().map(str::to_owned);
+            provider.deleted = provider.declared.take().map(|(_, spec, _)| spec).or(provider.deleted.take());
             provider.remote = None;
             provider.invalid = None;
+            provider.suspended = false;
             provider.listing = None;
             provider.keeping.forget_remote();
             provider.forget_reading();
+            provider.wanted = None;
+            provider.list_forbidden = false;
+            provider.list_failures = 0;
+            provider.list_wait = None;
+            provider.next_verification = None;
+            provider.answered = None;
+            let now = self.ports.clock.now();
+            self.file_provider(id, now);
+            if let Some(origin) = origin {
+                self.set_up_origin(&origin, now);
+            }
         }
         self.attend_users_of_provider(id);
     }

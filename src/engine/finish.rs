@@ -66,9 +66,11 @@ impl Engine {
                 let outdated = term != self.term || !self.asks_like(id, &spec);
                 self.minted(id, outdated, started, result, now);
             }
-            (About::Publishing(id), Report::PublishedRead(result)) => self.published_read(id, result, now),
-            (About::Publishing(id), Report::PublishedWritten { tokens, result }) => {
-                self.published_written(id, *tokens, result, now);
+            (About::Publishing(id), Report::PublishedRead { forgotten, result }) => {
+                self.published_read(id, forgotten, result, now);
+            }
+            (About::Publishing(id), Report::PublishedWritten { forgotten, tokens, result }) => {
+                self.published_written(id, forgotten, *tokens, result, now);
             }
             (About::Listing(id), Report::Listed { started, paused, result }) => {
                 self.listed(id, started, paused, result, now);

@@ -17,6 +17,7 @@ impl Engine {
             queue_length: self.state.timers.len(),
             workers_busy: self.calls_running + self.mints_running,
             leader: self.term.is_some(),
+            kept: self.state.kept(),
             ..Gauges::default()
         };
         for (_, entry) in self.state.subscriptions.iter() {
@@ -44,7 +45,8 @@ impl Engine {
                 expires: time(summary.expires).filter(|_| summary.watched),
             });
         }
-        for (_, provider) in self.state.providers.iter() {
+        // Of one that is deleted and used by nobody, no more than its pause is kept.
+        for (_, provider) in self.state.providers.iter().filter(|(_, provider)| !provider.is_idle()) {
             let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
             let held = self.held_back(provider, now);
             let held = held.map_or(0.0, |held| between(now.wall, held.until).as_secs_f64());

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::api::Reason;
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::facts::HeldBack;
+use crate::rotation::time::add;
 
 /// Opened by an answer or by failures, tried with one call at a time when its wait is over, closed
 /// by a success.
@@ -56,6 +57,14 @@ impl HoldBack {
         self.is_open() && self.pending(now).is_none()
     }
 
+    /// Until when it matters although nobody is left who could try: its wait, and then as long as the
+    /// next one would be. Whoever comes later begins with the shortest wait again.
+    pub(super) fn remembered_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let wait = self.wait?;
+        let until = add(wait.until, backoff::hold(None, self.opened));
+        Wait { until, ..wait }.pending(now)
+    }
+
     /// A call succeeded. Returns whether that closed it: a call that was under way when it was opened
     /// says nothing.
     pub(super) fn close(&mut self, now: DateTime<Utc>) -> bool {
@@ -83,6 +92,17 @@ mod tests {
         assert!(hold.probes(second) && !hold.probes(first));
         assert!(!hold.close(first) && hold.close(second) && !hold.close(second));
         assert!(!hold.probes(second));
+    }
+
+    #[test]
+    fn it_is_remembered_until_the_next_wait_would_be_over_too() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let mut hold = HoldBack::default();
+        assert_eq!(hold.remembered_until(now), None);
+        hold.open(now, Some(Duration::from_secs(600)), Reason::RateLimited);
+        let until = now + chrono::TimeDelta::seconds(600 + 60);
+        assert_eq!(hold.remembered_until(now), Some(until));
+        assert_eq!(hold.remembered_until(until), None);
     }
 
     #[test]

@@ -46,11 +46,23 @@ impl<T> Slab<T> {
     pub(super) fn remove(&mut self, at: u32) -> Option<T> {
         let thing = self.places.get_mut(at as usize)?.take()?;
         self.free.push(at);
+        if self.free.len() == self.places.len() {
+            // After the last one the room is given back, too.
+            *self = Self::default();
+        }
         Some(thing)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         (0_u32..).zip(&self.places).filter_map(|(at, place)| place.as_ref().map(|thing| (at, thing)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut T)> {
+        (0_u32..).zip(&mut self.places).filter_map(|(at, place)| place.as_mut().map(|thing| (at, thing)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
     }
 
     pub(super) fn numbers(&self) -> Vec<u32> {

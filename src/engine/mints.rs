@@ -174,13 +174,15 @@ impl Engine {
         }
         match result {
             _ if outdated => {
+                if let (Err(failure), None) = (&result, &source.spec) {
+                    source.keep_hold(failure, now);
+                }
                 let waiting = std::mem::take(&mut source.waiting);
                 self.attention.extend(waiting);
             }
             Ok(minted) => self.token_arrived(id, minted, started, now),
             Err(failure) => self.mint_failed(id, &failure, now),
         }
-        self.drop_unused_source(id);
     }
 
     fn token_arrived(&mut self, id: SourceId, minted: Minted, started: Moment, now: Moment) {
@@ -474,6 +476,17 @@ impl Source {
             Wait::starting(hand.minted.wall, schedule::mint_spacing(life))
         });
         self.state.wait = spacing.filter(|_| !self.state.polled);
+    }
+
+    /// Nobody asks any more, and the source is left alone all the same for as long as it asked for.
+    fn keep_hold(&mut self, failure: &MintFailure, now: Moment) {
+        let judgement = judge_mint(failure);
+        if let Hold::Source(asked) = judgement.hold {
+            self.hold.open(now.wall, asked, judgement.reason);
+            let until = self.hold.pending(now.wall).map_or(now.wall, |held| held.until);
+            self.state.wait = Some(Wait::starting(now.wall, between(now.wall, until)));
+            self.state.failing = Some((judgement.reason, judgement.message));
+        }
     }
 
     fn fingerprint(&self) -> Option<String> {

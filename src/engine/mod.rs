@@ -32,6 +32,7 @@ mod judge;
 mod keeping;
 mod listings;
 mod mints;
+mod namespaces;
 mod outcomes;
 pub mod ports;
 mod providers;
@@ -41,7 +42,9 @@ mod records;
 mod repeated;
 mod state;
 mod steps;
+mod tidying;
 mod timers;
+mod tokens;
 mod turns;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -56,7 +59,7 @@ use self::change::Change;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
 use self::records::Queued;
-use self::state::{Publication, State};
+use self::state::State;
 use self::timers::Alarm;
 use crate::rotation::time::Moment;
 
@@ -148,6 +151,7 @@ pub struct Engine {
     clock_offset: Option<i64>,
     term: Option<u64>,
     next_gauges: Duration,
+    next_tidying: Duration,
 }
 
 impl Engine {
@@ -170,6 +174,7 @@ impl Engine {
             clock_offset: None,
             term: None,
             next_gauges: Duration::ZERO,
+            next_tidying: Duration::ZERO,
         }
     }
 
@@ -254,6 +259,7 @@ impl Engine {
             self.start_mints(now);
             self.start_calls(now);
         }
+        self.tidy(now);
         self.report_gauges(now);
     }
 
@@ -278,19 +284,24 @@ impl Engine {
                     self.take_over(now);
                 }
                 self.attend_all();
+            } else {
+                self.forget_tokens();
             }
+        }
+    }
+
+    /// Who may not act keeps no tokens: see [`tokens`].
+    fn forget_tokens(&mut self) {
+        for (_, source) in self.state.sources.iter_mut() {
+            source.forget_tokens();
         }
     }
 
     /// Another process may have led until now: what this one has in hand, has read or has seen in a
     /// listing may be older than what that one brought.
     fn take_over(&mut self, now: Moment) {
+        self.forget_tokens();
         for id in self.state.sources.numbers() {
-            if let Some(source) = self.state.source_mut(SourceId(id)) {
-                source.forget_hand();
-                // It is read again.
-                source.published = Publication { busy: source.published.busy, ..Publication::default() };
-            }
             self.begin_source(SourceId(id), now);
         }
         for id in self.state.providers.numbers() {

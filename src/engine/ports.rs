@@ -369,6 +369,8 @@ pub trait Meter: Send + Sync {
     fn mint(&self, class: &'static str, took: Duration);
     /// A request to a provider came to an end.
     fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration);
+    /// A provider is gone, and nothing is counted for it any more.
+    fn provider_gone(&self, _: &ObjectKey) {}
     /// The state of everything, every some seconds.
     fn gauges(&self, gauges: &Gauges);
     /// The scheduler is alive.
@@ -392,6 +394,27 @@ pub struct Gauges {
     pub subscriptions: Vec<SubscriptionGauge>,
     /// Whether this process acts.
     pub leader: bool,
+    /// What is kept in memory.
+    pub kept: Kept,
+}
+
+/// How much the engine keeps in memory, by kind. All of it goes when nothing declares or uses it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// Providers, also those that are only referred to.
+    pub providers: usize,
+    /// Token sources, also those that are only referred to.
+    pub sources: usize,
+    /// What providers are reached at: scheme, host and port.
+    pub origins: usize,
+    /// Namespaces of subscriptions.
+    pub namespaces: usize,
+    /// Claims to remote subscriptions.
+    pub claims: usize,
+    /// Tokens.
+    pub tokens: usize,
 }
 
 /// One subscription in numbers.

@@ -27,16 +27,17 @@ impl Engine {
     }
 
     pub(super) fn read_published(&mut self, id: SourceId) {
-        let Some((key, secret_name)) = self.publication_of(id) else {
+        // Who may not act keeps no tokens.
+        let Some((key, secret_name)) = self.publication_of(id).filter(|_| self.term.is_some()) else {
             return;
         };
         let Some(source) = self.state.source_mut(id).filter(|source| !source.published.busy) else {
             return;
         };
         source.published.busy = true;
-        let publish = Arc::clone(&self.ports.publish);
+        let (publish, forgotten) = (Arc::clone(&self.ports.publish), source.published.forgotten);
         self.spawn(About::Publishing(id), async move {
-            Report::PublishedRead(publish.read(&key, &secret_name).await)
+            Report::PublishedRead { forgotten, result: publish.read(&key, &secret_name).await }
         });
     }
 
@@ -44,9 +45,13 @@ impl Engine {
     pub(super) fn published_read(
         &mut self,
         id: SourceId,
+        forgotten: u64,
         result: Result<Option<Published>, PublishFailure>,
         now: Moment,
     ) {
+        if self.is_forgotten(id, forgotten) {
+            return;
+        }
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -85,6 +90,18 @@ impl Engine {
         }
         self.record_source(id, now);
         self.attend_users_of_source(id);
+    }
+
+    /// Whether what was known of the Secret has been forgotten since a read or a write of it began: what
+    /// it brings is dropped, and what stands there is read again.
+    fn is_forgotten(&mut self, id: SourceId, forgotten: u64) -> bool {
+        let Some(source) = self.state.source_mut(id).filter(|source| source.published.forgotten != forgotten)
+        else {
+            return false;
+        };
+        source.published.busy = false;
+        self.tend_publication(id);
+        true
     }
 
     /// A new token is published before it is applied.
@@ -147,20 +164,24 @@ impl Engine {
             return;
         };
         source.published.busy = true;
-        let publish = Arc::clone(&self.ports.publish);
+        let (publish, forgotten) = (Arc::clone(&self.ports.publish), source.published.forgotten);
         self.spawn(About::Publishing(id), async move {
             let result = publish.write(&key, &secret_name, &tokens).await;
-            Report::PublishedWritten { tokens: Box::new(tokens), result }
+            Report::PublishedWritten { forgotten, tokens: Box::new(tokens), result }
         });
     }
 
     pub(super) fn published_written(
         &mut self,
         id: SourceId,
+        forgotten: u64,
         tokens: Published,
         result: Result<(), PublishFailure>,
         now: Moment,
     ) {
+        if self.is_forgotten(id, forgotten) {
+            return;
+        }
         let pause = self.publishing_pause(id);
         let Some(source) = self.state.source_mut(id) else {
             return;

@@ -14,7 +14,8 @@ use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::keeping::Keeping;
 use super::listings::{CALLS_BETWEEN_PAGES, Paused};
-use super::ports::{Published, Remote};
+use super::namespaces::Namespaces;
+use super::ports::{Kept, Published, Remote};
 use super::ready::{NamespaceId, Ready};
 use super::timers::{Milliseconds, Timers};
 use crate::api::{
@@ -101,12 +102,16 @@ pub(super) struct Publication {
     pub(super) busy: bool,
     /// A write failed: when to try again.
     pub(super) failures: u32,
+    /// How often it was forgotten: what was begun before that brings nothing.
+    pub(super) forgotten: u64,
 }
 
 /// A provider and its users.
 pub(super) struct Provider {
     pub(super) key: ObjectKey,
     pub(super) declared: Option<(Identity, Arc<WebhookProviderSpec>, WebhookProviderStatus)>,
+    /// What was asked for before its object was deleted: what it ran into still holds for the same.
+    pub(super) deleted: Option<Arc<WebhookProviderSpec>>,
     /// The last valid version, ready to be called.
     pub(super) remote: Option<Arc<dyn Remote>>,
     pub(super) invalid: Option<String>,
@@ -206,7 +211,7 @@ pub(super) struct State {
     pub(super) freed: BTreeSet<SubscriptionId>,
     /// Providers that have got their first holder, or lost their last.
     pub(super) holders_changed: BTreeSet<ProviderId>,
-    namespaces: HashMap<Arc<str>, NamespaceId>,
+    pub(super) namespaces: Namespaces,
     pub(super) busy_by_namespace: HashMap<NamespaceId, usize>,
 }
 
@@ -240,6 +245,19 @@ impl State {
             && self.busy_by_namespace.is_empty()
     }
 
+    /// How much is kept, by kind.
+    pub(super) fn kept(&self) -> Kept {
+        Kept {
+            subscriptions: self.subscriptions.len(),
+            providers: self.providers.len(),
+            sources: self.sources.len(),
+            origins: self.origins.len(),
+            namespaces: self.namespaces.len(),
+            claims: self.claims.len(),
+            tokens: self.sources.iter().map(|(_, source)| source.tokens_kept()).sum(),
+        }
+    }
+
     pub(super) fn entry(&self, id: SubscriptionId) -> Option<&Entry> {
         self.subscriptions.get(id.0)
     }
@@ -264,16 +282,6 @@ impl State {
         self.sources.get_mut(id.0)
     }
 
-    /// The number of a namespace, and the one copy of its name.
-    pub(super) fn namespace(&mut self, name: &Arc<str>) -> (NamespaceId, Arc<str>) {
-        if let Some((name, id)) = self.namespaces.get_key_value(name) {
-            return (*id, Arc::clone(name));
-        }
-        let id = NamespaceId::try_from(self.namespaces.len()).unwrap_or(NamespaceId::MAX);
-        self.namespaces.insert(Arc::clone(name), id);
-        (id, Arc::clone(name))
-    }
-
     /// The provider of that name, or a place for it while there is none.
     pub(super) fn provider_for(&mut self, key: &ObjectKey, now: Duration) -> ProviderId {
         if let Some(id) = self.provider_by_key.get(key) {
@@ -282,6 +290,7 @@ impl State {
         let id = ProviderId(self.providers.insert(Provider {
             key: key.clone(),
             declared: None,
+            deleted: None,
             remote: None,
             invalid: None,
             suspended: false,
@@ -609,17 +618,6 @@ impl Source {
     /// Whether this is the token in hand.
     pub(super) fn has_in_hand(&self, hand: &Hand) -> bool {
         self.state.hand.as_ref().is_some_and(|current| current.fingerprint == hand.fingerprint)
-    }
-
-    /// Nothing is in hand any more.
-    pub(super) fn forget_hand(&mut self) {
-        self.token = None;
-        self.token_hosts = None;
-        self.state.hand = None;
-        self.state.apply_after = None;
-        self.state.not_renewed = false;
-        self.state.remark = None;
-        self.refresh();
     }
 
     /// What is known of the newest token follows from the hand, or from what the members carry.

@@ -7,6 +7,12 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 /// The longest wait that is read out of a `Retry-After`; callers shorten it further.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Numbers from here on are dates, and no waits of thirty years: in 2001, and in 2065.
+const EARLIEST_DATE: u64 = 1_000_000_000;
+const LATEST_DATE: u64 = 3_000_000_000;
+const EARLIEST_DATE_IN_MILLISECONDS: u64 = EARLIEST_DATE * 1_000;
+const LATEST_DATE_IN_MILLISECONDS: u64 = LATEST_DATE * 1_000;
+
 /// Reads an HTTP date in any of the three forms that RFC 9110 5.6.7 obliges a recipient to accept.
 pub(super) fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
@@ -19,13 +25,25 @@ pub(super) fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
 /// Reads a `Retry-After` (RFC 9110 10.2.3): seconds, or a date, which counts from `now`.
 ///
 /// `now` is the answer's own `Date` where it has one: the two clocks differ. A date that has passed
-/// is no wait at all. Broken seconds, which some servers send, are rounded up. What is neither form
+/// is no wait at all. So many seconds that they are a date since 1970, in seconds or milliseconds, are
+/// taken for that date: some servers send the end of their limit's window. Broken seconds, which some servers send, are rounded up. What is neither form
 /// is left unread.
 pub(super) fn parse_retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let text = text.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // Only too many digits can fail here.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+        let number: u64 = text.parse().unwrap_or(u64::MAX);
+        let since_1970 = match number {
+            EARLIEST_DATE..LATEST_DATE => DateTime::from_timestamp_secs(number.cast_signed()),
+            EARLIEST_DATE_IN_MILLISECONDS..LATEST_DATE_IN_MILLISECONDS => {
+                DateTime::from_timestamp_millis(number.cast_signed())
+            }
+            _ => None,
+        };
+        match since_1970 {
+            Some(until) => until.signed_duration_since(now).to_std().unwrap_or(Duration::ZERO),
+            None => Duration::from_secs(number),
+        }
     } else if let Some((whole, part)) = text.split_once('.')
         && [whole, part]
             .iter()
@@ -47,6 +65,20 @@ mod tests {
 
     fn now() -> DateTime<Utc> {
         "1994-11-06T08:49:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_wait_that_is_a_date_since_1970_ends_at_that_date() {
+        let now = DateTime::from_timestamp_secs(1_771_404_500).unwrap();
+        for (text, seconds) in [
+            ("1771404540", 40),
+            ("1771404540000", 40),
+            ("1771404540999", 40),
+            ("1771404499", 0),
+            ("999999999", 86_400),
+        ] {
+            assert_eq!(parse_retry_after(text, now).map(|wait| wait.as_secs()), Some(seconds), "{text}");
+        }
     }
 
     #[test]

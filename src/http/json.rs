@@ -16,7 +16,8 @@ pub fn read_json(text: &[u8], most_values: usize) -> Option<Value> {
     if values > most_values {
         return None;
     }
-    serde_json::from_slice(text).ok()
+    // RFC 8259, section 8.1: who reads may ignore a byte order mark, which some servers send.
+    serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)).ok()
 }
 
 #[cfg(test)]
@@ -39,6 +40,12 @@ mod tests {
         ] {
             assert!(read_json(text.as_bytes(), most).is_none(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_document_is_left_out() {
+        assert_eq!(read_json("\u{feff}{\"a\":1}".as_bytes(), 1), read_json(b"{\"a\":1}", 1));
+        assert!(read_json("\u{feff}\u{feff}1".as_bytes(), 1).is_none());
     }
 
     #[test]

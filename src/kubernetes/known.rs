@@ -69,6 +69,14 @@ impl Known {
         taken_in
     }
 
+    /// Takes in what the answer to a call of our own shows. The watch alone says what is there: an
+    /// answer may come after it has said that the object is gone, or that another one has its name.
+    pub(super) fn learn_of_known(&self, kind: Kind, key: &ObjectKey, version: Version, by: By) {
+        if self.get(kind, key).is_some_and(|entry| entry.newest.uid == version.uid) {
+            self.learn(kind, key, version, by);
+        }
+    }
+
     /// A status was sent, and whether it arrived is not known.
     pub(super) fn may_be(&self, kind: Kind, key: &ObjectKey, status: String) {
         if let Some(entry) = self.entries().get_mut(&(kind, key.clone()))
@@ -124,6 +132,20 @@ mod tests {
         assert_eq!(learn("b", "opaque"), "opaque");
         known.forget(KIND, &key);
         assert_eq!(known.get(KIND, &key), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_after_the_object_has_gone_is_forgotten() {
+        let (known, key) = (Known::default(), ObjectKey::new("default", "a"));
+        known.learn(KIND, &key, version("u", "1", ""), By::Watch { leading: true });
+        known.learn_of_known(KIND, &key, version("u", "2", ""), By::Write);
+        assert_eq!(known.get(KIND, &key).unwrap().newest.resource_version, "2");
+        known.forget(KIND, &key);
+        known.learn_of_known(KIND, &key, version("u", "3", ""), By::Write);
+        assert_eq!(known.get(KIND, &key), None);
+        known.learn(KIND, &key, version("v", "4", ""), By::Watch { leading: true });
+        known.learn_of_known(KIND, &key, version("u", "3", ""), By::Write);
+        assert_eq!(known.get(KIND, &key).unwrap().newest.uid, "v", "another object of that name");
     }
 
     #[test]

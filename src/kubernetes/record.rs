@@ -61,7 +61,7 @@ impl StatusRecord {
                 return Err(RecordFailure::Gone);
             }
             if entry.newest.status == wanted {
-                self.known.learn(kind, key, entry.newest, By::Write);
+                self.known.learn_of_known(kind, key, entry.newest, By::Write);
                 return Ok(());
             }
             self.refuse_surprise(&entry)?;
@@ -74,7 +74,7 @@ impl StatusRecord {
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match in_time(api.patch_status(&key.name, &parameters, &Patch::Apply(&body))).await {
                 Ok(object) => {
-                    self.known.learn(kind, key, version_of(kind, &object), By::Write);
+                    self.known.learn_of_known(kind, key, version_of(kind, &object), By::Write);
                     return Ok(());
                 }
                 Err(error) if is(&error, 409) => self.read_again(kind, key).await?,
@@ -105,7 +105,11 @@ impl StatusRecord {
             self.known.forget(kind, key);
             return Err(RecordFailure::Gone);
         };
-        self.known.learn(kind, key, version_of(kind, object), By::Watch { leading: true });
+        let version = version_of(kind, object);
+        if self.known.get(kind, key).is_none_or(|entry| entry.newest.uid != version.uid) {
+            return Err(RecordFailure::Gone);
+        }
+        self.known.learn_of_known(kind, key, version, By::Watch { leading: true });
         Ok(())
     }
 
@@ -147,7 +151,7 @@ impl StatusRecord {
                 Ok(object) => {
                     // The status that came with it is not one that the engine has been told of.
                     let version = version_of(kind, &object);
-                    self.known.learn(kind, key, version, By::Watch { leading: true });
+                    self.known.learn_of_known(kind, key, version, By::Watch { leading: true });
                     return Ok(());
                 }
                 // 422: another finalizer has moved, or there is one where there was none.

@@ -44,6 +44,7 @@ struct Read {
 }
 
 type Slot = Arc<Mutex<Option<Read>>>;
+type Slots = Arc<Mutex<HashMap<ObjectKey, Slot>>>;
 
 /// Reads Secrets of the API server.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ pub struct KubernetesSecrets {
     freshness: Freshness,
     require_allowed_hosts: bool,
     /// One slot for each Secret in use, so that many who need one wait for the same read.
-    slots: Arc<Mutex<HashMap<ObjectKey, Slot>>>,
+    slots: Slots,
 }
 
 impl std::fmt::Debug for KubernetesSecrets {
@@ -75,10 +76,7 @@ impl KubernetesSecrets {
 
     async fn slot(&self, key: &ObjectKey) -> Slot {
         let mut slots = self.slots.lock().await;
-        // A slot that nobody holds and that was wiped is of no use.
-        slots.retain(|_, slot| {
-            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|read| read.is_some())
-        });
+        slots.retain(|_, slot| is_of_use(slot));
         Arc::clone(slots.entry(key.clone()).or_default())
     }
 
@@ -95,7 +93,8 @@ impl KubernetesSecrets {
             Some(read) => slot.insert(read),
             None => {
                 let read = slot.insert(self.read_now(&key).await?);
-                tokio::spawn(wipe(Arc::downgrade(&shared), self.freshness.limit()));
+                let slots = Arc::downgrade(&self.slots);
+                tokio::spawn(wipe(slots, key.clone(), Arc::downgrade(&shared), self.freshness.limit()));
                 read
             }
         };
@@ -140,7 +139,12 @@ impl KubernetesSecrets {
 }
 
 /// Wipes what was read as soon as it may not be used again: there may be no next time to notice it.
-async fn wipe(slot: Weak<Mutex<Option<Read>>>, limit: Duration) {
+async fn wipe(
+    slots: Weak<Mutex<HashMap<ObjectKey, Slot>>>,
+    key: ObjectKey,
+    slot: Weak<Mutex<Option<Read>>>,
+    limit: Duration,
+) {
     tokio::time::sleep(limit).await;
     if let Some(slot) = slot.upgrade() {
         let mut slot = slot.lock().await;
@@ -148,6 +152,17 @@ async fn wipe(slot: Weak<Mutex<Option<Read>>>, limit: Duration) {
             *slot = None;
         }
     }
+    if let Some(slots) = slots.upgrade() {
+        let mut slots = slots.lock().await;
+        if slots.get(&key).is_some_and(|slot| !is_of_use(slot)) {
+            slots.remove(&key);
+        }
+    }
+}
+
+/// Whether somebody holds the slot, or something is in it.
+fn is_of_use(slot: &Slot) -> bool {
+    Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|read| read.is_some())
 }
 
 impl Secrets for KubernetesSecrets {
@@ -229,11 +244,7 @@ mod tests {
         }
         assert_eq!(reads.load(Ordering::Relaxed), 1);
         tokio::time::sleep(Duration::from_secs(4)).await;
-        let slots = secrets.slots.lock().await;
-        for slot in slots.values() {
-            assert!(slot.lock().await.is_none(), "wiped although nobody has asked again");
-        }
-        drop(slots);
+        assert!(secrets.slots.lock().await.is_empty(), "wiped although nobody has asked again");
         read().await.unwrap();
         assert_eq!(reads.load(Ordering::Relaxed), 2);
     }

@@ -1,10 +1,10 @@
 //! Metrics in the OpenMetrics text format, under the names that dashboards and alerts use.
 //!
 //! Labels are bounded: `provider` is `namespace/name` of a provider object, `outcome` and `reason`
-//! are the reasons of conditions. A subscription's name stands in one metric only, which can be
+//! are the reasons of conditions; its series go with the object. A subscription's name stands in one metric only, which can be
 //! switched off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::health::Heartbeat;
 use super::last_heard::{LastHeard, WatchCollector};
 use super::process::ProcessCollector;
 use crate::api::{ObjectKey, Reason};
-use crate::engine::ports::{Gauges, Meter};
+use crate::engine::ports::{Gauges, Kept, Meter};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -63,6 +63,8 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     rotations: Family<RotationLabels, Counter>,
+    /// The outcomes that are counted of each provider, to let them go with it.
+    outcomes: Mutex<BTreeMap<String, BTreeSet<Reason>>>,
     lead: Family<ProviderLabel, Histogram, fn() -> Histogram>,
     mints: Family<CallLabels, Counter>,
     requests: Family<CallLabels, Counter>,
@@ -137,6 +139,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             registry,
             rotations,
+            outcomes: Mutex::default(),
             lead,
             mints,
             requests,
@@ -175,9 +178,20 @@ impl Meter for Metrics {
             // goes in: late is late, and how late is shown by the gauges.
             self.0.lead.get_or_create(&ProviderLabel { provider: provider.clone() }).observe(lead.max(0.0));
         }
-        let outcome = outcome.to_string();
-        let labels = RotationLabels { provider, outcome };
+        let mut outcomes = self.0.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.entry(provider.clone()).or_default().insert(outcome);
+        let labels = RotationLabels { provider, outcome: outcome.to_string() };
         self.0.rotations.get_or_create(&labels).inc();
+    }
+
+    fn provider_gone(&self, provider: &ObjectKey) {
+        let provider = provider.to_string();
+        let mut outcomes = self.0.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        for outcome in outcomes.remove(&provider).unwrap_or_default() {
+            let labels = RotationLabels { provider: provider.clone(), outcome: outcome.to_string() };
+            self.0.rotations.remove(&labels);
+        }
+        self.0.lead.remove(&ProviderLabel { provider });
     }
 
     fn mint(&self, class: &'static str, took: Duration) {
@@ -216,6 +230,7 @@ struct Snapshot {
     workers_busy: usize,
     rotation_overdue: f64,
     leader: bool,
+    kept: Kept,
     held_back: Vec<(String, f64)>,
     infeasible: Vec<(String, usize)>,
     subscriptions: BTreeMap<(ObjectKey, &'static str, Reason), usize>,
@@ -235,6 +250,7 @@ impl StateCollector {
             workers_busy: gauges.workers_busy,
             rotation_overdue: gauges.rotation_overdue,
             leader: gauges.leader,
+            kept: gauges.kept,
             ..Snapshot::default()
         };
         let held_back = gauges.held_back.iter();
@@ -289,6 +305,19 @@ impl Collector for StateCollector {
         )?;
         gauge("hookkeeper_leader", "Whether this process acts", &|mut encoder| {
             encoder.encode_gauge(&i64::from(last.leader))
+        })?;
+        gauge("hookkeeper_kept", "What is kept in memory, by kind", &|mut encoder| {
+            let Kept { subscriptions, providers, sources, origins, namespaces, claims, tokens } = last.kept;
+            let kinds = [
+                ("subscriptions", subscriptions),
+                ("providers", providers),
+                ("sources", sources),
+                ("origins", origins),
+                ("namespaces", namespaces),
+                ("claims", claims),
+                ("tokens", tokens),
+            ];
+            kinds.iter().try_for_each(|(kind, count)| labelled(&mut encoder, &[("kind", *kind)], count))
         })?;
         gauge("hookkeeper_held_back_seconds", "How long a provider is held back", &|mut encoder| {
             last.held_back.iter().try_for_each(|(provider, seconds)| {
@@ -375,6 +404,24 @@ mod tests {
         assert!(!text.contains("_total_total"));
     }
 
+    #[test]
+    fn a_provider_that_is_gone_leaves_no_series() {
+        let metrics = metrics(true);
+        let before = metrics.render().unwrap();
+        let (gone, stays) = (ObjectKey::new("hr", "gone"), ObjectKey::new("hr", "stays"));
+        for outcome in [Reason::Rotated, Reason::RateLimited, Reason::TokenSourceUnavailable] {
+            metrics.rotation(&gone, outcome, Some(1.0));
+        }
+        metrics.rotation(&stays, Reason::Rotated, Some(1.0));
+        metrics.provider_gone(&gone);
+        let text = metrics.render().unwrap();
+        assert!(!text.contains("hr/gone"), "{text}");
+        has(&text, r#"hookkeeper_rotations_total{provider="hr/stays",outcome="Rotated"} 1"#);
+        metrics.provider_gone(&stays);
+        let names = |text: &str| text.lines().filter(|line| line.starts_with("hookkeeper_rotation")).count();
+        assert_eq!(names(&metrics.render().unwrap()), names(&before));
+    }
+
     fn row(name: &str, state: &'static str, minutes: i64) -> SubscriptionGauge {
         SubscriptionGauge {
             key: ObjectKey::new("hr", name),
@@ -396,6 +443,7 @@ mod tests {
             infeasible: vec![(ObjectKey::new("hr", "gupy"), 3)],
             subscriptions: vec![row("a", "ready", 30), row("b", "degraded", 200), row("c", "expired", -5)],
             leader: true,
+            kept: Kept { tokens: 4, ..Kept::default() },
         };
         metrics.gauges(&gauges);
         let text = metrics.render().unwrap();
@@ -404,6 +452,7 @@ mod tests {
             "hookkeeper_workers_busy 2",
             "hookkeeper_rotation_overdue_seconds 1.5",
             "hookkeeper_leader 1",
+            r#"hookkeeper_kept{kind="tokens"} 4"#,
             r#"hookkeeper_held_back_seconds{provider="hr/gupy"} 30.0"#,
             r#"hookkeeper_rotations_infeasible{provider="hr/gupy"} 3"#,
             r#"hookkeeper_subscriptions{provider="hr/gupy",state="ready",reason="Rotated"} 1"#,

@@ -12,7 +12,7 @@ pub(super) struct SecretReader<'a> {
 }
 
 impl SecretReader<'_> {
-    /// Reads a value that is to be sent to these hosts.
+    /// Reads a value that is to be sent to these hosts in a header, where no line end can stand.
     ///
     /// # Errors
     /// There is no such value, it cannot be read, or it must not go to one of the hosts.
@@ -21,7 +21,8 @@ impl SecretReader<'_> {
         reference: &SecretKeyReference,
         hosts: &[&str],
     ) -> Result<SecretValue, Refusal> {
-        self.secrets.read_for(self.namespace, reference, hosts).await
+        let value = self.secrets.read_for(self.namespace, reference, hosts).await?;
+        Ok(SecretValue { text: value.text.without_line_end(), ..value })
     }
 
     /// A value that is written out or in a Secret.

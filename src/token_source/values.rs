@@ -27,7 +27,7 @@ impl<'a> Values<'a> {
     pub(super) async fn secret(&self, source: &SecretSource, url: &Url) -> Result<SecretText, Refusal> {
         let hosts = [url.host_str().unwrap_or_default()];
         let value = self.secrets.read_for(self.namespace, &source.secret_key_ref, &hosts).await?;
-        Ok(without_line_end(value.text))
+        Ok(value.text.without_line_end())
     }
 
     /// A value that is written out or in a Secret; `field` names it when it is neither or both.
@@ -87,26 +87,4 @@ pub(super) fn form<'f>(fields: impl IntoIterator<Item = (&'f str, &'f SecretText
         form.append_pair(name, value.expose());
     }
     form.finish().into()
-}
-
-/// Without the line end that text editors and `echo` leave in a file that a Secret is made from.
-fn without_line_end(text: SecretText) -> SecretText {
-    match text.expose().strip_suffix('\n') {
-        Some(line) => line.strip_suffix('\r').unwrap_or(line).into(),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_end_is_left_out() {
-        for (text, expected) in
-            [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a ", " a "), ("", "")]
-        {
-            assert_eq!(without_line_end(text.into()).expose(), expected);
-        }
-    }
 }

@@ -214,7 +214,7 @@ operations: {update: {method: PUT, path: '/{id}', json: {t: '{token}'}}}
 #[tokio::test]
 async fn a_value_that_no_header_can_hold_is_refused_and_not_shown() {
     let server = Server::start().await;
-    let broken = format!("{CANARY}\n");
+    let broken = format!("{CANARY}\n\n");
     let credential = Keys::default().with("team/gupy-api/token", &broken, None);
     let remote = server.remote(provider(GUPY), credential);
     let refused = remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await;
@@ -264,6 +264,30 @@ async fn every_way_to_say_who_we_are() {
     }
 }
 
+/// Secrets are commonly made with `echo`, or from a file that an editor has written.
+#[tokio::test]
+async fn the_line_end_of_a_secret_is_no_part_of_a_credential() {
+    let secret = "secretKeyRef: {name: gupy-api, key: token}";
+    for (auth, name, value) in [
+        (format!("bearer: {{{secret}}}"), "authorization", "Bearer api-key"),
+        (
+            format!("basic: {{username: {{value: hook}}, password: {{{secret}}}}}"),
+            "authorization",
+            "Basic aG9vazphcGkta2V5",
+        ),
+        (format!("headers: [{{name: X-Api-Key, valueFrom: {{{secret}}}}}]"), "x-api-key", "api-key"),
+    ] {
+        for end in ["\n", "\r\n"] {
+            let server = Server::start().await;
+            let secrets = Keys::default().with("team/gupy-api/token", &format!("api-key{end}"), None);
+            let remote = server.remote(provider(&format!("preset: gupy\nauth: {{{auth}}}")), secrets);
+            server.answers(200, "");
+            remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await.unwrap();
+            assert_eq!(server.seen()[0].header(name), Some(value), "{auth}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
     let server = Server::start().await;
@@ -271,7 +295,7 @@ async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
     let (user, password) = (secret("user"), secret("token"));
     let auth = format!("basic: {{username: {{valueFrom: {{{user}}}}}, password: {{{password}}}}}");
     let auth = format!("preset: gupy\nauth: {{{auth}}}");
-    for (user, password) in [("canary-7f3a91:x", "p"), ("u", "canary-7f3a91\n"), ("canary-7f3a91\r\n", "p")] {
+    for (user, password) in [("canary-7f3a91:x", "p"), ("u", "canary\n7f3a91"), ("canary-7f3a91\n\n", "p")] {
         let secrets = Keys::default().with("team/gupy-api/user", user, None).with(
             "team/gupy-api/token",
             password,

@@ -8,6 +8,7 @@ mod failures;
 mod fan_out;
 mod flaky;
 mod leadership;
+mod letting_go;
 mod load;
 mod ownership;
 mod pages;

@@ -10,6 +10,7 @@ use hookkeeper::api::{
 };
 use hookkeeper::engine::change::Change;
 use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Published};
+use hookkeeper::ops::metrics::Metrics;
 
 use super::Settings;
 use crate::canaries::CANARY;
@@ -184,6 +185,8 @@ pub struct Outside {
     pub notices: Vec<Notice>,
     pub received: Vec<Received>,
     pub gauges: Option<Gauges>,
+    /// The metrics that people see, where a test looks at them.
+    pub metrics: Option<Metrics>,
     /// How long each remote carried a token that was dead, once for each time.
     pub late: Vec<(String, TimeDelta)>,
     /// Creates and updates whose token ought to have been published before, and was not.
@@ -238,6 +241,7 @@ impl Outside {
             notices: Vec::new(),
             received: Vec::new(),
             gauges: None,
+            metrics: None,
             late: Vec::new(),
             unpublished: 0,
             repeated: 0,

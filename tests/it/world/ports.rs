@@ -174,12 +174,25 @@ impl Notices for World {
 }
 
 impl Meter for World {
-    fn rotation(&self, _: &ObjectKey, _: Reason, _: Option<f64>) {}
+    fn rotation(&self, provider: &ObjectKey, outcome: Reason, lead: Option<f64>) {
+        if let Some(metrics) = &self.outside().metrics {
+            metrics.rotation(provider, outcome, lead);
+        }
+    }
+    fn provider_gone(&self, provider: &ObjectKey) {
+        if let Some(metrics) = &self.outside().metrics {
+            metrics.provider_gone(provider);
+        }
+    }
     fn mint(&self, _: &'static str, _: Duration) {}
     fn provider_request(&self, _: &'static str, _: &'static str, _: Duration) {}
     fn gauges(&self, gauges: &Gauges) {
         look("the gauges", || format!("{gauges:?}"));
-        self.outside().gauges = Some(gauges.clone());
+        let mut outside = self.outside();
+        if let Some(metrics) = &outside.metrics {
+            metrics.gauges(gauges);
+        }
+        outside.gauges = Some(gauges.clone());
     }
 }
 

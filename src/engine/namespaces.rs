@@ -1,0 +1,76 @@
+//! Numbers for namespaces, each kept as long as a subscription is in it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::ids::Slab;
+use super::ready::NamespaceId;
+
+/// A namespace that subscriptions are in.
+#[derive(Debug)]
+struct Namespace {
+    /// The one copy of its name.
+    name: Arc<str>,
+    subscriptions: usize,
+}
+
+/// The namespaces that subscriptions are in.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    numbered: Slab<Namespace>,
+    by_name: HashMap<Arc<str>, NamespaceId>,
+}
+
+impl Namespaces {
+    /// One more subscription is in the namespace. Returns its number and the one copy of its name.
+    pub(super) fn enter(&mut self, name: &Arc<str>) -> (NamespaceId, Arc<str>) {
+        if let Some(id) = self.by_name.get(name)
+            && let Some(known) = self.numbered.get_mut(*id)
+        {
+            known.subscriptions += 1;
+            return (*id, Arc::clone(&known.name));
+        }
+        let id = self.numbered.insert(Namespace { name: Arc::clone(name), subscriptions: 1 });
+        self.by_name.insert(Arc::clone(name), id);
+        (id, Arc::clone(name))
+    }
+
+    /// A subscription is gone; with the last one the number is free for another namespace.
+    pub(super) fn leave(&mut self, id: NamespaceId) {
+        let Some(known) = self.numbered.get_mut(id) else {
+            return;
+        };
+        known.subscriptions -= 1;
+        if known.subscriptions == 0
+            && let Some(gone) = self.numbered.remove(id)
+        {
+            self.by_name.remove(&gone.name);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_known_as_long_as_a_subscription_is_in_it() {
+        let mut namespaces = Namespaces::default();
+        let name = |name: &str| -> Arc<str> { name.into() };
+        let (first, shared) = namespaces.enter(&name("hr"));
+        let (again, same) = namespaces.enter(&name("hr"));
+        assert_eq!(first, again);
+        assert!(Arc::ptr_eq(&shared, &same), "its name is kept once");
+        let (other, _) = namespaces.enter(&name("it"));
+        assert_ne!(first, other);
+        namespaces.leave(first);
+        assert_eq!(namespaces.len(), 2);
+        namespaces.leave(first);
+        assert_eq!(namespaces.len(), 1);
+        assert_eq!(namespaces.enter(&name("sales")).0, first, "its number is free");
+    }
+}

@@ -1,0 +1,174 @@
+//! Letting go of what nothing declares, nothing uses and nothing is under way for.
+//!
+//! A pause outlives the object that ran into it: a hold-back, or a budget that is spent, is kept
+//! until it is over. Otherwise deleting an object and creating it again would walk around it. As
+//! whoever may create objects could fill the memory with such pauses, only so many are kept, and
+//! those that end first go first.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::Engine;
+use super::ids::{ProviderId, SourceId};
+use super::state::{Origin, Provider, Source, SourceKey};
+use super::timers::Alarm;
+use crate::rotation::time::{Moment, between};
+
+/// How often there is a look at what may go.
+const EVERY: Duration = Duration::from_secs(5);
+/// How many pauses are kept that nobody waits for, of each kind.
+const MOST_PAUSES: usize = 1_000;
+
+/// Which of these go: all whose pause is over, and those whose pauses are too many.
+fn leaving<Id: Ord>(mut idle: Vec<(Option<Duration>, Id)>, most_pauses: usize) -> Vec<Id> {
+    // Without a pause comes first, then the pause that ends first.
+    idle.sort_unstable();
+    let free = idle.iter().take_while(|(paused, _)| paused.is_none()).count();
+    let surplus = (idle.len() - free).saturating_sub(most_pauses);
+    idle.into_iter().take(free + surplus).map(|(_, id)| id).collect()
+}
+
+/// The same moment by the clock that cannot be set.
+fn by_boot(until: Option<DateTime<Utc>>, now: Moment) -> Option<Duration> {
+    until.map(|until| now.boot + between(now.wall, until))
+}
+
+impl Engine {
+    pub(super) fn tidy(&mut self, now: Moment) {
+        if now.boot < self.next_tidying {
+            return;
+        }
+        self.next_tidying = now.boot + EVERY;
+        self.tidy_sources(now);
+        self.tidy_providers(now);
+        self.tidy_origins(now);
+    }
+
+    fn tidy_sources(&mut self, now: Moment) {
+        let mut idle = Vec::new();
+        for id in self.state.sources.numbers().into_iter().map(SourceId) {
+            let Some(source) = self.state.source_mut(id).filter(|source| source.users.is_empty()) else {
+                continue;
+            };
+            if source.is_idle() {
+                idle.push((by_boot(source.hold.remembered_until(now.wall), now), id));
+            } else if source.state.hand.as_ref().is_some_and(|hand| !hand.is_alive(now)) {
+                source.forget_tokens();
+            }
+        }
+        for id in leaving(idle, MOST_PAUSES) {
+            self.stop_minting(id);
+            if let Some(mut source) = self.state.sources.remove(id.0) {
+                self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
+                self.state.source_by_key.remove(&source.key);
+            }
+        }
+    }
+
+    fn tidy_providers(&mut self, now: Moment) {
+        let mut idle = Vec::new();
+        for (id, provider) in self.state.providers.iter_mut() {
+            if provider.is_idle() {
+                let held = by_boot(provider.hold.remembered_until(now.wall), now);
+                let paused = held.max(provider.bucket.full_at(now.boot));
+                idle.push((paused, ProviderId(id)));
+            }
+        }
+        for id in leaving(idle, MOST_PAUSES) {
+            if let Some(mut provider) = self.state.providers.remove(id.0) {
+                self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id));
+                self.state.provider_by_key.remove(&provider.key);
+                self.ports.meter.provider_gone(&provider.key);
+            }
+        }
+    }
+
+    fn tidy_origins(&mut self, now: Moment) {
+        let used: std::collections::BTreeSet<&str> =
+            self.state.providers.iter().filter_map(|(_, provider)| provider.origin()).collect();
+        let mut idle = Vec::new();
+        for (name, origin) in &mut self.state.origins {
+            if origin.is_idle() && !used.contains(name.as_str()) {
+                let spent = origin.bucket.full_at(now.boot).max(origin.failing_bucket.full_at(now.boot));
+                let held = by_boot(origin.breaker.remembered_until(now.wall), now);
+                idle.push((held.max(spent), name.clone()));
+            }
+        }
+        for name in leaving(idle, MOST_PAUSES) {
+            self.state.origins.remove(&name);
+        }
+    }
+
+    /// Nobody uses the source any more, or its object is deleted: no token of it is kept, and nothing
+    /// is minted. It goes itself when nothing is under way for it and no pause is pending.
+    pub(super) fn leave_source(&mut self, id: SourceId, now: Moment) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        source.forget_tokens();
+        source.spec = None;
+        source.end_back_off(now);
+        if source.state.wait.is_none() {
+            source.state.failing = None;
+            source.failures = 0;
+        }
+        self.stop_minting(id);
+        if let Some(source) = self.state.sources.get_mut(id.0) {
+            self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
+        }
+    }
+
+    /// What a subscription spells out is gone with the last one that does.
+    pub(super) fn leave_unused_source(&mut self, id: SourceId, now: Moment) {
+        let is_unused =
+            |source: &Source| source.users.is_empty() && matches!(source.key, SourceKey::Inline { .. });
+        if self.state.source(id).is_some_and(is_unused) {
+            self.leave_source(id, now);
+        }
+    }
+
+    fn stop_minting(&mut self, id: SourceId) {
+        self.mint_queue.retain(|(_, queued)| *queued != id);
+        if let Some(source) = self.state.source_mut(id) {
+            source.wanted = None;
+        }
+    }
+}
+
+impl Source {
+    /// Whether nothing declares it and nothing is under way for it.
+    fn is_idle(&self) -> bool {
+        let is_declared = self.object.is_some();
+        self.users.is_empty() && !is_declared && !self.minting && !self.recording && !self.published.busy
+    }
+}
+
+impl Provider {
+    /// Whether nothing declares it, nothing uses it and nothing is under way for it.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_called = self.calls > 0 || self.is_listing();
+        let is_written = self.recording || self.keeping.writing;
+        self.users.is_empty() && self.declared.is_none() && !is_called && !is_written
+    }
+}
+
+impl Origin {
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.calls == 0 && !self.probing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_kept_and_of_too_many_those_that_end_first_go() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let idle = || vec![(seconds(30), 'a'), (None, 'b'), (seconds(10), 'c'), (seconds(20), 'd')];
+        assert_eq!(leaving(idle(), 3), ['b']);
+        assert_eq!(leaving(idle(), 1), ['b', 'c', 'd']);
+        assert_eq!(leaving(idle(), 0), ['b', 'c', 'd', 'a']);
+    }
+}
