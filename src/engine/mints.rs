@@ -480,7 +480,7 @@ impl Source {
 
     /// Nobody asks any more, and the source is left alone all the same for as long as it asked for.
     fn keep_hold(&mut self, failure: &MintFailure, now: Moment) {
-        let judgement = judge_mint(failure);
+        let judgement = judge_mint(failure, &TokenSourceSpec::default());
         if let Hold::Source(asked) = judgement.hold {
             self.hold.open(now.wall, asked, judgement.reason);
             let until = self.hold.pending(now.wall).map_or(now.wall, |held| held.until);
