@@ -17,7 +17,9 @@ use super::{
     DAY, HOUR, MINUTE, SECOND, answered, asked, counts, declare, hand_over_provider, hand_over_source, key,
     refused,
 };
-use crate::world::{CallFault, Running, Settings, World, declared_provider, declared_source, subscription};
+use crate::world::{
+    CallFault, Running, Settings, World, declared_provider, declared_source, identity, subscription,
+};
 
 /// An engine that tells every few seconds how much it keeps.
 fn start(world: &World) -> Running {
@@ -80,7 +82,8 @@ impl Tenant {
     }
 
     async fn come(&self, world: &World, engine: &Running) {
-        let provider = declared_provider(&self.key("provider"), &self.provider(), Default::default());
+        let provider =
+            declared_provider(identity(&self.key("provider"), 1), &self.provider(), Default::default());
         let source = publishing(&format!("source-{}", self.number));
         engine.send(provider).await;
         engine.send(declared_source(&self.key("source"), &source, Default::default())).await;
