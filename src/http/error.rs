@@ -24,12 +24,14 @@ pub enum Error {
     },
     /// The destination policy says no.
     #[error(
-        "{host} is not allowed as a destination: without an exception only https to public addresses is; \
-         whoever runs hookkeeper can allow it with {allow}"
+        "{host} is not allowed as a destination: {problem}; without an exception only https to public \
+         addresses is allowed; whoever runs hookkeeper can allow it with {allow}"
     )]
     DestinationNotAllowed {
         /// Where the request was to go.
         host: String,
+        /// What is not allowed about it: the address that its name has, or plain http.
+        problem: String,
         /// The option to start the process with, such as
         /// `--allow-destination http://127.0.0.1:8080`.
         allow: String,

@@ -27,6 +27,7 @@ mod encoding;
 mod error;
 mod json;
 mod message;
+mod name;
 mod resolver;
 mod scheme;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use destination::DestinationPolicy;
 pub use error::Error;
 pub use json::read_json;
 pub use message::{Answer, Request};
+pub use name::is_public_name;
 pub use reqwest::header::HeaderName;
 pub use reqwest::{Certificate, Method, Url};
 pub use resolver::{Resolver, SystemResolver};

@@ -58,9 +58,7 @@ impl Resolve for GuardedResolver {
                 .ok_or_else(|| Error::invalid("a name was resolved outside of a request"))?;
             let addresses = found.await?;
             // One refused address refuses the name: which of them is dialled is not ours to say.
-            for address in &addresses {
-                policy.check_address(&target, *address)?;
-            }
+            policy.check_addresses(&target, &addresses)?;
             if addresses.is_empty() {
                 return Err(io::Error::from(io::ErrorKind::NotFound).into());
             }

@@ -48,7 +48,9 @@ pub(super) fn of_error(error: Error) -> MintFailure {
     let what = error.to_string();
     match error {
         Error::InvalidRequest { .. } => Refusal::UnusableValue { what }.into(),
-        Error::DestinationNotAllowed { host, allow } => Refusal::DestinationNotAllowed { host, allow }.into(),
+        Error::DestinationNotAllowed { host, problem, allow } => {
+            Refusal::DestinationNotAllowed { host, problem, allow }.into()
+        }
         Error::Resolve { .. } | Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. } => {
             MintFailure::NotSent { what }
         }
