@@ -78,7 +78,8 @@ impl DestinationPolicy {
         };
         if self.is_proxied(target) {
             let allowed = is_public_name(name) || self.matching(target).any(|entry| entry.matches_name(name));
-            let problem = "its name is none of the public internet, and with --proxy its addresses are not seen";
+            let problem =
+                "its name is none of the public internet, and with --proxy its addresses are not seen";
             return allowed.then_some(()).ok_or_else(|| target.refused(problem));
         }
         // Whether an allowed range holds its addresses is seen when the name is resolved.
@@ -212,8 +213,9 @@ mod tests {
     fn problem(allowed: &[&str], url: &str, addresses: &[&str]) -> String {
         let target = Target::of(&url.parse().unwrap()).unwrap();
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let refused =
-            policy(allowed).check(&target).and_then(|()| policy(allowed).check_addresses(&target, &addresses));
+        let refused = policy(allowed)
+            .check(&target)
+            .and_then(|()| policy(allowed).check_addresses(&target, &addresses));
         let Err(Error::DestinationNotAllowed { problem, .. }) = refused else {
             panic!("{url} with {addresses:?}: {refused:?}");
         };
@@ -318,12 +320,7 @@ mod tests {
             (&["10.0.0.0/8"], https, &["10.0.0.1", "::1"], "::1, one of its 2 addresses, is not public"),
             (&[], "https://10.0.0.1/", &[], "the address is not public"),
             (&[], "https://2130706433/", &[], "the address is not public"),
-            (
-                &[],
-                "https://[64:ff9b::127.0.0.1]/",
-                &[],
-                "the address stands for 127.0.0.1 and is not public",
-            ),
+            (&[], "https://[64:ff9b::127.0.0.1]/", &[], "the address stands for 127.0.0.1 and is not public"),
             (&[], "http://1.1.1.1/", &[], "plain http goes only where an exception allows it"),
             (&[], "http://a.example.com/", &[], "plain http goes only where an exception allows it"),
             (
@@ -342,7 +339,8 @@ mod tests {
 
     #[test]
     fn behind_a_proxy_names_are_judged_by_themselves() {
-        let check = |allowed: &[&str], url: &str| policy(allowed).behind_proxy().check_url(&url.parse().unwrap());
+        let check =
+            |allowed: &[&str], url: &str| policy(allowed).behind_proxy().check_url(&url.parse().unwrap());
         assert!(check(&[], "https://api.example.com/").is_ok());
         assert!(check(&[], "https://1.1.1.1/").is_ok());
         for host in [

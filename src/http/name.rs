@@ -25,7 +25,8 @@ const NOT_PUBLIC: [&str; 16] = [
 /// leads to is another question.
 #[must_use]
 pub fn is_public_name(name: &str) -> bool {
-    let below = |upper: &str| name.strip_suffix(upper).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let below =
+        |upper: &str| name.strip_suffix(upper).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     name.contains('.') && !NOT_PUBLIC.into_iter().any(below)
 }
 

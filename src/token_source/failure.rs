@@ -51,9 +51,11 @@ pub(super) fn of_error(error: Error) -> MintFailure {
         Error::DestinationNotAllowed { host, problem, allow } => {
             Refusal::DestinationNotAllowed { host, problem, allow }.into()
         }
-        Error::Resolve { .. } | Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. } => {
-            MintFailure::NotSent { what }
-        }
+        Error::Resolve { .. }
+        | Error::Connect { .. }
+        | Error::ConnectTimeout { .. }
+        | Error::Tls { .. }
+        | Error::Proxy { .. } => MintFailure::NotSent { what },
         Error::Redirect { status, .. } => MintFailure::Redirect { code: status },
         Error::Timeout { .. } | Error::Lost { .. } | Error::InvalidAnswer { .. } => {
             MintFailure::Unanswered { what }

@@ -44,7 +44,6 @@ async fn a_refused_destination_is_never_connected_to() {
         }
     );
     assert!(!error.outcome_unknown());
-    assert_eq!(error.class().as_str(), "refused");
     assert_eq!(server.connections(), 0);
 }
 
@@ -64,7 +63,8 @@ async fn a_name_that_resolves_to_a_refused_address_is_refused() {
                 host: format!("rebind.example.com:{port}"),
                 problem: match addresses {
                     1 => "its address 127.0.0.1 is none to which plain http is allowed".to_owned(),
-                    _ => "127.0.0.1, one of its 2 addresses, is none to which plain http is allowed".to_owned(),
+                    _ =>
+                        "127.0.0.1, one of its 2 addresses, is none to which plain http is allowed".to_owned(),
                 },
                 allow: format!("--allow-destination http://rebind.example.com:{port}"),
             }
@@ -172,7 +172,6 @@ async fn the_system_resolver_knows_localhost() {
 #[tokio::test]
 async fn what_cannot_be_reached_was_certainly_not_sent() {
     let nowhere = get(&resolving(&[], &[&[]]), "https://a.example.com/").await;
-    assert_eq!(Class::of(&nowhere).as_str(), "unreachable");
     assert!(matches!(nowhere, Err(Error::Resolve { .. })), "{nowhere:?}");
     assert!(!nowhere.unwrap_err().outcome_unknown());
 
@@ -202,5 +201,4 @@ async fn a_resolver_that_hangs_ends_with_the_time_to_connect() {
     let error = get(&client, "https://a.example.com/").await.unwrap_err();
     assert!(matches!(error, Error::ConnectTimeout { .. }), "{error}");
     assert!(!error.outcome_unknown());
-    assert_eq!(error.class().as_str(), "timeout");
 }
