@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::ports::{Leadership, Meter, Notices, Publish, Record, Secrets, ServiceAccounts};
 use crate::engine::{Engine, Options, Ports};
-use crate::http::{AllowedDestination, Client, Config, DestinationPolicy, SetupError};
+use crate::http::Client;
 use crate::ops::system::{SystemClock, SystemRandom};
 use crate::provider::Gateway;
 use crate::token_source::TokenMinter;
@@ -24,14 +24,7 @@ pub(super) struct FromShell {
 }
 
 /// The engine with the real clock, the real network and what the shell brings.
-pub(super) fn engine(
-    shell: FromShell,
-    destinations: Vec<AllowedDestination>,
-    meter: Arc<dyn Meter>,
-    options: Options,
-) -> Result<Engine, SetupError> {
-    let client =
-        Client::new(Config { destinations: DestinationPolicy::new(destinations), ..Config::default() })?;
+pub(super) fn engine(shell: FromShell, client: Client, meter: Arc<dyn Meter>, options: Options) -> Engine {
     let clock = Arc::new(SystemClock);
     let minter = TokenMinter::new(client.clone(), shell.mint_secrets, Arc::clone(&clock) as _)
         .with_service_accounts(shell.service_accounts);
@@ -46,5 +39,5 @@ pub(super) fn engine(
         notices: shell.notices,
         meter,
     };
-    Ok(Engine::new(ports, options))
+    Engine::new(ports, options)
 }

@@ -64,6 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let log_level = args.serve.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let clients = connect(args.context.as_deref()).await?;
+    let client = args.serve.client()?;
     let clock = Arc::new(SystemClock);
     let lease = LeaseSettings {
         namespace: args.lease_namespace.clone().unwrap_or_else(|| clients.namespace.clone()),
@@ -98,7 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let meter: Arc<dyn Meter> = Arc::new(serving.metrics);
     let meter = if args.observe { Arc::new(Observer::new(meter)) } else { meter };
-    let engine = compose::engine(from_shell, args.serve.allow_destination, meter, options)?;
+    let engine = compose::engine(from_shell, client.clone(), meter, options);
     // The lease is held until the last step has been recorded.
     let (stopped, engine_stopped) = oneshot::channel::<()>();
     let tasks = shell.tasks.run(async move { drop(engine_stopped.await) });
@@ -115,6 +116,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         biased;
         result = work => result,
         result = tasks => result.map_err(anyhow::Error::from),
+        never = client.follow_files() => match never {},
         _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
     };
     if result.is_ok() && !shutdown.is_asked() {

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod health;
 mod observe;
 mod output;
+mod proxy;
 pub mod sandbox;
 pub mod serve;
 pub mod sidecar;
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::ops::causes::told;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -67,7 +70,7 @@ pub fn main() -> ExitCode {
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     run(line).unwrap_or_else(|error| {
         // Nothing is left to be done when nobody reads this either.
-        let _ = writeln!(std::io::stderr(), "hookkeeper: {error:#}");
+        let _ = writeln!(std::io::stderr(), "hookkeeper: {}", told(error.as_ref()));
         ExitCode::FAILURE
     })
 }

@@ -1,15 +1,17 @@
 //! What the commands that run for ever have in common.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use tracing::info;
+use tracing::{info, warn};
 
+use super::proxy::{self, ProxyParser};
 use crate::api::Duration;
 use crate::engine::Options;
-use crate::http::AllowedDestination;
+use crate::http::{AllowedDestination, Client, Config, DestinationPolicy, Files, ProxyUrl, SetupError};
 use crate::ops::admin::{self, Admin};
 use crate::ops::health::{Awaited, Heartbeat, Readiness};
 use crate::ops::logs::{self, LogFormat, LogLevel};
@@ -26,6 +28,16 @@ pub struct ServeArgs {
     /// Allow a destination that is not public or not https; may be given several times.
     #[arg(long, value_name = "[http://]HOST|CIDR[:PORT]")]
     pub allow_destination: Vec<AllowedDestination>,
+    /// Trust the certificates (PEM) in this file besides the public ones; read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Go through this proxy to providers and token servers: https by CONNECT, and the proxy resolves
+    /// the names. Plain http goes past it.
+    #[arg(long, value_name = "URL", value_parser = ProxyParser)]
+    pub proxy: Option<ProxyUrl>,
+    /// File with `user:password` for the proxy; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "proxy")]
+    pub proxy_credentials_file: Option<PathBuf>,
     /// Send Secrets only to hosts that their annotation hookkeeper.dev/allowed-hosts names.
     #[arg(long)]
     pub require_allowed_hosts: bool,
@@ -103,6 +115,32 @@ impl ServeArgs {
             AdminListen::Off => tokio::spawn(std::future::pending()),
         };
         Ok(Serving { metrics, starting, admin })
+    }
+
+    /// The client for providers and token servers; and what is worth knowing about its way out.
+    pub(super) fn client(&self) -> Result<Client, SetupError> {
+        let client = Client::new(Config {
+            destinations: DestinationPolicy::new(self.allow_destination.clone()),
+            files: Files {
+                issuers: self.ca_file.clone(),
+                proxy_credentials: self.proxy_credentials_file.clone(),
+            },
+            proxy: self.proxy.clone(),
+            connections_per_host: self.options().calls(),
+            ..Config::default()
+        })?;
+        match &self.proxy {
+            Some(proxy) => info!(
+                %proxy,
+                "https goes through a proxy, which resolves the names: which addresses they have is not checked"
+            ),
+            None => {
+                if let Some(text) = proxy::unused(std::env::vars_os()) {
+                    warn!("{text}");
+                }
+            }
+        }
+        Ok(client)
     }
 
     /// How the engine works.

@@ -57,6 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         Arc::new(SystemRandom),
     )?;
+    let client = args.serve.client()?;
     let serving = args.serve.serve(log_level, shutdown.clone()).await?;
     let manifests = serving.starting;
     manifests.says("the manifests have not been read");
@@ -73,13 +74,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         notices: Arc::new(LoggedNotices),
     };
     let options = args.serve.options();
-    let engine =
-        compose::engine(from_shell, args.serve.allow_destination, Arc::new(serving.metrics), options)?;
+    let engine = compose::engine(from_shell, client.clone(), Arc::new(serving.metrics), options);
     let engine = engine.run(shell.changes, shutdown.asked());
     let result = tokio::select! {
         biased;
         result = engine => result.map_err(anyhow::Error::from),
         _ = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
+        never = client.follow_files() => match never {},
         _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
     };
     // What was declared or forgotten since the last record.

@@ -20,28 +20,6 @@ use crate::rotation::facts::Subject;
 use crate::rotation::status::{self};
 use crate::rotation::time::{Moment, between, subtract, written};
 
-/// A failed call's class, as a metric label has it.
-pub(super) fn class_of(failure: Option<&CallFailure>) -> &'static str {
-    match failure {
-        None => "2xx",
-        Some(CallFailure::Status { code, .. } | CallFailure::Redirect { code }) => class_of_code(*code),
-        Some(CallFailure::NotSent { .. }) => "unreachable",
-        Some(CallFailure::Unanswered { .. }) => "timeout",
-        Some(CallFailure::Unreadable { .. }) => "invalid",
-        Some(CallFailure::Refused(_)) => "refused",
-    }
-}
-
-/// The class of a status code.
-pub(super) fn class_of_code(code: u16) -> &'static str {
-    match code {
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    }
-}
-
 pub(super) fn origin_news(failure: &CallFailure, judgement: &Judgement) -> OriginNews {
     match (&judgement.hold, failure) {
         (Hold::Origin(asked), _) => OriginNews::Held(*asked, judgement.reason),

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use super::Engine;
 use super::breaker::Failed;
 use super::calls::{About, Done, Report};
+use super::class::class_of;
 use super::entry::{Entry, Work};
-use super::failures::{class_of, internal};
+use super::failures::internal;
 use super::ids::SubscriptionId;
 use super::ports::{Applied, CallFailure};
 use super::state::Origin;
@@ -275,7 +276,7 @@ impl Engine {
         started: Moment,
         now: Moment,
     ) {
-        let class = class_of(result.as_ref().err());
+        let class = class_of(result);
         self.ports.meter.provider_request(operation.as_str(), class, now.boot.saturating_sub(started.boot));
     }
 

@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::Engine;
 use super::calls::{About, Report};
-use super::failures::{class_of, origin_news};
+use super::class::class_of;
+use super::failures::origin_news;
 use super::finish::OriginNews;
 use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{CallFailure, Listing, Reading};
@@ -249,7 +250,7 @@ impl Engine {
         result: Result<Option<Listing>, CallFailure>,
         now: Moment,
     ) {
-        let class = class_of(result.as_ref().err());
+        let class = class_of(&result);
         self.ports.meter.provider_request(
             Operation::List.as_str(),
             class,

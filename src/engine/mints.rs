@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::Engine;
 use super::calls::{About, Report};
+use super::class::class_of;
 use super::entry::Object;
-use super::failures::class_of_code;
 use super::ids::{SourceId, SubscriptionId};
 use super::judge::{OF_MINT, Shown};
 use super::ports::{MintFailure, Minted};
@@ -151,18 +151,7 @@ impl Engine {
         now: Moment,
     ) {
         self.mints_running = self.mints_running.saturating_sub(1);
-        let class = match &result {
-            Ok(_) => "2xx",
-            Err(MintFailure::Status { code, .. } | MintFailure::Redirect { code }) => class_of_code(*code),
-            Err(MintFailure::NotSent { .. }) => "unreachable",
-            Err(MintFailure::Unanswered { .. }) => "timeout",
-            Err(
-                MintFailure::Unusable { .. } | MintFailure::ExpiredOnArrival | MintFailure::NoLife { .. },
-            ) => "invalid",
-            Err(MintFailure::Refused(_) | MintFailure::NotGranted { .. } | MintFailure::Declined) => {
-                "refused"
-            }
-        };
+        let class = class_of(&result);
         self.ports.meter.mint(class, now.boot.saturating_sub(started.boot));
         let Some(source) = self.state.source_mut(id) else {
             return;

@@ -19,6 +19,7 @@ mod budget;
 mod calls;
 pub mod change;
 mod changes;
+mod class;
 mod clocks;
 mod comparing;
 mod dependencies;
@@ -103,6 +104,15 @@ pub struct Options {
     pub gauges_every: Duration,
     /// How long running steps may take to end when the engine is asked to stop.
     pub shutdown_limit: Duration,
+}
+
+impl Options {
+    /// How many calls may be under way at the same time, all of them to one host in the worst case.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        // Providers and token sources, each.
+        self.workers.saturating_mul(2)
+    }
 }
 
 impl Default for Options {

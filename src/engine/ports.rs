@@ -365,7 +365,9 @@ pub trait Meter: Send + Sync {
     /// A rotation came to an end. `lead` is the life left in the old token, in seconds; negative
     /// when it had ended.
     fn rotation(&self, provider: &ObjectKey, outcome: Reason, lead: Option<f64>);
-    /// A mint came to an end. `class` is `2xx`, `4xx`, `timeout`, `refused` and so on.
+    /// A mint came to an end. `class` is `2xx`, `3xx`, `4xx` or `5xx`; `unreachable` when it was not
+    /// sent, `timeout` when no complete answer came, `invalid` when the answer was of no use, `refused`
+    /// when a rule forbids it.
     fn mint(&self, class: &'static str, took: Duration);
     /// A request to a provider came to an end.
     fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration);

@@ -26,9 +26,9 @@ const NOT_PUBLIC_V4: [Ipv4Net; 17] = [
     v4(255, 255, 255, 255, 32), // broadcast
 ];
 
-/// The only IPv6 range IANA has given out for global unicast. Everything else is refused with it:
-/// unspecified, loopback, IPv4-compatible and IPv4-mapped, NAT64 (`64:ff9b::/96`,
-/// `64:ff9b:1::/48`), unique local (with `fd00:ec2::254`, a metadata service), link-local,
+/// The only IPv6 range IANA has given out for global unicast. Everything else but [`NAT64`] is
+/// refused with it: unspecified, loopback, IPv4-compatible and IPv4-mapped, NAT64 of a network's own
+/// (`64:ff9b:1::/48`), unique local (with `fd00:ec2::254`, a metadata service), link-local,
 /// site-local and multicast.
 const GLOBAL_UNICAST_V6: Ipv6Net = v6([0x2000, 0, 0, 0], 3);
 
@@ -41,6 +41,12 @@ const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
     v6([0x3fff, 0, 0, 0], 20),      // documentation
 ];
 
+/// The well-known prefix of NAT64 (RFC 6052 2.1): its last 32 bits are the IPv4 address that is
+/// reached. In a network without IPv4 the resolver answers with such addresses (DNS64, RFC 6147) for
+/// every host that has none of IPv6. `64:ff9b:1::/48` (RFC 8215) is another matter: where the IPv4
+/// address stands in it is each network's own choice.
+const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0], 96);
+
 const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
@@ -49,10 +55,17 @@ const fn v6(high: [u16; 4], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(high[0], high[1], high[2], high[3], 0, 0, 0, 0), prefix)
 }
 
+/// The IPv4 address that is reached by way of NAT64 when a connection is opened to this one.
+pub(super) fn translated(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(address) = address else { return None };
+    let [.., a, b, c, d] = address.octets();
+    NAT64.contains(&address).then(|| Ipv4Addr::new(a, b, c, d).into())
+}
+
 /// Whether the address belongs to a host on the public internet, in a form that cannot stand for
-/// another address.
+/// another address, or leads to such a host by way of NAT64.
 pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
+    match translated(address).unwrap_or(address) {
         IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|net| net.contains(&address)),
         IpAddr::V6(address) => {
             GLOBAL_UNICAST_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
@@ -82,6 +95,8 @@ mod tests {
             "223.255.255.255",
             "2001:4860:4860::8888",
             "2606:4700:4700::1111",
+            "64:ff9b::8.8.8.8",
+            "64:ff9b::102:304",
             "2a00:1450:4001::1",
         ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
@@ -120,8 +135,18 @@ mod tests {
             "::8.8.8.8",
             "::ffff:127.0.0.1",
             "::ffff:8.8.8.8",
+            "64:ff9b::",
             "64:ff9b::7f00:1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::100.100.100.200",
+            "64:ff9b::168.63.129.16",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b::192.0.0.170",
+            "64:ff9b::224.0.0.1",
+            "64:ff9b::1:808:808",
             "64:ff9b:1::7f00:1",
+            "64:ff9b:1::8.8.8.8",
+            "64:ff9b:0:1::8.8.8.8",
             "100::1",
             "2001::1",
             "2001:2::1",

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 use thiserror::Error;
 use url::Host;
 
+use super::address::translated;
+
 /// A destination that whoever runs the process allows besides public addresses over https.
 ///
 /// Written `[http://]HOST|CIDR[:PORT]`; an IPv6 address or range stands in brackets when a port
@@ -79,9 +81,10 @@ impl AllowedDestination {
         matches!(&self.place, Place::Name(allowed) if allowed == name)
     }
 
-    /// Whether the entry is for a range with this address.
+    /// Whether the entry is for a range with this address, or with the one that it stands for.
     pub(super) fn matches_address(&self, address: IpAddr) -> bool {
-        matches!(&self.place, Place::Network(net) if net.contains(&address))
+        let Place::Network(net) = &self.place else { return false };
+        net.contains(&address) || translated(address).is_some_and(|reached| net.contains(&reached))
     }
 
     /// Whether the entry is for addresses, so that a name matches it only once it is resolved.

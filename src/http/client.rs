@@ -1,7 +1,7 @@
 //! The client itself.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,19 +10,21 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST,
     HeaderMap, HeaderName, HeaderValue, LINK, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use reqwest::{Certificate, Method, Response, redirect, retry};
+use reqwest::{Certificate, Method, Proxy, Response, redirect, retry};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, timeout_at};
 
 use super::date::{parse_http_date, parse_retry_after};
 use super::destination::Target;
 use super::encoding::{Coding, UnpackError};
+use super::files::{Contents, Parts};
 use super::resolver::{GuardedResolver, TARGET};
-use super::{Answer, Body, DestinationPolicy, Error, MAX_BODY, Request, Resolver, SystemResolver};
+use super::{
+    Answer, Body, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
+    SystemResolver,
+};
 use crate::secret::SecretText;
 
-/// Idle connections that are kept to one host.
-const IDLE_PER_HOST: usize = 8;
 /// How long an idle connection is kept. Servers commonly close theirs after a minute, and a
 /// request that meets the closing has an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +64,13 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Issuers that are trusted besides the system's.
     pub root_certificates: Vec<Certificate>,
+    /// Files with more of them, and with credentials for the proxy.
+    pub files: Files,
+    /// Opens the connections for https; see [`DestinationPolicy`] for what is lost then.
+    pub proxy: Option<ProxyUrl>,
+    /// How many requests may be under way to one host. So many idle connections are kept to it: with
+    /// fewer, every burst of requests would open new ones.
+    pub connections_per_host: usize,
     /// Where addresses of names come from.
     pub resolver: Arc<dyn Resolver>,
 }
@@ -78,6 +87,9 @@ impl Default for Config {
             .to_owned(),
             connect_timeout: Duration::from_secs(5),
             root_certificates: Vec::new(),
+            files: Files::default(),
+            proxy: None,
+            connections_per_host: 32,
             resolver: Arc::new(SystemResolver),
         }
     }
@@ -85,36 +97,55 @@ impl Default for Config {
 
 /// The client could not be set up.
 #[derive(Debug, ThisError)]
-#[error("the HTTP client cannot be set up; are the system's root certificates installed (SSL_CERT_FILE)?")]
-pub struct SetupError(#[source] reqwest::Error);
+#[non_exhaustive]
+pub enum SetupError {
+    /// No issuer can be trusted, or the user agent is no header value.
+    #[error(
+        "the HTTP client cannot be set up; are the system's root certificates installed (SSL_CERT_FILE)?"
+    )]
+    Client(#[source] reqwest::Error),
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
 
 /// Sends requests to the outside, as described in [the module](super). Cheap to clone; all clones
 /// share one connection pool.
 #[derive(Clone)]
 pub struct Client {
-    inner: reqwest::Client,
+    shared: Arc<Shared>,
+}
+
+/// What all clones have in common.
+struct Shared {
+    recipe: Recipe,
     policy: Arc<DestinationPolicy>,
+    /// Made of the files as they were last. A request keeps the one it began with.
+    current: RwLock<reqwest::Client>,
+    made_of: Mutex<Contents>,
 }
 
-impl fmt::Debug for Client {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Client").field("policy", &self.policy).finish_non_exhaustive()
-    }
+/// Everything that a client is made of but what the files hold.
+struct Recipe {
+    user_agent: String,
+    connect_timeout: Duration,
+    root_certificates: Vec<Certificate>,
+    resolver: GuardedResolver,
+    connections_per_host: usize,
+    proxy: Option<ProxyUrl>,
+    files: Files,
 }
 
-impl Client {
-    /// Sets up the client.
-    ///
-    /// # Errors
-    /// When there are no root certificates, or the user agent is no header value.
-    pub fn new(config: Config) -> Result<Self, SetupError> {
-        let policy = Arc::new(config.destinations);
-        let resolver = GuardedResolver { inner: config.resolver, policy: Arc::clone(&policy) };
-        let inner = reqwest::Client::builder()
-            .user_agent(config.user_agent)
-            .connect_timeout(config.connect_timeout)
-            .tls_certs_merge(config.root_certificates)
-            .dns_resolver(resolver)
+impl Recipe {
+    fn make(&self, parts: Parts) -> Result<reqwest::Client, SetupError> {
+        let failed = |error: reqwest::Error| SetupError::Client(error.without_url());
+        let mut issuers = self.root_certificates.clone();
+        issuers.extend(parts.issuers);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(&self.user_agent)
+            .connect_timeout(self.connect_timeout)
+            .tls_certs_merge(issuers)
+            .dns_resolver(self.resolver.clone())
             // A proxy from the environment would connect for us, past the destination policy.
             .no_proxy()
             .redirect(redirect::Policy::none())
@@ -122,11 +153,81 @@ impl Client {
             // A request that creates something must never be sent twice.
             .retry(retry::never())
             .http2_max_header_list_size(MAX_HEADER_BYTES)
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(|error| SetupError(error.without_url()))?;
-        Ok(Self { inner, policy })
+            .pool_max_idle_per_host(self.connections_per_host)
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        if let Some(proxy) = &self.proxy {
+            let mut proxy = Proxy::https(proxy.url()).map_err(failed)?;
+            if let Some(value) = parts.proxy_authorization {
+                proxy = proxy.custom_http_auth(value);
+            }
+            builder = builder.proxy(proxy);
+        }
+        builder.build().map_err(failed)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Client").field("policy", &self.shared.policy).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Sets up the client, and reads its files.
+    ///
+    /// # Errors
+    /// When there are no root certificates, the user agent is no header value, or a file cannot be
+    /// used.
+    pub fn new(config: Config) -> Result<Self, SetupError> {
+        let behind_proxy = config.proxy.is_some();
+        let policy = config.destinations;
+        let policy = Arc::new(if behind_proxy { policy.behind_proxy() } else { policy });
+        let resolver = GuardedResolver {
+            inner: config.resolver,
+            policy: Arc::clone(&policy),
+            proxy: config.proxy.clone(),
+        };
+        let recipe = Recipe {
+            user_agent: config.user_agent,
+            connect_timeout: config.connect_timeout,
+            root_certificates: config.root_certificates,
+            resolver,
+            connections_per_host: config.connections_per_host,
+            proxy: config.proxy,
+            files: config.files,
+        };
+        let (contents, parts) = recipe.files.read()?;
+        let current = RwLock::new(recipe.make(parts)?);
+        let made_of = Mutex::new(contents);
+        Ok(Self { shared: Arc::new(Shared { recipe, policy, current, made_of }) })
+    }
+
+    /// Reads the files again. What has changed counts from the next request on: those under way go
+    /// on with what they began with, and no connection that was opened before is used again.
+    /// Returns whether anything has changed.
+    ///
+    /// # Errors
+    /// When a file cannot be used; then everything stays as it was.
+    pub fn read_files_again(&self) -> Result<bool, SetupError> {
+        let shared = &self.shared;
+        let (contents, parts) = shared.recipe.files.read()?;
+        let mut made_of = shared.made_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if *made_of == contents {
+            return Ok(false);
+        }
+        let made = shared.recipe.make(parts)?;
+        *shared.current.write().unwrap_or_else(PoisonError::into_inner) = made;
+        *made_of = contents;
+        Ok(true)
+    }
+
+    /// The files, if there is any that may change.
+    pub(super) fn files(&self) -> Option<&Files> {
+        Some(&self.shared.recipe.files).filter(|files| files.are_given())
+    }
+
+    fn current(&self) -> reqwest::Client {
+        self.shared.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends the request, at most once, and reads the answer.
@@ -137,16 +238,18 @@ impl Client {
     /// needed, is for the caller to say.
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         let target = Target::of(&request.url)?;
-        self.policy.check(&target)?;
+        self.shared.policy.check(&target)?;
+        let proxy = self.shared.recipe.proxy.as_ref().filter(|_| self.shared.policy.is_proxied(&target));
         let timeout = request.timeout;
         let deadline = Instant::now() + timeout.min(LONGEST);
         let late = || Error::Timeout { host: target.to_string(), timeout };
 
-        let sending = self.inner.execute(prepare(request)?);
+        let client = self.current();
+        let sending = client.execute(prepare(request)?);
         let response = timeout_at(deadline, TARGET.scope(target.clone(), sending))
             .await
             .map_err(|_| late())?
-            .map_err(|error| Error::from_reqwest(error, &target))?;
+            .map_err(|error| Error::from_reqwest(error, &target, proxy))?;
 
         let mut answer = read_head(&response, &target)?;
         answer.body = timeout_at(deadline, read_body(response, &target)).await.map_err(|_| late()).flatten();
@@ -253,7 +356,9 @@ async fn read_body(mut response: Response, target: &Target) -> Result<Body, Erro
         return Err(Error::TooLarge { host: host() });
     }
     let mut body = Body::default();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Error::from_reqwest(error, target))? {
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| Error::from_reqwest(error, target, None))?
+    {
         body.extend(&chunk).map_err(|_| Error::TooLarge { host: host() })?;
     }
     coding.unpack(body).map_err(|error| match error {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::address::is_public;
+use super::address::{is_public, translated};
+use super::name::is_public_name;
 use super::{AllowedDestination, Error};
 
 /// What may be reached: public addresses over https, and what was allowed besides.
@@ -19,6 +20,7 @@ use super::{AllowedDestination, Error};
 #[derive(Clone, Debug, Default)]
 pub struct DestinationPolicy {
     allowed: Vec<AllowedDestination>,
+    behind_proxy: bool,
 }
 
 /// Where a request goes, as far as the policy asks.
@@ -28,6 +30,9 @@ pub(super) struct Target {
     port: u16,
     plain_http: bool,
 }
+
+/// Why plain http is refused where no entry of `--allow-destination` could allow it.
+const PLAIN_HTTP: &str = "plain http goes only where an exception allows it";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
@@ -40,7 +45,19 @@ impl DestinationPolicy {
     /// Public addresses over https, and these.
     #[must_use]
     pub fn new(allowed: Vec<AllowedDestination>) -> Self {
-        Self { allowed }
+        Self { allowed, behind_proxy: false }
+    }
+
+    /// The same, for a process whose https goes through a proxy: names are judged by themselves,
+    /// because the proxy resolves them and nobody here sees which addresses they have.
+    pub(super) fn behind_proxy(self) -> Self {
+        Self { behind_proxy: true, ..self }
+    }
+
+    /// Whether a proxy opens the connection to this target. Plain http is an exception for the
+    /// network that this process is in, and a proxy would read the tokens in it.
+    pub(super) fn is_proxied(&self, target: &Target) -> bool {
+        self.behind_proxy && !target.plain_http
     }
 
     /// Judges a URL by what stands in it, without resolving anything: a URL that fails here can
@@ -55,26 +72,35 @@ impl DestinationPolicy {
 
     /// What can be said before a name is resolved.
     pub(super) fn check(&self, target: &Target) -> Result<(), Error> {
-        match &target.host {
-            Place::Address(address) => self.check_address(target, *address),
-            // Whether an allowed range holds its addresses is seen when the name is resolved.
-            Place::Name(name) => {
-                let possible = !target.plain_http
-                    || self.matching(target).any(|entry| entry.is_network() || entry.matches_name(name));
-                possible.then_some(()).ok_or_else(|| target.refused())
-            }
+        let name = match &target.host {
+            Place::Address(address) => return self.check_addresses(target, &[*address]),
+            Place::Name(name) => name,
+        };
+        if self.is_proxied(target) {
+            let allowed = is_public_name(name) || self.matching(target).any(|entry| entry.matches_name(name));
+            let problem =
+                "its name is none of the public internet, and with --proxy its addresses are not seen";
+            return allowed.then_some(()).ok_or_else(|| target.refused(problem));
         }
+        // Whether an allowed range holds its addresses is seen when the name is resolved.
+        let possible = !target.plain_http
+            || self.matching(target).any(|entry| entry.is_network() || entry.matches_name(name));
+        possible.then_some(()).ok_or_else(|| target.refused(PLAIN_HTTP))
     }
 
-    /// Whether a connection may be opened to this address, which is the target's own or one that
-    /// its name was resolved to.
-    pub(super) fn check_address(&self, target: &Target, address: IpAddr) -> Result<(), Error> {
+    /// Whether connections may be opened to all these addresses: the target's own, or those that
+    /// its name was resolved to. The error names one that is refused, always the same one of them.
+    pub(super) fn check_addresses(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Error> {
+        let refused = addresses.iter().filter(|address| !self.allows(target, **address)).min();
+        refused.map_or(Ok(()), |refused| Err(target.refused(target.problem(*refused, addresses.len()))))
+    }
+
+    fn allows(&self, target: &Target, address: IpAddr) -> bool {
         let listed = self.matching(target).any(|entry| {
             entry.matches_address(address)
                 || matches!(&target.host, Place::Name(name) if entry.matches_name(name))
         });
-        let public = !target.plain_http && is_public(address);
-        (listed || public).then_some(()).ok_or_else(|| target.refused())
+        listed || (!target.plain_http && is_public(address))
     }
 
     /// The entries that allow the target's scheme and port.
@@ -121,11 +147,31 @@ impl Target {
         matches!(&self.host, Place::Name(own) if own.eq_ignore_ascii_case(name))
     }
 
+    /// What is wrong with one of so many addresses, which is named unless the URL names it.
+    fn problem(&self, refused: IpAddr, of: usize) -> String {
+        if self.plain_http && matches!(self.host, Place::Address(_)) {
+            return PLAIN_HTTP.to_owned();
+        }
+        let subject = match (&self.host, of) {
+            (Place::Address(_), _) => "the address".to_owned(),
+            (Place::Name(_), 1) => format!("its address {refused}"),
+            (Place::Name(_), of) => format!("{refused}, one of its {of} addresses,"),
+        };
+        let stands = translated(refused).map(|reached| format!("stands for {reached} and "));
+        let stands = stands.unwrap_or_default();
+        if self.plain_http {
+            format!("{subject} {stands}is none to which plain http is allowed")
+        } else {
+            format!("{subject} {stands}is not public")
+        }
+    }
+
     /// The refusal, with the one line that would allow exactly this target.
-    pub(super) fn refused(&self) -> Error {
+    pub(super) fn refused(&self, problem: impl Into<String>) -> Error {
         let scheme = if self.plain_http { "http://" } else { "" };
         Error::DestinationNotAllowed {
             host: self.to_string(),
+            problem: problem.into(),
             allow: format!("--allow-destination {scheme}{self}"),
         }
     }
@@ -159,8 +205,21 @@ mod tests {
         let target = Target::of(&url.parse().unwrap()).unwrap();
         policy(allowed)
             .check(&target)
-            .and_then(|()| policy(allowed).check_address(&target, address.parse().unwrap()))
+            .and_then(|()| policy(allowed).check_addresses(&target, &[address.parse().unwrap()]))
             .is_ok()
+    }
+
+    /// What is wrong with a URL whose name has these addresses.
+    fn problem(allowed: &[&str], url: &str, addresses: &[&str]) -> String {
+        let target = Target::of(&url.parse().unwrap()).unwrap();
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let refused = policy(allowed)
+            .check(&target)
+            .and_then(|()| policy(allowed).check_addresses(&target, &addresses));
+        let Err(Error::DestinationNotAllowed { problem, .. }) = refused else {
+            panic!("{url} with {addresses:?}: {refused:?}");
+        };
+        problem
     }
 
     #[test]
@@ -224,6 +283,94 @@ mod tests {
     }
 
     #[test]
+    fn behind_nat64_the_address_that_is_reached_is_judged() {
+        let https = "https://auth.example.com/";
+        assert!(check(&[], "https://[64:ff9b::8.8.8.8]/").is_ok());
+        assert!(check_resolved(&[], https, "64:ff9b::8.8.8.8"));
+        assert!(!check_resolved(&[], https, "64:ff9b::10.0.0.1"));
+        for allowed in ["10.0.0.0/8", "10.0.0.1", "64:ff9b::/96", "64:ff9b::10.0.0.1", "auth.example.com"] {
+            assert!(check_resolved(&[allowed], https, "64:ff9b::10.0.0.1"), "{allowed}");
+        }
+        assert!(check(&["10.0.0.0/8"], "https://[64:ff9b::10.0.0.1]/").is_ok());
+        assert!(check_resolved(&["http://10.0.0.0/8"], "http://auth.example.com/", "64:ff9b::10.0.0.1"));
+        assert!(!check_resolved(&["10.0.0.0/8"], "http://auth.example.com/", "64:ff9b::10.0.0.1"));
+        assert!(!check_resolved(&["10.0.0.0/8"], https, "64:ff9b::192.168.0.1"));
+        // Where the IPv4 address stands in these is not known.
+        assert!(!check_resolved(&["10.0.0.0/8"], https, "64:ff9b:1::10.0.0.1"));
+        assert!(!check_resolved(&[], https, "64:ff9b:1::8.8.8.8"));
+    }
+
+    #[test]
+    fn the_refusal_names_the_address() {
+        let https = "https://auth.example.com/";
+        for (allowed, url, addresses, said) in [
+            (&[][..], https, &["10.0.0.1"][..], "its address 10.0.0.1 is not public"),
+            (
+                &[],
+                https,
+                &["64:ff9b::a00:1"],
+                "its address 64:ff9b::a00:1 stands for 10.0.0.1 and is not public",
+            ),
+            (
+                &[],
+                https,
+                &["1.1.1.1", "192.168.0.1", "10.0.0.1"],
+                "10.0.0.1, one of its 3 addresses, is not public",
+            ),
+            (&["10.0.0.0/8"], https, &["10.0.0.1", "::1"], "::1, one of its 2 addresses, is not public"),
+            (&[], "https://10.0.0.1/", &[], "the address is not public"),
+            (&[], "https://2130706433/", &[], "the address is not public"),
+            (&[], "https://[64:ff9b::127.0.0.1]/", &[], "the address stands for 127.0.0.1 and is not public"),
+            (&[], "http://1.1.1.1/", &[], "plain http goes only where an exception allows it"),
+            (&[], "http://a.example.com/", &[], "plain http goes only where an exception allows it"),
+            (
+                &["http://10.0.0.0/8"],
+                "http://a.example.com/",
+                &["1.1.1.1"],
+                "its address 1.1.1.1 is none to which plain http is allowed",
+            ),
+        ] {
+            assert_eq!(problem(allowed, url, addresses), said, "{url} {addresses:?}");
+            let mut turned = addresses.to_vec();
+            turned.reverse();
+            assert_eq!(problem(allowed, url, &turned), said, "in another order");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_names_are_judged_by_themselves() {
+        let check =
+            |allowed: &[&str], url: &str| policy(allowed).behind_proxy().check_url(&url.parse().unwrap());
+        assert!(check(&[], "https://api.example.com/").is_ok());
+        assert!(check(&[], "https://1.1.1.1/").is_ok());
+        for host in [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default.svc",
+            "auth.team.svc.cluster.local",
+            "METADATA.google.internal.",
+            "printer.local",
+            "router.home.arpa",
+            "10.0.0.1",
+            "2130706433",
+            "[::1]",
+            "[64:ff9b::10.0.0.1]",
+        ] {
+            let url = format!("https://{host}/");
+            let refused = check(&["10.9.0.0/16"], &url);
+            assert!(matches!(refused, Err(Error::DestinationNotAllowed { .. })), "{host}: {refused:?}");
+        }
+        assert!(check(&["auth.internal:8443"], "https://auth.internal:8443/").is_ok());
+        assert!(check(&["auth.internal:8443"], "https://auth.internal/").is_err());
+        assert!(check(&["10.0.0.0/8"], "https://10.0.0.1/").is_ok());
+        // A range is for addresses, and those of a name are not seen.
+        assert!(check(&["0.0.0.0/0", "::/0"], "https://auth.internal/").is_err());
+        // Plain http goes past the proxy, so its addresses are seen.
+        assert!(check(&["http://10.0.0.0/8"], "http://auth.internal/").is_ok());
+        assert!(check(&[], "http://api.example.com/").is_err());
+    }
+
+    #[test]
     fn ports_are_matched_when_given() {
         assert!(check_resolved(&["a.internal:8443"], "https://a.internal:8443/", "10.0.0.1"));
         assert!(!check_resolved(&["a.internal:8443"], "https://a.internal/", "10.0.0.1"));
@@ -269,7 +416,7 @@ mod tests {
             let scheme = if plain { "http" } else { "https" };
             if let Ok(url) = format!("{scheme}://{host}:{port}/").parse::<Url>()
                 && let Ok(target) = Target::of(&url)
-                && let Error::DestinationNotAllowed { allow, .. } = target.refused()
+                && let Error::DestinationNotAllowed { allow, .. } = target.refused("")
                 && let Ok(entry) = allow.trim_start_matches("--allow-destination ").parse()
             {
                 let policy = DestinationPolicy::new(vec![entry]);
@@ -278,7 +425,8 @@ mod tests {
                     Place::Name(_) => IpAddr::from(address),
                 };
                 prop_assert!(policy.check(&target).is_ok());
-                prop_assert!(policy.check_address(&target, address).is_ok());
+                prop_assert!(policy.check_addresses(&target, &[address]).is_ok());
+                prop_assert!(policy.behind_proxy().check(&target).is_ok());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::Class;
+use super::ProxyUrl;
 use super::destination::Target;
 
 /// Why a request has no usable answer, or an answer no usable body.
@@ -24,12 +24,14 @@ pub enum Error {
     },
     /// The destination policy says no.
     #[error(
-        "{host} is not allowed as a destination: without an exception only https to public addresses is; \
-         whoever runs hookkeeper can allow it with {allow}"
+        "{host} is not allowed as a destination: {problem}; without an exception only https to public \
+         addresses is allowed; whoever runs hookkeeper can allow it with {allow}"
     )]
     DestinationNotAllowed {
         /// Where the request was to go.
         host: String,
+        /// What is not allowed about it: the address that its name has, or plain http.
+        problem: String,
         /// The option to start the process with, such as
         /// `--allow-destination http://127.0.0.1:8080`.
         allow: String,
@@ -59,6 +61,16 @@ pub enum Error {
     Tls {
         /// Where to.
         host: String,
+        /// What was wrong.
+        problem: &'static str,
+    },
+    /// The proxy, which opens the connections, has opened none.
+    #[error("no connection to {host} through the proxy {proxy}: {problem}")]
+    Proxy {
+        /// Where to.
+        host: String,
+        /// The proxy's URL, which holds no credentials.
+        proxy: String,
         /// What was wrong.
         problem: &'static str,
     },
@@ -130,7 +142,8 @@ impl Error {
             | Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
-            | Self::Tls { .. } => false,
+            | Self::Tls { .. }
+            | Self::Proxy { .. } => false,
             Self::Timeout { .. }
             | Self::Lost { .. }
             | Self::TooLarge { .. }
@@ -143,24 +156,9 @@ impl Error {
         }
     }
 
-    /// The class for metrics.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        match self {
-            Self::InvalidRequest { .. } | Self::DestinationNotAllowed { .. } => Class::Refused,
-            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } => Class::Unreachable,
-            Self::ConnectTimeout { .. } | Self::Timeout { .. } => Class::Timeout,
-            Self::Lost { .. } => Class::Lost,
-            Self::Redirect { .. } => Class::Redirect,
-            Self::TooLarge { .. }
-            | Self::UnexpectedEncoding { .. }
-            | Self::BrokenEncoding { .. }
-            | Self::InvalidAnswer { .. } => Class::Invalid,
-        }
-    }
-
     /// Says in our words what reqwest says in its own.
-    pub(super) fn from_reqwest(error: reqwest::Error, target: &Target) -> Self {
+    /// `proxy` is the one that was to open the connection.
+    pub(super) fn from_reqwest(error: reqwest::Error, target: &Target, proxy: Option<&ProxyUrl>) -> Self {
         // Belt and braces: its text is never shown, and this takes the URL out of it.
         let error = error.without_url();
         if let Some(own) = find::<Self>(&error) {
@@ -171,6 +169,11 @@ impl Error {
             return Self::invalid("it is no valid HTTP request");
         }
         if error.is_connect() {
+            if let Some(proxy) = proxy
+                && let Some(problem) = proxy_problem(&error)
+            {
+                return Self::Proxy { host, proxy: proxy.to_string(), problem };
+            }
             if error.is_timeout() {
                 return Self::ConnectTimeout { host };
             }
@@ -196,20 +199,45 @@ impl Error {
     }
 }
 
+/// What hindered the proxy; `None` when the tunnel through it stands and something else failed.
+fn proxy_problem(error: &reqwest::Error) -> Option<&'static str> {
+    if error.is_timeout() {
+        return Some("it did not open the connection in time");
+    }
+    // The type of this error is not public. A test sees to it that the words stay what they are.
+    let tunnel = causes(error).map(ToString::to_string).find_map(|text| {
+        let (_, problem) = text.split_once("tunnel error: ")?;
+        Some(problem.to_owned())
+    })?;
+    let problem = match tunnel.as_str() {
+        "proxy authorization required" => {
+            "it refuses us without a user and a password that it knows; see --proxy-credentials-file"
+        }
+        "unsuccessful" => "it refuses to connect there; its log may say why",
+        "failed to create underlying connection" if error.is_dns() => {
+            "its own name cannot be resolved; check its spelling and the DNS"
+        }
+        "failed to create underlying connection" => match find::<rustls::Error>(error) {
+            Some(problem) => tls_problem(problem),
+            None => connect_problem(find::<io::Error>(error).map(innermost_kind)),
+        },
+        _ => "it does not answer as an HTTP proxy does",
+    };
+    Some(problem)
+}
+
+/// The error and all its causes.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // `source` of an I/O error leaves out the error that it was made of.
+        Some(error) => error.get_ref().map(|inner| inner as _),
+        None => error.source(),
+    })
+}
+
 /// The first cause of this type.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            // `source` of an I/O error leaves out the error that it was made of.
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// The kind of the I/O error that others were wrapped around.
@@ -244,7 +272,14 @@ fn tls_problem(error: &rustls::Error) -> &'static str {
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
                 "its certificate is for another name"
             }
-            Certificate::UnknownIssuer => "its certificate comes from an unknown issuer",
+            Certificate::UnknownIssuer => {
+                "its certificate comes from an unknown issuer; one of your own is trusted with --ca-file"
+            }
+            // An issuer that has a new key under its old name.
+            Certificate::BadSignature => {
+                "its certificate is signed with another key than the one that its issuer is known by; the \
+                 issuer's new certificate is trusted with --ca-file"
+            }
             Certificate::Revoked => "its certificate has been revoked",
             _ => "its certificate is invalid",
         },

@@ -11,6 +11,10 @@
 //!   check and the connection cannot get past.
 //! - [`Client::send`] sends a request **at most once**, follows no redirect, uses no proxy from the
 //!   environment, and ends by the caller's timeout whatever the server does.
+//! - [`Config::proxy`], which whoever runs the process names, opens the connections for https. It
+//!   resolves the names, so what is left of the policy is what a URL shows: addresses in it, and names
+//!   that are not public by their form.
+//! - [`Client::follow_files`] keeps issuers and the proxy's credentials in step with their files.
 //! - [`Answer`] holds a status, the few headers anybody reads, and at most [`MAX_BODY`] bytes,
 //!   unpacked where the server compressed them, that are wiped when dropped and never printed.
 //! - [`Error`] says what happened in fixed words: no body, header value, path or query is in it.
@@ -19,14 +23,17 @@
 mod address;
 mod allowed;
 mod body;
-mod class;
 mod client;
 mod date;
 mod destination;
 mod encoding;
 mod error;
+mod files;
+mod follow;
 mod json;
 mod message;
+mod name;
+mod proxy;
 mod resolver;
 mod scheme;
 #[cfg(test)]
@@ -34,12 +41,14 @@ mod tests;
 
 pub use allowed::{AllowedDestination, InvalidDestination};
 pub use body::{Body, MAX_BODY};
-pub use class::Class;
 pub use client::{Client, Config, SetupError, is_free_to_set};
 pub use destination::DestinationPolicy;
 pub use error::Error;
+pub use files::{FileError, Files};
 pub use json::read_json;
 pub use message::{Answer, Request};
+pub use name::is_public_name;
+pub use proxy::{InvalidProxy, ProxyUrl};
 pub use reqwest::header::HeaderName;
 pub use reqwest::{Certificate, Method, Url};
 pub use resolver::{Resolver, SystemResolver};

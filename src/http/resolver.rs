@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::destination::Target;
-use super::{DestinationPolicy, Error};
+use super::{DestinationPolicy, Error, ProxyUrl};
 
 /// Where addresses of names come from.
 pub trait Resolver: Send + Sync + 'static {
@@ -39,9 +39,11 @@ tokio::task_local! {
 }
 
 /// reqwest's DNS hook. It is called for every new connection to a name, and never for a literal.
+#[derive(Clone)]
 pub(super) struct GuardedResolver {
     pub(super) inner: Arc<dyn Resolver>,
     pub(super) policy: Arc<DestinationPolicy>,
+    pub(super) proxy: Option<ProxyUrl>,
 }
 
 impl Resolve for GuardedResolver {
@@ -51,15 +53,18 @@ impl Resolve for GuardedResolver {
         let target = TARGET.try_with(Target::clone).ok();
         let found = self.inner.resolve(name.as_str());
         let policy = Arc::clone(&self.policy);
+        let proxied = target.as_ref().is_some_and(|target| policy.is_proxied(target));
+        // It may be anywhere: whoever runs the process has named it, and no manifest can.
+        let is_the_proxy = proxied && self.proxy.as_ref().is_some_and(|proxy| proxy.is_named(name.as_str()));
         Box::pin(async move {
             // Nobody to judge for: better no connection than an unjudged one.
             let target = target
-                .filter(|target| target.is_named(name.as_str()))
+                .filter(|target| is_the_proxy || (!proxied && target.is_named(name.as_str())))
                 .ok_or_else(|| Error::invalid("a name was resolved outside of a request"))?;
             let addresses = found.await?;
             // One refused address refuses the name: which of them is dialled is not ours to say.
-            for address in &addresses {
-                policy.check_address(&target, *address)?;
+            if !is_the_proxy {
+                policy.check_addresses(&target, &addresses)?;
             }
             if addresses.is_empty() {
                 return Err(io::Error::from(io::ErrorKind::NotFound).into());

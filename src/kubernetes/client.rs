@@ -1,5 +1,6 @@
 //! Clients of the API server.
 
+use std::error::Error;
 use std::time::Duration;
 
 use hyper::header::{HeaderValue, USER_AGENT};
@@ -8,6 +9,7 @@ use kube::config::{AuthInfo, InferConfigError, KubeConfigOptions, KubeconfigErro
 use kube::{Client, Config};
 
 use super::activity::Activity;
+use crate::ops::causes::told;
 
 /// A call that has no answer after this long is given up.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(15);
@@ -24,14 +26,64 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Neither a kubeconfig nor the environment of a pod tells where it is.
-    #[error("no cluster is known: {0}; run in a pod, or set KUBECONFIG")]
-    Unknown(#[from] InferConfigError),
+    #[error(
+        "no cluster is known: this is no pod, and the kubeconfig cannot be used: {problem}; run in a pod, or set KUBECONFIG"
+    )]
+    Unknown {
+        /// What is wrong with the kubeconfig.
+        problem: String,
+    },
     /// The kubeconfig lacks the context, or cannot be read.
-    #[error("the kubeconfig cannot be used: {0}")]
-    Kubeconfig(#[from] KubeconfigError),
+    #[error("the kubeconfig cannot be used: {problem}")]
+    Kubeconfig {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The proxy towards the API server is of a kind that is not known. Its URL may hold a password.
+    #[error(
+        "the API server cannot be reached through the proxy that HTTPS_PROXY or the kubeconfig's proxy-url names; write http://HOST:PORT"
+    )]
+    Proxy,
     /// Certificates or keys cannot be used.
-    #[error("no client for the API server can be built: {0}")]
-    Client(#[from] kube::Error),
+    #[error("no client for the API server can be built")]
+    Client(#[source] kube::Error),
+}
+
+impl From<InferConfigError> for ConnectError {
+    fn from(error: InferConfigError) -> Self {
+        // Its own text tells of the pod's environment, too, which only a pod has.
+        let kubeconfig = error.source().and_then(<dyn Error>::downcast_ref::<KubeconfigError>);
+        Self::Unknown { problem: kubeconfig.map_or_else(|| told(&error), kubeconfig_problem) }
+    }
+}
+
+impl From<KubeconfigError> for ConnectError {
+    fn from(error: KubeconfigError) -> Self {
+        Self::Kubeconfig { problem: kubeconfig_problem(&error) }
+    }
+}
+
+impl From<kube::Error> for ConnectError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::ProxyProtocolUnsupported { .. } | kube::Error::ProxyProtocolDisabled { .. } => {
+                Self::Proxy
+            }
+            error => Self::Client(error),
+        }
+    }
+}
+
+/// What is wrong with a kubeconfig, without its content: it holds keys and tokens.
+fn kubeconfig_problem(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::ReadConfig(error, path) => format!("{} cannot be read: {error}", path.display()),
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(at) => format!("it is no valid kubeconfig (line {}, column {})", at.line(), at.column()),
+            None => "it is no valid kubeconfig".to_owned(),
+        },
+        error => told(error),
+    }
 }
 
 /// Clients of one API server.
@@ -95,7 +147,7 @@ pub(super) fn words(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => {
             format!("{} ({})", status.message, status.code)
         }
-        error => error.to_string(),
+        error => told(error),
     }
 }
 

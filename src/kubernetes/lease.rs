@@ -68,7 +68,13 @@ enum Trouble {
     #[error("the API server does not answer")]
     Silent,
     #[error("{}", words(.0))]
-    Failed(#[from] kube::Error),
+    Failed(kube::Error),
+}
+
+impl From<kube::Error> for Trouble {
+    fn from(error: kube::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What became of a renewal.

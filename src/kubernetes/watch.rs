@@ -24,6 +24,7 @@ use super::resources::resource;
 use crate::api::crd::KINDS;
 use crate::api::{FINALIZER, Kind, ObjectKey};
 use crate::engine::change::Change;
+use crate::ops::causes::told;
 use crate::ops::health::Awaited;
 
 /// Objects in one page of a list.
@@ -322,7 +323,7 @@ fn trouble(error: &watcher::Error) -> String {
         watcher::Error::InitialListFailed(failed)
         | watcher::Error::WatchStartFailed(failed)
         | watcher::Error::WatchFailed(failed) => failed,
-        error => return format!("watching is interrupted and goes on by itself: {error}"),
+        error => return format!("watching is interrupted and goes on by itself: {}", told(error)),
     };
     if is(failed, 404) {
         return "the custom resource definitions are not installed; \

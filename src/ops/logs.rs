@@ -28,7 +28,7 @@ pub enum LogFormat {
 }
 
 /// Libraries that print headers, bodies or URLs when asked for detail.
-const GUARDED: [&str; 10] = [
+const GUARDED: [&str; 11] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -37,6 +37,7 @@ const GUARDED: [&str; 10] = [
     "kube_runtime",
     "reqwest",
     "rustls",
+    "rustls_platform_verifier",
     "tower",
     "tower_http",
 ];

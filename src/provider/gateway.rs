@@ -349,7 +349,9 @@ fn unusable(what: impl Into<String>) -> CallFailure {
 /// The client's errors hold no body, header, path or query, so their texts can be passed on.
 pub(super) fn failure(error: Error) -> CallFailure {
     match error {
-        Error::DestinationNotAllowed { host, allow } => Refusal::DestinationNotAllowed { host, allow }.into(),
+        Error::DestinationNotAllowed { host, problem, allow } => {
+            Refusal::DestinationNotAllowed { host, problem, allow }.into()
+        }
         Error::InvalidRequest { what } => unusable(what),
         Error::Redirect { status, .. } => CallFailure::Redirect { code: status },
         Error::TooLarge { .. }

@@ -5,29 +5,10 @@ use url::{Host, Url};
 use super::field::Field;
 use crate::api::Postback;
 use crate::engine::ports::Invalid;
+use crate::http::is_public_name;
 
 /// The longest URL, in bytes.
 const MAX_URL: usize = 2048;
-/// Names that no public DNS resolves: reserved ones (RFC 6761, RFC 6762, RFC 8375, RFC 9476, ICANN's
-/// `internal`), and those that clusters, routers and offices use.
-const NOT_PUBLIC: &[&str] = &[
-    "alt",
-    "cluster.local",
-    "corp",
-    "home",
-    "home.arpa",
-    "internal",
-    "intranet",
-    "invalid",
-    "lan",
-    "local",
-    "localdomain",
-    "localhost",
-    "onion",
-    "private",
-    "svc",
-    "test",
-];
 
 /// Which postback URLs a provider takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +71,7 @@ impl PostbackRules {
         if url.fragment().is_some() {
             return Err(field.invalid("the URL cannot have a fragment (#…)"));
         }
-        if self.public_host && !is_public_name(&url) {
+        if self.public_host && !host_name(&url).is_some_and(is_public_name) {
             return Err(field.invalid(
                 "the provider reaches public DNS names only: no IP addresses, and no names of the own network or cluster",
             ));
@@ -116,11 +97,6 @@ fn host_name(url: &Url) -> Option<&str> {
         Host::Domain(name) => Some(name.trim_end_matches('.')),
         Host::Ipv4(_) | Host::Ipv6(_) => None,
     }
-}
-
-fn is_public_name(url: &Url) -> bool {
-    host_name(url)
-        .is_some_and(|name| name.contains('.') && !NOT_PUBLIC.iter().any(|suffix| is_below(name, suffix)))
 }
 
 /// Whether the name is the other one or one below it. Both are in lower case.

@@ -120,10 +120,14 @@ pub enum MintFailure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The destination policy forbids the host.
-    #[error("{host} is not an allowed destination; whoever runs hookkeeper may allow it with: {allow}")]
+    #[error(
+        "{host} is not an allowed destination: {problem}; whoever runs hookkeeper may allow it with: {allow}"
+    )]
     DestinationNotAllowed {
         /// Host and port.
         host: String,
+        /// What is not allowed about it, with the address where a name has led to one.
+        problem: String,
         /// The argument to add, such as `--allow-destination http://127.0.0.1:8080`.
         allow: String,
     },

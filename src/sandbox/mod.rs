@@ -118,7 +118,7 @@ impl Default for Config {
 #[non_exhaustive]
 pub enum Error {
     /// The address cannot be listened at.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("cannot listen at {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -135,7 +135,7 @@ pub enum Error {
     #[error("cannot send deliveries: {0}")]
     Deliveries(String),
     /// A file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,

@@ -48,10 +48,14 @@ pub(super) fn of_error(error: Error) -> MintFailure {
     let what = error.to_string();
     match error {
         Error::InvalidRequest { .. } => Refusal::UnusableValue { what }.into(),
-        Error::DestinationNotAllowed { host, allow } => Refusal::DestinationNotAllowed { host, allow }.into(),
-        Error::Resolve { .. } | Error::Connect { .. } | Error::ConnectTimeout { .. } | Error::Tls { .. } => {
-            MintFailure::NotSent { what }
+        Error::DestinationNotAllowed { host, problem, allow } => {
+            Refusal::DestinationNotAllowed { host, problem, allow }.into()
         }
+        Error::Resolve { .. }
+        | Error::Connect { .. }
+        | Error::ConnectTimeout { .. }
+        | Error::Tls { .. }
+        | Error::Proxy { .. } => MintFailure::NotSent { what },
         Error::Redirect { status, .. } => MintFailure::Redirect { code: status },
         Error::Timeout { .. } | Error::Lost { .. } | Error::InvalidAnswer { .. } => {
             MintFailure::Unanswered { what }

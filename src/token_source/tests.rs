@@ -328,6 +328,7 @@ async fn what_forbids_a_call_is_told_apart() {
         elsewhere,
         Err(MintFailure::Refused(Refusal::DestinationNotAllowed {
             host: "127.0.0.2:8080".to_owned(),
+            problem: "plain http goes only where an exception allows it".to_owned(),
             allow: "--allow-destination http://127.0.0.2:8080".to_owned(),
         }))
     );

@@ -22,8 +22,10 @@ mod service_manager;
 mod sidecar;
 mod simulation;
 mod state;
+mod told;
 mod tools;
 mod trial;
+mod way_out;
 mod world;
 
 use std::path::{Path, PathBuf};

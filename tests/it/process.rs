@@ -61,6 +61,13 @@ impl Program {
         self
     }
 
+    /// Gives an option another value than it has been given.
+    pub fn replace(&mut self, option: &str, value: &str) -> &mut Self {
+        let at = self.arguments.iter().position(|argument| argument == option).unwrap();
+        self.arguments[at + 1] = value.into();
+        self
+    }
+
     pub fn env(&mut self, name: &str, value: &str) -> &mut Self {
         self.environment.push((name.into(), value.into()));
         self

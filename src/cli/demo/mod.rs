@@ -18,6 +18,7 @@ use super::output;
 use crate::api::{Duration, Kind, SubscriptionStatus};
 use crate::engine::Options;
 use crate::engine::ports::Secrets;
+use crate::http::{self, DestinationPolicy};
 use crate::ops::health::Heartbeat;
 use crate::ops::logs::{self, LogFormat};
 use crate::ops::metrics::Metrics;
@@ -98,12 +99,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),
     };
-    let engine = compose::engine(
-        from_shell,
-        vec![url.parse().context("the sandbox's address")?],
-        Arc::new(metrics),
-        Options::default(),
-    )?;
+    let client = http::Client::new(http::Config {
+        destinations: DestinationPolicy::new(vec![url.parse().context("the sandbox's address")?]),
+        ..http::Config::default()
+    })?;
+    let engine = compose::engine(from_shell, client, Arc::new(metrics), Options::default());
     let watching = tokio::spawn(shell.watch.run(|| {}));
     let stop = shutdown.clone();
     let engine = tokio::spawn(engine.run(shell.changes, async move { stop.asked().await }));

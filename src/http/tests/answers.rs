@@ -98,7 +98,6 @@ async fn an_answer_is_read() {
     )
     .await;
     let result = get(&client(LOOPBACK), &server.url("/")).await;
-    assert_eq!(Class::of(&result).as_str(), "4xx");
     let answer = result.unwrap();
     assert_eq!(answer.status, 429);
     assert_eq!(answer.date.unwrap().to_rfc3339(), "1994-11-06T08:49:00+00:00");
@@ -146,7 +145,6 @@ async fn a_body_is_read_up_to_its_limit() {
     for (head, more) in endless {
         let server = Server::never_ending(head, more).await;
         let result = get(&client(LOOPBACK), &server.url("/")).await;
-        assert_eq!(Class::of(&result).as_str(), "invalid");
         let answer = result.unwrap();
         assert_eq!(answer.status, 200);
         let error = answer.body.unwrap_err();
@@ -163,7 +161,6 @@ async fn a_status_survives_a_body_that_cannot_be_read() {
     ] {
         let server = Server::never_ending(head, more).await;
         let result = get(&client(LOOPBACK), &server.url("/")).await;
-        assert_eq!(Class::of(&result).as_str(), "5xx");
         let answer = result.unwrap();
         assert!(answer.body.is_err());
         assert_eq!(answer.status, 503);
@@ -244,7 +241,6 @@ async fn a_redirect_is_never_followed() {
         );
         let server = Server::answering(answer).await;
         let result = get(&client(LOOPBACK), &server.url("/")).await;
-        assert_eq!(Class::of(&result).as_str(), "3xx");
         let error = result.unwrap_err();
         let host = server.address.to_string();
         assert_eq!(error, Error::Redirect { host, status });
@@ -323,7 +319,6 @@ async fn a_broken_connection_is_lost_and_nothing_is_sent_again() {
         let server = Server::answering(answer).await;
         let request = request(Method::POST, &server.url("/"), LONG);
         let result = client(LOOPBACK).send(request).await;
-        assert_eq!(Class::of(&result).as_str(), "lost");
         let error = result.and_then(|answer| answer.body).unwrap_err();
         assert!(matches!(error, Error::Lost { .. }), "{answer:?}: {error}");
         assert!(error.outcome_unknown());
@@ -353,6 +348,31 @@ async fn connections_are_reused_and_a_request_on_one_is_sent_once() {
     assert!(received.recv().await.unwrap().starts_with("GET /first"));
     assert!(received.recv().await.unwrap().starts_with("GET /second"));
     assert!(received.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn as_many_connections_are_kept_as_may_be_used() {
+    for many in [1, 12, 40] {
+        let all_are_here = Arc::new(tokio::sync::Barrier::new(many));
+        let server = Server::start(move |mut stream| {
+            let all_are_here = Arc::clone(&all_are_here);
+            async move {
+                while !read_request(&mut stream).await.is_empty() {
+                    all_are_here.wait().await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                }
+            }
+        })
+        .await;
+        let client = client_with(LOOPBACK, |config| config.connections_per_host = many);
+        for round in 0..3 {
+            let url = server.url("/");
+            let requests = (0..many).map(|_| get(&client, &url));
+            let answers = futures::future::join_all(requests).await;
+            assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+            assert_eq!(server.connections(), many, "round {round}");
+        }
+    }
 }
 
 /// Collects what is logged.

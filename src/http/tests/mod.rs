@@ -2,6 +2,8 @@
 
 mod answers;
 mod destinations;
+mod files;
+mod proxy;
 mod servers;
 mod tls;
 

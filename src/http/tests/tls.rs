@@ -10,21 +10,48 @@ use tokio_rustls::TlsAcceptor;
 use super::servers::{Server, read_request};
 use super::*;
 
+/// A certificate with its key.
+pub(super) struct Made(rcgen::CertifiedKey<rcgen::KeyPair>);
+
+impl Made {
+    pub(super) fn new(name: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::SeqCst);
+        Self::issued_by(name, &format!("issuer {count}"))
+    }
+
+    /// Signed by itself, under this name of an issuer.
+    pub(super) fn issued_by(name: &str, issuer: &str) -> Self {
+        let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, issuer);
+        let signing_key = rcgen::KeyPair::generate().unwrap();
+        let cert = parameters.self_signed(&signing_key).unwrap();
+        Self(rcgen::CertifiedKey { cert, signing_key })
+    }
+
+    pub(super) fn pem(&self) -> String {
+        self.0.cert.pem()
+    }
+
+    /// A server that shows it.
+    pub(super) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.0.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.0.cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
 /// A certificate for `name` that only its own client trusts.
-fn certificate(name: &str, protocols: &[&str]) -> (TlsAcceptor, Certificate) {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let der = made.cert.der().clone();
-    let trusted = Certificate::from_der(&der).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![der], key)
-        .unwrap();
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
-    (TlsAcceptor::from(Arc::new(config)), trusted)
+pub(super) fn certificate(name: &str, protocols: &[&str]) -> (TlsAcceptor, Certificate) {
+    let made = Made::new(name);
+    (made.acceptor(protocols), Certificate::from_der(made.0.cert.der()).unwrap())
 }
 
 fn trusting(certificate: Option<Certificate>) -> Client {
@@ -33,7 +60,7 @@ fn trusting(certificate: Option<Certificate>) -> Client {
     })
 }
 
-async fn serving(acceptor: TlsAcceptor) -> Server {
+pub(super) async fn serving(acceptor: TlsAcceptor) -> Server {
     Server::start(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -48,11 +75,11 @@ async fn serving(acceptor: TlsAcceptor) -> Server {
     .await
 }
 
-fn url(server: &Server, host: &str) -> String {
+pub(super) fn url(server: &Server, host: &str) -> String {
     format!("https://{host}:{}/", server.address.port())
 }
 
-fn problem(result: Result<Answer, Error>) -> &'static str {
+pub(super) fn problem(result: Result<Answer, Error>) -> &'static str {
     match result {
         Err(error @ Error::Tls { problem, .. }) => {
             assert!(!error.outcome_unknown());
@@ -72,7 +99,10 @@ async fn a_certificate_is_checked() {
     let other_name = get(&trusting_it, &url(&server, "127.0.0.1")).await;
     assert_eq!(problem(other_name), "its certificate is for another name");
     let not_trusting = get(&trusting(None), &url(&server, "localhost")).await;
-    assert_eq!(problem(not_trusting), "its certificate comes from an unknown issuer");
+    assert_eq!(
+        problem(not_trusting),
+        "its certificate comes from an unknown issuer; one of your own is trusted with --ca-file"
+    );
 }
 
 #[tokio::test]

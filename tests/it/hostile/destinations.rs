@@ -100,6 +100,10 @@ async fn a_refused_destination_is_named_with_the_line_that_allows_it_and_never_c
             assert!(said.message.contains(&line), "{url}: {said:?}");
         }
     }
+    // The translated address is told, not only the form that it has behind NAT64.
+    let translated = REFUSED.iter().position(|host| *host == "[64:ff9b::127.0.0.1]").unwrap();
+    let said = stage.trouble(&format!("https-{translated}")).message;
+    assert!(said.contains("the address stands for 127.0.0.1 and is not public"), "{said}");
     assert_eq!(listener.connections(), 0);
     stage.assert_healthy_undisturbed();
     assert_eq!(stage.ledger().creates, HEALTHY);

@@ -5,5 +5,5 @@ mod destinations;
 mod manifests;
 mod provider_answers;
 mod server;
-mod stage;
+pub mod stage;
 mod token_answers;
