@@ -143,6 +143,7 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
             "provider/path.rs",
             "provider/render.rs",
             "rotation/published.rs",
+            "secret.rs",
             "sidecar/manifests/folder.rs",
             "sidecar/manifests/watch.rs",
             "sidecar/publish.rs",
