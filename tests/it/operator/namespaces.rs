@@ -79,7 +79,9 @@ impl<'cluster> Doomed<'cluster> {
 
     /// Deletes these and waits until they are gone.
     async fn delete(&self, controller: &Process, namespaces: &[&str]) {
-        self.succeed(&[&["delete", "namespace", "--wait=false"], namespaces].concat());
+        // One may have been asked for before, and be gone by now.
+        let delete = ["delete", "namespace", "--wait=false", "--ignore-not-found"];
+        self.succeed(&[&delete, namespaces].concat());
         let are_gone = |trial: &Trial<'_>| {
             let left = tokio::task::block_in_place(|| {
                 trial.cluster.succeed(&["get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}"])
