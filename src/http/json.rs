@@ -16,8 +16,7 @@ pub fn read_json(text: &[u8], most_values: usize) -> Option<Value> {
     if values > most_values {
         return None;
     }
-    // RFC 8259, section 8.1: who reads may ignore a byte order mark, which some servers send.
-    serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)).ok()
+    serde_json::from_slice(text).ok()
 }
 
 #[cfg(test)]

@@ -156,9 +156,12 @@ impl StatusRecord {
                 }
                 // 422: another finalizer has moved, or there is one where there was none.
                 Err(error) if is(&error, 409) || is(&error, 422) => {
-                    let object = looked_at(&api, key).await;
-                    let object = object.map_err(|error| self.failure(kind, key, &error))?;
-                    self.known.learn(kind, key, version_of(kind, &object), By::Watch { leading: true });
+                    let found = looked_at(&api, key).await.map(|object| version_of(kind, &object));
+                    let version = found.map_err(|error| self.failure(kind, key, &error))?;
+                    if version.uid != uid {
+                        return Err(RecordFailure::Gone);
+                    }
+                    self.known.learn_of_known(kind, key, version, By::Watch { leading: true });
                 }
                 Err(error) => return Err(self.failure(kind, key, &error)),
             }
