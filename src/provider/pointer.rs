@@ -83,6 +83,12 @@ pub(super) fn read_id(value: &Value) -> Option<String> {
     let id = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_u64() || number.is_i64() => number.to_string(),
+        // To whoever writes `17.0` all numbers are floating point, and up to there they are exact.
+        Value::Number(number) => {
+            let whole =
+                number.as_f64().filter(|id| id.fract() == 0.0 && id.abs() < 9_007_199_254_740_992.0)?;
+            format!("{whole:.0}")
+        }
         _ => return None,
     };
     is_usable_id(&id).then_some(id)
@@ -121,7 +127,11 @@ mod tests {
             (json!("a/b c"), Some("a/b c")),
             (json!(""), None),
             (json!(".."), None),
+            (json!(17.0), Some("17")),
+            (json!(-2.0), Some("-2")),
             (json!(1.5), None),
+            (json!(1e300), None),
+            (json!(9_007_199_254_740_992.0), None),
             (json!("a\nb"), None),
             (json!("x".repeat(300)), None),
             (json!(null), None),

@@ -213,6 +213,15 @@ fn judge_status(
                 said("compare spec.operations.list with the provider's documentation"),
             )
         },
+        409 if operation == Operation::Create => Judgement {
+            pace: Pace::Rarely,
+            ..Judgement::new(
+                Reason::ProviderRefusedDocument,
+                said(
+                    "the provider seems to have such a webhook already, which its listing does not show: give its id as spec.webhookId, or delete it there",
+                ),
+            )
+        },
         _ => Judgement {
             pace: Pace::Rarely,
             ..Judgement::new(
@@ -457,6 +466,13 @@ mod tests {
         for code in [403, 503] {
             assert_eq!(judge_call(Operation::Update, &status(code)).hold, Hold::Nothing, "{code}");
         }
+    }
+
+    #[test]
+    fn a_webhook_that_the_provider_has_and_does_not_list_is_told_how_to_take_over() {
+        let message = |operation| judge_call(operation, &status(409)).message;
+        assert!(message(Operation::Create).contains("give its id as spec.webhookId, or delete it there"));
+        assert!(!message(Operation::Update).contains("webhookId"));
     }
 
     #[test]

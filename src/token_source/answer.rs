@@ -26,6 +26,9 @@ const TOKEN_MEMBERS: [&str; 3] = ["access_token", "accessToken", "token"];
 const LIFE_MEMBERS: [&str; 2] = ["expires_in", "expiresIn"];
 /// Members that hold the end of the life when no path is given; the first one that is there counts.
 const END_MEMBERS: [&str; 2] = ["expires_at", "expiresAt"];
+/// Members that some token servers fill with an epoch and others with a date of their country (Azure's
+/// managed identities do both): they count where they can be read, and are passed over elsewhere.
+const LOOSE_END_MEMBERS: [&str; 2] = ["expires_on", "expiresOn"];
 /// Members that say, where there is no token, that the answer is an error.
 const ERROR_MEMBERS: [&str; 8] = [
     "error",
@@ -39,7 +42,7 @@ const ERROR_MEMBERS: [&str; 8] = [
 ];
 
 /// How an expiry is written.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Seconds from now.
     In,
@@ -156,6 +159,11 @@ impl<'a> Rules<'a> {
         let mut unreadable = None;
         for (names, form) in [(LIFE_MEMBERS, Form::In), (END_MEMBERS, Form::At)] {
             let found = names.into_iter().find_map(|name| Some((name, present(document.get(name))?)));
+            let found = found.or_else(|| {
+                let readable = |value: &&Value| form == Form::At && expiry::moment(value).is_some();
+                let named = |name| Some((name, present(document.get(name)).filter(readable)?));
+                LOOSE_END_MEMBERS.into_iter().find_map(named)
+            });
             match found.map(|(name, value)| self.add(value, form, name, now, &mut stated)) {
                 Some(Err(failure @ MintFailure::Unusable { .. })) => {
                     unreadable.get_or_insert(failure);
@@ -202,8 +210,13 @@ impl<'a> Rules<'a> {
         match form {
             Form::In => {
                 let life = expiry::seconds(value).ok_or_else(|| {
-                    let advice = self.set("expiresInPath");
-                    unusable(format!("what is at {place} is no number of seconds; {advice}"))
+                    let is_date = value.is_string() && expiry::moment(value).is_some();
+                    let (what, path) = if is_date {
+                        ("a date and no number of seconds", "expiresAtPath")
+                    } else {
+                        ("no number of seconds", "expiresInPath")
+                    };
+                    unusable(format!("what is at {place} is {what}; {}", self.set(path)))
                 })?;
                 stated.add_life(life, place);
                 Ok(())

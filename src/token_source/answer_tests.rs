@@ -56,6 +56,27 @@ fn answers_that_need_no_setting() {
     }
 }
 
+/// Azure writes the end as an epoch in one place and as a date of the country in another.
+#[test]
+fn an_end_under_a_loose_name_counts_where_it_can_be_read() {
+    assert_eq!(read(r#"{"access_token":"abc","expires_on":"1795284000"}"#), token(3600));
+    assert_eq!(read(r#"{"accessToken":"abc","expiresOn":"2026-11-21T18:00:00Z"}"#), token(3600));
+    let date = r#"{"access_token":"abc","expires_on":"11/21/2026 6:00:00 PM +00:00"}"#;
+    assert_eq!(read_with(&TokenResponse::default(), Some(60), date), token(60));
+}
+
+#[test]
+fn a_date_in_the_place_of_seconds_is_told_as_one() {
+    for (life, advice) in [
+        ("\"2026-12-27T12:00:00Z\"", "a date and no number of seconds"),
+        ("\"soon\"", "is no number of seconds"),
+    ] {
+        let failure = read(format!(r#"{{"token":"abc","expires_in":{life}}}"#)).unwrap_err().to_string();
+        assert!(failure.contains(advice), "{failure}");
+        assert_eq!(failure.contains("expiresAtPath"), life.contains("2026"), "{failure}");
+    }
+}
+
 #[test]
 fn paths_find_their_way() {
     let response = paths(Some("/data/0/a~1b"), Some("/life"), None);
