@@ -135,6 +135,7 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
         openers,
         [
             "http/client.rs",
+            "http/proxy.rs",
             "http/scheme.rs",
             "kubernetes/publish.rs",
             "kubernetes/service_accounts.rs",
