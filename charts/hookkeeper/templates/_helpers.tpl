@@ -9,6 +9,15 @@
 {{- default $made .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/*
+The name of what is outside of the release's namespace, where a release of the same name in another namespace
+may have its own. Takes the context and an ending such as "-view". No namespace holds a dot, so no two are equal.
+*/}}
+{{- define "hookkeeper.outsideName" -}}
+{{- $root := index . 0 -}}
+{{- printf "%s%s.%s" (include "hookkeeper.fullname" $root) (index . 1) $root.Release.Namespace -}}
+{{- end -}}
+
 {{- define "hookkeeper.serviceAccountName" -}}
 {{- $own := ternary (include "hookkeeper.fullname" .) "default" .Values.serviceAccount.create -}}
 {{- default $own .Values.serviceAccount.name -}}

@@ -50,7 +50,18 @@ impl Helm {
 
     /// What the chart gives in the namespace `hookkeeper-system`, or what is said against the values.
     pub fn template(self, values: &Value) -> Result<Vec<Value>, String> {
-        let arguments = ["template", RELEASE, &chart(), "--namespace", "hookkeeper-system"];
+        self.template_with("hookkeeper-system", &[], values)
+    }
+
+    /// The same in another namespace, and with these options of Helm.
+    pub fn template_with(
+        self,
+        namespace: &str,
+        options: &[&str],
+        values: &Value,
+    ) -> Result<Vec<Value>, String> {
+        let chart = chart();
+        let arguments = [&["template", RELEASE, &chart, "--namespace", namespace], options].concat();
         let ended = self.command(&arguments).values(values).run();
         match ended.code {
             Some(0) => Ok(documents_in(&ended.stdout).unwrap()),

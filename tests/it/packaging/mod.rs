@@ -14,6 +14,7 @@ mod install;
 mod kustomize;
 mod manifests;
 mod rendered;
+mod releases;
 mod rights;
 mod runbooks;
 mod sidecar_examples;
