@@ -14,6 +14,7 @@ mod install;
 mod kustomize;
 mod manifests;
 mod rendered;
+mod pods;
 mod releases;
 mod rights;
 mod runbooks;

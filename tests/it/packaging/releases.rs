@@ -105,7 +105,9 @@ fn a_release_with_the_old_names_is_upgraded_and_one_of_its_name_installed_beside
         let end = if namespace.is_empty() { String::new() } else { format!(".{namespace}") };
         // Role and binding, policy and binding.
         let endings = ["", "", "-edit", "-publishing", "-secrets", "-secrets", "-view"];
-        endings.map(|ending| format!("{RELEASE}{ending}{end}")).to_vec()
+        let mut names = endings.map(|ending| format!("{RELEASE}{ending}{end}")).to_vec();
+        names.sort();
+        names
     };
     for helm in BOTH {
         let run = |arguments: &[&str], namespace: &str, values: &Value| {
