@@ -164,7 +164,7 @@ fn the_binary_takes_the_arguments_that_follow_from_the_values() {
 }
 
 /// It finds no cluster, which is no fault of its command line.
-pub(super) fn takes(words: &[String]) {
+fn takes(words: &[String]) {
     let ended = hookkeeper().args(words).env("KUBECONFIG", "/nonexistent").run();
     assert_eq!(ended.code, Some(1), "{words:?}: {}", ended.stderr);
     let found = ended.stderr.contains("/nonexistent");
@@ -332,6 +332,7 @@ fn the_admission_policy_is_that_of_the_folder_with_the_releases_labels() {
         assert_eq!(labels["app.kubernetes.io/instance"], RELEASE);
     }
     let file = in_repository("deploy/admission-policy/policy.yaml");
-    let given = json!(given).to_string().replace("hookkeeper-secrets.hookkeeper-system", "hookkeeper-secrets");
+    let given =
+        json!(given).to_string().replace("hookkeeper-secrets.hookkeeper-system", "hookkeeper-secrets");
     assert_eq!(serde_json::from_str::<Vec<Value>>(&given).unwrap(), documents(&file));
 }

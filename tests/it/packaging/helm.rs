@@ -1,7 +1,7 @@
 //! Both Helms that are supported, without settings of whoever runs the tests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::cluster::Cluster;
 use super::super::tools::{ended, installed};
 use super::super::{Ended, in_repository};
-use super::documents_in;
+use super::{documents_in, files_in};
 
 /// The release's name in tests, from which the names of its objects follow.
 pub const RELEASE: &str = "hookkeeper";
@@ -32,6 +32,16 @@ pub struct HelmCommand {
 /// Where the chart is.
 pub fn chart() -> String {
     in_repository("charts/hookkeeper").to_str().unwrap().to_owned()
+}
+
+/// Copies the chart, for a test that changes something in it.
+pub fn copy_of_the_chart(folder: &Path) {
+    let chart = in_repository("charts/hookkeeper");
+    for file in files_in(&chart) {
+        let copy = folder.join(file.strip_prefix(&chart).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(&file, copy).unwrap();
+    }
 }
 
 impl Helm {

@@ -34,7 +34,11 @@ const ACCEPTED: [(&str, &str, &str); 8] = [
     ),
     ("CKV_K8S_43", "", "`image.digest` takes one; a release's own is known after the chart is written"),
     ("CKV_K8S_38", "Deployment.hookkeeper-system.hookkeeper", "the operator talks to the API server"),
-    ("CKV_K8S_40", "Deployment.hookkeeper-system.hookkeeper", "`openshift`: there the platform gives the UID"),
+    (
+        "CKV_K8S_40",
+        "Deployment.hookkeeper-system.hookkeeper",
+        "`openshift`: there the platform gives the UID",
+    ),
     ("CKV_K8S_8", "sandbox", "for trials, with a readiness probe"),
     ("CKV_K8S_21", ".default.", "an example goes into the namespace of whoever applies it"),
     ("CKV2_K8S_6", "", "`networkPolicy.enabled`: what the operator may reach differs between clusters"),
@@ -93,8 +97,7 @@ fn built(folder: &Path) -> Vec<Value> {
 /// Everything that is handed to a cluster, each object as often as it differs.
 fn manifests() -> Vec<Value> {
     let mut all = Vec::new();
-    for values in
-        [json!({}), everything("serviceMonitor"), everything("podMonitor"), namespaced(), of_pods()]
+    for values in [json!({}), everything("serviceMonitor"), everything("podMonitor"), namespaced(), of_pods()]
     {
         all.extend(rendered(&values));
     }

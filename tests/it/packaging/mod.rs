@@ -13,15 +13,16 @@ mod image;
 mod install;
 mod kustomize;
 mod manifests;
-mod rendered;
 mod pods;
 mod releases;
+mod rendered;
 mod rights;
 mod runbooks;
 mod sidecar_examples;
 mod systemd;
 mod users_chart;
 mod values;
+mod versions;
 mod workflows;
 
 use std::fs;

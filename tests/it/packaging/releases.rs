@@ -8,9 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
-use super::super::in_repository;
-use super::files_in;
-use super::helm::{BOTH, Helm, RELEASE, chart};
+use super::helm::{BOTH, Helm, RELEASE, chart, copy_of_the_chart};
 
 /// Kind, namespace and name of each object but the definitions, which belong to the whole cluster.
 fn objects(namespace: &str, values: &Value) -> BTreeSet<[String; 3]> {
@@ -58,12 +56,7 @@ fn no_object_of_a_release_has_the_name_of_one_in_another_namespace() {
 
 /// The chart as it was when names of cluster-wide objects held no namespace.
 fn chart_before(folder: &Path) -> String {
-    let chart = in_repository("charts/hookkeeper");
-    for file in files_in(&chart) {
-        let copy = folder.join(file.strip_prefix(&chart).unwrap());
-        fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        fs::copy(&file, copy).unwrap();
-    }
+    copy_of_the_chart(folder);
     let helpers = folder.join("templates/_helpers.tpl");
     let text = fs::read_to_string(&helpers).unwrap();
     let before = text.replace(
@@ -90,7 +83,8 @@ fn cluster_wide(cluster: &Cluster) -> Vec<String> {
 
 fn may_work(cluster: &Cluster, namespace: &str) -> bool {
     let account = format!("--as=system:serviceaccount:{namespace}:{RELEASE}");
-    let right = ["auth", "can-i", &account, "list", "webhooksubscriptions.hookkeeper.dev", "--all-namespaces"];
+    let right =
+        ["auth", "can-i", &account, "list", "webhooksubscriptions.hookkeeper.dev", "--all-namespaces"];
     cluster.kubectl(&right).code == Some(0)
 }
 

@@ -65,7 +65,11 @@ fn union(sets: &[BTreeSet<Right>]) -> BTreeSet<Right> {
 
 /// What `tests/it/operator/permissions.rs` shows to be needed.
 fn needed() -> BTreeSet<String> {
-    rules(named(&documents(&in_repository("deploy/base/rbac.yaml")), "ClusterRole", "hookkeeper.hookkeeper-system"))
+    rules(named(
+        &documents(&in_repository("deploy/base/rbac.yaml")),
+        "ClusterRole",
+        "hookkeeper.hookkeeper-system",
+    ))
 }
 
 fn working(place: &str) -> BTreeSet<Right> {

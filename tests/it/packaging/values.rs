@@ -100,7 +100,10 @@ fn wrong_values() -> Vec<(Value, &'static [&'static str])> {
             &[r#"publishing.namespaces: "a" is not in scope.namespaces"#],
         ),
         (json!({"dnsPolicy": "None"}), &["dnsPolicy: None needs dnsConfig.nameservers"]),
-        (json!({"ca": {"configMap": "a", "secret": "b"}}), &["only one of ca.file, ca.configMap and ca.secret"]),
+        (
+            json!({"ca": {"configMap": "a", "secret": "b"}}),
+            &["only one of ca.file, ca.configMap and ca.secret"],
+        ),
         (json!({"proxy": {"credentialsSecret": {"name": "a"}}}), &["but proxy.url is empty"]),
         (
             json!({"metrics": {"serviceMonitor": {"enabled": true}, "podMonitor": {"enabled": true}}}),
