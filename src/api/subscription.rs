@@ -172,12 +172,20 @@ pub struct TokenPlaceholder {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rotation {
-    /// A rotation is due this long before expiry. Default: a third of the token's lifetime.
+    /// How long before its expiry a token is replaced, at least. Default: a third of the token's
+    /// lifetime, at most 30 days. A rotation is due earlier where more time is needed: for the overlap,
+    /// plus twice the time to bring a new token to all subscriptions of the source at the provider's
+    /// rate; or for a failed attempt to be made again, twice the timeouts of a mint and of an update, at
+    /// most a quarter of the lifetime. It is due later where that is more than two thirds of the
+    /// lifetime. Then up to a tenth of it, at most an hour, is added, so that sources do not rotate all
+    /// at once; and no rotation is due in the first 30 s, or in the first half of a shorter lifetime.
+    /// `status.nextRotationTime` shows the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub renew_before: Option<Duration>,
     /// How long the previous token should still be valid after a rotation, so that retries of
-    /// older deliveries pass; best effort. Default: the provider's.
+    /// older deliveries pass. Best effort: a rotation uses at most two thirds of a token's lifetime, and
+    /// where the source revokes the previous token there is no overlap. Default: the provider's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Duration>,
 }

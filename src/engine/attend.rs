@@ -221,7 +221,6 @@ impl Engine {
         let subject = Subject {
             identity: &judged.object.identity,
             spec: judged.object.spec.as_ref(),
-            invalid: None,
             status: &judged.object.status,
         };
         let deadline = source.map_or(now.wall, |source| decide::deadline(now, &subject, &source.state));

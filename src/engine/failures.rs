@@ -68,8 +68,7 @@ impl Engine {
         };
         let rest = object.status.token_expiration_time.map_or(Duration::ZERO, |end| between(now.wall, end));
         let random = self.ports.random.bits();
-        let subject =
-            Subject { identity: &object.identity, spec: None, invalid: None, status: &object.status };
+        let subject = Subject { identity: &object.identity, spec: None, status: &object.status };
         let desired = document.desired.as_deref().unwrap_or_default();
         let inputs = decide::attempt_inputs(&subject, desired);
         let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
@@ -130,8 +129,7 @@ impl Engine {
         let spec = object.spec.as_ref()?;
         let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
         let source = self.state.source(entry.source?)?;
-        let subject =
-            Subject { identity: &object.identity, spec: Some(spec), invalid: None, status: &object.status };
+        let subject = Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
         let plan = decide::planned(&subject, spec, remote.profile(), &source.state)?;
         Some((plan.lead, subtract(plan.expires, plan.safety)))
     }

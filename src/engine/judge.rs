@@ -97,7 +97,6 @@ impl Engine {
         let provider = self.state.provider(entry.provider)?;
         let source = entry.source.and_then(|source| self.state.source(source));
         let document = self.document_of(id, &object);
-        let invalid = entry.invalid.as_deref().or(document.refused.as_deref());
         let mut memory = entry.memory();
         // One that is read never gives its token another life.
         let hand = source.filter(|source| !source.state.polled).and_then(|source| source.state.hand.as_ref());
@@ -124,7 +123,7 @@ impl Engine {
         // A document that the provider's rules refuse is not sent; a deletion sends none.
         let deleting = is_deleting(&object, entry.gone);
         let spec = (object.spec.as_ref()).filter(|_| document.refused.is_none() || deleting);
-        let subject = Subject { identity: &object.identity, spec, invalid, status: &object.status };
+        let subject = Subject { identity: &object.identity, spec, status: &object.status };
         let step = decide::decide(now, &subject, &facts, &memory);
         Some(Judged { object, recorded, step, document })
     }
@@ -174,8 +173,7 @@ impl Engine {
         let provider = self.state.provider(entry.provider);
         let remote = provider.and_then(|provider| provider.remote.as_ref());
         let source = entry.source.and_then(|source| self.state.source(source));
-        let subject =
-            Subject { identity: &object.identity, spec: object.spec.as_ref(), invalid: None, status: fields };
+        let subject = Subject { identity: &object.identity, spec: object.spec.as_ref(), status: fields };
         let polled = source.is_some_and(|source| source.state.polled);
         let plan = match (object.spec.as_ref(), remote, source) {
             (Some(spec), Some(remote), Some(source)) if !polled => {

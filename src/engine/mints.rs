@@ -384,12 +384,8 @@ impl Engine {
                 let object = entry.object()?;
                 let spec = object.spec.as_ref()?;
                 let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
-                let subject = Subject {
-                    identity: &object.identity,
-                    spec: Some(spec),
-                    invalid: None,
-                    status: &object.status,
-                };
+                let subject =
+                    Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
                 decide::planned(&subject, spec, remote.profile(), &source.state)
             })
     }

@@ -63,8 +63,6 @@ pub struct Subject<'a> {
     pub identity: &'a Identity,
     /// Its last valid version; `None` when this process has seen none.
     pub spec: Option<&'a WebhookSubscriptionSpec>,
-    /// The rule that the current version breaks.
-    pub invalid: Option<&'a str>,
     /// What is recorded of it.
     pub status: &'a SubscriptionStatus,
 }

@@ -16,6 +16,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use hookkeeper::provider::Template;
+
 use super::in_repository;
 
 /// Longest input, as libFuzzer has it.
@@ -151,14 +153,37 @@ fn templates() {
         "/api/v1/webhooks/{id}",
         "{headers}",
         "Bearer {token|base64}",
-        "{parameters.owner|default(x)}",
-        "{{literal}} {secret.name.key}",
-        "{headers|list(name,value)}",
-        "{id",
+        "{parameters.owner}",
+        "{parameters|json|base64}",
+        "{{literal}} {headers.X-Key}",
+        "{headers|pairs(name,value)}",
     ];
+    for seed in seeds {
+        assert!(Template::parse(seed).is_ok(), "only a good text can be spoiled: {seed}");
+    }
     let words = [
-        "{", "}", "{{", "}}", "|", "(", ")", ",", ".", "choose(", "base64", "default(", "json", "\\", "\"",
-        " ", "é", "\0", "\u{202e}", "{token}", "{secret.", "'",
+        "{",
+        "}",
+        "{{",
+        "}}",
+        "|",
+        "(",
+        ")",
+        ",",
+        ".",
+        "choose(",
+        "base64",
+        "pairs(",
+        "json",
+        "\\",
+        "\"",
+        " ",
+        "é",
+        "\0",
+        "\u{202e}",
+        "{token}",
+        "{parameters.",
+        "'",
     ];
     fuzz(20_000, |random| text(&random.spoiled(&seeds, &words)), |input| template::run(input));
 }

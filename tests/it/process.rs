@@ -220,6 +220,16 @@ impl Process {
         self.written.clone()
     }
 
+    /// Waits until it has written this; a process that ends before fails the test.
+    pub fn until_says(&mut self, text: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(text) {
+            assert!(self.is_running() || self.log().contains(text), "it has ended: {}", self.log());
+            assert!(begun.elapsed() < PATIENCE, "it says no {text:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

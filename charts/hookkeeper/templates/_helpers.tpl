@@ -9,6 +9,15 @@
 {{- default $made .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/*
+The name of what is outside of the release's namespace, where a release of the same name in another namespace
+may have its own. Takes the context and an ending such as "-view". No namespace holds a dot, so no two are equal.
+*/}}
+{{- define "hookkeeper.outsideName" -}}
+{{- $root := index . 0 -}}
+{{- printf "%s%s.%s" (include "hookkeeper.fullname" $root) (index . 1) $root.Release.Namespace -}}
+{{- end -}}
+
 {{- define "hookkeeper.serviceAccountName" -}}
 {{- $own := ternary (include "hookkeeper.fullname" .) "default" .Values.serviceAccount.create -}}
 {{- default $own .Values.serviceAccount.name -}}
@@ -44,10 +53,97 @@ app.kubernetes.io/component: sandbox
 {{ include "hookkeeper.labels.chart" . }}
 {{- end -}}
 
+{{/* Takes the context and the annotations that only this object has, which win. Begins with a new line. */}}
+{{- define "hookkeeper.annotations" -}}
+{{- $common := (index . 0).Values.commonAnnotations -}}
+{{- with mergeOverwrite dict $common (index . 1) }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end -}}
+
 {{- define "hookkeeper.labels.chart" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* On OpenShift the SCC `restricted-v2` gives each namespace a range of UIDs and refuses every other. */}}
+{{- define "hookkeeper.userIsAssigned" -}}
+{{- $detected := .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}
+{{- ternary $detected .Values.openshift (eq (toString .Values.openshift) "auto") -}}
+{{- end -}}
+
+{{/* Takes the context and a security context of a pod or a container. */}}
+{{- define "hookkeeper.securityContext" -}}
+{{- $given := index . 1 -}}
+{{- if eq (include "hookkeeper.userIsAssigned" (index . 0)) "true" -}}
+{{- $given = omit $given "runAsUser" "runAsGroup" "fsGroup" "supplementalGroups" -}}
+{{- end -}}
+{{- with $given }}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How the names are resolved that a pod asks for. */}}
+{{- define "hookkeeper.dns" -}}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the pod has the certificates of `ca` and the credentials of `proxy`. */}}
+{{- define "hookkeeper.ca.file" -}}
+{{- if or .Values.ca.configMap .Values.ca.secret -}}
+/etc/hookkeeper/ca/{{ .Values.ca.key }}
+{{- else -}}
+{{ .Values.ca.file }}
+{{- end -}}
+{{- end -}}
+
+{{- define "hookkeeper.proxy.credentialsFile" -}}
+{{- if .Values.proxy.credentialsSecret.name -}}
+/etc/hookkeeper/proxy/{{ .Values.proxy.credentialsSecret.key }}
+{{- end -}}
+{{- end -}}
+
+{{/* Folders, not single files: Kubernetes keeps those up to date while the pod runs. */}}
+{{- define "hookkeeper.volumes" -}}
+{{- $volumes := list -}}
+{{- with .Values.ca -}}
+{{- $items := list (dict "key" .key "path" .key) -}}
+{{- if .configMap -}}
+{{- $volumes = append $volumes (dict "name" "hookkeeper-ca" "configMap" (dict "name" .configMap "items" $items)) -}}
+{{- else if .secret -}}
+{{- $volumes = append $volumes (dict "name" "hookkeeper-ca" "secret" (dict "secretName" .secret "items" $items)) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.proxy.credentialsSecret -}}
+{{- if .name -}}
+{{- $items := list (dict "key" .key "path" .key) -}}
+{{- $volumes = append $volumes (dict "name" "hookkeeper-proxy" "secret" (dict "secretName" .name "items" $items)) -}}
+{{- end -}}
+{{- end -}}
+{{- with concat $volumes .Values.extraVolumes }}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "hookkeeper.volumeMounts" -}}
+{{- $mounts := list -}}
+{{- if or .Values.ca.configMap .Values.ca.secret -}}
+{{- $mounts = append $mounts (dict "name" "hookkeeper-ca" "mountPath" "/etc/hookkeeper/ca" "readOnly" true) -}}
+{{- end -}}
+{{- if .Values.proxy.credentialsSecret.name -}}
+{{- $mounts = append $mounts (dict "name" "hookkeeper-proxy" "mountPath" "/etc/hookkeeper/proxy" "readOnly" true) -}}
+{{- end -}}
+{{- with concat $mounts .Values.extraVolumeMounts }}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "hookkeeper.image" -}}
@@ -101,6 +197,20 @@ http://{{ $host }}:8480
 {{- fail (printf "publishing.namespaces: %q is not in scope.namespaces" .) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- $places := list -}}
+{{- with .Values.ca -}}
+{{- $places = compact (list .file .configMap .secret) -}}
+{{- end -}}
+{{- if gt (len $places) 1 -}}
+{{- fail "ca: only one of ca.file, ca.configMap and ca.secret can be set" -}}
+{{- end -}}
+{{- if and .Values.proxy.credentialsSecret.name (not .Values.proxy.url) -}}
+{{- fail "proxy.credentialsSecret is set, but proxy.url is empty" -}}
+{{- end -}}
+{{- $nameservers := (.Values.dnsConfig).nameservers -}}
+{{- if and (eq .Values.dnsPolicy "None") (not $nameservers) -}}
+{{- fail "dnsPolicy: None needs dnsConfig.nameservers" -}}
 {{- end -}}
 {{- with .Values.metrics -}}
 {{- if and .serviceMonitor.enabled .podMonitor.enabled -}}

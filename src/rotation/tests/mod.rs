@@ -267,12 +267,7 @@ impl World {
     }
 
     fn with_subject<T>(&self, look: impl FnOnce(&Subject<'_>, &Facts<'_>) -> T) -> T {
-        let subject = Subject {
-            identity: &self.identity,
-            spec: self.spec.as_ref(),
-            invalid: None,
-            status: &self.status,
-        };
+        let subject = Subject { identity: &self.identity, spec: self.spec.as_ref(), status: &self.status };
         let facts = Facts {
             provider: match self.provider {
                 Known::Not => ProviderFact::NotFound,

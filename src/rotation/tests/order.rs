@@ -47,16 +47,6 @@ fn without_a_valid_version_nothing_is_done() {
 }
 
 #[test]
-fn an_invalid_edit_goes_on_with_the_last_valid_version() {
-    let world = World::needy();
-    let step = world.with_subject(|subject, facts| {
-        let edited = Subject { invalid: Some("spec.postbackUrl: no"), ..*subject };
-        decide::decide(world.now, &edited, facts, &world.memory)
-    });
-    assert!(matches!(step, Step::Rotate { .. }));
-}
-
-#[test]
 fn what_it_refers_to_is_waited_for() {
     for (provider, source, expected) in [
         (Known::Not, Known::Usable, Reason::ProviderNotFound),

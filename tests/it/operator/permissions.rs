@@ -101,7 +101,7 @@ async fn every_permission_is_needed_and_no_other() {
     assert_eq!(beyond, BTreeSet::new(), "asked for and granted elsewhere");
 
     // The same with rights in one namespace only.
-    trial.kubectl(&["delete", "clusterrolebinding", "hookkeeper"]);
+    trial.kubectl(&["delete", "clusterrolebinding", "hookkeeper.hookkeeper-system"]);
     trial.kubectl(&["delete", "rolebinding", "hookkeeper-publishing"]);
     tokio::task::block_in_place(|| rights::grant(&cluster, "hookkeeper-system", &trial.namespace));
     let before = (trial.sandbox.ledger().rotations, fs::read_to_string(&log).unwrap().lines().count());

@@ -22,7 +22,7 @@ static RENDERED: LazyLock<String> = LazyLock::new(|| {
     let kinds = ["ServiceAccount", "Role", "RoleBinding"];
     objects.retain(|object| {
         let name = object["metadata"]["name"].as_str().unwrap();
-        kinds.contains(&object["kind"].as_str().unwrap()) || name.ends_with("-finalizers")
+        kinds.contains(&object["kind"].as_str().unwrap()) || name.contains("-finalizers.")
     });
     assert_eq!(
         objects.len(),

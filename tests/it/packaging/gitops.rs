@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::super::{in_repository, run};
 use super::admission;
+use super::helm::{Helm, named};
 use super::sidecar_examples::documents;
 
 fn of_kind(files: &[&str], kind: &str) -> Vec<Value> {
@@ -86,6 +87,46 @@ fn flux_finds_the_chart_the_folders_and_what_they_depend_on() {
     assert!(text(&source, "/spec/url").ends_with(&format!("/{}", text(chart, "/name"))));
     assert_eq!(text(&source, "/spec/ref/tag"), text(chart, "/version"));
     assert_in_values(&release["spec"]["values"], values, "");
+}
+
+/// What a platform makes of requests that differ from limits would be set back, again and again.
+#[test]
+fn on_autopilot_there_is_nothing_to_rewrite_and_what_it_may_rewrite_is_ignored() {
+    let folder = "deploy/gitops/gke-autopilot";
+    let application = of_kind(&[&format!("{folder}/argocd.yaml")], "Application").remove(0);
+    let release = of_kind(&[&format!("{folder}/flux.yaml")], "HelmRelease").remove(0);
+    let chart = &documents("charts/hookkeeper/Chart.yaml")[0];
+    let spec = &application["spec"];
+    assert_eq!(text(spec, "/source/targetRevision"), text(chart, "/version"));
+    assert!(spec["syncPolicy"]["syncOptions"].to_string().contains("RespectIgnoreDifferences=true"));
+    let drift = &release["spec"]["driftDetection"];
+    assert_eq!(drift["mode"], "enabled");
+    let (values, ignored) = (&spec["source"]["helm"]["valuesObject"], &spec["ignoreDifferences"][0]);
+    assert_eq!(
+        (values, &ignored["jsonPointers"]),
+        (&release["spec"]["values"], &drift["ignore"][0]["paths"])
+    );
+    assert_eq!(
+        (&ignored["name"], &drift["ignore"][0]["target"]["name"]),
+        (&"hookkeeper".into(), &"hookkeeper".into())
+    );
+
+    let documents = Helm::Four.template(values).unwrap();
+    let mut deployment = named(&documents, "Deployment", "hookkeeper").clone();
+    let containers = &deployment["spec"]["template"]["spec"]["containers"];
+    for container in containers.as_array().unwrap() {
+        let resources = &container["resources"];
+        assert_eq!(resources["requests"], resources["limits"]);
+        for resource in ["cpu", "memory", "ephemeral-storage"] {
+            assert!(resources["requests"][resource].is_string(), "{resource}");
+        }
+    }
+    let pointers = ignored["jsonPointers"].as_array().unwrap();
+    for pointer in ["/spec/template/spec/containers/0/resources", "/spec/template/spec/tolerations"] {
+        assert!(pointers.contains(&pointer.into()), "{pointer}");
+    }
+    *deployment.pointer_mut("/spec/template/spec/containers/0/resources").unwrap() = Value::Null;
+    assert!(!deployment.to_string().contains("ephemeral-storage"), "requests are nowhere else");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Both Helms that are supported, without settings of whoever runs the tests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::cluster::Cluster;
 use super::super::tools::{ended, installed};
 use super::super::{Ended, in_repository};
-use super::documents_in;
+use super::{documents_in, files_in};
 
 /// The release's name in tests, from which the names of its objects follow.
 pub const RELEASE: &str = "hookkeeper";
@@ -34,6 +34,16 @@ pub fn chart() -> String {
     in_repository("charts/hookkeeper").to_str().unwrap().to_owned()
 }
 
+/// Copies the chart, for a test that changes something in it.
+pub fn copy_of_the_chart(folder: &Path) {
+    let chart = in_repository("charts/hookkeeper");
+    for file in files_in(&chart) {
+        let copy = folder.join(file.strip_prefix(&chart).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(&file, copy).unwrap();
+    }
+}
+
 impl Helm {
     /// A command to be, such as `template`.
     pub fn command(self, arguments: &[&str]) -> HelmCommand {
@@ -50,7 +60,18 @@ impl Helm {
 
     /// What the chart gives in the namespace `hookkeeper-system`, or what is said against the values.
     pub fn template(self, values: &Value) -> Result<Vec<Value>, String> {
-        let arguments = ["template", RELEASE, &chart(), "--namespace", "hookkeeper-system"];
+        self.template_with("hookkeeper-system", &[], values)
+    }
+
+    /// The same in another namespace, and with these options of Helm.
+    pub fn template_with(
+        self,
+        namespace: &str,
+        options: &[&str],
+        values: &Value,
+    ) -> Result<Vec<Value>, String> {
+        let chart = chart();
+        let arguments = [&["template", RELEASE, &chart, "--namespace", namespace], options].concat();
         let ended = self.command(&arguments).values(values).run();
         match ended.code {
             Some(0) => Ok(documents_in(&ended.stdout).unwrap()),

@@ -100,8 +100,8 @@ fn the_overlay_for_some_namespaces_leaves_the_operator_one_right_in_the_whole_cl
     let documents = built(Cluster::shared(), "overlays/namespaced");
     let roles = of_kind(&documents, "ClusterRole");
     let names: Vec<&Value> = roles.iter().map(|role| &role["metadata"]["name"]).collect();
-    let ending = "hookkeeper-hookkeeper-system-finalizers";
-    assert_eq!(names, ["hookkeeper-edit", ending, "hookkeeper-view"]);
+    let ending = "hookkeeper-finalizers.hookkeeper-system";
+    assert_eq!(names, ["hookkeeper-edit.hookkeeper-system", ending, "hookkeeper-view.hookkeeper-system"]);
     let rules = json!([
         {"apiGroups": ["hookkeeper.dev"], "resources": ["webhooksubscriptions", "webhookproviders"], "verbs": ["patch"]},
     ]);
@@ -114,7 +114,7 @@ fn the_overlay_for_some_namespaces_leaves_the_operator_one_right_in_the_whole_cl
     let namespaces: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("--namespace=")).collect();
     let bound: Vec<&Value> = of_kind(&documents, "RoleBinding")
         .iter()
-        .filter(|binding| binding["metadata"]["name"] == "hookkeeper")
+        .filter(|binding| binding["metadata"]["name"] == "hookkeeper.hookkeeper-system")
         .map(|binding| &binding["metadata"]["namespace"])
         .collect();
     assert_eq!(bound, namespaces);

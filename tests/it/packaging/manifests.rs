@@ -25,7 +25,7 @@ const ELSEWHERE: [(&str, &str); 7] = [
 ];
 
 /// What checkov says of these objects, and why it stays so.
-const ACCEPTED: [(&str, &str, &str); 7] = [
+const ACCEPTED: [(&str, &str, &str); 8] = [
     ("CKV_K8S_11", "", "a limit on CPU delays rotations; requests and a limit on memory are set"),
     (
         "CKV_K8S_15",
@@ -34,6 +34,11 @@ const ACCEPTED: [(&str, &str, &str); 7] = [
     ),
     ("CKV_K8S_43", "", "`image.digest` takes one; a release's own is known after the chart is written"),
     ("CKV_K8S_38", "Deployment.hookkeeper-system.hookkeeper", "the operator talks to the API server"),
+    (
+        "CKV_K8S_40",
+        "Deployment.hookkeeper-system.hookkeeper",
+        "`openshift`: there the platform gives the UID",
+    ),
     ("CKV_K8S_8", "sandbox", "for trials, with a readiness probe"),
     ("CKV_K8S_21", ".default.", "an example goes into the namespace of whoever applies it"),
     ("CKV2_K8S_6", "", "`networkPolicy.enabled`: what the operator may reach differs between clusters"),
@@ -65,6 +70,18 @@ fn namespaced() -> Value {
     json!({"scope": {"namespaces": ["team-a", "team-b"]}, "publishing": {"enabled": true}})
 }
 
+/// What changes the pods.
+fn of_pods() -> Value {
+    json!({
+        "commonAnnotations": {"team": "a"}, "openshift": true, "dnsPolicy": "None", "runtimeClassName": "a",
+        "dnsConfig": {"nameservers": ["10.0.0.10"], "options": [{"name": "ndots", "value": "1"}]},
+        "ca": {"configMap": "trust"}, "proxy": {"url": "http://proxy:3128", "credentialsSecret": {"name": "a"}},
+        "extraVolumes": [{"name": "a", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "a", "mountPath": "/a"}],
+        "extraEnvFrom": [{"configMapRef": {"name": "a"}}],
+    })
+}
+
 /// What kustomize makes of a folder: its files may be no more than parts of objects.
 fn built(folder: &Path) -> Vec<Value> {
     if documents(&folder.join("kustomization.yaml"))[0]["kind"] == "Component" {
@@ -80,7 +97,8 @@ fn built(folder: &Path) -> Vec<Value> {
 /// Everything that is handed to a cluster, each object as often as it differs.
 fn manifests() -> Vec<Value> {
     let mut all = Vec::new();
-    for values in [json!({}), everything("serviceMonitor"), everything("podMonitor"), namespaced()] {
+    for values in [json!({}), everything("serviceMonitor"), everything("podMonitor"), namespaced(), of_pods()]
+    {
         all.extend(rendered(&values));
     }
     for file in files_below("deploy", ".yaml") {

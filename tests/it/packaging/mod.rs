@@ -13,6 +13,8 @@ mod image;
 mod install;
 mod kustomize;
 mod manifests;
+mod pods;
+mod releases;
 mod rendered;
 mod rights;
 mod runbooks;
@@ -20,6 +22,7 @@ mod sidecar_examples;
 mod systemd;
 mod users_chart;
 mod values;
+mod versions;
 mod workflows;
 
 use std::fs;

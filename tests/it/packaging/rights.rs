@@ -65,7 +65,11 @@ fn union(sets: &[BTreeSet<Right>]) -> BTreeSet<Right> {
 
 /// What `tests/it/operator/permissions.rs` shows to be needed.
 fn needed() -> BTreeSet<String> {
-    rules(named(&documents(&in_repository("deploy/base/rbac.yaml")), "ClusterRole", "hookkeeper"))
+    rules(named(
+        &documents(&in_repository("deploy/base/rbac.yaml")),
+        "ClusterRole",
+        "hookkeeper.hookkeeper-system",
+    ))
 }
 
 fn working(place: &str) -> BTreeSet<Right> {
@@ -99,15 +103,6 @@ fn with_a_list_of_namespaces_it_may_work_there_and_elsewhere_take_finalizers_off
     }
 }
 
-/// Two releases of one name are in two namespaces, and what is not in a namespace must not be of both.
-#[test]
-fn the_role_that_outlives_a_namespace_has_the_one_of_its_release_in_its_name() {
-    let documents = template(&json!({"scope": {"namespaces": ["a"]}}));
-    for kind in ["ClusterRole", "ClusterRoleBinding"] {
-        named(&documents, kind, "hookkeeper-hookkeeper-system-finalizers");
-    }
-}
-
 #[test]
 fn secrets_are_written_where_publishing_says_so() {
     let publishing = |values: Value| -> BTreeSet<Right> {
@@ -138,7 +133,7 @@ fn names_of_the_release_and_of_the_account_are_followed() {
     let documents = template(&json!({"fullnameOverride": "keeper", "serviceAccount": {"name": "robot"}}));
     let lease = rules(named(&documents, "Role", "keeper-lease"));
     assert!(lease.contains("update leases keeper"), "{lease:?}");
-    let binding = named(&documents, "ClusterRoleBinding", "keeper");
+    let binding = named(&documents, "ClusterRoleBinding", "keeper.hookkeeper-system");
     assert_eq!(binding["subjects"][0]["name"], "robot");
     assert_eq!(
         named(&documents, "Deployment", "keeper")["spec"]["template"]["spec"]["serviceAccountName"],
@@ -163,9 +158,9 @@ fn who_may_view_or_edit_a_namespace_may_do_so_with_the_three_kinds() {
         verbs.iter().flat_map(|verb| kinds.map(|kind| format!("{verb} {kind}"))).collect()
     };
     assert_eq!(
-        aggregated("hookkeeper-view"),
+        aggregated("hookkeeper-view.hookkeeper-system"),
         (lines(&["get", "list", "watch"]), "admin edit view".to_owned())
     );
     let editing = ["create", "update", "patch", "delete", "deletecollection"];
-    assert_eq!(aggregated("hookkeeper-edit"), (lines(&editing), "admin edit".to_owned()));
+    assert_eq!(aggregated("hookkeeper-edit.hookkeeper-system"), (lines(&editing), "admin edit".to_owned()));
 }
