@@ -75,7 +75,7 @@ async fn without_its_source_nothing_is_minted_and_once_it_is_back_all_goes_on() 
     assert_in_order(&world, 2);
 }
 
-/// As when a manifest is applied in two steps: nobody is called in between, and nothing is done twice.
+/// As when a manifest is applied in two steps: nothing is called in between, and nothing is done twice.
 #[tokio::test(start_paused = true)]
 async fn a_provider_or_a_source_that_is_replaced_at_once_costs_no_create_and_no_delete() {
     for kind in [Kind::WebhookProvider, Kind::TokenSource] {
