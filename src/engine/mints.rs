@@ -21,10 +21,10 @@ use crate::rotation::conditions;
 use crate::rotation::decide::{self, Standing};
 use crate::rotation::facts::{Hand, Subject};
 use crate::rotation::life::Remark;
-use crate::rotation::schedule;
+use crate::rotation::schedule::{self, Plan};
 use crate::rotation::status;
 use crate::rotation::target::short_digest;
-use crate::rotation::time::{Moment, add, between, subtract, written};
+use crate::rotation::time::{Moment, add, between, written};
 
 impl Engine {
     /// A source has come into use: what is published is read, and what is polled is read too.
@@ -278,8 +278,8 @@ impl Engine {
             MintFailure::ExpiredOnArrival | MintFailure::NoLife { .. } => backoff::LONGEST_WAIT,
             _ => backoff::cap(self.shortest_lead(id)),
         };
+        let plans: Vec<Plan> = self.plans(id).collect();
         let rest = self.first_end(id).map_or(Duration::ZERO, |end| between(now.wall, end));
-        let last_attempt = self.last_attempt(id, now);
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -289,8 +289,9 @@ impl Engine {
                 source.hold.open(now.wall, asked, judgement.reason);
                 let until = source.hold.pending(now.wall).map_or(now.wall, |held| held.until);
                 // A pause that outlasts a token is interrupted once.
-                let until = last_attempt.map_or(until, |last| last.min(until));
-                between(now.wall, until)
+                let outlasted = plans.iter().filter(|plan| plan.is_outlasted_by(until));
+                let last_attempt = outlasted.map(Plan::last_attempt).filter(|last| *last > now.wall).min();
+                between(now.wall, last_attempt.unwrap_or(until))
             }
             _ => backoff::delay(source.failures, backoff::hurried(cap, source.failures, rest), random),
         };
@@ -374,7 +375,7 @@ impl Engine {
     }
 
     /// The plans of some of the members: their patience sets the pace of attempts.
-    fn plans(&self, id: SourceId) -> impl Iterator<Item = schedule::Plan> {
+    fn plans(&self, id: SourceId) -> impl Iterator<Item = Plan> {
         let source = self.state.source(id);
         source
             .into_iter()
@@ -398,11 +399,6 @@ impl Engine {
     /// When the first of the members' tokens ends.
     fn first_end(&self, id: SourceId) -> Option<DateTime<Utc>> {
         self.plans(id).map(|plan| plan.expires).min()
-    }
-
-    /// The last moment, not passed yet, at which an attempt can still be in time for a member.
-    fn last_attempt(&self, id: SourceId, now: Moment) -> Option<DateTime<Utc>> {
-        self.plans(id).map(|plan| subtract(plan.expires, plan.safety)).filter(|last| *last > now.wall).min()
     }
 
     /// Brings a `TokenSource` object's status in line and writes it when it differs.

@@ -16,7 +16,7 @@ use super::facts::{
 use super::locate::{self, Located};
 use super::rotate::Case;
 use super::schedule::{self, Plan, Terms};
-use super::time::{Moment, subtract, written};
+use super::time::{Moment, written};
 use crate::api::{ObjectKey, Ownership, Reason, WebhookSubscriptionSpec, WhenMissing};
 
 /// What to do next.
@@ -214,7 +214,8 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     let used = memory.last_attempt;
     let last_attempt = planned(subject, spec, profile, source)
         .filter(|plan| plan.expires > now.wall && used != status.token_expiration_time)
-        .map(|plan| subtract(plan.expires, plan.safety));
+        .filter(|plan| facts.held_back.is_some_and(|held| plan.is_outlasted_by(held.until)))
+        .map(|plan| plan.last_attempt());
     unless_held_back(step, now, facts, expiry, last_attempt)
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::time::subtract;
+
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
@@ -50,6 +52,21 @@ pub struct Plan {
     pub safety: Duration,
     /// The life of the token is too short for the overlap that was asked for.
     pub overlap_short: bool,
+}
+
+impl Plan {
+    /// When a last attempt is made for the token although calls pause.
+    #[must_use]
+    pub fn last_attempt(&self) -> DateTime<Utc> {
+        subtract(self.expires, self.safety)
+    }
+
+    /// Whether a pause that ends then leaves no time for an attempt after it, so that one must come
+    /// before its end.
+    #[must_use]
+    pub fn is_outlasted_by(&self, pause_ends: DateTime<Utc>) -> bool {
+        pause_ends > subtract(self.expires, self.safety / 4)
+    }
 }
 
 /// Plans the rotation of a token minted at one time and expiring at another.
@@ -187,6 +204,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_pause_that_ends_in_time_for_an_attempt_is_waited_out() {
+        let minted = DateTime::<Utc>::UNIX_EPOCH;
+        let plan = plan(minted, minted + TimeDelta::seconds(12), &terms(Duration::ZERO));
+        assert_eq!(plan.last_attempt(), minted + TimeDelta::seconds(9));
+        assert!(!plan.is_outlasted_by(minted + TimeDelta::seconds(11)));
+        assert!(plan.is_outlasted_by(minted + TimeDelta::milliseconds(11_500)));
+        assert!(plan.is_outlasted_by(minted + TimeDelta::hours(1)));
     }
 
     #[test]

@@ -74,7 +74,8 @@ pub(super) fn jwt_end(token: &str) -> Option<DateTime<Utc>> {
     };
     let claims = URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
-    let end = claims.get("exp")?.as_f64()?;
+    // RFC 7519 asks for a number; some issuers write it as a text.
+    let end = number(claims.get("exp")?)?;
     // A NumericDate is always in seconds; one from before 1970 is as much over as one of 1970.
     let end = end.clamp(0.0, LAST_SECOND);
     epoch_second(end)
@@ -205,7 +206,9 @@ mod tests {
             (r#"{"exp": 1795284000.5}"#, Some("2026-11-21T18:00:00.5Z")),
             (r#"{"exp": 1e300}"#, Some("9999-12-31T23:59:59Z")),
             (r#"{"exp": -5}"#, Some("1970-01-01T00:00:00Z")),
-            (r#"{"exp": "1795284000"}"#, None),
+            (r#"{"exp": "1795284000"}"#, Some("2026-11-21T18:00:00Z")),
+            (r#"{"exp": "soon"}"#, None),
+            (r#"{"exp": ""}"#, None),
             (r#"{"exp": true}"#, None),
             (r#"{"iat": 1}"#, None),
             ("[]", None),
