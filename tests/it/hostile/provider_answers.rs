@@ -42,6 +42,7 @@ fn expected(operation: &str, name: &str) -> Option<(&'static str, &'static str)>
         (_, "403") => (credential, "has the right to this operation"),
         ("update", "404") => ("TokenExpired", "it is created again when a second listing confirms that"),
         ("list", "404" | "409" | "422") => (UNAVAILABLE, compare),
+        ("create", "409") => (DOCUMENT, "give its id as spec.webhookId, or delete it there"),
         (_, "404" | "409" | "422") => {
             (DOCUMENT, "compare the subscription with the provider's documentation")
         }

@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::operator::trial::Trial;
-use super::super::process::Process;
+use super::super::process::{PATIENCE, Process};
 use super::super::{Ended, hookkeeper, in_repository};
 use super::helm::{Helm, RELEASE, arguments, copy_of_the_chart};
 
@@ -71,6 +71,30 @@ impl<'cluster> Installed<'cluster> {
     fn succeed(&self, words: &[&str]) {
         let ended = self.run(words);
         assert_eq!(ended.code, Some(0), "{:?} {words:?}: {}", self.helm, ended.stderr);
+        self.wait_until_served();
+    }
+
+    /// The API server takes a moment to serve what the definitions say, and to stop what they do not.
+    fn wait_until_served(&self) {
+        let end = Instant::now() + PATIENCE;
+        let is_served = || {
+            let versions = self.versions();
+            let answers = |kind: &str| self.cluster.kubectl(&["get", kind, "-A"]).code == Some(0);
+            [OLD, NEW].iter().all(|version| {
+                let wanted = versions.iter().all(|(served, _)| served.split(' ').any(|one| one == *version));
+                DEFINITIONS.iter().all(|kind| answers(&format!("{kind}.{version}.hookkeeper.dev")) == wanted)
+            }) && DEFINITIONS.iter().all(|kind| answers(kind))
+        };
+        // What kubectl remembers of the versions is hours old for all it knows.
+        let remembered = self.cluster.kubeconfig().with_file_name(".kube").join("cache");
+        loop {
+            drop(fs::remove_dir_all(&remembered));
+            if is_served() {
+                break;
+            }
+            assert!(Instant::now() < end, "{:?}: {:?} are not served", self.helm, self.versions());
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     fn upgrade(&self, chart: &str) {
@@ -103,9 +127,12 @@ fn essence(trial: &Trial<'_>, version: &str) -> Vec<Value> {
         let listed: Value = serde_json::from_str(&trial.kubectl(&["get", &kind, "-o", "json"])).unwrap();
         all.extend(listed["items"].as_array().unwrap().iter().map(|object| {
             let (metadata, status) = (&object["metadata"], &object["status"]);
+            // A provider has one as long as a subscription with the policy Delete uses it.
+            let is_subscription = object["kind"] == "WebhookSubscription";
+            let finalizers = is_subscription.then(|| metadata["finalizers"].clone());
             json!({
                 "kind": object["kind"], "name": metadata["name"], "uid": metadata["uid"],
-                "finalizers": metadata["finalizers"], "annotations": metadata["annotations"],
+                "finalizers": finalizers, "annotations": metadata["annotations"],
                 "generation": metadata["generation"], "spec": object["spec"],
                 "webhookId": status["webhookId"], "ownership": status["ownership"],
                 "origin": status["webhookOrigin"], "digest": status["appliedDigest"],

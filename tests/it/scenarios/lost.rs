@@ -127,8 +127,9 @@ async fn an_invalid_edit_is_told_and_the_last_valid_version_goes_on() {
     world.pass(DAY).await;
     let updates = world.outside().updates - before;
     assert!(updates >= 24, "tokens of an hour were replaced {updates} times in a day");
-    assert_eq!(world.outside().dead(world.wall()), Vec::<&str>::new());
-    assert_eq!((world.outside().creates, world.outside().late.len()), (1, 0));
+    let wall = world.wall();
+    assert_eq!(world.outside().dead(wall), Vec::<&str>::new());
+    assert_eq!(counts(&world, |outside| (outside.creates, outside.late.len())), (1, 0));
 
     edit(&world, &engine, "subscription-0", |spec| spec.active = Some(true)).await;
     world.pass(MINUTE).await;
