@@ -73,6 +73,20 @@ fn definitions_are_complete_and_carry_no_status_of_their_own() {
     assert_eq!(columns, ["Ready", "Healthy", "Action", "Expires", "Next", "Last Rotated", "Age"]);
 }
 
+/// `rotation::schedule::plan` is made of these; a reader who knows `renewBefore` alone would be surprised.
+#[test]
+fn the_description_of_renew_before_names_all_that_decides() {
+    let mut described = String::new();
+    walk_all(|path, node| {
+        if path.ends_with(".rotation.renewBefore") {
+            described = node["description"].as_str().unwrap().to_owned();
+        }
+    });
+    for decides in ["a third", "30 days", "overlap", "rate", "timeouts", "two thirds", "a tenth", "30 s"] {
+        assert!(described.contains(decides), "{decides}: {described}");
+    }
+}
+
 #[test]
 fn everything_is_bounded() {
     walk_all(|path, node| {

@@ -164,7 +164,7 @@ fn the_binary_takes_the_arguments_that_follow_from_the_values() {
 }
 
 /// It finds no cluster, which is no fault of its command line.
-fn takes(words: &[String]) {
+pub(super) fn takes(words: &[String]) {
     let ended = hookkeeper().args(words).env("KUBECONFIG", "/nonexistent").run();
     assert_eq!(ended.code, Some(1), "{words:?}: {}", ended.stderr);
     let found = ended.stderr.contains("/nonexistent");

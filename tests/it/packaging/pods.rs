@@ -5,9 +5,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::super::cluster::Cluster;
+use super::super::cluster::{Cluster, pem};
 use super::super::in_repository;
-use super::chart::template;
+use super::chart::{takes, template};
 use super::documents_in;
 use super::helm::{BOTH, RELEASE, arguments, chart, named, of_kind};
 
@@ -200,5 +200,29 @@ fn certificates_and_a_proxy_are_mounted_and_named() {
         for word in expected {
             assert!(words.contains(&word.to_owned()), "{word}: {words:?}");
         }
+    }
+}
+
+#[test]
+fn the_binary_takes_the_certificates_and_the_proxy_that_are_mounted() {
+    let root = tempfile::tempdir().unwrap();
+    for (values, ..) in outbound() {
+        let documents = template(&values);
+        let words = arguments(named(&documents, "Deployment", "hookkeeper")).into_iter().map(|word| {
+            let Some((name, path)) = word.split_once("=/") else {
+                return word.replace("0.0.0.0:8080", "127.0.0.1:0");
+            };
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let text = if name == "--ca-file" {
+                let signed = rcgen::generate_simple_self_signed(["ca.internal".to_owned()]).unwrap();
+                pem("CERTIFICATE", signed.cert.der())
+            } else {
+                "user:password".to_owned()
+            };
+            fs::write(&file, text).unwrap();
+            format!("{name}={}", file.display())
+        });
+        takes(&words.collect::<Vec<_>>());
     }
 }
