@@ -29,12 +29,11 @@ impl Engine {
         let Some(mut judged) = self.judge(id, now) else {
             return;
         };
-        if judged.is_held_back() {
-            self.hasten(id, now);
-            judged = match self.judge(id, now) {
-                Some(judged) => judged,
-                None => return,
-            };
+        if judged.is_held_back()
+            && self.hasten(id, now)
+            && let Some(sooner) = self.judge(id, now)
+        {
+            judged = sooner;
         }
         tracing::trace!(subscription = %judged.object.identity.key, step = ?judged.step, "decided");
         if self.record_first(id, &judged, now) {

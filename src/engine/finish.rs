@@ -209,11 +209,11 @@ impl Engine {
     }
 
     /// A pause in which nothing arrives was measured by those who waited then: one that is due now
-    /// and can bear less makes it shorter.
-    pub(super) fn hasten(&mut self, id: SubscriptionId, now: Moment) {
+    /// and can bear less makes it shorter. Returns whether there is such a pause.
+    pub(super) fn hasten(&mut self, id: SubscriptionId, now: Moment) -> bool {
         let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
         let Some(origin) = provider.and_then(|provider| provider.origin().map(str::to_owned)) else {
-            return;
+            return false;
         };
         let pauses = |origin: &Origin| origin.breaker.pending(now.wall).is_some_and(|held| !held.asked);
         if self.state.origins.get(&origin).is_some_and(pauses)
@@ -221,7 +221,9 @@ impl Engine {
             && let Some(origin) = self.state.origins.get_mut(&origin)
         {
             origin.breaker.hasten(cap);
+            return true;
         }
+        false
     }
 
     /// How long a call took tells how long the next one's answer is waited for.

@@ -273,13 +273,14 @@ impl Engine {
 
     fn mint_failed(&mut self, id: SourceId, failure: &MintFailure, now: Moment) {
         let random = self.ports.random.bits();
+        let plans: Vec<Plan> = self.plans(id).collect();
         let cap = match failure {
             // The source answers, with what is over: asked often, it answers that often.
             MintFailure::ExpiredOnArrival | MintFailure::NoLife { .. } => backoff::LONGEST_WAIT,
-            _ => backoff::cap(self.shortest_lead(id)),
+            _ => backoff::cap(plans.iter().map(|plan| plan.lead).min()),
         };
-        let plans: Vec<Plan> = self.plans(id).collect();
-        let rest = self.first_end(id).map_or(Duration::ZERO, |end| between(now.wall, end));
+        let first_end = plans.iter().map(|plan| plan.expires).min();
+        let rest = first_end.map_or(Duration::ZERO, |end| between(now.wall, end));
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -389,11 +390,6 @@ impl Engine {
                     Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
                 decide::planned(&subject, spec, remote.profile(), &source.state)
             })
-    }
-
-    /// The shortest lead among the members.
-    fn shortest_lead(&self, id: SourceId) -> Option<Duration> {
-        self.plans(id).map(|plan| plan.lead).min()
     }
 
     /// When the first of the members' tokens ends.
