@@ -233,21 +233,22 @@ impl Engine {
             _ if keeps_failing => Line::Failing(deadline),
             _ => Line::Deadline(deadline),
         };
-        let provider = entry.provider;
-        let Some(origin) =
-            self.state.provider(provider).and_then(|provider| provider.origin().map(str::to_owned))
-        else {
+        let Some(provider) = self.state.provider(entry.provider) else {
+            return;
+        };
+        // The rules let nothing else through while calls pause.
+        let line = if self.held_back(provider, now).is_some() && !matches!(judged.step, Step::Delete { .. }) {
+            Line::LastAttempt(deadline)
+        } else {
+            line
+        };
+        let Some(origin) = provider.origin().map(str::to_owned) else {
             return;
         };
         let Some(origin) = self.state.origins.get_mut(&origin) else {
             return;
         };
-        // The rules let nothing else through while calls pause.
-        let line = match origin.breaker.pending(now.wall) {
-            Some(_) => Line::LastAttempt(deadline),
-            None => line,
-        };
-        let place = origin.ready.put(id, namespace, line);
+        let place = origin.tenant_for(namespace, now.boot).ready.put(id, line);
         if let Some(entry) = self.state.entry_mut(id) {
             entry.place = Some(place);
         }
@@ -257,15 +258,16 @@ impl Engine {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
-        let (place, provider) = (entry.place.take(), entry.provider);
+        let (place, provider, namespace) = (entry.place.take(), entry.provider, entry.namespace);
         let Some(provider) = self.state.providers.get_mut(provider.0) else {
             return;
         };
-        provider.blocked.remove(&id);
+        provider.blocked.remove(id);
         if let (Some(place), Some(origin)) = (place, provider.origin())
             && let Some(origin) = self.state.origins.get_mut(origin)
+            && let Some(tenant) = origin.tenant_mut(namespace)
         {
-            origin.ready.remove(id, place);
+            tenant.ready.remove(id, place);
         }
     }
 

@@ -1,9 +1,13 @@
-//! A circuit breaker for each origin: whether calls to it pause, and until when.
+//! A circuit breaker for each namespace at each origin: whether its calls pause, and until when.
 //!
 //! There are two kinds of pause, and they must not be confused. One is **asked for**, by an answer
-//! with Retry-After or by 429: it lasts as long as was asked. The other is an **outage**: nothing
-//! arrives any more. It begins with a second and never costs anybody more than a tenth of the life
-//! that their token still has, so that a platform that was away for some seconds makes nobody late.
+//! with Retry-After or by 429: it lasts as long as was asked, see [`super::hold_back`]. The other is
+//! an **outage**: nothing arrives any more. It begins with a second and never costs anybody more than
+//! a tenth of the life that their token still has, so that a platform that was away for some seconds
+//! makes nobody late.
+//!
+//! Each namespace finds out for itself: whether what one of them calls is there says nothing of what
+//! the others call at the same host, and an author could make his own calls fail.
 //!
 //! An outage is told from a platform that fails often by how many calls fail in a row, with nothing
 //! that arrives in between: so many that, by the share that failed until then, it happens once in a
@@ -15,7 +19,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::hold_back::HoldBack;
 use super::ids::SubscriptionId;
 use crate::api::Reason;
 use crate::rotation::backoff::{self, Wait};
@@ -36,7 +39,6 @@ const SHORTEST_SHOWN: Duration = Duration::from_secs(10);
 /// What an origin's answers say of it.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    asked: HoldBack,
     outage: Option<Outage>,
     /// How many calls have failed since something arrived.
     failures: u32,
@@ -59,7 +61,6 @@ struct Outage {
 impl Default for Breaker {
     fn default() -> Self {
         Self {
-            asked: HoldBack::default(),
             outage: None,
             failures: 0,
             // Of one that is not known yet nothing good and nothing bad is assumed.
@@ -73,18 +74,16 @@ impl Default for Breaker {
 impl Breaker {
     /// Until when no call is made, and why.
     pub(super) fn pending(&self, now: DateTime<Utc>) -> Option<HeldBack> {
-        let asked = self.asked.pending(now);
-        let outage = self.outage.and_then(|outage| outage.pause.pending(now)).map(|until| HeldBack {
+        self.outage.and_then(|outage| outage.pause.pending(now)).map(|until| HeldBack {
             until,
             reason: Reason::ProviderUnavailable,
             asked: false,
-        });
-        asked.into_iter().chain(outage).max_by_key(|held| held.until)
+        })
     }
 
     /// The same, for people: what is over in some seconds is not written down.
     pub(super) fn shown(&self, now: DateTime<Utc>) -> Option<HeldBack> {
-        self.pending(now).filter(|held| held.asked || self.is_shown())
+        self.pending(now).filter(|_| self.is_shown())
     }
 
     fn is_shown(&self) -> bool {
@@ -93,13 +92,12 @@ impl Breaker {
 
     /// Whether a pause is over and nothing has arrived since: one call may try.
     pub(super) fn probes(&self, now: DateTime<Utc>) -> bool {
-        (self.asked.is_open() || self.outage.is_some()) && self.pending(now).is_none()
+        self.outage.is_some() && self.pending(now).is_none()
     }
 
     /// Until when it matters although nobody is left who could try.
     pub(super) fn remembered_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let outage = self.outage.and_then(|outage| outage.pause.pending(now));
-        self.asked.remembered_until(now).max(outage)
+        self.outage.and_then(|outage| outage.pause.pending(now))
     }
 
     /// Those that have tried in vain: a probe is somebody else, if there is anybody.
@@ -113,7 +111,7 @@ impl Breaker {
     }
 
     /// An answer has arrived. Returns whether people are to be told that a pause has ended.
-    pub(super) fn answered(&mut self, now: DateTime<Utc>) -> bool {
+    pub(super) fn answered(&mut self) -> bool {
         let was_shown = self.is_shown();
         // An outage is not how an origin is; it says little of its share.
         for _ in 0..self.failures.min(20) {
@@ -123,7 +121,7 @@ impl Breaker {
         self.failures = 0;
         self.failing.clear();
         self.outage = None;
-        self.asked.close(now) || was_shown
+        was_shown
     }
 
     /// How long it took until an answer came, or until it was given up.
@@ -137,13 +135,8 @@ impl Breaker {
         backoff::call_patience(left, self.slowest)
     }
 
-    /// An answer asked for a pause.
-    pub(super) fn asked_for(&mut self, now: DateTime<Utc>, length: Option<Duration>, reason: Reason) {
-        self.asked.open(now, length, reason);
-    }
-
     /// A call did not arrive. `cap` is the longest pause that those who wait can bear, and `users`
-    /// is how many objects call the origin. Returns whether a pause has begun.
+    /// is how many objects of the namespace call the origin. Returns whether a pause has begun.
     pub(super) fn failed(
         &mut self,
         now: DateTime<Utc>,
@@ -241,7 +234,7 @@ mod tests {
             if pauses.len() < 7 {
                 assert!(breaker.failed(now, &by(1), CAP, 5));
             } else {
-                breaker.answered(now);
+                breaker.answered();
             }
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
@@ -255,11 +248,11 @@ mod tests {
             if number * 37 % 100 < failed_before {
                 breaker.failed(start(), &by(number % 5), CAP, 5);
             } else {
-                breaker.answered(start());
+                breaker.answered();
             }
         }
         assert!(!breaker.is_away(), "{failed_before}");
-        breaker.answered(start());
+        breaker.answered();
         1 + (0..).take_while(|number| !breaker.failed(start(), &by(number % 5), CAP, 5)).count()
     }
 
@@ -288,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_bear_less_shortens_an_outage_and_no_pause_that_was_asked_for() {
+    fn who_can_bear_less_shortens_an_outage() {
         let mut breaker = opened();
         for _ in 0..4 {
             let until = breaker.pending(start()).map_or(start(), |held| held.until);
@@ -302,10 +295,5 @@ mod tests {
         assert_eq!(seconds(&breaker, start()), Some(3));
         breaker.hasten(Duration::from_secs(9));
         assert_eq!(seconds(&breaker, start()), Some(3));
-        breaker.asked_for(start(), Some(Duration::from_secs(60)), Reason::RateLimited);
-        breaker.hasten(Duration::from_secs(1));
-        assert_eq!(seconds(&breaker, start()), Some(60));
-        assert!(!breaker.answered(start()), "what was asked for ends by itself alone");
-        assert_eq!(seconds(&breaker, start()), Some(60));
     }
 }

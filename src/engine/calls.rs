@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use super::Engine;
 use super::ids::{ProviderId, SourceId, SubscriptionId};
 use super::listings::Paused;
+use super::namespaces::NamespaceId;
 use super::ports::{
     Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, PublishFailure, Published,
     RecordFailure, Refusal, Remote,
@@ -22,8 +23,9 @@ use crate::rotation::time::{Moment, between};
 /// A call under way.
 pub(super) type Job = BoxFuture<'static, Done>;
 
-/// No call takes longer than this, whatever its own limits: every wait has an end.
-const LONGEST_CALL: Duration = Duration::from_secs(300);
+/// No call takes longer than this, whatever its own limits: every wait has an end. It is twice the
+/// longest `timeout` that a spec may have.
+const LONGEST_CALL: Duration = Duration::from_secs(120);
 
 /// What a call was about, for the case that it panics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +164,8 @@ pub(super) enum Report {
 pub(super) struct Done {
     pub(super) about: About,
     pub(super) report: Report,
+    /// Whose place among those that write is given back.
+    pub(super) wrote_for: Option<NamespaceId>,
 }
 
 /// Why a call brought no report of its own.
@@ -191,31 +195,56 @@ async fn unbroken<T>(limit: BoxFuture<'static, ()>, call: impl Future<Output = T
 }
 
 impl Engine {
-    /// Runs a call beside the state. It has an end, and its panic is caught.
+    /// Runs a call beside the state. It has an end, and its panic is caught. Whoever calls this has
+    /// taken a place for it.
     pub(super) fn spawn(&self, about: About, call: impl Future<Output = Report> + Send + 'static) {
+        self.jobs.push(self.job(about, call));
+    }
+
+    /// The same for a write, and for a read of what is not a provider's or a token server's: it waits
+    /// for a place, and namespaces take turns.
+    pub(super) fn spawn_write(
+        &mut self,
+        namespace: NamespaceId,
+        about: About,
+        call: impl Future<Output = Report> + Send + 'static,
+    ) {
+        self.write(namespace, move |engine| Some(engine.job(about, call)));
+    }
+
+    fn job(&self, about: About, call: impl Future<Output = Report> + Send + 'static) -> Job {
         let limit = self.ports.clock.sleep(LONGEST_CALL);
-        self.jobs.push(Box::pin(async move {
+        Box::pin(async move {
             let report = unbroken(limit, call).await.unwrap_or_else(Report::Broken);
-            Done { about, report }
-        }));
+            Done { about, report, wrote_for: None }
+        })
     }
 
     /// Runs something that is to be made durable. Whatever becomes of it is reported as its result,
     /// so that what follows it is never forgotten.
     pub(super) fn spawn_record(
-        &self,
+        &mut self,
         id: SubscriptionId,
         call: impl Future<Output = Result<(), RecordFailure>> + Send + 'static,
         report: impl FnOnce(Result<(), RecordFailure>) -> Report + Send + 'static,
     ) {
+        let Some(namespace) = self.state.entry(id).map(|entry| entry.namespace) else {
+            return;
+        };
+        self.write(namespace, move |engine| Some(engine.record_job(id, call, report)));
+    }
+
+    pub(super) fn record_job(
+        &self,
+        id: SubscriptionId,
+        call: impl Future<Output = Result<(), RecordFailure>> + Send + 'static,
+        report: impl FnOnce(Result<(), RecordFailure>) -> Report + Send + 'static,
+    ) -> Job {
         let limit = self.ports.clock.sleep(LONGEST_CALL);
-        self.jobs.push(Box::pin(async move {
-            let result = unbroken(limit, call).await;
-            Done {
-                about: About::Subscription(id),
-                report: report(result.unwrap_or_else(|broken| Err(broken.into()))),
-            }
-        }));
+        Box::pin(async move {
+            let result = unbroken(limit, call).await.unwrap_or_else(|broken| Err(broken.into()));
+            Done { about: About::Subscription(id), report: report(result), wrote_for: None }
+        })
     }
 
     /// A guard for the term in which the step was decided.
@@ -275,19 +304,19 @@ impl Engine {
     }
 
     pub(super) fn call_record_source(
-        &self,
+        &mut self,
         id: SourceId,
         before: TokenSourceStatus,
         status: TokenSourceStatus,
     ) {
-        let Some(super::state::SourceKey::Object(key)) =
-            self.state.source(id).map(|source| source.key.clone())
+        let Some((super::state::SourceKey::Object(key), namespace)) =
+            self.state.source(id).map(|source| (source.key.clone(), source.namespace))
         else {
             return;
         };
         let record = Arc::clone(&self.ports.record);
         let before = Box::new(before);
-        self.spawn(About::Aside, async move {
+        self.spawn_write(namespace, About::Aside, async move {
             let result = record.token_source(&key, &status).await;
             if let Err(failure) = &result {
                 tracing::warn!(%key, %failure, "the status of a TokenSource could not be recorded");
@@ -296,12 +325,13 @@ impl Engine {
         });
     }
 
-    pub(super) fn call_record_provider(&self, id: ProviderId, status: WebhookProviderStatus) {
-        let Some(key) = self.state.provider(id).map(|provider| provider.key.clone()) else {
+    pub(super) fn call_record_provider(&mut self, id: ProviderId, status: WebhookProviderStatus) {
+        let provider = self.state.provider(id).map(|provider| (provider.key.clone(), provider.namespace));
+        let Some((key, namespace)) = provider else {
             return;
         };
         let record = Arc::clone(&self.ports.record);
-        self.spawn(About::Aside, async move {
+        self.spawn_write(namespace, About::Aside, async move {
             if let Err(failure) = record.provider(&key, &status).await {
                 tracing::warn!(%key, %failure, "the status of a WebhookProvider could not be recorded");
             }

@@ -8,7 +8,7 @@ use super::entry::{Entry, Object};
 use super::ids::{ProviderId, SourceId, SubscriptionId};
 use super::judge::is_of_mint;
 use super::ports::Invalid;
-use super::state::{SourceKey, State};
+use super::state::{Provider, SourceKey, State};
 use crate::api::{
     ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, Kind, ObjectKey, Reason,
     SubscriptionStatus, TokenSourceSpec, WebhookSubscriptionSpec,
@@ -252,8 +252,11 @@ impl Engine {
         self.state.timers.unfile(&mut entry.timer, super::timers::Alarm::Subscription(id));
         self.state.by_key.remove(&entry.key);
         self.state.namespaces.leave(entry.namespace);
-        for origin in self.state.origins.values_mut() {
-            origin.breaker.forget(id);
+        let origin = self.state.provider(entry.provider).and_then(Provider::origin).map(str::to_owned);
+        if let Some(origin) = origin.and_then(|origin| self.state.origins.get_mut(&origin)) {
+            for tenant in origin.tenants_mut() {
+                tenant.breaker.forget(id);
+            }
         }
         if let Some(source) = entry.source {
             let now = self.ports.clock.now();
@@ -398,18 +401,30 @@ impl Engine {
 
     pub(super) fn attend_users_of_source(&mut self, id: SourceId) {
         if let Some(source) = self.state.source(id) {
-            self.attention.extend(source.users.iter().copied());
+            let users = source.users.clone();
+            self.attend_each(users);
         }
     }
 
     pub(super) fn attend_users_of_provider(&mut self, id: ProviderId) {
         if let Some(provider) = self.state.provider(id) {
-            self.attention.extend(provider.users.iter().copied());
+            let users = provider.users.clone();
+            self.attend_each(users);
+        }
+    }
+
+    /// These are looked at soon. Namespaces take turns.
+    pub(super) fn attend_each(&mut self, ids: impl IntoIterator<Item = SubscriptionId>) {
+        for id in ids {
+            if let Some(entry) = self.state.entry(id) {
+                self.arrivals += 1;
+                self.attention.put(entry.namespace, self.arrivals, id);
+            }
         }
     }
 
     pub(super) fn attend_soon(&mut self, id: SubscriptionId) {
-        self.attention.push_back(id);
+        self.attend_each([id]);
     }
 }
 

@@ -86,8 +86,9 @@ impl Engine {
             let without_id = users
                 .iter()
                 .copied()
-                .filter(|user| (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none()));
-            self.attention.extend(without_id);
+                .filter(|user| (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none()))
+                .collect::<Vec<_>>();
+            self.attend_each(without_id);
         }
         for user in users {
             let as_expected = self.state.entry(user).is_some_and(|entry| {
@@ -193,13 +194,14 @@ impl Engine {
             return;
         };
         let Some(object) = entry.object() else { return };
+        let namespace = entry.namespace;
         let remote = self.state.provider(entry.provider).and_then(|provider| provider.remote.clone());
         let (Some(remote), Some(spec)) = (remote, object.spec) else {
             return;
         };
         self.leave_line(id);
         self.begin(id, None);
-        self.spawn(About::Subscription(id), async move {
+        self.spawn_write(namespace, About::Subscription(id), async move {
             Report::Secrets(remote.document_secrets(&object.identity.key.namespace, &spec).await)
         });
     }

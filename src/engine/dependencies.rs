@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::breaker::Breaker;
 use super::budget::Bucket;
 use super::entry::Entry;
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, SubscriptionId};
-use super::ready::Ready;
-use super::state::{Origin, Provider, SourceKey};
+use super::origin::Origin;
+use super::state::{Provider, SourceKey};
 use crate::api::{
     Declared, ObjectKey, Reason, TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec,
     WebhookProviderStatus,
@@ -137,10 +136,10 @@ impl Engine {
         }
         let origin = self.state.provider(id).and_then(Provider::origin).map(str::to_owned);
         if let Some(left) = origin_before.filter(|before| origin.as_ref() != Some(before)) {
-            self.set_up_origin(&left, now);
+            self.leave_origin(id, &left, now);
         }
         if let Some(origin) = origin {
-            self.set_up_origin(&origin, now);
+            self.set_up_origin(&origin, Some(id), now);
         }
         if !same {
             self.provider_changed(id);
@@ -184,34 +183,33 @@ impl Engine {
 
     /// The budget of an origin: a preset's own, otherwise the widest of its provider objects. One that
     /// nothing leads to any more stays as it is until it goes: see [`Engine::tidy`].
-    pub(super) fn set_up_origin(&mut self, origin: &str, now: Moment) {
-        let profiles = self.state.providers.iter().filter_map(|(_, provider)| {
-            let profile = provider.remote.as_ref()?.profile();
-            (profile.origin == origin).then_some(profile)
-        });
+    fn set_up_origin(&mut self, name: &str, joins: Option<ProviderId>, now: Moment) {
+        let known = self.state.origins.get(name);
+        let leading = known.into_iter().flat_map(|origin| origin.providers.iter().copied()).chain(joins);
+        let remotes = leading.filter_map(|id| self.state.provider(id)?.remote.as_ref());
         let (mut widest, mut preset) = (None, None);
-        for profile in profiles {
-            widest = widest.max(Some(profile.requests_per_minute));
-            preset = preset.or(profile.preset_requests_per_minute);
+        for remote in remotes {
+            widest = widest.max(Some(remote.profile().requests_per_minute));
+            preset = preset.or(remote.profile().preset_requests_per_minute);
         }
         let Some(budget) = preset.or(widest) else {
             return;
         };
-        let state = self.state.origins.entry(origin.to_owned()).or_insert_with(|| Origin {
-            bucket: Bucket::new(budget, 1.0, now.boot),
-            failing_bucket: Bucket::new(budget, 0.2, now.boot),
-            requests_per_minute: budget,
-            ready: Ready::default(),
-            breaker: Breaker::default(),
-            probing: false,
-            calls: 0,
-            calls_since_page: 0,
-        });
-        if state.requests_per_minute != budget {
-            state.requests_per_minute = budget;
-            state.bucket.set_rate(budget, 1.0, now.boot);
-            state.failing_bucket.set_rate(budget, 0.2, now.boot);
+        let namespace = joins.and_then(|id| self.state.provider(id)).map(|provider| provider.namespace);
+        let new = || Origin::new(budget, now.boot);
+        let origin = self.state.origins.entry(name.to_owned()).or_insert_with(new);
+        origin.set_budget(budget, now.boot);
+        origin.providers.extend(joins);
+        if let Some(namespace) = namespace {
+            origin.tenant_for(namespace, now.boot);
         }
+    }
+
+    fn leave_origin(&mut self, id: ProviderId, name: &str, now: Moment) {
+        if let Some(origin) = self.state.origins.get_mut(name) {
+            origin.providers.remove(&id);
+        }
+        self.set_up_origin(name, None, now);
     }
 
     pub(super) fn provider_gone(&mut self, key: &ObjectKey) {
@@ -237,7 +235,7 @@ impl Engine {
             let now = self.ports.clock.now();
             self.file_provider(id, now);
             if let Some(origin) = origin {
-                self.set_up_origin(&origin, now);
+                self.leave_origin(id, &origin, now);
             }
         }
         self.attend_users_of_provider(id);

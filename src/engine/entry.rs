@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::change::Change;
 use super::ids::{ProviderId, SourceId};
-use super::ready::{NamespaceId, Place};
+use super::namespaces::NamespaceId;
+use super::ready::Place;
 use super::timers::Milliseconds;
 use crate::api::{
     ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec,

@@ -22,7 +22,8 @@ use crate::rotation::time::{Moment, between, subtract, written};
 
 pub(super) fn origin_news(failure: &CallFailure, judgement: &Judgement) -> OriginNews {
     match (&judgement.hold, failure) {
-        (Hold::Origin(asked), _) => OriginNews::Held(*asked, judgement.reason),
+        // It was answered, and whoever was answered pauses: see `hold_provider`.
+        (Hold::Asked(_), _) => OriginNews::Pauses,
         (_, CallFailure::Refused(_)) => OriginNews::Unknown,
         _ if judgement.counts_against_origin => OriginNews::Fails,
         _ => OriginNews::Answers,
@@ -53,8 +54,8 @@ impl Engine {
         if let Some(provider) = self.provider_key(id) {
             self.ports.meter.rotation(&provider, judgement.reason, None);
         }
-        if judgement.hold == Hold::Provider {
-            self.hold_provider(id, judgement, now);
+        if let Some(provider) = self.state.entry(id).map(|entry| entry.provider) {
+            self.hold_provider(provider, judgement, now);
         }
         if judgement.hold != Hold::Nothing {
             // Not the object's own failure: it waits for what was held back and takes its turn again.

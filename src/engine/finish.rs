@@ -11,9 +11,8 @@ use super::class::class_of;
 use super::entry::{Entry, Work};
 use super::failures::internal;
 use super::ids::SubscriptionId;
+use super::namespaces::NamespaceId;
 use super::ports::{Applied, CallFailure};
-use super::state::Origin;
-use crate::api::Reason;
 use crate::rotation::answers::Operation;
 use crate::rotation::backoff;
 use crate::rotation::time::{Moment, between};
@@ -25,8 +24,8 @@ pub(super) enum OriginNews {
     Answers,
     /// It did not answer, or with a fault of its own.
     Fails,
-    /// It asks for a pause, for as long and for this reason.
-    Held(Option<Duration>, Reason),
+    /// It asks for a pause.
+    Pauses,
     /// Nothing was sent.
     Unknown,
 }
@@ -34,6 +33,9 @@ pub(super) enum OriginNews {
 impl Engine {
     pub(super) fn finish(&mut self, done: Done) {
         let now = self.ports.clock.now();
+        if let Some(namespace) = done.wrote_for {
+            self.recorders.give_back(namespace);
+        }
         match (done.about, done.report) {
             (About::Subscription(id), Report::Recorded { status, then, result }) => {
                 self.recorded(id, &status, then, result, now);
@@ -131,72 +133,82 @@ impl Engine {
             return;
         };
         let (provider_id, namespace) = (entry.provider, entry.namespace);
-        self.calls_running = self.calls_running.saturating_sub(1);
-        if let Some(busy) = self.state.busy_by_namespace.get_mut(&namespace) {
-            *busy = busy.saturating_sub(1);
-            if *busy == 0 {
-                self.state.busy_by_namespace.remove(&namespace);
-            }
+        if let Some(provider) = self.state.provider_mut(provider_id) {
+            provider.calls = provider.calls.saturating_sub(1);
         }
-        let Some(provider) = self.state.provider_mut(provider_id) else {
-            return;
-        };
-        provider.calls = provider.calls.saturating_sub(1);
-        let blocked = std::mem::take(&mut provider.blocked);
-        self.attention.extend(blocked);
-        self.origin_news(&origin, Some(id), news.unwrap_or(OriginNews::Unknown), now);
+        self.origin_news(&origin, namespace, Some(id), news.unwrap_or(OriginNews::Unknown), now);
+        self.wake_blocked(provider_id, now);
     }
 
-    /// Opens and closes the breaker of an origin.
+    /// A request has ended: its places are given back, and the namespace's breaker at the origin
+    /// opens or closes.
     pub(super) fn origin_news(
         &mut self,
         origin: &str,
+        namespace: NamespaceId,
         of: Option<SubscriptionId>,
         news: OriginNews,
         now: Moment,
     ) {
+        self.workers.give_back(namespace);
         let kept_failing = of.and_then(|id| self.state.entry(id)).is_some_and(Entry::keeps_failing);
-        let cap = (news == OriginNews::Fails).then(|| self.bearable_pause(origin, of, now));
-        let of_origin = self.state.providers.iter().filter(|(_, provider)| provider.origin() == Some(origin));
-        let users = cap.map_or(0, |_| of_origin.map(|(_, provider)| provider.users.len()).sum());
+        let (mut cap, mut users) = (Duration::ZERO, 0);
+        if news == OriginNews::Fails {
+            cap = self.bearable_pause(origin, namespace, of, now);
+            let providers = self.tenants_providers(origin, namespace).into_iter();
+            users = providers.filter_map(|id| self.state.provider(id)).map(|it| it.users.len()).sum();
+        }
         let Some(state) = self.state.origins.get_mut(origin) else {
             return;
         };
-        state.calls = state.calls.saturating_sub(1);
-        state.probing = false;
+        state.ended(namespace);
+        let Some(tenant) = state.tenant_mut(namespace) else {
+            return;
+        };
+        let breaker = &mut tenant.breaker;
         let changed = match news {
             OriginNews::Answers => {
-                let ended = state.breaker.answered(now.wall);
+                let ended = breaker.answered();
                 if ended {
-                    tracing::info!(origin, "the origin answers again");
+                    let namespace = self.state.namespaces.name(namespace);
+                    tracing::info!(origin, namespace, "the origin answers again");
                 }
                 ended
             }
-            OriginNews::Held(asked, reason) => {
-                state.breaker.asked_for(now.wall, asked, reason);
-                true
-            }
             OriginNews::Fails => {
                 let failed = Failed { of, kept_failing };
-                let was_shown = state.breaker.shown(now.wall).is_some();
-                let paused = state.breaker.failed(now.wall, &failed, cap.unwrap_or_default(), users);
-                let shown = paused && state.breaker.shown(now.wall).is_some();
+                let was_shown = breaker.shown(now.wall).is_some();
+                let paused = breaker.failed(now.wall, &failed, cap, users);
+                let shown = paused && breaker.shown(now.wall).is_some();
                 if shown && !was_shown {
-                    tracing::warn!(origin, "nothing arrives at the origin; calls to it pause");
+                    let namespace = self.state.namespaces.name(namespace);
+                    tracing::warn!(
+                        origin,
+                        namespace,
+                        "nothing arrives at the origin; the namespace's calls to it pause"
+                    );
                 }
                 shown
             }
-            OriginNews::Unknown => false,
+            OriginNews::Pauses | OriginNews::Unknown => false,
         };
         if changed {
-            self.record_held_providers(origin, now);
+            self.record_held_providers(origin, namespace, now);
         }
     }
 
-    /// The longest pause that those who wait at an origin can bear; `failed` has just failed there.
-    fn bearable_pause(&self, origin: &str, failed: Option<SubscriptionId>, now: Moment) -> Duration {
+    /// The longest pause that a namespace's work that waits at an origin can bear; `failed` has just
+    /// failed there.
+    fn bearable_pause(
+        &self,
+        origin: &str,
+        namespace: NamespaceId,
+        failed: Option<SubscriptionId>,
+        now: Moment,
+    ) -> Duration {
         let of_failed = failed.and_then(|id| self.bearable_for(id, now));
-        let waiting = self.state.origins.get(origin).and_then(|origin| origin.ready.next_deadline(now.wall));
+        let tenant = self.state.origins.get(origin).and_then(|origin| origin.tenant(namespace));
+        let waiting = tenant.and_then(|tenant| tenant.ready.next_deadline(now.wall));
         let of_waiting = waiting.map(|rest| backoff::bearable_pause(rest, None));
         of_failed.into_iter().chain(of_waiting).min().unwrap_or(Duration::MAX)
     }
@@ -212,18 +224,23 @@ impl Engine {
     /// and can bear less makes it shorter. Returns whether there is such a pause.
     pub(super) fn hasten(&mut self, id: SubscriptionId, now: Moment) -> bool {
         let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
-        let Some(origin) = provider.and_then(|provider| provider.origin().map(str::to_owned)) else {
+        let Some((origin, namespace)) =
+            provider.and_then(|provider| Some((provider.origin()?.to_owned(), provider.namespace)))
+        else {
             return false;
         };
-        let pauses = |origin: &Origin| origin.breaker.pending(now.wall).is_some_and(|held| !held.asked);
-        if self.state.origins.get(&origin).is_some_and(pauses)
-            && let Some(cap) = self.bearable_for(id, now)
-            && let Some(origin) = self.state.origins.get_mut(&origin)
-        {
-            origin.breaker.hasten(cap);
-            return true;
+        let tenant = self.state.origins.get(&origin).and_then(|origin| origin.tenant(namespace));
+        if tenant.is_none_or(|tenant| tenant.breaker.pending(now.wall).is_none()) {
+            return false;
         }
-        false
+        let Some(cap) = self.bearable_for(id, now) else {
+            return false;
+        };
+        let tenant = self.state.origins.get_mut(&origin).and_then(|origin| origin.tenant_mut(namespace));
+        if let Some(tenant) = tenant {
+            tenant.breaker.hasten(cap);
+        }
+        true
     }
 
     /// How long a call took tells how long the next one's answer is waited for.
@@ -239,9 +256,15 @@ impl Engine {
             Err(CallFailure::Unanswered { .. }) => false,
             Err(_) => return,
         };
-        let origin = self.state.entry(id).and_then(|entry| entry.calling.clone());
-        if let Some(origin) = origin.and_then(|origin| self.state.origins.get_mut(&*origin)) {
-            origin.breaker.took(now.boot.saturating_sub(started.boot), answered);
+        let Some((origin, namespace)) =
+            self.state.entry(id).and_then(|entry| Some((entry.calling.clone()?, entry.namespace)))
+        else {
+            return;
+        };
+        if let Some(tenant) =
+            self.state.origins.get_mut(&*origin).and_then(|origin| origin.tenant_mut(namespace))
+        {
+            tenant.breaker.took(now.boot.saturating_sub(started.boot), answered);
         }
     }
 

@@ -15,7 +15,7 @@ impl Engine {
         self.next_gauges = now.boot + self.options.gauges_every;
         let mut gauges = Gauges {
             queue_length: self.state.timers.len(),
-            workers_busy: self.calls_running + self.mints_running,
+            workers_busy: self.workers.taken() + self.minters.taken(),
             leader: self.term.is_some(),
             kept: self.state.kept(),
             ..Gauges::default()
@@ -51,9 +51,15 @@ impl Engine {
             let held = self.held_back(provider, now);
             let held = held.map_or(0.0, |held| between(now.wall, held.until).as_secs_f64());
             gauges.held_back.push((provider.key.clone(), held));
-            let late = origin.map_or(0, |origin| {
-                infeasible(&origin.ready.deadlines(), origin.requests_per_minute, now.wall.timestamp_millis())
-            });
+            let namespace = provider.namespace;
+            let late = origin.zip(origin.and_then(|origin| origin.tenant(namespace))).map_or(
+                0,
+                |(origin, tenant)| {
+                    let sharers = u32::try_from(origin.sharers(namespace)).unwrap_or(u32::MAX);
+                    let pace = origin.requests_per_minute / sharers;
+                    infeasible(&tenant.ready.deadlines(), pace, now.wall.timestamp_millis())
+                },
+            );
             gauges.infeasible.push((provider.key.clone(), late));
         }
         self.ports.meter.gauges(&gauges);

@@ -1,4 +1,4 @@
-//! Leaving an origin, a provider or a source alone for a while, because its answer asks for it.
+//! Leaving a provider or a source alone for a while, because its answer asks for it.
 
 use std::time::Duration;
 
@@ -45,6 +45,11 @@ impl HoldBack {
     /// Until when no call is made, and why.
     pub(super) fn pending(&self, now: DateTime<Utc>) -> Option<HeldBack> {
         Some(HeldBack { until: self.wait?.pending(now)?, reason: self.reason?, asked: true })
+    }
+
+    /// Whether a credential was refused, rather than a pause asked for.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.reason == Some(Reason::ProviderRefusedCredentials)
     }
 
     /// Whether it is open, be its wait over or not.

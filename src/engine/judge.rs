@@ -1,7 +1,6 @@
 //! Asking the rules about one subscription, and showing what they say.
 
 use super::Engine;
-use super::breaker::Breaker;
 use super::entry::Object;
 use super::ids::SubscriptionId;
 
@@ -142,7 +141,8 @@ impl Engine {
     }
 
     pub(super) fn held_back(&self, provider: &Provider, now: Moment) -> Option<HeldBack> {
-        let of_origin = self.breaker_of(provider).and_then(|breaker| breaker.pending(now.wall));
+        let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
+        let of_origin = origin.and_then(|origin| origin.pause(provider.namespace, now.wall));
         of_origin.into_iter().chain(provider.hold.pending(now.wall)).max_by_key(|held| held.until)
     }
 
@@ -152,8 +152,9 @@ impl Engine {
         provider.is_some_and(|provider| self.held_back(provider, now).is_some())
     }
 
-    pub(super) fn breaker_of(&self, provider: &Provider) -> Option<&Breaker> {
-        provider.origin().and_then(|origin| self.state.origins.get(origin)).map(|origin| &origin.breaker)
+    pub(super) fn breaker_of(&self, provider: &Provider) -> Option<&super::breaker::Breaker> {
+        let origin = self.state.origins.get(provider.origin()?)?;
+        origin.tenant(provider.namespace).map(|tenant| &tenant.breaker)
     }
 
     /// The status for these fields, with conditions that are true now.

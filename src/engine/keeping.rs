@@ -102,8 +102,9 @@ impl Engine {
         }
         if writes && let Some(provider) = self.state.provider_mut(id) {
             provider.keeping.writing = true;
+            let namespace = provider.namespace;
             let record = std::sync::Arc::clone(&self.ports.record);
-            self.spawn(About::Aside, async move {
+            self.spawn_write(namespace, About::Aside, async move {
                 let result = record.guard_provider(&key, &uid, is_held).await;
                 Report::ProviderGuarded { id, uid, wanted: is_held, result }
             });
@@ -125,7 +126,8 @@ impl Engine {
             drop(remote.keep_credential(custody));
             return;
         }
-        self.spawn(About::Aside, async move {
+        let namespace = provider.namespace;
+        self.spawn_write(namespace, About::Aside, async move {
             remote.keep_credential(custody).await;
             Report::CredentialKept(id)
         });
@@ -176,7 +178,7 @@ impl Engine {
             }
         }
         let waiting = std::mem::take(&mut provider.keeping.waiting);
-        self.attention.extend(waiting);
+        self.attend_each(waiting);
         self.file_provider(id, now);
         if !matches!(result, Err(RecordFailure::Gone)) {
             self.keep_provider(id, now);

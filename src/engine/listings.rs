@@ -1,6 +1,7 @@
 //! Listings: one serves everybody who waits for it, and compares what is on record with what the
 //! provider shows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,19 +13,17 @@ use super::failures::origin_news;
 use super::finish::OriginNews;
 use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{CallFailure, Listing, Reading};
-use super::ready::Allowance;
-use super::state::Origin;
 use super::timers::Alarm;
 use crate::api::{ConditionStatus, Reason};
 use crate::rotation::answers::{Hold, Judgement, Operation, judge_call};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::reading::goes_on_after;
-use crate::rotation::time::Moment;
+use crate::rotation::time::{Moment, between};
 
 /// So often in a row a page may fail before the listing begins anew: what was read gets old.
 const MAX_PAGE_FAILURES: u32 = 10;
-/// Where there is less budget than work, a listing that is waited for gets every third place.
-pub(super) const CALLS_BETWEEN_PAGES: u32 = 2;
+/// When a page is looked at again that has let calls of its provider go first.
+const LETS_GO_FOR: Duration = Duration::from_millis(250);
 
 /// A listing between two of its pages.
 #[derive(Debug)]
@@ -49,15 +48,6 @@ impl Paused {
         let goes_on = self.reading.has_begun() && goes_on_after(failure) && self.failures < MAX_PAGE_FAILURES;
         goes_on.then_some(self)
     }
-}
-
-/// Whether a page has to let other work of the origin go first, where there is not enough for both.
-fn lets_others_go(origin: &mut Origin, now: Moment) -> bool {
-    let failing = origin.failing_bucket.has(now.boot);
-    let others = origin.ready.has(Allowance { now: 0, failing, scarce: true });
-    #[allow(clippy::cast_precision_loss)]
-    let scarce = origin.bucket.available(now.boot) < (origin.ready.len() + 1) as f64;
-    others && scarce && origin.calls_since_page < CALLS_BETWEEN_PAGES
 }
 
 impl Engine {
@@ -88,32 +78,79 @@ impl Engine {
         self.record_provider(id, now);
     }
 
+    /// Files a provider under the time of its next look, and puts the next page of its listing in line
+    /// when one is wanted and can be had now.
     pub(super) fn file_provider(&mut self, id: ProviderId, now: Moment) {
+        self.file_provider_at(id, None, now);
+    }
+
+    /// The same; `later`: a page is not put in line before then.
+    fn file_provider_at(&mut self, id: ProviderId, later: Option<Duration>, now: Moment) {
+        self.end_reading(id);
+        let page_at = later.map(Some).unwrap_or_else(|| self.page_at(id, now));
+        let line_up = page_at.is_some_and(|at| at <= now.boot);
+        self.line_page_up(id, line_up, now);
         let leads = self.term.is_some();
         let Some(provider) = self.state.providers.get_mut(id.0) else {
             return;
         };
-        // What cannot be begun now is filed when that changes, or this would go round and round.
-        let possible = leads && !provider.suspended && !provider.is_listing() && provider.can_list();
-        let asked_for = provider.wanted.is_some() || provider.paused.is_some();
-        let listing = (possible && asked_for).then(|| {
-            match provider.list_wait.and_then(|wait| wait.pending(now.wall)) {
-                Some(until) => now.boot + crate::rotation::time::between(now.wall, until),
-                None => now.boot,
-            }
-        });
-        let held = provider
-            .hold
-            .pending(now.wall)
-            .map(|held| now.boot + crate::rotation::time::between(now.wall, held.until));
+        let held = provider.hold.pending(now.wall).map(|held| now.boot + between(now.wall, held.until));
         let unkept = (provider.keeping.pause.and_then(|(wait, _)| wait.pending(now.wall)))
             .filter(|_| leads)
-            .map(|until| now.boot + crate::rotation::time::between(now.wall, until));
-        let budget = provider.budget_at(now.boot);
-        let at = [listing, held, unkept, budget, provider.next_verification].into_iter().flatten().min();
+            .map(|until| now.boot + between(now.wall, until));
+        let wakes = provider.wakes_at(now.boot);
+        let page = page_at.filter(|_| !line_up);
+        let at = [page, held, unkept, wakes, provider.next_verification].into_iter().flatten().min();
         match at {
             Some(at) => self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id)),
             None => self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id)),
+        }
+    }
+
+    /// When the next page of a listing can be put in line; `None` when none is wanted, or something
+    /// stands in its way that no time takes away.
+    fn page_at(&self, id: ProviderId, now: Moment) -> Option<Duration> {
+        let provider = self.state.provider(id)?;
+        // What cannot be begun now is filed when that changes, or this would go round and round.
+        let possible =
+            self.term.is_some() && !provider.suspended && !provider.is_listing() && provider.can_list();
+        let asked_for = provider.wanted.is_some() || provider.paused.is_some();
+        if !possible || !asked_for {
+            return None;
+        }
+        let waits = provider.list_wait.and_then(|wait| wait.pending(now.wall));
+        let held = self.held_back(provider, now).map(|held| held.until);
+        Some(waits.max(held).map_or(now.boot, |until| now.boot + between(now.wall, until)))
+    }
+
+    /// Puts a page in line at its origin, or takes it out.
+    fn line_page_up(&mut self, id: ProviderId, wanted: bool, now: Moment) {
+        let Some(provider) = self.state.providers.get_mut(id.0) else {
+            return;
+        };
+        let namespace = provider.namespace;
+        if !wanted && let Some(place) = provider.reads_next.take() {
+            self.reading_queue.remove(namespace, &place);
+        }
+        let waited_for = !provider.waiting.is_empty();
+        let origin =
+            provider.origin().map(Arc::<str>::from).filter(|_| wanted && provider.reads_next.is_none());
+        if let Some((before, place)) = &provider.page {
+            if origin.as_ref() == Some(before) && place.waited_for == waited_for {
+                return;
+            }
+            let tenant =
+                self.state.origins.get_mut(&**before).and_then(|origin| origin.tenant_mut(namespace));
+            if let Some(tenant) = tenant {
+                tenant.ready.remove_page(id, *place);
+            }
+            provider.page = None;
+        }
+        if let Some(name) = origin
+            && let Some(origin) = self.state.origins.get_mut(&*name)
+        {
+            let place = origin.tenant_for(namespace, now.boot).ready.put_page(id, waited_for);
+            provider.page = Some((name, place));
         }
     }
 
@@ -133,11 +170,8 @@ impl Engine {
         }
         self.keep_provider(id, now);
         self.record_provider(id, now);
-        let blocked = self.state.provider_mut(id).map(|provider| std::mem::take(&mut provider.blocked));
-        let blocked = blocked.unwrap_or_default();
-        let others = !blocked.is_empty();
-        self.attention.extend(blocked);
-        self.start_listing(id, others, now);
+        self.wake_blocked(id, now);
+        self.file_provider(id, now);
     }
 
     /// A subscription needs a complete listing, begun at this time or later.
@@ -173,61 +207,43 @@ impl Engine {
         }
     }
 
-    /// Asks for a listing's next page when one is wanted and nothing stands in its way. Each takes its
-    /// place in the budgets before it is asked for. `others` wait for a place in the provider's.
-    fn start_listing(&mut self, id: ProviderId, others: bool, now: Moment) {
-        self.file_provider(id, now);
-        if self.stopping || self.term.is_none() {
-            return;
+    /// A listing's turn for its next page. Returns whether it was asked for.
+    pub(super) fn page_in_turn(&mut self, id: ProviderId, now: Moment) -> bool {
+        let alone = self.state.is_alone();
+        if let Some(provider) = self.state.provider_mut(id) {
+            provider.page = None;
         }
+        let is_due = self.page_at(id, now).is_some_and(|at| at <= now.boot);
+        let others = self.has_calls(id);
         let Some(provider) = self.state.providers.get_mut(id.0) else {
-            return;
+            return false;
         };
-        let Some(remote) = provider.remote.clone() else {
-            return;
+        let Some(remote) = provider.remote.clone().filter(|_| is_due && !self.stopping) else {
+            self.file_provider(id, now);
+            return false;
         };
-        let waits = provider.list_wait.is_some_and(|wait| wait.pending(now.wall).is_some());
-        if (provider.wanted.is_none() && provider.paused.is_none())
-            || provider.is_listing()
-            || provider.suspended
-            || waits
-            || !provider.can_list()
-        {
-            return;
+        let namespace = provider.namespace;
+        if provider.calls >= provider.limit(now.wall) && provider.hold.is_open() {
+            // A call is trying whether the pause is over.
+            self.file_provider_at(id, Some(now.boot + LETS_GO_FOR), now);
+            return false;
         }
-        let Some(origin) = self.state.origins.get_mut(&remote.profile().origin) else {
-            return;
-        };
-        let held = origin.breaker.pending(now.wall).or_else(|| provider.hold.pending(now.wall));
-        // A verification gives way to rotations: the timer brings it back.
-        let gives_way =
-            provider.waiting.is_empty() && !origin.ready.is_empty() && !origin.breaker.probes(now.wall);
-        let retry = if let Some(held) = held {
-            Some(now.boot + crate::rotation::time::between(now.wall, held.until))
-        } else if origin.probing {
-            Some(now.boot + Duration::from_secs(1))
-        } else if !origin.bucket.has(now.boot) {
-            Some(origin.bucket.ready_at(now.boot))
-        } else if !provider.bucket.has(now.boot) {
-            Some(provider.bucket.ready_at(now.boot))
-        } else if gives_way {
-            Some(now.boot + Duration::from_secs(1))
-        } else if lets_others_go(origin, now) || (others && provider.lets_others_go(now.boot)) {
-            Some(now.boot + Duration::from_millis(250))
-        } else {
-            None
-        };
-        if let Some(at) = retry {
-            let at = at.min(provider.budget_at(now.boot).unwrap_or(at));
-            self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id));
-            return;
+        if !provider.bucket.has(now.boot) || (others && provider.lets_others_go(now.boot)) {
+            let at = provider.bucket.ready_at(now.boot).max(now.boot + LETS_GO_FOR);
+            self.file_provider_at(id, Some(at), now);
+            return false;
         }
-        origin.probing = origin.breaker.probes(now.wall);
-        origin.bucket.take(1);
-        origin.calls += 1;
-        origin.calls_since_page = 0;
-        provider.bucket.take(1);
-        provider.calls_since_page = 0;
+        if !provider.reads {
+            if !self.readings.free_for(namespace, alone) {
+                self.arrivals += 1;
+                provider.reads_next = Some(self.arrivals);
+                self.reading_queue.put(namespace, self.arrivals, id);
+                return false;
+            }
+            provider.reads = true;
+            self.readings.take(namespace);
+        }
+        self.workers.take(namespace);
         provider.listing_at = Some(remote.profile().origin.as_str().into());
         let mut paused = provider.paused.take().unwrap_or_else(|| {
             provider.wanted = None;
@@ -239,6 +255,38 @@ impl Engine {
             let result = remote.list(&mut paused.reading, &guard).await;
             Report::Listed { started: now, paused, result }
         });
+        true
+    }
+
+    /// Whether calls wait that may be the provider's.
+    fn has_calls(&self, id: ProviderId) -> bool {
+        let Some(provider) = self.state.provider(id) else {
+            return false;
+        };
+        let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
+        let tenant = origin.and_then(|origin| origin.tenant(provider.namespace));
+        !provider.blocked.is_empty() || tenant.is_some_and(|tenant| tenant.ready.calls() > 0)
+    }
+
+    /// Gives the place of a listing back that is not read any more, and lets the next one begin.
+    fn end_reading(&mut self, id: ProviderId) {
+        let Some(provider) = self.state.provider_mut(id) else {
+            return;
+        };
+        if !provider.reads || provider.paused.is_some() || provider.is_listing() {
+            return;
+        }
+        provider.reads = false;
+        let namespace = provider.namespace;
+        self.readings.give_back(namespace);
+        let (alone, now) = (self.state.is_alone(), self.ports.clock.now());
+        let readings = &self.readings;
+        if let Some((_, _, next)) = self.reading_queue.next(|namespace| readings.free_for(namespace, alone)) {
+            if let Some(provider) = self.state.provider_mut(next) {
+                provider.reads_next = None;
+            }
+            self.file_provider(next, now);
+        }
     }
 
     /// A page has been answered.
@@ -266,8 +314,9 @@ impl Engine {
         };
         let origin = provider.listing_at.take();
         let is_outdated = paused.epoch != provider.listing_epoch;
+        let namespace = provider.namespace;
         if let Some(origin) = &origin {
-            self.origin_news(origin, None, news, now);
+            self.origin_news(origin, namespace, None, news, now);
         }
         let Some(provider) = self.state.provider_mut(id) else {
             return;
@@ -281,8 +330,7 @@ impl Engine {
                 }
                 provider.list_wait = None;
                 provider.paused = Some(Paused { failures: 0, ..paused });
-                let others = !provider.blocked.is_empty();
-                return self.start_listing(id, others, now);
+                return self.file_provider(id, now);
             }
             (Ok(Some(listing)), _) => {
                 provider.listing_since = None;
@@ -302,7 +350,7 @@ impl Engine {
             && !provider.waiting.is_empty()
         {
             let waiting = std::mem::take(&mut provider.waiting);
-            self.attention.extend(waiting);
+            self.attend_each(waiting);
         }
         self.file_provider(id, now);
     }
@@ -317,16 +365,13 @@ impl Engine {
             provider.list_forbidden = true;
             provider.wanted = None;
             let users = provider.users.clone();
-            self.attention.extend(users);
+            self.attend_each(users);
             return;
-        }
-        if judgement.hold == Hold::Provider {
-            provider.hold.open(now.wall, None, judgement.reason);
         }
         let wait = backoff::delay(provider.list_failures, backoff::LONGEST_WAIT, random);
         provider.list_failures = provider.list_failures.saturating_add(1);
         provider.list_wait = Some(Wait::starting(now.wall, wait));
-        if judgement.hold == Hold::Nothing || judgement.hold == Hold::Provider {
+        if judgement.hold == Hold::Nothing {
             provider.answered = Some((ConditionStatus::False, judgement.reason, judgement.message.clone()));
         }
         // Those who wait for it are told; a verification is tried again at its next time, unless it
@@ -336,8 +381,9 @@ impl Engine {
         if !waiting.is_empty() && !goes_on {
             provider.wanted = Some(now.wall);
         }
+        self.hold_provider(id, judgement, now);
         self.record_provider(id, now);
-        if goes_on && matches!(judgement.hold, Hold::Origin(_)) {
+        if goes_on && matches!(judgement.hold, Hold::Asked(_)) {
             // They wait for the origin, and show that.
             return;
         }
@@ -355,12 +401,12 @@ impl Engine {
         let mut judgement = judge_call(Operation::List, &failure);
         judgement.reason = Reason::InternalError;
         let provider = self.state.provider_mut(id);
-        let origin = provider.and_then(|provider| {
+        let under_way = provider.and_then(|provider| {
             provider.forget_reading();
-            provider.listing_at.take()
+            Some((provider.listing_at.take()?, provider.namespace))
         });
-        if let Some(origin) = origin {
-            self.origin_news(&origin, None, OriginNews::Unknown, now);
+        if let Some((origin, namespace)) = under_way {
+            self.origin_news(&origin, namespace, None, OriginNews::Unknown, now);
         }
         self.listing_failed(id, &judgement, now);
         self.file_provider(id, now);

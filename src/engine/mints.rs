@@ -59,8 +59,7 @@ impl Engine {
         };
         source.timer = None;
         if source.state.polled {
-            source.wanted = Some(now.wall);
-            self.mint_queue.insert((now.wall.timestamp_millis(), id));
+            self.queue_mint(id, now.wall.timestamp_millis());
             let poll = self.options.secret_poll_interval;
             self.alarm_source(id, now.boot + poll);
             return;
@@ -81,26 +80,38 @@ impl Engine {
         if source.minting {
             return;
         }
-        let deadline = object.status.token_expiration_time.unwrap_or(now.wall);
-        match source.wanted {
-            Some(before) if before <= deadline => {}
-            before => {
-                source.wanted = Some(deadline);
-                if let Some(before) = before {
-                    self.mint_queue.remove(&(before.timestamp_millis(), source_id));
-                }
-                self.mint_queue.insert((deadline.timestamp_millis(), source_id));
-            }
-        }
+        // Who has no token yet has nothing to lose, and comes after those whose token is about to end.
+        let end = object.status.token_expiration_time.filter(|end| *end > now.wall);
+        self.queue_mint(source_id, end.map_or(i64::MAX, |end| end.timestamp_millis()));
     }
 
-    /// Hands waiting mints to free workers, the earliest deadline first.
+    /// Puts a mint in line, by its deadline in epoch milliseconds.
+    fn queue_mint(&mut self, id: SourceId, deadline: i64) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        if source.wanted.is_some_and(|before| before <= deadline) {
+            return;
+        }
+        let before = source.wanted.replace(deadline);
+        let namespace = source.namespace;
+        if let Some(before) = before {
+            self.mint_queue.remove(namespace, &(before, id));
+        }
+        self.mint_queue.put(namespace, (deadline, id), ());
+    }
+
+    /// Hands waiting mints to free workers: namespaces take turns, and inside of one the earliest
+    /// deadline comes first.
     pub(super) fn start_mints(&mut self, now: Moment) {
         if self.term.is_none() {
             return;
         }
-        while self.mints_running < self.options.workers {
-            let Some((_, id)) = self.mint_queue.pop_first() else {
+        let alone = self.state.is_alone();
+        loop {
+            let minters = &self.minters;
+            let next = self.mint_queue.next(|namespace| minters.free_for(namespace, alone));
+            let Some((namespace_id, (_, id), ())) = next else {
                 break;
             };
             let Some(source) = self.state.source_mut(id) else {
@@ -114,11 +125,11 @@ impl Engine {
             {
                 // Something else has just minted: those who waited decide again.
                 let waiting = std::mem::take(&mut source.waiting);
-                self.attention.extend(waiting);
+                self.attend_each(waiting);
                 continue;
             }
             source.minting = true;
-            self.mints_running += 1;
+            self.minters.take(namespace_id);
             let namespace = Arc::clone(source.key.namespace());
             let slowest = source.slowest;
             let (minter, term) = (Arc::clone(&self.ports.minter), self.term);
@@ -150,13 +161,13 @@ impl Engine {
         result: Result<Minted, MintFailure>,
         now: Moment,
     ) {
-        self.mints_running = self.mints_running.saturating_sub(1);
         let class = class_of(&result);
         self.ports.meter.mint(class, now.boot.saturating_sub(started.boot));
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
         source.minting = false;
+        self.minters.give_back(source.namespace);
         if matches!(&result, Ok(_) | Err(MintFailure::Unanswered { .. })) {
             let took = now.boot.saturating_sub(started.boot);
             source.slowest = backoff::slowest(source.slowest, took, result.is_ok());
@@ -167,7 +178,7 @@ impl Engine {
                     source.keep_hold(failure, now);
                 }
                 let waiting = std::mem::take(&mut source.waiting);
-                self.attention.extend(waiting);
+                self.attend_each(waiting);
             }
             Ok(minted) => self.token_arrived(id, minted, started, now),
             Err(failure) => self.mint_failed(id, &failure, now),
@@ -237,7 +248,7 @@ impl Engine {
         };
         let waiting = std::mem::take(&mut source.waiting);
         if !everybody {
-            self.attention.extend(waiting);
+            self.attend_each(waiting);
         } else if !waiting.is_empty() {
             self.attend_users_of_source(id);
         }
@@ -301,9 +312,9 @@ impl Engine {
     }
 
     pub(super) fn mint_broken(&mut self, id: SourceId, what: &str, now: Moment) {
-        self.mints_running = self.mints_running.saturating_sub(1);
         if let Some(source) = self.state.source_mut(id) {
             source.minting = false;
+            self.minters.give_back(source.namespace);
         }
         let message = format!("{what}; please report it with the log around this time");
         self.mint_did_not_help(id, Reason::InternalError, message, backoff::LONGEST_WAIT, now);

@@ -14,6 +14,7 @@
 //! every change.
 
 mod attend;
+mod blocked;
 mod breaker;
 mod budget;
 mod calls;
@@ -34,6 +35,7 @@ mod keeping;
 mod listings;
 mod mints;
 mod namespaces;
+mod origin;
 mod outcomes;
 pub mod ports;
 mod providers;
@@ -41,6 +43,7 @@ mod publishing;
 mod ready;
 mod records;
 mod repeated;
+mod shares;
 mod state;
 mod steps;
 mod tidying;
@@ -48,7 +51,6 @@ mod timers;
 mod tokens;
 mod turns;
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,7 +61,8 @@ use self::calls::Job;
 use self::change::Change;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
-use self::records::Queued;
+use self::records::Write;
+use self::shares::{Places, Waiting};
 use self::state::State;
 use self::timers::Alarm;
 use crate::rotation::time::Moment;
@@ -146,15 +149,28 @@ pub struct Engine {
     options: Options,
     state: State,
     /// Subscriptions to be looked at now.
-    attention: VecDeque<SubscriptionId>,
+    attention: Waiting<u64, SubscriptionId>,
+    /// Numbers for what is in line by its arrival.
+    arrivals: u64,
     jobs: FuturesUnordered<Job>,
-    /// Mints that wait for a worker, earliest deadline first.
-    mint_queue: BTreeSet<(i64, SourceId)>,
-    mints_running: usize,
-    calls_running: usize,
-    records_running: usize,
-    /// Records that wait for their turn.
-    record_queue: VecDeque<Queued>,
+    /// Those that send requests to providers.
+    workers: Places,
+    /// The origin that had the last turn.
+    last_origin: String,
+    /// Not all turns that could be given have been.
+    more_turns: bool,
+    /// Those that obtain tokens.
+    minters: Places,
+    /// Mints that wait for a worker, by their deadline in epoch milliseconds.
+    mint_queue: Waiting<(i64, SourceId), ()>,
+    /// Listings that are being read, from their first page to their last.
+    readings: Places,
+    /// Listings that wait for such a place.
+    reading_queue: Waiting<u64, ProviderId>,
+    /// Those that write, and read what is not a provider's or a token server's.
+    recorders: Places,
+    /// Writes that wait for their turn.
+    write_queue: Waiting<u64, Write>,
     synced: bool,
     stopping: bool,
     /// Wall time less boot time in milliseconds, to notice a clock that was set.
@@ -168,17 +184,24 @@ impl Engine {
     /// Puts an engine together; nothing happens before [`Engine::run`].
     #[must_use]
     pub fn new(ports: Ports, options: Options) -> Self {
+        let workers = options.workers;
         Self {
+            state: State::default(),
+            attention: Waiting::default(),
+            arrivals: 0,
+            jobs: FuturesUnordered::new(),
+            workers: Places::new(workers),
+            last_origin: String::new(),
+            more_turns: false,
+            minters: Places::new(workers),
+            mint_queue: Waiting::default(),
+            // A listing takes memory for as long as it is read, however slowly it comes.
+            readings: Places::new(workers.div_ceil(2)),
+            reading_queue: Waiting::default(),
+            recorders: Places::new(options.recorders),
+            write_queue: Waiting::default(),
             ports,
             options,
-            state: State::default(),
-            attention: VecDeque::new(),
-            jobs: FuturesUnordered::new(),
-            mint_queue: BTreeSet::new(),
-            mints_running: 0,
-            calls_running: 0,
-            records_running: 0,
-            record_queue: VecDeque::new(),
             synced: false,
             stopping: false,
             clock_offset: None,
@@ -224,12 +247,12 @@ impl Engine {
     /// When nothing runs, nobody may be kept busy and no place may be taken: a step that forgot to
     /// end would be waited for for ever.
     fn is_consistent(&self) -> bool {
-        if !self.jobs.is_empty() || !self.record_queue.is_empty() {
+        if !self.jobs.is_empty() || !self.write_queue.is_empty() {
             return true;
         }
-        self.calls_running == 0
-            && self.mints_running == 0
-            && self.records_running == 0
+        self.workers.taken() == 0
+            && self.minters.taken() == 0
+            && self.recorders.taken() == 0
             && self.state.is_at_rest()
     }
 
@@ -249,7 +272,7 @@ impl Engine {
                     if let Some(entry) = self.state.entry_mut(id) {
                         entry.timer = None;
                     }
-                    self.attention.push_back(id);
+                    self.attend_soon(id);
                 }
                 Some(Alarm::Source(id)) => self.source_alarm(id, now),
                 Some(Alarm::Provider(id)) => self.provider_alarm(id, now),
@@ -257,14 +280,14 @@ impl Engine {
             }
         }
         for _ in 0..BATCH {
-            let Some(id) = self.attention.pop_front() else {
+            let Some((_, _, id)) = self.attention.next(|_| true) else {
                 break;
             };
             self.attend(id, now);
         }
         self.attend_freed(now);
         self.keep_changed_providers(now);
-        self.start_records();
+        self.start_writes();
         if !self.stopping {
             self.start_mints(now);
             self.start_calls(now);
@@ -277,9 +300,10 @@ impl Engine {
         if !self.attention.is_empty() {
             return Duration::ZERO;
         }
-        let now = self.ports.clock.now().boot;
+        let moment = self.ports.clock.now();
+        let now = moment.boot;
         let timer = self.state.timers.next().map_or(self.options.tick, |at| at.saturating_sub(now));
-        let budget = self.next_budget(now).map_or(self.options.tick, |at| at.saturating_sub(now));
+        let budget = self.next_budget(moment).map_or(self.options.tick, |at| at.saturating_sub(now));
         // Whole milliseconds, and never none at all, so that waiting always makes progress.
         timer.min(budget).min(self.options.tick).max(Duration::from_millis(1))
     }
@@ -329,12 +353,12 @@ impl Engine {
             if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.expected.is_none()) {
                 entry.remember(|memory| memory.listing_after = Some(now.wall));
             }
-            self.attention.push_back(id);
+            self.attend_soon(id);
         }
     }
 
     fn attend_all(&mut self) {
-        self.attention.extend(self.state.subscriptions.numbers().into_iter().map(SubscriptionId));
+        self.attend_each(self.state.subscriptions.numbers().into_iter().map(SubscriptionId));
     }
 
     /// Lets running steps finish and be recorded, within a limit.
@@ -342,9 +366,9 @@ impl Engine {
         self.stopping = true;
         let limit = self.ports.clock.now().boot + self.options.shutdown_limit;
         loop {
-            self.start_records();
+            self.start_writes();
             let now = self.ports.clock.now().boot;
-            if (self.jobs.is_empty() && self.record_queue.is_empty()) || now >= limit {
+            if (self.jobs.is_empty() && self.write_queue.is_empty()) || now >= limit {
                 break;
             }
             let sleep = self.ports.clock.sleep(limit.saturating_sub(now));
@@ -353,7 +377,7 @@ impl Engine {
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => {
                     self.finish(done);
                     let now = self.ports.clock.now();
-                    while let Some(id) = self.attention.pop_front() {
+                    while let Some((_, _, id)) = self.attention.next(|_| true) {
                         self.attend(id, now);
                     }
                 }

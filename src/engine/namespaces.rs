@@ -1,20 +1,23 @@
-//! Numbers for namespaces, each kept as long as a subscription is in it.
+//! Numbers for namespaces, each kept as long as something is in it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ids::Slab;
-use super::ready::NamespaceId;
 
-/// A namespace that subscriptions are in.
+/// A number that stands for a namespace.
+pub(super) type NamespaceId = u32;
+
+/// A namespace that something is in.
 #[derive(Debug)]
 struct Namespace {
     /// The one copy of its name.
     name: Arc<str>,
-    subscriptions: usize,
+    /// Its subscriptions, providers and sources.
+    objects: usize,
 }
 
-/// The namespaces that subscriptions are in.
+/// The namespaces that something is in.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     numbered: Slab<Namespace>,
@@ -22,30 +25,34 @@ pub(super) struct Namespaces {
 }
 
 impl Namespaces {
-    /// One more subscription is in the namespace. Returns its number and the one copy of its name.
+    /// One more object is in the namespace. Returns its number and the one copy of its name.
     pub(super) fn enter(&mut self, name: &Arc<str>) -> (NamespaceId, Arc<str>) {
         if let Some(id) = self.by_name.get(name)
             && let Some(known) = self.numbered.get_mut(*id)
         {
-            known.subscriptions += 1;
+            known.objects += 1;
             return (*id, Arc::clone(&known.name));
         }
-        let id = self.numbered.insert(Namespace { name: Arc::clone(name), subscriptions: 1 });
+        let id = self.numbered.insert(Namespace { name: Arc::clone(name), objects: 1 });
         self.by_name.insert(Arc::clone(name), id);
         (id, Arc::clone(name))
     }
 
-    /// A subscription is gone; with the last one the number is free for another namespace.
+    /// An object is gone; with the last one the number is free for another namespace.
     pub(super) fn leave(&mut self, id: NamespaceId) {
         let Some(known) = self.numbered.get_mut(id) else {
             return;
         };
-        known.subscriptions -= 1;
-        if known.subscriptions == 0
+        known.objects -= 1;
+        if known.objects == 0
             && let Some(gone) = self.numbered.remove(id)
         {
             self.by_name.remove(&gone.name);
         }
+    }
+
+    pub(super) fn name(&self, id: NamespaceId) -> &str {
+        self.numbered.get(id).map_or("", |known| &known.name)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -58,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_is_known_as_long_as_a_subscription_is_in_it() {
+    fn a_namespace_is_known_as_long_as_something_is_in_it() {
         let mut namespaces = Namespaces::default();
         let name = |name: &str| -> Arc<str> { name.into() };
         let (first, shared) = namespaces.enter(&name("hr"));

@@ -61,6 +61,10 @@ impl Engine {
             }
         };
         self.end_call(id, Some(news));
+        if let (Err(failure), Some(entry)) = (&result, self.state.entry(id)) {
+            let provider = entry.provider;
+            self.hold_provider(provider, &judge_call(operation, failure), now);
+        }
         let (timeout, settle) = (self.timeout_of(id), self.settle_of(id));
         if let Some(entry) = self.state.entry_mut(id).filter(|_| sent) {
             tracing::warn!(subscription = %entry.key, "another process has led meanwhile; what this one sent is not recorded");
@@ -146,7 +150,9 @@ impl Engine {
             return;
         };
         let provider = entry.provider;
-        if let Some(provider) = self.state.provider_mut(provider) {
+        if let Some(provider) = self.state.provider_mut(provider)
+            && provider.hold.is_refusal()
+        {
             provider.hold = HoldBack::default();
         }
     }

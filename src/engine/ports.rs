@@ -411,7 +411,7 @@ pub struct Kept {
     pub sources: usize,
     /// What providers are reached at: scheme, host and port.
     pub origins: usize,
-    /// Namespaces of subscriptions.
+    /// Namespaces of subscriptions, providers and sources.
     pub namespaces: usize,
     /// Claims to remote subscriptions.
     pub claims: usize,

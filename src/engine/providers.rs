@@ -2,24 +2,40 @@
 
 use super::Engine;
 use super::ids::{ProviderId, SubscriptionId};
+use super::namespaces::NamespaceId;
 use crate::api::{ConditionStatus, ConditionType, Reason, WebhookProviderStatus};
-use crate::rotation::answers::Judgement;
+use crate::rotation::answers::{Hold, Judgement};
 use crate::rotation::conditions;
 use crate::rotation::time::Moment;
 
 impl Engine {
-    /// A 401 holds back the provider object whose credential it was.
-    pub(super) fn hold_provider(&mut self, id: SubscriptionId, judgement: &Judgement, now: Moment) {
-        let Some(provider_id) = self.state.entry(id).map(|entry| entry.provider) else {
+    /// A 401, or an answer that asks for a pause, holds back the provider object whose credential it
+    /// was. The origin itself pauses when more than one namespace was asked: see [`super::origin`].
+    pub(super) fn hold_provider(&mut self, id: ProviderId, judgement: &Judgement, now: Moment) {
+        let Some(provider) = self.state.providers.get_mut(id.0) else {
             return;
         };
-        let Some(provider) = self.state.provider_mut(provider_id) else {
-            return;
+        let asked = match judgement.hold {
+            Hold::Provider => None,
+            Hold::Asked(asked) => asked,
+            Hold::Nothing | Hold::Source(_) => return,
         };
-        provider.hold.open(now.wall, None, judgement.reason);
-        provider.answered = Some((ConditionStatus::False, judgement.reason, judgement.message.clone()));
-        self.record_provider(provider_id, now);
-        self.file_provider(provider_id, now);
+        provider.hold.open(now.wall, asked, judgement.reason);
+        let of_origin = provider.origin().and_then(|origin| self.state.origins.get_mut(origin));
+        if matches!(judgement.hold, Hold::Asked(_))
+            && let (Some(origin), Some(held)) = (of_origin, provider.hold.pending(now.wall))
+        {
+            if origin.asked_for(provider.namespace, held, now) {
+                let providers: Vec<ProviderId> = origin.providers.iter().copied().collect();
+                for other in providers {
+                    self.record_provider(other, now);
+                }
+            }
+        } else {
+            provider.answered = Some((ConditionStatus::False, judgement.reason, judgement.message.clone()));
+        }
+        self.record_provider(id, now);
+        self.file_provider(id, now);
     }
 
     pub(super) fn provider_answered(
@@ -47,16 +63,20 @@ impl Engine {
         self.record_provider(provider_id, now);
     }
 
-    /// The hold-back of an origin shows in the status of its providers.
-    pub(super) fn record_held_providers(&mut self, origin: &str, now: Moment) {
-        let of_origin: Vec<ProviderId> = self
-            .state
-            .providers
-            .iter()
-            .filter(|(_, provider)| provider.origin() == Some(origin))
-            .map(|(id, _)| ProviderId(id))
-            .collect();
-        for id in of_origin {
+    /// The providers of a namespace that lead to an origin.
+    pub(super) fn tenants_providers(&self, origin: &str, namespace: NamespaceId) -> Vec<ProviderId> {
+        let Some(origin) = self.state.origins.get(origin) else {
+            return Vec::new();
+        };
+        let is_theirs = |id: &ProviderId| {
+            self.state.provider(*id).is_some_and(|provider| provider.namespace == namespace)
+        };
+        origin.providers.iter().copied().filter(is_theirs).collect()
+    }
+
+    /// A pause at an origin shows in the status of the namespace's providers there.
+    pub(super) fn record_held_providers(&mut self, origin: &str, namespace: NamespaceId, now: Moment) {
+        for id in self.tenants_providers(origin, namespace) {
             self.record_provider(id, now);
         }
     }
@@ -72,7 +92,8 @@ impl Engine {
         let Some((identity, _, before)) = &provider.declared else {
             return;
         };
-        let of_origin = self.breaker_of(provider).and_then(|breaker| breaker.shown(now.wall));
+        let origin = provider.origin().and_then(|origin| self.state.origins.get(origin));
+        let of_origin = origin.and_then(|origin| origin.shown_pause(provider.namespace, now.wall));
         let held = of_origin.into_iter().chain(provider.hold.pending(now.wall)).map(|held| held.until).max();
         let generation = identity.generation;
         let current = before.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);

@@ -36,7 +36,8 @@ impl Engine {
         };
         source.published.busy = true;
         let (publish, forgotten) = (Arc::clone(&self.ports.publish), source.published.forgotten);
-        self.spawn(About::Publishing(id), async move {
+        let namespace = source.namespace;
+        self.spawn_write(namespace, About::Publishing(id), async move {
             Report::PublishedRead { forgotten, result: publish.read(&key, &secret_name).await }
         });
     }
@@ -165,7 +166,8 @@ impl Engine {
         };
         source.published.busy = true;
         let (publish, forgotten) = (Arc::clone(&self.ports.publish), source.published.forgotten);
-        self.spawn(About::Publishing(id), async move {
+        let namespace = source.namespace;
+        self.spawn_write(namespace, About::Publishing(id), async move {
             let result = publish.write(&key, &secret_name, &tokens).await;
             Report::PublishedWritten { forgotten, tokens: Box::new(tokens), result }
         });

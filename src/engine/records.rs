@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use super::calls::{Report, Then};
+use super::calls::{Done, Job, Report, Then};
 use super::entry::{Object, Work};
 use super::failures::internal;
 use super::ids::{SourceId, SubscriptionId};
+use super::namespaces::NamespaceId;
 use super::ports::RecordFailure;
 use crate::api::{Reason, SubscriptionStatus};
 use crate::rotation::answers::{Judgement, Operation};
@@ -19,14 +20,8 @@ use crate::rotation::time::Moment;
 /// The longest pause between two attempts to let a deleted object go.
 const LONGEST_RELEASE_PAUSE: Duration = Duration::from_secs(300);
 
-/// A status that waits for its turn to be written.
-pub(super) struct Queued {
-    id: SubscriptionId,
-    /// The term it belongs to.
-    term: Option<u64>,
-    status: Arc<SubscriptionStatus>,
-    then: Then,
-}
+/// A write that waits for its turn, and is put together when that comes.
+pub(super) type Write = Box<dyn FnOnce(&Engine) -> Option<Job> + Send>;
 
 /// Whether the last failure may be that of writing the finalizer.
 pub(super) fn is_of_guard(memory: &Memory) -> bool {
@@ -46,23 +41,16 @@ impl Engine {
         entry.store(&object);
         entry.work = Work::Busy;
         self.state.index(id, &object);
-        self.record_queue.push_back(Queued { id, term: self.term, status: Arc::new(object.status), then });
-        self.start_records();
-    }
-
-    pub(super) fn start_records(&mut self) {
-        while self.records_running < self.options.recorders {
-            let Some(Queued { id, term, status, then }) = self.record_queue.pop_front() else {
-                break;
-            };
-            let Some(object) = self.state.entry(id).and_then(super::entry::Entry::object) else {
-                continue;
-            };
-            self.records_running += 1;
-            let record = Arc::clone(&self.ports.record);
+        let (term, status) = (self.term, Arc::new(object.status));
+        let Some(namespace) = self.state.entry(id).map(|entry| entry.namespace) else {
+            return;
+        };
+        self.write(namespace, move |engine| {
+            let object = engine.state.entry(id).and_then(super::entry::Entry::object)?;
+            let record = Arc::clone(&engine.ports.record);
             let written = Arc::clone(&status);
             // What an older term wanted to write says less than what another leader has written since.
-            let may_write = term.is_some() && term == self.term;
+            let may_write = term.is_some() && term == engine.term;
             let call = async move {
                 if !may_write {
                     return Err(RecordFailure::Superseded);
@@ -70,7 +58,33 @@ impl Engine {
                 let identity = &object.identity;
                 record.subscription(&identity.key, &identity.uid, &written).await
             };
-            self.spawn_record(id, call, move |result| Report::Recorded { status, then, result });
+            Some(engine.record_job(id, call, move |result| Report::Recorded { status, then, result }))
+        });
+    }
+
+    /// Puts a write in line, and begins it at once where there is a place.
+    pub(super) fn write(
+        &mut self,
+        namespace: NamespaceId,
+        begin: impl FnOnce(&Engine) -> Option<Job> + Send + 'static,
+    ) {
+        self.arrivals += 1;
+        self.write_queue.put(namespace, self.arrivals, Box::new(begin));
+        self.start_writes();
+    }
+
+    pub(super) fn start_writes(&mut self) {
+        let alone = self.state.is_alone();
+        loop {
+            let recorders = &self.recorders;
+            let next = self.write_queue.next(|namespace| recorders.free_for(namespace, alone));
+            let Some((namespace, _, begin)) = next else {
+                break;
+            };
+            if let Some(job) = begin(self) {
+                self.recorders.take(namespace);
+                self.jobs.push(Box::pin(async move { Done { wrote_for: Some(namespace), ..job.await } }));
+            }
         }
     }
 
@@ -82,7 +96,6 @@ impl Engine {
         result: Result<(), RecordFailure>,
         now: Moment,
     ) {
-        self.records_running = self.records_running.saturating_sub(1);
         let durable = matches!(result, Ok(()) | Err(RecordFailure::Gone));
         if let Err(failure) = &result
             && !durable

@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::breaker::Breaker;
+use super::blocked::Blocked;
 use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::keeping::Keeping;
-use super::listings::{CALLS_BETWEEN_PAGES, Paused};
-use super::namespaces::Namespaces;
+use super::listings::Paused;
+use super::namespaces::{NamespaceId, Namespaces};
+use super::origin::Origin;
 use super::ports::{Kept, Published, Remote};
-use super::ready::{NamespaceId, Ready};
+use super::ready::PagePlace;
 use super::timers::{Milliseconds, Timers};
 use crate::api::{
     ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, ObjectKey, Reason, TokenSourceSpec,
@@ -26,6 +27,9 @@ use crate::rotation::claims;
 use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
 use crate::rotation::target::{Target, short_digest};
 use crate::secret::SecretText;
+
+/// How soon others are woken that wait for a provider's own limits, when nobody calls.
+const WAKES_AGAIN: Duration = Duration::from_secs(1);
 
 /// Which source: an object, or what a subscription spells out. Identical ones are one source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -55,6 +59,7 @@ impl SourceKey {
 /// A token source and its members.
 pub(super) struct Source {
     pub(super) key: SourceKey,
+    pub(super) namespace: NamespaceId,
     /// The last valid version; `None` while there is none.
     pub(super) spec: Option<Arc<TokenSourceSpec>>,
     pub(super) invalid: Option<String>,
@@ -73,8 +78,8 @@ pub(super) struct Source {
     pub(super) carried: BTreeMap<Arc<str>, u32>,
     /// Those that asked for the mint that is waited for.
     pub(super) waiting: BTreeSet<SubscriptionId>,
-    /// The earliest deadline among them.
-    pub(super) wanted: Option<DateTime<Utc>>,
+    /// Its place in line for a mint: the earliest deadline among them, in epoch milliseconds.
+    pub(super) wanted: Option<i64>,
     pub(super) minting: bool,
     pub(super) failures: u32,
     pub(super) hold: HoldBack,
@@ -109,6 +114,7 @@ pub(super) struct Publication {
 /// A provider and its users.
 pub(super) struct Provider {
     pub(super) key: ObjectKey,
+    pub(super) namespace: NamespaceId,
     pub(super) declared: Option<(Identity, Arc<WebhookProviderSpec>, WebhookProviderStatus)>,
     /// What was asked for before its object was deleted: what it ran into still holds for the same.
     pub(super) deleted: Option<Arc<WebhookProviderSpec>>,
@@ -125,6 +131,12 @@ pub(super) struct Provider {
     pub(super) listing_at: Option<Arc<str>>,
     /// A listing between two of its pages.
     pub(super) paused: Option<Paused>,
+    /// The origin at which a page waits for its turn, and where in line.
+    pub(super) page: Option<(Arc<str>, PagePlace)>,
+    /// Whether it has one of the places of listings that are being read.
+    pub(super) reads: bool,
+    /// Where it stands among those that wait for such a place.
+    pub(super) reads_next: Option<u64>,
     /// When the listing that is under way, or paused, was begun.
     pub(super) listing_since: Option<DateTime<Utc>>,
     /// Differs between listings that must not go on as each other's.
@@ -133,14 +145,14 @@ pub(super) struct Provider {
     pub(super) list_failures: u32,
     pub(super) list_wait: Option<crate::rotation::backoff::Wait>,
     pub(super) next_verification: Option<Duration>,
-    /// Opened by a 401.
+    /// Opened by a 401, and by answers that ask for a pause.
     pub(super) hold: HoldBack,
     pub(super) calls: u32,
     /// Calls that were begun since the last page of a listing.
     pub(super) calls_since_page: u32,
     pub(super) bucket: Bucket,
     /// Those that wait for a place among `maxConcurrent`, or for the provider's own budget.
-    pub(super) blocked: BTreeSet<SubscriptionId>,
+    pub(super) blocked: Blocked,
     pub(super) answered: Option<(ConditionStatus, Reason, String)>,
     pub(super) recording: bool,
     pub(super) keeping: Keeping,
@@ -161,15 +173,32 @@ impl Provider {
         self.listing_at.is_some()
     }
 
-    /// When those that wait for the provider's own budget can go on; `None` while nobody does.
-    pub(super) fn budget_at(&mut self, now: Duration) -> Option<Duration> {
-        (!self.blocked.is_empty() && !self.bucket.has(now)).then(|| self.bucket.ready_at(now))
+    /// When those that wait for the provider's own limits are woken; `None` while nobody waits, or a
+    /// call's end will wake them.
+    pub(super) fn wakes_at(&mut self, now: Duration) -> Option<Duration> {
+        if self.blocked.is_empty() {
+            None
+        } else if !self.bucket.has(now) {
+            Some(self.bucket.ready_at(now))
+        } else {
+            // Whoever was woken last may have had no use for it.
+            (self.calls == 0).then(|| now + WAKES_AGAIN)
+        }
+    }
+
+    /// How many calls may be under way at the same time.
+    pub(super) fn limit(&self, now: DateTime<Utc>) -> u32 {
+        // After a pause that was asked for, one call shows whether it is over.
+        if self.hold.probes(now) {
+            return 1;
+        }
+        self.remote.as_ref().map_or(1, |remote| remote.profile().max_concurrent)
     }
 
     /// Whether a page of a listing has to let calls go first, where the provider's own budget is not
     /// enough for both.
     pub(super) fn lets_others_go(&mut self, now: Duration) -> bool {
-        self.bucket.available(now) < 2.0 && self.calls_since_page < CALLS_BETWEEN_PAGES
+        self.bucket.available(now) < 2.0 && self.calls_since_page < 2
     }
 
     /// What has been read of a listing, or will have been, is of no use any more.
@@ -178,21 +207,6 @@ impl Provider {
         self.listing_since = None;
         self.listing_epoch = self.listing_epoch.wrapping_add(1);
     }
-}
-
-/// What goes to one scheme, host and port.
-pub(super) struct Origin {
-    pub(super) bucket: Bucket,
-    /// The fifth of the budget for those that keep failing.
-    pub(super) failing_bucket: Bucket,
-    pub(super) requests_per_minute: u32,
-    pub(super) ready: Ready,
-    pub(super) breaker: Breaker,
-    /// A call that tries whether a pause may end is under way.
-    pub(super) probing: bool,
-    pub(super) calls: u32,
-    /// Calls that were begun since the last page of a listing.
-    pub(super) calls_since_page: u32,
 }
 
 /// Everything the engine knows.
@@ -212,7 +226,6 @@ pub(super) struct State {
     /// Providers that have got their first holder, or lost their last.
     pub(super) holders_changed: BTreeSet<ProviderId>,
     pub(super) namespaces: Namespaces,
-    pub(super) busy_by_namespace: HashMap<NamespaceId, usize>,
 }
 
 fn hash(parts: &[&str]) -> u64 {
@@ -232,6 +245,11 @@ fn claim_of_target(provider: &ObjectKey, target: Target) -> u64 {
 }
 
 impl State {
+    /// Whether there is but one namespace, so that nothing has to be left for others.
+    pub(super) fn is_alone(&self) -> bool {
+        self.namespaces.len() <= 1
+    }
+
     /// Whether nobody is busy and no place is taken.
     pub(super) fn is_at_rest(&self) -> bool {
         let mut subscriptions = self.subscriptions.iter();
@@ -241,8 +259,7 @@ impl State {
         subscriptions.all(|(_, entry)| !entry.is_busy() && entry.calling.is_none())
             && providers.all(|(_, provider)| provider.calls == 0 && !provider.is_listing())
             && sources.all(|(_, source)| !source.minting && !source.published.busy)
-            && origins.all(|origin| origin.calls == 0 && !origin.probing)
-            && self.busy_by_namespace.is_empty()
+            && origins.all(Origin::is_at_rest)
     }
 
     /// How much is kept, by kind.
@@ -287,8 +304,10 @@ impl State {
         if let Some(id) = self.provider_by_key.get(key) {
             return *id;
         }
+        let (namespace, _) = self.namespaces.enter(&key.namespace);
         let id = ProviderId(self.providers.insert(Provider {
             key: key.clone(),
+            namespace,
             declared: None,
             deleted: None,
             remote: None,
@@ -300,6 +319,9 @@ impl State {
             waiting: BTreeSet::new(),
             listing_at: None,
             paused: None,
+            page: None,
+            reads: false,
+            reads_next: None,
             listing_since: None,
             listing_epoch: 0,
             list_forbidden: false,
@@ -310,7 +332,7 @@ impl State {
             calls: 0,
             calls_since_page: 0,
             bucket: Bucket::new(60, 1.0, now),
-            blocked: BTreeSet::new(),
+            blocked: Blocked::default(),
             answered: None,
             recording: false,
             keeping: Keeping::default(),
@@ -326,8 +348,10 @@ impl State {
             return *id;
         }
         let state = SourceState { jitter_seed: key.seed(), ..SourceState::default() };
+        let (namespace, _) = self.namespaces.enter(key.namespace());
         let id = SourceId(self.sources.insert(Source {
             key: key.clone(),
+            namespace,
             spec: None,
             invalid: None,
             object: None,
@@ -491,7 +515,7 @@ impl State {
         if let Some(provider) = self.providers.get_mut(provider.0) {
             provider.users.remove(&id);
             provider.waiting.remove(&id);
-            provider.blocked.remove(&id);
+            provider.blocked.remove(id);
         }
     }
 

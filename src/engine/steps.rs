@@ -189,8 +189,7 @@ impl Engine {
         if call.is_some() {
             debug_assert!(entry.calling.is_none(), "one call at a time");
             entry.calling = call;
-            self.calls_running += 1;
-            *self.state.busy_by_namespace.entry(namespace).or_default() += 1;
+            self.workers.take(namespace);
             if let Some(provider) = self.state.provider_mut(provider) {
                 provider.calls += 1;
             }

@@ -5,20 +5,32 @@
 //! whoever may create objects could fill the memory with such pauses, only so many are kept, and
 //! those that end first go first.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::Engine;
 use super::ids::{ProviderId, SourceId};
-use super::state::{Origin, Provider, Source, SourceKey};
+use super::namespaces::NamespaceId;
+use super::state::{Provider, Source, SourceKey};
 use super::timers::Alarm;
 use crate::rotation::time::{Moment, between};
 
 /// How often there is a look at what may go.
 const EVERY: Duration = Duration::from_secs(5);
-/// How many pauses are kept that nobody waits for, of each kind.
+/// How many pauses are kept that nobody waits for, of each kind and for each namespace.
 const MOST_PAUSES: usize = 1_000;
+
+/// Which of these go: all whose pause is over, and those whose pauses are too many for their
+/// namespace.
+fn leaving_by_namespace<Id: Ord>(idle: Vec<(NamespaceId, Option<Duration>, Id)>) -> Vec<Id> {
+    let mut namespaces: BTreeMap<NamespaceId, Vec<(Option<Duration>, Id)>> = BTreeMap::new();
+    for (namespace, until, id) in idle {
+        namespaces.entry(namespace).or_default().push((until, id));
+    }
+    namespaces.into_values().flat_map(|idle| leaving(idle, MOST_PAUSES)).collect()
+}
 
 /// Which of these go: all whose pause is over, and those whose pauses are too many.
 fn leaving<Id: Ord>(mut idle: Vec<(Option<Duration>, Id)>, most_pauses: usize) -> Vec<Id> {
@@ -52,14 +64,16 @@ impl Engine {
                 continue;
             };
             if source.is_idle() {
-                idle.push((by_boot(source.hold.remembered_until(now.wall), now), id));
+                let until = by_boot(source.hold.remembered_until(now.wall), now);
+                idle.push((source.namespace, until, id));
             } else if source.state.hand.as_ref().is_some_and(|hand| !hand.is_alive(now)) {
                 source.forget_tokens();
             }
         }
-        for id in leaving(idle, MOST_PAUSES) {
+        for id in leaving_by_namespace(idle) {
             self.stop_minting(id);
             if let Some(mut source) = self.state.sources.remove(id.0) {
+                self.state.namespaces.leave(source.namespace);
                 self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
                 self.state.source_by_key.remove(&source.key);
             }
@@ -72,11 +86,12 @@ impl Engine {
             if provider.is_idle() {
                 let held = by_boot(provider.hold.remembered_until(now.wall), now);
                 let paused = held.max(provider.bucket.full_at(now.boot));
-                idle.push((paused, ProviderId(id)));
+                idle.push((provider.namespace, paused, ProviderId(id)));
             }
         }
-        for id in leaving(idle, MOST_PAUSES) {
+        for id in leaving_by_namespace(idle) {
             if let Some(mut provider) = self.state.providers.remove(id.0) {
+                self.state.namespaces.leave(provider.namespace);
                 self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id));
                 self.state.provider_by_key.remove(&provider.key);
                 self.ports.meter.provider_gone(&provider.key);
@@ -85,14 +100,14 @@ impl Engine {
     }
 
     fn tidy_origins(&mut self, now: Moment) {
-        let used: std::collections::BTreeSet<&str> =
-            self.state.providers.iter().filter_map(|(_, provider)| provider.origin()).collect();
         let mut idle = Vec::new();
         for (name, origin) in &mut self.state.origins {
-            if origin.is_idle() && !used.contains(name.as_str()) {
-                let spent = origin.bucket.full_at(now.boot).max(origin.failing_bucket.full_at(now.boot));
-                let held = by_boot(origin.breaker.remembered_until(now.wall), now);
-                idle.push((held.max(spent), name.clone()));
+            let providers = origin.providers.iter().filter_map(|id| self.state.providers.get(id.0));
+            let used = providers.map(|provider| provider.namespace).collect();
+            origin.tidy(&used, now);
+            if origin.is_idle() && origin.providers.is_empty() {
+                // An origin is nobody's: what is kept of it is bounded in all.
+                idle.push((origin.remembered_until(now), name.clone()));
             }
         }
         for name in leaving(idle, MOST_PAUSES) {
@@ -129,9 +144,11 @@ impl Engine {
     }
 
     fn stop_minting(&mut self, id: SourceId) {
-        self.mint_queue.retain(|(_, queued)| *queued != id);
-        if let Some(source) = self.state.source_mut(id) {
-            source.wanted = None;
+        if let Some(source) = self.state.source_mut(id)
+            && let Some(wanted) = source.wanted.take()
+        {
+            let namespace = source.namespace;
+            self.mint_queue.remove(namespace, &(wanted, id));
         }
     }
 }
@@ -153,15 +170,17 @@ impl Provider {
     }
 }
 
-impl Origin {
-    fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.calls == 0 && !self.probing
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pauses_of_one_namespace_push_out_none_of_another() {
+        let mut idle = vec![(2, Some(Duration::from_secs(1)), 9_999)];
+        idle.extend((0..2_000).map(|number| (1, Some(Duration::from_secs(60)), number)));
+        let leaving = leaving_by_namespace(idle);
+        assert_eq!((leaving.len(), leaving.contains(&9_999)), (1_000, false));
+    }
 
     #[test]
     fn pauses_are_kept_and_of_too_many_those_that_end_first_go() {

@@ -56,6 +56,7 @@ impl Source {
             token,
             published: Publication { tokens, pending, applied, busy: _, failures: _, forgotten: _ },
             key: _,
+            namespace: _,
             spec: _,
             invalid: _,
             object: _,

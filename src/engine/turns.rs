@@ -1,132 +1,125 @@
-//! Whose turn it is for a call, as far as the origins' budgets go.
+//! Whose turn it is for a call or a page, as far as workers and the origins' budgets go.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use super::Engine;
-use super::ready::Allowance;
-use super::timers::Alarm;
+use super::ids::{ProviderId, SubscriptionId};
+use super::origin::Turn;
+use super::ready::Work;
 use crate::rotation::time::Moment;
 
+/// How many turns are given before changes and answers are looked after again.
+const BATCH: usize = 256;
+
 impl Engine {
-    /// Hands calls to free workers, as far as the origins' budgets go.
+    /// Hands calls to free workers, as far as the origins' budgets go. Origins take turns, from one
+    /// time to the next.
     pub(super) fn start_calls(&mut self, now: Moment) {
+        self.more_turns = false;
         if self.term.is_none() {
             return;
         }
-        let origins: Vec<String> = self
-            .state
-            .origins
-            .iter()
-            .filter(|(_, origin)| !origin.ready.is_empty())
-            .map(|(name, _)| name.clone())
-            .collect();
+        let has_work =
+            |(name, origin): (&String, &super::origin::Origin)| origin.has_work().then(|| name.clone());
+        let last = (Bound::Excluded(self.last_origin.clone()), Bound::Unbounded);
+        let mut origins: Vec<String> = self.state.origins.range(last).filter_map(has_work).collect();
+        origins.extend(self.state.origins.range(..=self.last_origin.clone()).filter_map(has_work));
+        let mut left = BATCH;
         let mut progress = true;
-        while progress && self.calls_running < self.options.workers {
+        while progress && self.workers.any_free() {
             progress = false;
             for origin in &origins {
-                if self.calls_running >= self.options.workers {
-                    break;
+                if left == 0 {
+                    self.more_turns = true;
+                    return;
                 }
-                progress |= self.start_call(origin, now);
+                if !self.workers.any_free() {
+                    return;
+                }
+                if self.start_call(origin, now) {
+                    progress = true;
+                    left -= 1;
+                    self.last_origin.clone_from(origin);
+                }
             }
         }
     }
 
     /// Takes one piece of work of an origin. Returns whether there may be more.
-    pub(super) fn start_call(&mut self, name: &str, now: Moment) -> bool {
-        let busy = &self.state.busy_by_namespace;
+    fn start_call(&mut self, name: &str, now: Moment) -> bool {
+        let alone = self.state.is_alone();
         let Some(origin) = self.state.origins.get_mut(name) else {
             return false;
         };
-        if !origin.bucket.has(now.boot) {
-            return false;
-        }
-        let pauses = origin.breaker.pending(now.wall).is_some();
-        // During a pause and after it one call at a time shows whether the origin answers.
-        let probes = pauses || origin.breaker.probes(now.wall);
-        if probes && (origin.probing || origin.calls > 0) {
-            return false;
-        }
-        #[allow(clippy::cast_precision_loss)]
-        let scarce = origin.bucket.available(now.boot) < origin.ready.len() as f64;
-        let allowance = Allowance {
-            now: now.wall.timestamp_millis(),
-            failing: origin.failing_bucket.has(now.boot),
-            scarce,
-        };
-        // One whose failure counts already would tell nothing new of the origin.
-        let taken = if pauses {
-            origin.ready.take_last_attempt().map(|id| (id, false))
-        } else {
-            let untried = if probes { origin.ready.take_other_than(origin.breaker.tried()) } else { None };
-            untried.map(|id| (id, false)).or_else(|| {
-                origin.ready.take(allowance, |namespace| busy.get(&namespace).copied().unwrap_or(0))
-            })
-        };
-        let Some((id, failing)) = taken else {
+        let Some(turn) = origin.next(&self.workers, alone, now) else {
             return false;
         };
-        let Some(provider_id) = self.state.entry(id).map(|entry| entry.provider) else {
+        let provider = match turn.taken.work {
+            Work::Call(id) => self.call_in_turn(id, &turn, now),
+            Work::Page(id) => self.page_in_turn(id, now).then_some(id),
+        };
+        let Some(provider) = provider else {
             return true;
         };
-        let Some(provider) = self.state.providers.get_mut(provider_id.0) else {
-            return true;
-        };
-        let limit = provider.remote.as_ref().map_or(1, |remote| remote.profile().max_concurrent);
-        let at_limit = provider.calls >= limit;
-        let over_budget = !provider.bucket.has(now.boot);
-        if at_limit || over_budget {
-            provider.blocked.insert(id);
-            if over_budget {
-                let at = provider.bucket.ready_at(now.boot);
-                self.state.timers.file(&mut provider.timer, at, Alarm::Provider(provider_id));
-            }
-            if let Some(entry) = self.state.entry_mut(id) {
-                entry.place = None;
-            }
-            return true;
+        if let Some(origin) = self.state.origins.get_mut(name) {
+            origin.began(&turn);
         }
-        if self.attend_with_turn(id, now) {
-            if let Some(origin) = self.state.origins.get_mut(name) {
-                origin.bucket.take(1);
-                origin.calls += 1;
-                origin.calls_since_page = origin.calls_since_page.saturating_add(1);
-                origin.probing = probes;
-                if failing {
-                    origin.failing_bucket.take(1);
-                }
-            }
-            if let Some(provider) = self.state.provider_mut(provider_id) {
-                provider.bucket.take(1);
-                provider.calls_since_page = provider.calls_since_page.saturating_add(1);
-            }
+        let is_page = matches!(turn.taken.work, Work::Page(_));
+        if let Some(provider) = self.state.provider_mut(provider) {
+            provider.bucket.take(1);
+            provider.calls_since_page = if is_page { 0 } else { provider.calls_since_page.saturating_add(1) };
         }
         true
     }
 
-    /// When the next call could be begun, if budget is all that lacks.
-    pub(super) fn next_budget(&mut self, now: Duration) -> Option<Duration> {
-        if self.calls_running >= self.options.workers || self.stopping {
+    /// A subscription's turn. Returns its provider when a call was begun.
+    fn call_in_turn(&mut self, id: SubscriptionId, turn: &Turn, now: Moment) -> Option<ProviderId> {
+        let entry = self.state.entry_mut(id)?;
+        debug_assert_eq!(entry.namespace, turn.namespace, "a turn is of the namespace that has it");
+        let place = entry.place.take();
+        let provider_id = entry.provider;
+        let provider = self.state.provider_mut(provider_id)?;
+        if provider.calls >= provider.limit(now.wall) || !provider.bucket.has(now.boot) {
+            provider.blocked.insert(id, place.map_or(i64::MAX, |place| place.deadline()));
+            self.file_provider(provider_id, now);
             return None;
         }
-        let wall = self.ports.clock.now().wall;
-        self.state
-            .origins
-            .values_mut()
-            .filter(|origin| !origin.ready.is_empty() && !origin.probing)
-            .filter_map(|origin| {
-                let pause = origin.breaker.pending(wall).filter(|_| !origin.ready.has_last_attempt());
-                if let Some(held) = pause {
-                    return Some(now + crate::rotation::time::between(wall, held.until));
-                }
-                if (origin.breaker.probes(wall) || origin.breaker.pending(wall).is_some()) && origin.calls > 0
-                {
-                    return None;
-                }
-                let own = origin.bucket.ready_at(now);
-                let only_failing = !origin.ready.has(Allowance { now: 0, failing: false, scarce: true });
-                Some(if only_failing { own.max(origin.failing_bucket.ready_at(now)) } else { own })
-            })
-            .min()
+        if self.attend_with_turn(id, now) {
+            return Some(provider_id);
+        }
+        self.wake_blocked(provider_id, now);
+        None
+    }
+
+    /// Lets as many go on as the provider has places free.
+    pub(super) fn wake_blocked(&mut self, id: ProviderId, now: Moment) {
+        let Some(provider) = self.state.provider_mut(id).filter(|provider| !provider.blocked.is_empty())
+        else {
+            return;
+        };
+        let free = provider.limit(now.wall).saturating_sub(provider.calls);
+        let woken: Vec<SubscriptionId> = if provider.bucket.has(now.boot) {
+            (0..free).map_while(|_| provider.blocked.pop_first()).collect()
+        } else {
+            Vec::new()
+        };
+        for woken in woken {
+            self.attend_soon(woken);
+        }
+        self.file_provider(id, now);
+    }
+
+    /// When the next call could be begun, if budget is all that lacks.
+    pub(super) fn next_budget(&mut self, now: Moment) -> Option<Duration> {
+        if !self.workers.any_free() || self.stopping {
+            return None;
+        }
+        if self.more_turns {
+            return Some(now.boot);
+        }
+        let alone = self.state.is_alone();
+        let workers = &self.workers;
+        self.state.origins.values_mut().filter_map(|origin| origin.next_at(workers, alone, now)).min()
     }
 }

@@ -45,8 +45,8 @@ pub enum Pace {
 pub enum Hold {
     /// Nothing.
     Nothing,
-    /// Everything that goes to the same origin, for as long as was asked.
-    Origin(Option<Duration>),
+    /// Everything of the provider object whose call was answered so, for as long as was asked.
+    Asked(Option<Duration>),
     /// Everything of the provider object whose credential was refused.
     Provider,
     /// Every mint of the source, for as long as was asked.
@@ -169,7 +169,7 @@ fn judge_status(
     match code {
         // Some say with 403 that there were too many requests; Retry-After tells it from a refusal.
         429 | 403 if code == 429 || retry_after.is_some() => Judgement {
-            hold: Hold::Origin(retry_after),
+            hold: Hold::Asked(retry_after),
             ..Judgement::new(
                 Reason::RateLimited,
                 said("calls to this origin pause; lower spec.limits if it happens often"),
@@ -195,7 +195,7 @@ fn judge_status(
         ),
         503 if retry_after.is_some() => Judgement {
             outcome_unknown: true,
-            hold: Hold::Origin(retry_after),
+            hold: Hold::Asked(retry_after),
             ..Judgement::new(
                 Reason::ProviderUnavailable,
                 said("it asked to be left alone (Retry-After), and calls to this origin pause"),
@@ -387,7 +387,7 @@ mod tests {
     fn a_rate_limit_holds_what_it_speaks_of() {
         let wait = Some(Duration::from_secs(7));
         let call = CallFailure::Status { code: 429, retry_after: wait, missing: false };
-        assert_eq!(judge_call(Operation::Update, &call).hold, Hold::Origin(wait));
+        assert_eq!(judge_call(Operation::Update, &call).hold, Hold::Asked(wait));
         let mint = MintFailure::Status {
             code: 429,
             retry_after: None,
@@ -448,7 +448,7 @@ mod tests {
             for operation in [Operation::List, Operation::Create, Operation::Update, Operation::Delete] {
                 let call = CallFailure::Status { code, retry_after: wait, missing: false };
                 let judgement = judge_call(operation, &call);
-                assert_eq!(judgement.hold, Hold::Origin(wait), "{code}");
+                assert_eq!(judgement.hold, Hold::Asked(wait), "{code}");
                 assert_eq!((judgement.reason, judgement.outcome_unknown), (reason, unknown), "{code}");
             }
             let mint = |credential_refused| MintFailure::Status {
