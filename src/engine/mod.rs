@@ -47,6 +47,7 @@ mod tidying;
 mod timers;
 mod tokens;
 mod turns;
+mod views;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -50,7 +50,7 @@ pub struct Provider {
     /// The host alone, as `allowed-hosts` names it.
     pub(super) host: String,
     pub(super) credential: Credential,
-    pub(super) list: Option<ListOperation>,
+    pub(super) list: Option<Arc<ListOperation>>,
     pub(super) create: Option<CreateOperation>,
     pub(super) update: Operation,
     pub(super) delete: Option<Operation>,
@@ -98,7 +98,7 @@ impl Provider {
         };
         let update = Operation::update(update, &context)?;
         let list = operations.list.as_ref();
-        let list = list.map(|list| ListOperation::parse(list, &context)).transpose()?;
+        let list = list.map(|list| ListOperation::parse(list, &context).map(Arc::new)).transpose()?;
         let create = operations.create.as_ref();
         let create = create.map(|create| CreateOperation::parse(create, &context)).transpose()?;
         let delete = operations.delete.as_ref();
