@@ -1,6 +1,7 @@
 //! A provider object laid over its preset, parsed and checked as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;

@@ -4,6 +4,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::super::facts::{Difference, Drift};
+use super::super::inventory::Inventory;
 use super::conditions::Shown;
 use super::*;
 use crate::api::{AdoptionPolicy, DeletionPolicy, WhenMissing};
