@@ -73,8 +73,8 @@ impl Gathered {
             self.ids.reserve_exact(larger - self.ids.len());
         }
         if self.shown.len() == self.shown.capacity() {
-            let larger = (self.shown.len() * 2).clamp(16, most.max(self.shown.len() + 1));
-            self.shown.reserve_exact(larger.saturating_sub(self.shown.len()).max(1));
+            let larger = (self.shown.len() * 2).max(16).min(most).max(self.shown.len() + 1);
+            self.shown.reserve_exact(larger - self.shown.len());
         }
         self.ids.push_str(id);
         self.shown.push(Shown { digest: digest_of_id(id), start, length, listed });
