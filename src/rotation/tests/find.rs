@@ -152,13 +152,16 @@ fn deciding_compares_none_of_a_long_listing() {
     let mut shown: Vec<(&str, &str)> =
         others.iter().map(|(id, target)| (id.as_str(), target.as_str())).collect();
     let before = compared();
-    let mut world = World::creating(-10);
-    world.listed(-5, &shown);
+    let mut world = World::fresh();
+    world.listed(-10, &shown);
     created(&world);
     let wanted = wanted();
     shown.push(("mine", &wanted));
-    world.listed(-5, &shown);
+    world.listed(-10, &shown);
     assert!(matches!(world.standing(), Standing::Stalled(Reason::AlreadyExists, _)));
+    let mut world = World::creating(-HOUR);
+    world.listed(-10, &shown);
+    assert!(matches!(world.decide(), Step::Rotate { id, .. } if id == "mine"), "the create has taken effect");
     assert_eq!(compared(), before, "nothing is compared one by one");
 }
 
@@ -167,8 +170,8 @@ fn of_very_many_that_are_alike_a_few_are_named() {
     let wanted = wanted();
     let ids: Vec<String> = (0..50_000).map(|number| format!("id-{number:05}")).collect();
     let shown: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), wanted.as_str())).collect();
-    let mut world = World::creating(-10);
-    world.listed(-5, &shown);
+    let mut world = World::fresh();
+    world.listed(-10, &shown);
     let Standing::Stalled(Reason::Ambiguous, message) = world.standing() else { panic!() };
     assert_eq!(
         message,
