@@ -85,8 +85,10 @@ pub struct WebhookProviderSpec {
     /// Default of the subscriptions' `rotation.overlap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Duration>,
-    /// How often the provider's listing is compared with what is on record; `0s` never.
+    /// How often the provider's listing is compared with what is on record: every minute at most;
+    /// `0s` never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(schema::INTERVAL_RULE).message(schema::INTERVAL_MESSAGE))]
     pub verify_interval: Option<Duration>,
     /// Make no calls to this provider. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -86,6 +86,11 @@ pub(super) const POSITIVE_RULE: &str = "self.matches('[1-9]')";
 /// What to do when [`POSITIVE_RULE`] is broken.
 pub(super) const POSITIVE_MESSAGE: &str = "must be longer than zero";
 
+/// How often something is looked at that costs requests, or never.
+pub(super) const INTERVAL_RULE: &str = "duration(self) == duration('0s') || duration(self) >= duration('1m')";
+/// What to do when [`INTERVAL_RULE`] is broken.
+pub(super) const INTERVAL_MESSAGE: &str = "must be 1m or longer, or 0s for never";
+
 /// A map of texts: at most `ENTRIES` of them, their names and values at most so many characters.
 ///
 /// Names of a map cannot be bounded by a structural schema, so a rule does it; a pattern over them

@@ -1,32 +1,20 @@
 //! Comparing what is on record with what a listing shows.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
 use super::calls::{About, Report};
 use super::ids::{ProviderId, SubscriptionId};
-use super::ports::{Listing, RemoteSubscription};
-use super::state::{Owners, Provider, claim_of_id};
+use super::ports::Listing;
+use super::state::{Owners, Provider};
 use crate::api::{ConditionStatus, Kind, Reason};
-use crate::rotation::facts::{Drift, Listed, ListingView, OwnerOf};
-use crate::rotation::target::{Likeness, Target, former, with_other_slash};
+use crate::rotation::facts::{Drift, ListingView};
 use crate::rotation::time::{Moment, subtract};
+use crate::rotation::unclaimed::Unclaimed;
 
 /// So many ids must be missing before it is suspected that the credential is another account's.
 const SUSPICIOUS: usize = 3;
-
-/// What is kept of a remote that a listing shows.
-fn listed(remote: &RemoteSubscription, lists_urls: bool) -> Listed {
-    let action = remote.action.as_deref();
-    let url = remote.postback_url.as_deref().unwrap_or_default();
-    Listed {
-        target: if lists_urls { Target::new(action, url) } else { Target::without_url(action) },
-        former: [former(action, url), former(action, &with_other_slash(url))],
-        active: remote.active,
-    }
-}
 
 fn provider_mismatch(provider: Option<&Provider>) -> bool {
     provider.and_then(|provider| provider.listing.as_ref()).is_some_and(|listing| listing.mismatch)
@@ -37,18 +25,7 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
-        let lists_urls = provider.remote.as_ref().is_none_or(|remote| remote.profile().lists_urls);
-        let remotes: BTreeMap<String, Listed> = listing
-            .subscriptions
-            .into_iter()
-            .map(|remote| {
-                let listed = listed(&remote, lists_urls);
-                (remote.id, listed)
-            })
-            .collect();
-        let origin = provider.origin().unwrap_or_default().to_owned();
-        let seen: HashMap<u64, Listed> =
-            remotes.iter().map(|(id, listed)| (claim_of_id(&origin, id), *listed)).collect();
+        let remotes = listing.shown;
         provider.list_forbidden = false;
         provider.list_failures = 0;
         provider.list_wait = None;
@@ -66,15 +43,13 @@ impl Engine {
                 && expected.applied <= settled
             {
                 on_record += 1;
-                missing += usize::from(!seen.contains_key(&expected.id));
+                missing += usize::from(remotes.by_digest(expected.id).is_none());
             }
         }
         let mismatch = missing >= SUSPICIOUS && missing * 2 > on_record;
         let was_mismatch = provider_mismatch(self.state.provider(id));
         let view = Arc::new(ListingView { begun, remotes, mismatch });
-        if let Some(provider) = self.state.provider_mut(id) {
-            provider.listing = Some(Arc::clone(&view));
-        }
+        self.keep_view(id, &view);
         let reason = (ConditionStatus::True, Reason::Valid, "the provider takes our calls".to_owned());
         if let Some(provider) = self.state.provider_mut(id) {
             provider.answered = Some(reason);
@@ -95,7 +70,7 @@ impl Engine {
                 let expected = entry.expected.filter(|expected| !expected.secrets && !expected.missing);
                 entry.is_calm()
                     && expected.is_some_and(|is| {
-                        seen.get(&is.id).is_some_and(|listed| is.difference(listed).is_none())
+                        view.remotes.by_digest(is.id).is_some_and(|listed| is.difference(listed).is_none())
                     })
             });
             if as_expected && !asked.contains(&user) {
@@ -125,7 +100,6 @@ impl Engine {
         let wanted = expected.target;
         let missing = object.status.missing_since.is_some();
         let mut changed = missing;
-        let mut duplicates = Vec::new();
         match view.remotes.get(&remote_id) {
             Some(listed) => {
                 let differs = expected.difference(listed);
@@ -154,33 +128,28 @@ impl Engine {
                 }
             }),
         }
-        if asked && !missing {
-            let others = view.remotes.iter().filter(|(other, listed)| {
-                wanted.likeness(listed.target) == Likeness::Same && **other != remote_id
-            });
-            duplicates.extend(others.map(|(other, _)| other.clone()));
-        }
         let uses_secrets = spec
             .client_headers
             .iter()
             .any(|header| header.value_from.as_ref().is_some_and(|source| source.secret_key_ref.is_some()));
         let (key, provider) = (object.identity.key.clone(), entry.provider);
-        if !duplicates.is_empty() {
+        if asked && !missing {
             let origin = self
                 .state
                 .provider(provider)
                 .and_then(|provider| provider.origin().map(str::to_owned))
                 .unwrap_or_default();
             let owners = Owners { state: &self.state, origin: &origin, subject: id };
-            duplicates.retain(|other| owners.owner(other).is_none());
-        }
-        if !duplicates.is_empty() {
-            let compared = self.profile_of(id, super::ports::ProviderProfile::compared).unwrap_or_default();
-            let note = format!(
-                "besides webhook {remote_id} the provider shows {} with {compared}; delete it there",
-                duplicates.join(", ")
-            );
-            self.tell(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);
+            let others =
+                view.remotes.alike(wanted).map(|(other, _)| other).filter(|other| *other != remote_id);
+            if let Some(others) = Unclaimed::among(others, &owners).named() {
+                let compared =
+                    self.profile_of(id, super::ports::ProviderProfile::compared).unwrap_or_default();
+                let note = format!(
+                    "besides webhook {remote_id} the provider shows {others} with {compared}; delete it there"
+                );
+                self.tell(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);
+            }
         }
         if uses_secrets && !missing {
             self.compare_secrets(id);

@@ -67,7 +67,7 @@ pub(super) struct Summary {
 /// compared without reading their JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expected {
-    /// Hash of the recorded id, as a claim has it.
+    /// Digest of the recorded id, as a listing has it.
     pub(super) id: u64,
     /// What it is about.
     pub(super) target: Target,
@@ -77,6 +77,8 @@ pub(super) struct Expected {
     pub(super) secrets: bool,
     /// Whether an update did not find it: that it is shown again is news.
     pub(super) missing: bool,
+    /// Whether a listing is needed to tell what became of it or of a create.
+    pub(super) unsure: bool,
     /// When it was applied last, in epoch milliseconds: an earlier listing says nothing about it.
     pub(super) applied: i64,
 }

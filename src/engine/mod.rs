@@ -50,6 +50,7 @@ mod tidying;
 mod timers;
 mod tokens;
 mod turns;
+mod views;
 
 use std::sync::Arc;
 use std::time::Duration;

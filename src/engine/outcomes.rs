@@ -369,7 +369,7 @@ impl Engine {
         }
         let listing = self.state.provider(entry.provider).and_then(|provider| provider.listing.as_ref());
         listing.zip(object.status.missing_since).zip(object.status.webhook_id.as_ref()).is_some_and(
-            |((listing, since), remote)| listing.begun >= since && listing.remotes.contains_key(remote),
+            |((listing, since), remote)| listing.begun >= since && listing.remotes.contains(remote),
         )
     }
 

@@ -25,7 +25,7 @@ use crate::api::{
 };
 use crate::rotation::claims;
 use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
-use crate::rotation::target::{Target, short_digest};
+use crate::rotation::target::{Target, digest_of_id, short_digest};
 use crate::secret::SecretText;
 
 /// How soon others are woken that wait for a provider's own limits, when nobody calls.
@@ -426,13 +426,14 @@ impl State {
             .zip(object.spec.as_ref())
             .zip(wanted_target.as_ref())
             .map(|((recorded, spec), target)| Expected {
-                id: claim_of_id(origin, recorded),
+                id: digest_of_id(recorded),
                 target: *target,
                 active: spec.is_active(),
                 secrets: spec.client_headers.iter().any(|header| {
                     header.value_from.as_ref().is_some_and(|from| from.secret_key_ref.is_some())
                 }),
                 missing: object.status.missing_since.is_some(),
+                unsure: object.status.missing_since.is_some() || object.status.creation.is_some(),
                 applied: object.status.last_rotated_time.map_or(i64::MIN, |at| at.timestamp_millis()),
             });
         let stalled = object.status.conditions.iter().any(|condition| {
@@ -604,6 +605,13 @@ impl OwnerOf for Owners<'_> {
         let claim = claim_of_id(self.origin, id);
         let mut others = self.state.others(Some(claim), self.subject).peekable();
         others.peek()?;
+        // What is on record is known without reading the objects, of which there may be many.
+        let digest = digest_of_id(id);
+        let has_it = |entry: &&Entry| entry.expected.is_some_and(|expected| expected.id == digest);
+        let mut on_record = self.state.others(Some(claim), self.subject);
+        if let Some(other) = on_record.find_map(|other| self.state.entry(other).filter(has_it)) {
+            return Some(&other.key);
+        }
         let subject = self.state.entry(self.subject)?.object()?;
         let recorded = |object: &Object| object.status.webhook_id.as_deref() == Some(id);
         others.find_map(|other| {

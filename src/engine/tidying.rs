@@ -53,6 +53,7 @@ impl Engine {
         }
         self.next_tidying = now.boot + EVERY;
         self.tidy_sources(now);
+        self.tidy_views();
         self.tidy_providers(now);
         self.tidy_origins(now);
     }

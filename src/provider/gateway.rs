@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use url::Url;
 
+use super::aside::aside;
 use super::buffer::TooLarge;
 use super::client_headers::{self, Resolved};
 use super::digest;
@@ -274,11 +275,13 @@ impl Remote for Connection {
             let sent = self.send_document(&create.request, None, document, guard);
             let (answer, secrets) = sent.await?;
             let body = answer.body.map_err(failure)?;
-            let id = Answered::read(&body)
-                .and_then(|answered| create.id.find(answered.value()).and_then(read_id))
-                .ok_or_else(|| CallFailure::Unreadable {
-                    what: format!("no usable id at {:?} of the answer to create", create.id.as_str()),
-                })?;
+            let at = create.id.clone();
+            let id = aside(body.len(), move || {
+                Answered::read(&body).and_then(|answered| at.find(answered.value()).and_then(read_id))
+            });
+            let id = id.await.ok_or_else(|| CallFailure::Unreadable {
+                what: format!("no usable id at {:?} of the answer to create", create.id.as_str()),
+            })?;
             Ok(Applied { id: Some(id), secrets })
         })
     }

@@ -1,14 +1,18 @@
 //! Reads what a provider holds, one page at a time.
 
+use std::sync::Arc;
+
 use serde_json::{Number, Value};
 use url::Url;
 
+use super::aside::aside;
 use super::gateway::{Connection, failure, without};
 use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
 use super::render::Scope;
 use crate::engine::ports::{After, CallFailure, CallGuard, Listing, Reading, RemoteSubscription};
+use crate::http::Body;
 
 /// No Content (RFC 9110, section 15.3.5).
 const NO_CONTENT: u16 = 204;
@@ -46,33 +50,63 @@ pub(super) async fn next_page(
         return Err(unreadable(format!("the answer to list is empty ({NO_CONTENT}); {LEFT_OUT}")));
     }
     let body = answer.body.map_err(failure)?;
-    let answered = Answered::read(&body)
-        .ok_or_else(|| unreadable("the answer to list is no JSON, or holds too many values"))?;
-    let items = read_items(list, answered.value())?;
-    let after = match &list.pagination {
-        Pagination::None => After::Nothing,
-        Pagination::UntilEmpty if items.is_empty() => After::Nothing,
-        Pagination::UntilEmpty => After::Page,
-        Pagination::PageNumber { total_pages } => {
-            let total = total_pages.find(answered.value()).filter(|total| !total.is_null());
-            match total.and_then(read_count) {
-                Some(total) if u64::from(page) < total => After::Page,
-                Some(_) => After::Nothing,
-                // Nothing has no pages.
-                None if total.is_none() && items.is_empty() => After::Nothing,
-                None => {
-                    let at = total_pages.as_str();
-                    return Err(unreadable(format!("no number of pages at {at:?} of the list")));
+    reading.arrived(body.len())?;
+    let page = Page { list: Arc::clone(list), body, link: answer.link, url };
+    // Reading takes as long as the page is large, and putting in order as what was read before.
+    let effort = page.body.len() + reading.shown();
+    let read = std::mem::take(reading);
+    let (read, result) = aside(effort, move || page.take_in(read)).await;
+    *reading = read;
+    result
+}
+
+/// A page as it was answered.
+struct Page {
+    list: Arc<ListOperation>,
+    body: Body,
+    /// Its `Link` header.
+    link: Option<String>,
+    /// Where it is.
+    url: Url,
+}
+
+impl Page {
+    fn take_in(self, mut reading: Reading) -> (Reading, Result<Option<Listing>, CallFailure>) {
+        let read = self.read(reading.page());
+        let result = read.and_then(|(items, after)| reading.take_in(items, after));
+        (reading, result)
+    }
+
+    /// What it shows, and what comes after it.
+    fn read(self, page: u32) -> Result<(Vec<RemoteSubscription>, After), CallFailure> {
+        let list = &*self.list;
+        let answered = Answered::read(&self.body)
+            .ok_or_else(|| unreadable("the answer to list is no JSON, or holds too many values"))?;
+        let items = read_items(list, answered.value())?;
+        let after = match &list.pagination {
+            Pagination::None => After::Nothing,
+            Pagination::UntilEmpty if items.is_empty() => After::Nothing,
+            Pagination::UntilEmpty => After::Page,
+            Pagination::PageNumber { total_pages } => {
+                let total = total_pages.find(answered.value()).filter(|total| !total.is_null());
+                match total.and_then(read_count) {
+                    Some(total) if u64::from(page) < total => After::Page,
+                    Some(_) => After::Nothing,
+                    // Nothing has no pages.
+                    None if total.is_none() && items.is_empty() => After::Nothing,
+                    None => {
+                        let at = total_pages.as_str();
+                        return Err(unreadable(format!("no number of pages at {at:?} of the list")));
+                    }
                 }
             }
-        }
-        Pagination::LinkHeader => {
-            linked_page(answer.link.as_deref(), &url)?.map_or(After::Nothing, After::Link)
-        }
-    };
-    let items = items.iter().map(|item| read_item(&list.fields, item));
-    let items = items.collect::<Result<Vec<_>, _>>()?;
-    reading.take_in(items, after)
+            Pagination::LinkHeader => {
+                linked_page(self.link.as_deref(), &self.url)?.map_or(After::Nothing, After::Link)
+            }
+        };
+        let items = items.iter().map(|item| read_item(&list.fields, item));
+        Ok((items.collect::<Result<Vec<_>, _>>()?, after))
+    }
 }
 
 /// The page that the answer links to. It gets our credential, so it must be at the same origin.
@@ -122,7 +156,8 @@ fn read_item(fields: &Fields, item: &Value) -> Result<RemoteSubscription, CallFa
     Ok(RemoteSubscription {
         id,
         action: fields.action.as_ref().and_then(text),
-        postback_url: fields.postback_url.as_ref().and_then(text),
+        // One that shows none where others do is not one of which it is not known.
+        postback_url: fields.postback_url.as_ref().map(|pointer| text(pointer).unwrap_or_default()),
         active,
     })
 }

@@ -1,6 +1,7 @@
 //! A provider object laid over its preset, parsed and checked as a whole.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -37,6 +38,8 @@ const MAX_REQUESTS: i32 = 100_000;
 const SETTLE: Duration = Duration::from_secs(5 * 60);
 /// How often the listing is read where nobody says otherwise.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// More often than this, the listings of one author would take up everybody's time.
+const LEAST_VERIFY_INTERVAL: Duration = Duration::from_secs(60);
 /// The most parameters.
 const MAX_PARAMETERS: usize = 32;
 
@@ -50,7 +53,7 @@ pub struct Provider {
     /// The host alone, as `allowed-hosts` names it.
     pub(super) host: String,
     pub(super) credential: Credential,
-    pub(super) list: Option<ListOperation>,
+    pub(super) list: Option<Arc<ListOperation>>,
     pub(super) create: Option<CreateOperation>,
     pub(super) update: Operation,
     pub(super) delete: Option<Operation>,
@@ -98,7 +101,7 @@ impl Provider {
         };
         let update = Operation::update(update, &context)?;
         let list = operations.list.as_ref();
-        let list = list.map(|list| ListOperation::parse(list, &context)).transpose()?;
+        let list = list.map(|list| ListOperation::parse(list, &context).map(Arc::new)).transpose()?;
         let create = operations.create.as_ref();
         let create = create.map(|create| CreateOperation::parse(create, &context)).transpose()?;
         let delete = operations.delete.as_ref();
@@ -107,6 +110,11 @@ impl Provider {
         let is_preset_origin = preset_origin.as_deref() == Some(origin.as_str());
         let own = Counts::of(&merged.limits)?;
         let ceiling = if is_preset_origin { Counts::of(&preset_limits)? } else { Counts::default() };
+        let verify_interval =
+            merged.verify_interval.as_ref().map_or(VERIFY_INTERVAL, |interval| interval.to_std());
+        if !verify_interval.is_zero() && verify_interval < LEAST_VERIFY_INTERVAL {
+            return Err(Field::new("spec.verifyInterval").invalid("must be 1m or longer, or 0s for never"));
+        }
         let settles = [
             create.as_ref().and_then(|create| create.request.settle),
             update.settle,
@@ -119,10 +127,7 @@ impl Provider {
             max_concurrent: narrowed(own.max_concurrent, ceiling.max_concurrent).unwrap_or(MAX_CONCURRENT),
             timeout: own.timeout.unwrap_or(TIMEOUT),
             overlap: merged.overlap.as_ref().map_or(Duration::ZERO, |overlap| overlap.to_std()),
-            verify_interval: merged
-                .verify_interval
-                .as_ref()
-                .map_or(VERIFY_INTERVAL, |interval| interval.to_std()),
+            verify_interval,
             settle: settles.into_iter().flatten().max().unwrap_or(SETTLE),
             can_list: list.is_some(),
             can_create: create.is_some(),

@@ -1,13 +1,13 @@
 //! What a decision is made from.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
+use super::inventory::Inventory;
 use super::life::Remark;
-use super::target::Target;
+use super::target::{Target, former, with_other_slash};
 use super::time::Moment;
 use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
 
@@ -166,13 +166,26 @@ pub struct Listed {
     pub active: Option<bool>,
 }
 
+impl Listed {
+    /// What is kept of a remote with this action and postback URL, each where the listing shows it.
+    #[must_use]
+    pub fn new(action: Option<&str>, postback_url: Option<&str>, active: Option<bool>) -> Self {
+        let target = match postback_url {
+            Some(url) => Target::new(action, url),
+            None => Target::without_url(action),
+        };
+        let url = postback_url.unwrap_or_default();
+        Self { target, former: [former(action, url), former(action, &with_other_slash(url))], active }
+    }
+}
+
 /// The last complete listing of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingView {
     /// When its first request was sent; what happened later may be missing in it.
     pub begun: DateTime<Utc>,
-    /// What it shows, by id.
-    pub remotes: BTreeMap<String, Listed>,
+    /// What it shows.
+    pub remotes: Inventory,
     /// Three or more, and over half, of the ids on record are missing.
     pub mismatch: bool,
 }

@@ -6,10 +6,11 @@
 use chrono::{DateTime, Utc};
 
 use super::decide::{Standing, Step, Why, recreates};
-use super::facts::{Facts, Listed, ListingView, Memory, ProviderProfile, Subject};
+use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
 use super::rotate::Case;
-use super::target::{Likeness, Recorded, Target, former};
+use super::target::{Recorded, Target, former};
 use super::time::{Moment, add, written};
+use super::unclaimed::Unclaimed;
 use crate::api::{AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec};
 
 /// Rule 6: what is known of the remote subscription.
@@ -23,13 +24,13 @@ pub(super) enum Located {
 }
 
 /// What became of a create.
-pub(super) enum Outcome {
+pub(super) enum Outcome<'a> {
     /// It took effect.
     Found(String),
     /// It did not.
     Nothing,
     /// More than one remote subscription could be it.
-    Several(Vec<String>),
+    Several(Unclaimed<'a>),
     /// A listing begun at this time or later is needed.
     NeedsListing(DateTime<Utc>),
     /// The provider may still be about to show it.
@@ -93,7 +94,7 @@ fn missing_standing(id: &str) -> Standing {
 }
 
 fn shows(listing: Option<&ListingView>, id: &str, since: DateTime<Utc>) -> bool {
-    listing.is_some_and(|listing| listing.begun >= since && listing.remotes.contains_key(id))
+    listing.is_some_and(|listing| listing.begun >= since && listing.remotes.contains(id))
 }
 
 /// An update was answered with "no such subscription".
@@ -170,7 +171,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
     match outcome {
         Outcome::Found(id) => Located::Known { id, ownership: Ownership::Created, why: Some(Why::Adopting) },
         Outcome::Nothing => absent(case, list_unavailable),
-        Outcome::Several(ids) => Located::Unknown(case.wait(None, ambiguous(&ids, case.profile))),
+        Outcome::Several(found) => Located::Unknown(case.wait(None, ambiguous(&found, case.profile))),
         Outcome::NeedsListing(begun_after) => Located::Unknown(Step::List { begun_after }),
         Outcome::Settling(until) => {
             let message = "it is not known whether a create took effect; a listing will tell when the provider has settled";
@@ -193,15 +194,15 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
 }
 
 /// Reads the outcome of an open creation record from a listing that is late enough.
-pub(super) fn outcome_of_creation(
+pub(super) fn outcome_of_creation<'a>(
     now: Moment,
     subject: &Subject<'_>,
     spec: &WebhookSubscriptionSpec,
-    facts: &Facts<'_>,
+    facts: &Facts<'a>,
     memory: &Memory,
     profile: &ProviderProfile,
     list_unavailable: bool,
-) -> Outcome {
+) -> Outcome<'a> {
     let Some(record) = &subject.status.creation else {
         return Outcome::Nothing;
     };
@@ -216,52 +217,36 @@ pub(super) fn outcome_of_creation(
         return Outcome::NeedsListing(settled);
     };
     let current = profile.target_of(spec);
-    let recorded = Recorded::read(&record.target);
-    let (mut found, mut possible) = (Vec::new(), false);
-    for (id, listed) in &listing.remotes {
-        let likeness = match (current.likeness(listed.target), recorded) {
-            (Likeness::Same, _) | (_, None) => current.likeness(listed.target),
-            (as_it_is, Some(recorded)) => like_recorded(recorded, current, spec, listed, as_it_is),
-        };
-        if likeness == Likeness::Different || facts.owner_of.owner(id).is_some() {
-            continue;
+    let remotes = &listing.remotes;
+    let (mut also, mut of_former) = (None, None);
+    match Recorded::read(&record.target) {
+        Some(Recorded::Target(target)) if target != current => also = Some(target),
+        // Otherwise nothing was edited since: it says what is wanted now.
+        Some(Recorded::Former(digest)) if digest != former(spec.action.as_deref(), &spec.postback_url) => {
+            of_former = Some(digest);
         }
-        match likeness {
-            Likeness::Same => found.push(id.clone()),
-            _ => possible = true,
-        }
+        _ => {}
     }
-    match found.len() {
-        0 if possible => Outcome::CannotKnow,
-        0 => Outcome::Nothing,
-        1 => Outcome::Found(found.remove(0)),
-        _ => Outcome::Several(found),
+    let same = remotes
+        .alike(current)
+        .chain(also.into_iter().flat_map(|target| remotes.alike(target)))
+        .chain(of_former.into_iter().flat_map(|digest| remotes.with_former(digest)));
+    let found = Unclaimed::among(same.map(|(id, _)| id), facts.owner_of);
+    if let Some(id) = found.only() {
+        return Outcome::Found(id.to_owned());
     }
-}
-
-/// How a listed remote compares with what a creation record says, and with what is wanted now.
-fn like_recorded(
-    recorded: Recorded,
-    current: Target,
-    spec: &WebhookSubscriptionSpec,
-    listed: &Listed,
-    as_it_is: Likeness,
-) -> Likeness {
-    let as_recorded = match recorded {
-        Recorded::Target(target) => target.likeness(listed.target),
-        // Nothing was edited since: it says what is wanted now.
-        Recorded::Former(digest) if digest == former(spec.action.as_deref(), &spec.postback_url) => {
-            current.likeness(listed.target)
-        }
-        Recorded::Former(digest) if listed.former.contains(&digest) => Likeness::Same,
-        // The digest is that of an action, too, which the listing does not show.
-        Recorded::Former(_) if !listed.target.has_action() => Likeness::Unknown,
-        Recorded::Former(_) => Likeness::Different,
-    };
-    match (as_it_is, as_recorded) {
-        (Likeness::Same, _) | (_, Likeness::Same) => Likeness::Same,
-        (Likeness::Unknown, _) | (_, Likeness::Unknown) => Likeness::Unknown,
-        _ => Likeness::Different,
+    if !found.is_empty() {
+        return Outcome::Several(found);
+    }
+    // The digest is that of an action, too, which the listing may not show.
+    let perhaps = remotes
+        .perhaps_alike(current)
+        .chain(also.into_iter().flat_map(|target| remotes.perhaps_alike(target)))
+        .chain(of_former.into_iter().flat_map(|_| remotes.without_action()));
+    if Unclaimed::among(perhaps.map(|(id, _)| id), facts.owner_of).is_empty() {
+        Outcome::Nothing
+    } else {
+        Outcome::CannotKnow
     }
 }
 
@@ -282,47 +267,49 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
     let Some(listing) = case.facts.listing.filter(|listing| listing.begun >= begun_after) else {
         return Located::Unknown(Step::List { begun_after });
     };
-    let mut unclaimed = Vec::new();
-    let mut owner: Option<(&ObjectKey, &str)> = None;
-    for (id, listed) in &listing.remotes {
-        if wanted.likeness(listed.target) != Likeness::Same {
-            continue;
+    let mut owner: Option<(&ObjectKey, String)> = None;
+    let alike = listing.remotes.alike(wanted);
+    // Without an action of its own it is not one of those with another's.
+    let with_another = |id: &str| {
+        !wanted.has_action() && listing.remotes.get(id).is_some_and(|listed| listed.target.has_action())
+    };
+    let unclaimed = Unclaimed::unless(alike.map(|(id, _)| id), |id| {
+        let Some(other) = case.facts.owner_of.owner(id) else {
+            return false;
+        };
+        if owner.is_none() && !with_another(id) {
+            owner = Some((other, id.to_owned()));
         }
-        match case.facts.owner_of.owner(id) {
-            // Without an action of its own it is not one of those with another's.
-            Some(_) if listed.target.has_action() && !wanted.has_action() => {}
-            Some(other) => owner = Some((other, id)),
-            None => unclaimed.push(id.clone()),
+        true
+    });
+    if let Some(id) = unclaimed.only() {
+        let id = id.to_owned();
+        if case.spec.adoption_policy.unwrap_or_default() == AdoptionPolicy::Matching {
+            return Located::Known { id, ownership: Ownership::Adopted, why: Some(Why::Adopting) };
         }
+        let message = format!(
+            "webhook {id} with {} exists at the provider; take it over with \
+             spec.webhookId: {id} or spec.adoptionPolicy: Matching (all its headers are replaced), or delete it there",
+            case.profile.compared()
+        );
+        return Located::Unknown(case.wait(None, Standing::Stalled(Reason::AlreadyExists, message)));
     }
-    match (unclaimed.len(), owner) {
-        (0, Some((other, id))) => {
-            Located::Unknown(case.wait(None, Standing::Conflict(other.clone(), Some(id.to_owned()))))
-        }
-        (0, None) => absent(case, list_unavailable),
-        (1, _) => {
-            let id = unclaimed.remove(0);
-            if case.spec.adoption_policy.unwrap_or_default() == AdoptionPolicy::Matching {
-                return Located::Known { id, ownership: Ownership::Adopted, why: Some(Why::Adopting) };
-            }
-            let message = format!(
-                "webhook {id} with {} exists at the provider; take it over with \
-                 spec.webhookId: {id} or spec.adoptionPolicy: Matching (all its headers are replaced), or delete it there",
-                case.profile.compared()
-            );
-            Located::Unknown(case.wait(None, Standing::Stalled(Reason::AlreadyExists, message)))
-        }
-        _ => Located::Unknown(case.wait(None, ambiguous(&unclaimed, case.profile))),
+    if !unclaimed.is_empty() {
+        return Located::Unknown(case.wait(None, ambiguous(&unclaimed, case.profile)));
+    }
+    match owner {
+        Some((other, id)) => Located::Unknown(case.wait(None, Standing::Conflict(other.clone(), Some(id)))),
+        None => absent(case, list_unavailable),
     }
 }
 
-fn ambiguous(ids: &[String], profile: &ProviderProfile) -> Standing {
-    let shown = ids.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+fn ambiguous(unclaimed: &Unclaimed<'_>, profile: &ProviderProfile) -> Standing {
     let message = format!(
-        "{} webhooks with {} exist at the provider ({shown}); set spec.webhookId to the one that is meant and delete \
+        "{} webhooks with {} exist at the provider{}; set spec.webhookId to the one that is meant and delete \
          the others there",
-        ids.len(),
-        profile.compared()
+        unclaimed.count(),
+        profile.compared(),
+        unclaimed.named().map(|named| format!(" ({named})")).unwrap_or_default()
     );
     Standing::Stalled(Reason::Ambiguous, message)
 }

@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod decide;
 mod deletion;
 pub mod facts;
+pub mod inventory;
 pub mod life;
 mod locate;
 pub mod outcome;
@@ -20,6 +21,7 @@ pub mod schedule;
 pub mod status;
 pub mod target;
 pub mod time;
+pub mod unclaimed;
 
 #[cfg(test)]
 mod tests;

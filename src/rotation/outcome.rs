@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::inventory::Inventory;
 use super::life::Lifetime;
 use crate::secret::SecretText;
 
@@ -187,14 +188,14 @@ pub struct Minted {
     pub allowed_hosts: Option<Vec<String>>,
 }
 
-/// A remote subscription as a listing shows it.
+/// A remote subscription as a page of a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteSubscription {
     /// The provider's id.
     pub id: String,
     /// The action, where the listing shows it.
     pub action: Option<String>,
-    /// The postback URL, where the listing shows it.
+    /// The postback URL; absent where the listing shows none of any.
     pub postback_url: Option<String>,
     /// Whether the provider delivers, where the listing shows it.
     pub active: Option<bool>,
@@ -204,7 +205,7 @@ pub struct RemoteSubscription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Everything the provider holds for this credential.
-    pub subscriptions: Vec<RemoteSubscription>,
+    pub shown: Inventory,
     /// How many requests it took.
     pub requests: u32,
 }

@@ -17,10 +17,10 @@ use url::{Position, Url};
 /// assert_eq!(wanted.likeness(listed(Some("job.closed"))), Likeness::Different);
 /// assert_eq!(wanted.likeness(listed(None)), Likeness::Same);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
-    url: Option<u64>,
-    action: Option<u64>,
+    pub(super) url: Option<u64>,
+    pub(super) action: Option<u64>,
 }
 
 /// How one target compares with another.
@@ -56,6 +56,8 @@ impl Target {
     /// How the other one compares with it.
     #[must_use]
     pub fn likeness(self, other: Self) -> Likeness {
+        #[cfg(test)]
+        COMPARED.with(|compared| compared.set(compared.get() + 1));
         let differ =
             |one: Option<u64>, other: Option<u64>| one.zip(other).is_some_and(|(one, other)| one != other);
         if differ(self.url, other.url) || differ(self.action, other.action) {
@@ -166,6 +168,23 @@ fn push_decoded(to: &mut String, text: &str) {
 #[must_use]
 pub fn short_digest(parts: &[&str]) -> String {
     format!("{:016x}", number(parts))
+}
+
+/// The digest by which a remote is found in a listing without its id.
+#[must_use]
+pub fn digest_of_id(id: &str) -> u64 {
+    number(&[id])
+}
+
+#[cfg(test)]
+thread_local! {
+    static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How often this thread has compared targets.
+#[cfg(test)]
+pub(crate) fn compared() -> u64 {
+    COMPARED.with(std::cell::Cell::get)
 }
 
 /// The same digits as a number.

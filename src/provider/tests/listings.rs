@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::server::{Keys, Server};
 use super::{CANARY, provider};
 use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
+use crate::rotation::facts::Listed;
+use crate::rotation::target::Target;
 
 fn spec(pagination: &str, path: &str) -> crate::api::WebhookProviderSpec {
     provider(&format!(
@@ -41,7 +43,9 @@ async fn list(server: &Server, kind: (&str, &str)) -> Result<Listing, CallFailur
 }
 
 fn ids(listing: &Listing) -> Vec<&str> {
-    listing.subscriptions.iter().map(|one| one.id.as_str()).collect()
+    let mut ids: Vec<&str> = listing.shown.iter().map(|(id, _)| id).collect();
+    ids.sort_unstable();
+    ids
 }
 
 #[tokio::test]
@@ -57,11 +61,14 @@ async fn one_page_is_read_once() {
         let listing = list(&server, kind).await.unwrap();
         assert_eq!(listing.requests, 1);
         assert_eq!(ids(&listing), ["7", "a", "c"]);
-        let [seven, a, c] = &listing.subscriptions[..] else { panic!() };
-        assert_eq!((seven.active, a.active, c.active), (Some(false), Some(true), None));
-        assert_eq!(a.action.as_deref(), Some("job.published"));
-        assert_eq!(a.postback_url.as_deref(), Some("https://gate.example.com/"));
-        assert_eq!((&c.action, &c.postback_url), (&None, &None));
+        let url = "https://gate.example.com/";
+        for (id, shown) in [
+            ("7", Listed::new(None, Some(""), Some(false))),
+            ("a", Listed::new(Some("job.published"), Some(url), Some(true))),
+            ("c", Listed::new(None, Some(""), None)),
+        ] {
+            assert_eq!(listing.shown.get(id), Some(&shown), "{id}");
+        }
     }
     for empty in [json!({"items": [], "pages": 0}), json!({"items": [], "pages": "1"})] {
         for kind in [BY_NUMBER, UNTIL_EMPTY] {
@@ -251,4 +258,48 @@ async fn a_failing_page_fails_the_listing() {
     server.answers(200, page(&["a"], 2)).answers(502, "");
     let failed = list(&server, BY_NUMBER).await;
     assert!(matches!(failed, Err(CallFailure::Status { code: 502, .. })), "{failed:?}");
+}
+
+/// Whatever a provider writes into its list, what is kept of it is small.
+#[tokio::test]
+async fn of_many_pages_of_long_texts_only_ids_and_digests_are_kept() {
+    const PAGES: u32 = 12;
+    let server = Server::start().await;
+    let long = |page: u32, number: u32| {
+        let to = format!("https://gate.example.com/{}", "u".repeat(4_000));
+        json!({"id": format!("{page}-{number}"), "on": "a".repeat(4_000), "to": to, "state": "active"})
+    };
+    let long_page = |page| json!({"items": (0..100).map(|number| long(page, number)).collect::<Vec<_>>(), "pages": PAGES});
+    for page in (0..PAGES).chain(0..PAGES) {
+        server.answers(200, long_page(page));
+    }
+    let remote = remote(&server, BY_NUMBER);
+    let (mut reading, guard) = (Reading::default(), CallGuard::open());
+    let listing = loop {
+        if let Some(listing) = remote.list(&mut reading, &guard).await.unwrap() {
+            break listing;
+        }
+        let weight = reading.weight();
+        assert!(weight < 400 * 1024, "{weight} bytes are kept after page {}", reading.page());
+    };
+    assert_eq!(listing.shown.len(), 1_200);
+    let weight = listing.shown.weight();
+    assert!(weight < 200 * 1024, "{weight} bytes of 9.6 MB");
+    let wanted =
+        Target::new(Some(&"a".repeat(4_000)), &format!("https://gate.example.com/{}", "u".repeat(4_000)));
+    assert_eq!(listing.shown.alike(wanted).count(), 1_200);
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_large_is_told_with_its_bound() {
+    let server = Server::start().await;
+    let too_long = json!({"items": [{"id": "x".repeat(257)}], "pages": 1});
+    server.answers(200, too_long);
+    let failed = list(&server, BY_NUMBER).await.unwrap_err().to_string();
+    assert!(failed.contains("no usable id"), "{failed}");
+
+    let link = format!("</hooks?after={}>; rel=next", "x".repeat(9_000));
+    server.answers_with(200, &[("link", &link)], page(&["a"], 0));
+    let failed = list(&server, BY_LINK).await.unwrap_err().to_string();
+    assert!(failed.ends_with("the link to the next page is longer than 8192 bytes"), "{failed}");
 }

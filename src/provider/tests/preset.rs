@@ -89,6 +89,20 @@ fn the_limits_of_a_preset_are_a_ceiling_at_its_own_origin_only() {
 }
 
 #[test]
+fn listings_are_compared_every_minute_at_most_or_never() {
+    for (interval, wanted) in
+        [("0s", Ok(0)), ("0h0m", Ok(0)), ("1m", Ok(60)), ("60s", Ok(60)), ("59s", Err(()))]
+    {
+        let spec = provider(&format!("{GUPY}verifyInterval: {interval}\n"));
+        let interval = Provider::resolve(&spec).map(|resolved| resolved.profile().verify_interval.as_secs());
+        assert_eq!(interval.as_ref().map_err(|_| ()).copied(), wanted, "{interval:?}");
+        if let Err(problem) = interval {
+            assert_eq!(problem.to_string(), "spec.verifyInterval: must be 1m or longer, or 0s for never");
+        }
+    }
+}
+
+#[test]
 fn an_operation_of_the_object_replaces_that_of_the_preset_whole() {
     let spec = provider(
         "

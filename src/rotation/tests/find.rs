@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::AdoptionPolicy;
+use crate::rotation::target::compared;
 
 fn created(world: &World) -> TokenChoice {
     match world.decide() {
@@ -140,4 +141,41 @@ fn a_provider_that_cannot_create_stalls() {
     world.listed(-10, &[]);
     world.profile.can_create = false;
     assert_eq!(world.stalled(), Reason::RemoteMissing);
+}
+
+/// Whoever lists decides how much there is: a decision costs nothing for each that is listed.
+#[test]
+fn deciding_compares_none_of_a_long_listing() {
+    let others: Vec<(String, String)> = (0..50_000)
+        .map(|number| (format!("id-{number}"), Target::new(Some(&format!("a.{number}")), URL).to_string()))
+        .collect();
+    let mut shown: Vec<(&str, &str)> =
+        others.iter().map(|(id, target)| (id.as_str(), target.as_str())).collect();
+    let before = compared();
+    let mut world = World::fresh();
+    world.listed(-10, &shown);
+    created(&world);
+    let wanted = wanted();
+    shown.push(("mine", &wanted));
+    world.listed(-10, &shown);
+    assert!(matches!(world.standing(), Standing::Stalled(Reason::AlreadyExists, _)));
+    let mut world = World::creating(-HOUR);
+    world.listed(-10, &shown);
+    assert!(matches!(world.decide(), Step::Rotate { id, .. } if id == "mine"), "the create has taken effect");
+    assert_eq!(compared(), before, "nothing is compared one by one");
+}
+
+#[test]
+fn of_very_many_that_are_alike_a_few_are_named() {
+    let wanted = wanted();
+    let ids: Vec<String> = (0..50_000).map(|number| format!("id-{number:05}")).collect();
+    let shown: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), wanted.as_str())).collect();
+    let mut world = World::fresh();
+    world.listed(-10, &shown);
+    let Standing::Stalled(Reason::Ambiguous, message) = world.standing() else { panic!() };
+    assert_eq!(
+        message,
+        "more than 5 webhooks with the same action and postback URL exist at the provider (id-00000, id-00001, \
+         id-00002, id-00003, id-00004 and others); set spec.webhookId to the one that is meant and delete the others there"
+    );
 }

@@ -4,6 +4,7 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::super::facts::{Difference, Drift};
+use super::super::inventory::Inventory;
 use super::conditions::Shown;
 use super::*;
 use crate::api::{AdoptionPolicy, DeletionPolicy, WhenMissing};
@@ -252,7 +253,7 @@ proptest! {
         if let Step::List { begun_after } = world.decide() {
             // What the engine does with a listing that shows nothing.
             let begun = world.now.wall;
-            world.listing = Some(ListingView { begun, remotes: BTreeMap::new(), mismatch: false });
+            world.listing = Some(ListingView { begun, remotes: Inventory::default(), mismatch: false });
             world.memory.listing_after = Some(world.memory.listing_after.filter(|at| *at <= begun).unwrap_or(begun_after));
             if world.status.missing_since.is_some() {
                 world.memory.lacked_since = Some(begun);
@@ -282,7 +283,7 @@ proptest! {
             if world.profile.can_list && !world.list_forbidden {
                 let listing = world.listing.as_ref().unwrap();
                 prop_assert!(!listing.mismatch);
-                let matching = listing.remotes.values().any(|listed| listed.target.to_string() == target);
+                let matching = listing.remotes.iter().any(|(_, listed)| listed.target.to_string() == target);
                 prop_assert!(!matching || !world.claims.0.is_empty());
             } else {
                 prop_assert!(world.status.creation.is_none());

@@ -144,7 +144,7 @@ async fn a_changed_secret_and_a_manual_request_reach_their_subscriptions() {
         "clientHeaders:\n    - {name: X-Tenant, valueFrom: {secretKeyRef: {name: tenant, key: key}}}",
     );
     trial.apply_text(&with_header);
-    trial.kubectl(&["patch", "whp", "gupy", "--type=merge", "-p", r#"{"spec":{"verifyInterval":"2s"}}"#]);
+    trial.kubectl(&["patch", "whp", "gupy", "--type=merge", "-p", r#"{"spec":{"verifyInterval":"1m"}}"#]);
     let controller = trial.controller("one");
     let controllers = &[&controller];
     trial.until_says(controllers, "whs/tenant", "Ready", "True Created: ").await;

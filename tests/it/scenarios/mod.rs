@@ -10,6 +10,7 @@ mod flaky;
 mod leadership;
 mod letting_go;
 mod load;
+mod long_lists;
 mod lost;
 mod ownership;
 mod pages;
