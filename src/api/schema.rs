@@ -21,10 +21,12 @@ pub(super) const VISIBLE_ASCII: &str = "^[!-~]+$";
 pub(super) const PRINTABLE_ASCII: &str = "^[ -~]+$";
 /// A scope token (RFC 6749, section 3.3).
 pub(super) const SCOPE: &str = r"^[!#-\[\]-~]+$";
-/// A JSON Pointer (RFC 6901).
-pub(super) const JSON_POINTER: &str = "^(/([^/~]|~[01])*)*$";
-/// Path and query of an operation.
-pub(super) const OPERATION_PATH: &str = "^/[^#[:space:]]*$";
+/// A JSON Pointer (RFC 6901), without characters that do anything to a terminal: it stands in messages.
+pub(super) const JSON_POINTER: &str =
+    r"^(/([^/~[:cntrl:]\x{80}-\x{9f}\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]|~[01])*)*$";
+/// Path and query of an operation; they stand in messages too.
+pub(super) const OPERATION_PATH: &str =
+    r"^/[^#[:space:][:cntrl:]\x{80}-\x{9f}\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]*$";
 /// Name of a preset.
 pub(super) const PRESET: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Name of a parameter.
@@ -45,8 +47,8 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
         VISIBLE_ASCII => "must be visible ASCII without blanks",
         PRINTABLE_ASCII => "must be ASCII on one line",
         SCOPE => "must be one scope without blanks, quotes and backslashes; give several as a list",
-        JSON_POINTER => "must be a JSON Pointer such as `/data/token`",
-        OPERATION_PATH => "must begin with `/` and hold neither blanks nor `#`",
+        JSON_POINTER => "must be a JSON Pointer such as `/data/token`, without control characters",
+        OPERATION_PATH => "must begin with `/` and hold neither blanks, control characters nor `#`",
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",

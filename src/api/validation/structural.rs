@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Problem;
 use crate::api::{crd, schema};
+use crate::printable::is_active;
 
 /// More than a person reads; a larger list says no more.
 const MOST_PROBLEMS: usize = 32;
@@ -254,7 +255,7 @@ pub(crate) fn readable(name: &str) -> String {
     let mut readable: String = name
         .chars()
         .take(64)
-        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
+        .map(|character| if is_active(character) { '\u{fffd}' } else { character })
         .collect();
     if name.chars().count() > 64 {
         readable.push('…');

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Input;
-use crate::api::manifest::{self, Document, DocumentError, Manifest};
+use crate::api::manifest::{self, Document, DocumentError, MOST_DOCUMENTS, MOST_PROBLEMS, Manifest};
 use crate::api::{Kind, ObjectKey, crd};
 use crate::provider::Provider;
 
 /// Everything that was found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// One line for each problem and warning, in the order of the files.
+    /// A line for each of the first problems and warnings, in the order of the files.
     pub lines: Vec<String>,
     /// How many documents there are.
     pub documents: usize,
@@ -23,12 +23,22 @@ pub(super) struct Findings {
 impl Findings {
     fn problem(&mut self, at: &str, problem: impl std::fmt::Display) {
         self.problems += 1;
-        self.lines.push(format!("{at}: {problem}"));
+        if self.problems <= MOST_PROBLEMS {
+            self.lines.push(format!("{at}: {problem}"));
+        }
     }
 
     fn warning(&mut self, at: &str, warning: impl std::fmt::Display) {
         self.warnings += 1;
-        self.lines.push(format!("{at}: warning: {warning}"));
+        if self.warnings <= MOST_PROBLEMS {
+            self.lines.push(format!("{at}: warning: {warning}"));
+        }
+    }
+
+    /// How many problems and warnings have no line.
+    pub(super) fn untold(&self) -> (usize, usize) {
+        let untold = |many: usize| many.saturating_sub(MOST_PROBLEMS);
+        (untold(self.problems), untold(self.warnings))
     }
 }
 
@@ -49,7 +59,14 @@ pub(super) fn judge(inputs: &[Input]) -> Findings {
         match &input.text {
             Err(problem) => findings.problem(&input.file, problem),
             Ok(text) => {
-                for result in manifest::read(text) {
+                let read = manifest::read(text);
+                if findings.documents + read.len() > MOST_DOCUMENTS {
+                    let text =
+                        format!("with it there are more than {MOST_DOCUMENTS} documents; it is not judged");
+                    findings.problem(&input.file, text);
+                    continue;
+                }
+                for result in read {
                     findings.documents += 1;
                     match result {
                         Ok(document) => documents.push((input.file.as_str(), document)),
@@ -75,6 +92,7 @@ fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings
     for problem in &error.problems {
         findings.problem(&at, problem);
     }
+    findings.problems += error.more;
     let kind =
         error.kind.as_deref().and_then(|kind| crd::KINDS.into_iter().find(|ours| ours.to_string() == kind));
     if let (Some(kind), Some(key)) = (kind, &error.key) {

@@ -20,6 +20,8 @@ pub struct FileContent {
     pub hides: bool,
     /// What is wrong with documents that are no [`Item`], without their content.
     pub problems: Vec<String>,
+    /// How many documents there are.
+    pub documents: usize,
 }
 
 /// A document about a known object.
@@ -93,6 +95,7 @@ impl Spec {
 pub fn understand(text: &str, version: &str) -> FileContent {
     let mut content = FileContent::default();
     for document in manifest::read(text) {
+        content.documents += 1;
         match document {
             Ok(document) => content.items.extend(item(document, version)),
             Err(error) => broken(error, &mut content),
@@ -164,14 +167,14 @@ fn broken(error: DocumentError, content: &mut FileContent) {
 
 /// The first rule that is broken; how many more there are.
 fn invalid(error: DocumentError) -> Invalid {
-    let more = error.problems.len().saturating_sub(1);
+    let more = error.problems.len().saturating_sub(1) + error.more;
     let first = error.problems.into_iter().next();
     let (field, problem) = first.map_or_else(Default::default, |first| (first.field, first.problem));
     Invalid {
         field,
         problem: match more {
             0 => problem,
-            more => format!("{problem} (and {more} more; `hookkeeper check` lists them all)"),
+            more => format!("{problem} (and {more} more; `hookkeeper check` lists them)"),
         },
     }
 }
