@@ -25,8 +25,12 @@ pub const LARGEST_DOCUMENT: usize = 1024 * 1024;
 /// The most documents of a text, items of lists among them. The whole text is refused when it has more.
 pub const MOST_DOCUMENTS: usize = 20_000;
 
-/// The most problems that are told of one document; of the others it is told how many there are.
+/// The most problems that are told of one document, and of one file; of the others it is told how many
+/// there are.
 pub const MOST_PROBLEMS: usize = 32;
+
+/// The most problems of several files that are told at a time.
+pub const MOST_TOLD: usize = 256;
 
 /// What a document declares.
 #[derive(Clone, Debug)]

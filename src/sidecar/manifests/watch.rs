@@ -11,7 +11,7 @@ use super::document::{self, FileContent};
 use super::files::FileView;
 use super::folder::{FileRead, Folder, FolderRead};
 use super::plan::{Plan, Planner};
-use crate::api::manifest::{MOST_DOCUMENTS, MOST_PROBLEMS};
+use crate::api::manifest::{MOST_DOCUMENTS, MOST_TOLD};
 use crate::engine::change::Change;
 use crate::engine::ports::Random;
 use crate::sidecar::secrets::ManifestSecrets;
@@ -195,8 +195,8 @@ impl Documents {
 
 /// The first warnings of a look, and how many there are besides.
 fn first_of(mut warnings: Vec<String>) -> Vec<String> {
-    let more = warnings.len().saturating_sub(MOST_PROBLEMS);
-    warnings.truncate(MOST_PROBLEMS);
+    let more = warnings.len().saturating_sub(MOST_TOLD);
+    warnings.truncate(MOST_TOLD);
     if more > 0 {
         warnings.push(format!("and {more} more; `hookkeeper check` on the folder counts them"));
     }
@@ -242,10 +242,10 @@ mod tests {
     #[test]
     fn the_first_warnings_are_told_and_the_others_counted() {
         let warnings = |many: usize| (0..many).map(|number| number.to_string()).collect::<Vec<_>>();
-        assert_eq!(first_of(warnings(32)), warnings(32));
+        assert_eq!(first_of(warnings(MOST_TOLD)), warnings(MOST_TOLD));
         let told = first_of(warnings(347_000));
-        assert_eq!(told.len(), 33);
-        assert_eq!(told[32], "and 346968 more; `hookkeeper check` on the folder counts them");
+        assert_eq!(told.len(), MOST_TOLD + 1);
+        assert_eq!(told[MOST_TOLD], "and 346744 more; `hookkeeper check` on the folder counts them");
     }
 
     struct Ones;
