@@ -21,12 +21,10 @@ pub(super) const VISIBLE_ASCII: &str = "^[!-~]+$";
 pub(super) const PRINTABLE_ASCII: &str = "^[ -~]+$";
 /// A scope token (RFC 6749, section 3.3).
 pub(super) const SCOPE: &str = r"^[!#-\[\]-~]+$";
-/// A JSON Pointer (RFC 6901), without characters that do anything to a terminal: it stands in messages.
-pub(super) const JSON_POINTER: &str =
-    r"^(/([^/~[:cntrl:]\x{80}-\x{9f}\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]|~[01])*)*$";
-/// Path and query of an operation; they stand in messages too.
-pub(super) const OPERATION_PATH: &str =
-    r"^/[^#[:space:][:cntrl:]\x{80}-\x{9f}\x{61c}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2066}-\x{2069}]*$";
+/// A JSON Pointer (RFC 6901), without control characters: it stands in messages.
+pub(super) const JSON_POINTER: &str = r"^(/([^/~\x00-\x1f\x7f-\x9f]|~[01])*)*$";
+/// Path and query of an operation, which stand in messages too.
+pub(super) const OPERATION_PATH: &str = r"^/[^#[:space:]\x00-\x1f\x7f-\x9f]*$";
 /// Name of a preset.
 pub(super) const PRESET: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Name of a parameter.
@@ -35,6 +33,12 @@ pub(super) const PARAMETER_NAME: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
 pub(super) const HOST: &str = r"^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$";
 /// A condition's reason or type, in the form the API machinery asks for.
 pub(super) const CAMEL_WORD: &str = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
+
+/// Whether texts of this pattern stand in messages: then they hold no separators of lines and no marks of
+/// the direction of writing either, for which the patterns of all who read a schema have no common word.
+pub(super) fn stands_in_messages(pattern: &str) -> bool {
+    pattern == JSON_POINTER || pattern == OPERATION_PATH
+}
 
 /// What a pattern means, for people.
 pub(super) fn explain(pattern: &str) -> Option<&'static str> {

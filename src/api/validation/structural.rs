@@ -147,7 +147,8 @@ fn string(schema: &Value, value: &str, path: &str, problems: &mut Vec<Problem>) 
         problems.push(Problem::new(path, format!("must be one of {}", allowed.join(", "))));
     }
     if let Some(pattern) = text(schema, "pattern")
-        && !compiled(pattern).is_some_and(|pattern| pattern.is_match(value))
+        && (!compiled(pattern).is_some_and(|pattern| pattern.is_match(value))
+            || (schema::stands_in_messages(pattern) && value.chars().any(is_active)))
     {
         let problem =
             schema::explain(pattern).map_or_else(|| format!("must match {pattern}"), ToOwned::to_owned);

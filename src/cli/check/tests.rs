@@ -156,7 +156,6 @@ fn no_text_of_a_manifest_acts_on_a_terminal_or_makes_a_line_of_its_own() {
         SOURCE.replace("{name: integration}", &format!("{{name: {quoted}}}")),
         SOURCE.replace("{name: integration}", &format!("{{name: a, {quoted}: x}}")),
         SOURCE.replace("kind: TokenSource", &format!("kind: {quoted}")),
-        SOURCE.replace("apiVersion: hookkeeper.dev/v1alpha1", &format!("apiVersion: {quoted}")),
         PROVIDER.replace("preset: nobody", &format!("preset: {quoted}")),
         SUBSCRIPTION.replace("action: application.moved", &format!("action: {quoted}")),
         SUBSCRIPTION.replace("{name: gupy}", &format!("{{name: {quoted}}}")),

@@ -289,7 +289,7 @@ spec: {{\"{escaped}\": x}}
     });
     stage
         .until("the file is named", |stage| {
-            stage.log().contains(r"WARN hookkeeper::sidecar::manifests::watch: 60-\u001b")
+            stage.log().contains(r"WARN hookkeeper::sidecar::manifests::watch: 60-\")
         })
         .await;
     stage.until_rotated(1).await;
