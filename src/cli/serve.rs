@@ -107,8 +107,15 @@ impl ServeArgs {
         let readiness = Readiness::default();
         let starting = readiness.awaits("the process is starting");
         let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
+        let ending = shutdown.clone();
         tokio::spawn(service_manager::keep_informed(readiness.clone(), Arc::clone(&heartbeat), shutdown));
-        tokio::spawn(logs.shares.keep_telling());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = logs.shares.clone().keep_telling() => {}
+                // What was left out since the last time is told before the end, too.
+                () = ending.asked() => logs.shares.tell(),
+            }
+        });
         let log_level = self.allow_log_level_changes.then_some(logs.level);
         let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level };
         let admin = match self.admin_listen {

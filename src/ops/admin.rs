@@ -29,6 +29,7 @@ use super::logs::LogLevel;
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::places::{Bounds, Places};
 use super::scrapes::Scrapes;
+use crate::printable::printable;
 
 /// What the server shows. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -166,7 +167,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if missing.is_empty() {
         return "ready\n".into_response();
     }
-    let lines: String = missing.iter().map(|what| format!("{what}\n")).collect();
+    let lines: String = missing.iter().map(|what| format!("{}\n", printable(what))).collect();
     (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 

@@ -141,7 +141,7 @@ fn look(mut folder: Folder, mut documents: Documents) -> (Folder, Documents, Loo
             let view = documents.admit(&name, view(read));
             views.insert(name, view);
         }
-        for name in documents.to_try_again() {
+        for name in documents.for_another_try() {
             folder.read_again(&name);
             changed = true;
         }
@@ -180,7 +180,7 @@ impl Documents {
     }
 
     /// The refused files, when there has come to be room: at the latest when half of it is free.
-    fn to_try_again(&mut self) -> Vec<String> {
+    fn for_another_try(&mut self) -> Vec<String> {
         if self.count() > MOST_DOCUMENTS / 2 {
             return Vec::new();
         }
@@ -231,11 +231,11 @@ mod tests {
         assert!(admitted(documents.admit("a.yaml", content(MOST_DOCUMENTS - 10))));
         assert!(!admitted(documents.admit("b.yaml", content(11))));
         assert!(admitted(documents.admit("c.yaml", content(10))));
-        assert_eq!(documents.to_try_again(), Vec::<String>::new());
+        assert_eq!(documents.for_another_try(), Vec::<String>::new());
         // A file that is read again counts once.
         assert!(admitted(documents.admit("a.yaml", content(100))));
-        assert_eq!(documents.to_try_again(), ["b.yaml"]);
-        assert_eq!(documents.to_try_again(), Vec::<String>::new());
+        assert_eq!(documents.for_another_try(), ["b.yaml"]);
+        assert_eq!(documents.for_another_try(), Vec::<String>::new());
         assert!(admitted(documents.admit("b.yaml", content(11))));
     }
 
