@@ -245,7 +245,7 @@ fn only_who_is_named_reaches_the_pods() {
         Some(policy["spec"]["ingress"].clone())
     };
     let prometheus = json!([{
-        "ports": [{"port": "metrics"}],
+        "ports": [{"port": "metrics", "protocol": "TCP"}],
         "from": [{
             "namespaceSelector": {},
             "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
@@ -257,7 +257,7 @@ fn only_who_is_named_reaches_the_pods() {
     let network = json!([{"ipBlock": {"cidr": "10.0.0.0/24"}}]);
     assert_eq!(
         ingress(json!({"networkPolicy": {"from": network}})),
-        Some(json!([{"ports": [{"port": "metrics"}], "from": network}]))
+        Some(json!([{"ports": [{"port": "metrics", "protocol": "TCP"}], "from": network}]))
     );
     assert_eq!(ingress(json!({"networkPolicy": {"enabled": false}})), None);
 }
