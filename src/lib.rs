@@ -37,6 +37,7 @@
 //! | [`ops`] | logs, metrics, health, shutdown | [`ops::admin`] |
 //! | [`cli`] | one file for each subcommand | [`cli::main`] |
 //! | [`secret`] | the one type in which tokens and credentials travel | [`secret::SecretText`] |
+//! | [`printable`] | texts of others, made fit for a line and a terminal | [`printable::printable`] |
 //!
 //! # Invariants
 //!
@@ -74,6 +75,7 @@ pub mod engine;
 pub mod http;
 pub mod kubernetes;
 pub mod ops;
+pub mod printable;
 pub mod provider;
 pub mod rotation;
 pub mod sandbox;

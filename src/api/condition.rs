@@ -1,5 +1,6 @@
 //! Conditions: the state of an object in the form that kubectl, Helm, Flux and Argo CD understand.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -8,6 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::schema;
+use crate::printable::printable;
 
 /// One aspect of an object's state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +92,10 @@ pub fn set_condition(conditions: &mut Vec<Condition>, kind: ConditionType, wante
             conditions.remove(at);
         }
         (at, Some(mut condition)) => {
+            // People read it in a terminal, and names and words of others are in it.
+            if let Cow::Owned(shown) = printable(&condition.message) {
+                condition.message = shown;
+            }
             if condition.message.chars().count() > MESSAGE_LIMIT {
                 condition.message = condition.message.chars().take(MESSAGE_LIMIT - 1).chain(['…']).collect();
             }

@@ -21,10 +21,10 @@ pub(super) const VISIBLE_ASCII: &str = "^[!-~]+$";
 pub(super) const PRINTABLE_ASCII: &str = "^[ -~]+$";
 /// A scope token (RFC 6749, section 3.3).
 pub(super) const SCOPE: &str = r"^[!#-\[\]-~]+$";
-/// A JSON Pointer (RFC 6901).
-pub(super) const JSON_POINTER: &str = "^(/([^/~]|~[01])*)*$";
-/// Path and query of an operation.
-pub(super) const OPERATION_PATH: &str = "^/[^#[:space:]]*$";
+/// A JSON Pointer (RFC 6901), without control characters: it stands in messages.
+pub(super) const JSON_POINTER: &str = r"^(/([^/~\x00-\x1f\x7f-\x9f]|~[01])*)*$";
+/// Path and query of an operation, which stand in messages too.
+pub(super) const OPERATION_PATH: &str = r"^/[^#[:space:]\x00-\x1f\x7f-\x9f]*$";
 /// Name of a preset.
 pub(super) const PRESET: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Name of a parameter.
@@ -33,6 +33,12 @@ pub(super) const PARAMETER_NAME: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
 pub(super) const HOST: &str = r"^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$";
 /// A condition's reason or type, in the form the API machinery asks for.
 pub(super) const CAMEL_WORD: &str = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
+
+/// Whether texts of this pattern stand in messages: then they hold no separators of lines and no marks of
+/// the direction of writing either, for which the patterns of all who read a schema have no common word.
+pub(super) fn stands_in_messages(pattern: &str) -> bool {
+    pattern == JSON_POINTER || pattern == OPERATION_PATH
+}
 
 /// What a pattern means, for people.
 pub(super) fn explain(pattern: &str) -> Option<&'static str> {
@@ -45,8 +51,8 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
         VISIBLE_ASCII => "must be visible ASCII without blanks",
         PRINTABLE_ASCII => "must be ASCII on one line",
         SCOPE => "must be one scope without blanks, quotes and backslashes; give several as a list",
-        JSON_POINTER => "must be a JSON Pointer such as `/data/token`",
-        OPERATION_PATH => "must begin with `/` and hold neither blanks nor `#`",
+        JSON_POINTER => "must be a JSON Pointer such as `/data/token`, without control characters",
+        OPERATION_PATH => "must begin with `/` and hold neither blanks, control characters nor `#`",
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::output;
+use crate::printable::printable;
 use findings::Findings;
 
 /// Validates manifests offline; exit code 1 when there is a problem.
@@ -18,7 +19,7 @@ pub struct CheckArgs {
     pub files: Vec<PathBuf>,
 }
 
-/// Judges the files, prints one line for each problem and warning, and a summary.
+/// Judges the files, prints a line for each of the first problems and warnings, and a summary.
 ///
 /// # Errors
 /// When standard output cannot be written to; what is wrong with the files is no error.
@@ -31,7 +32,11 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 fn print(findings: &Findings, output: &mut impl Write) -> anyhow::Result<()> {
     for line in &findings.lines {
-        writeln!(output, "{line}")?;
+        writeln!(output, "{}", printable(line))?;
+    }
+    let (problems, warnings) = findings.untold();
+    if problems + warnings > 0 {
+        writeln!(output, "not listed: {}, {}", count(problems, "problem"), count(warnings, "warning"))?;
     }
     writeln!(
         output,

@@ -61,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let log_level = args.serve.set_up_logs()?;
+    let logs = args.serve.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let clients = connect(args.context.as_deref()).await?;
     let client = args.serve.client()?;
@@ -78,7 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         require_allowed_hosts: args.serve.require_allowed_hosts,
         observe: args.observe,
     };
-    let serving = args.serve.serve(log_level, shutdown.clone()).await?;
+    let serving = args.serve.serve(logs, shutdown.clone()).await?;
     let activity = clients.activity.clone();
     serving.metrics.follow_watch(Box::new(move || activity.oldest()));
     let shell = Shell::new(&clients, settings, clock, serving.starting);

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use url::{Host, Url};
 
 use super::output;
+use crate::printable::printable;
 
 /// How long the whole exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,7 +80,7 @@ fn parse(answer: &str) -> Option<Answer> {
     let status = head.strip_prefix("HTTP/1.")?;
     let code = status.split(' ').nth(1)?.get(..3)?.parse().ok()?;
     // A terminal acts on control characters, and anybody may listen there.
-    let text = body.chars().filter(|letter| *letter == '\n' || !letter.is_control());
+    let text = body.lines().map(|line| format!("{}\n", printable(line)));
     Some(Answer { code, text: text.collect() })
 }
 
@@ -134,6 +135,6 @@ mod tests {
             assert_eq!(parse(text), None, "{text}");
         }
         let answer = parse("HTTP/1.0 503 x\r\nA: b\r\n\r\na\u{1b}[2Jb\n").unwrap();
-        assert_eq!(answer.text, "a[2Jb\n");
+        assert_eq!(answer.text, "a\\u001b[2Jb\n");
     }
 }

@@ -27,6 +27,7 @@ use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::ops::causes::told;
+use crate::printable::printable;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -70,7 +71,7 @@ pub fn main() -> ExitCode {
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     run(line).unwrap_or_else(|error| {
         // Nothing is left to be done when nobody reads this either.
-        let _ = writeln!(std::io::stderr(), "hookkeeper: {}", told(error.as_ref()));
+        let _ = writeln!(std::io::stderr(), "hookkeeper: {}", printable(&told(error.as_ref())));
         ExitCode::FAILURE
     })
 }

@@ -37,6 +37,10 @@ impl Meter for Observer {
         self.inner.provider_request(operation, class, took);
     }
 
+    fn provider_gone(&self, provider: &ObjectKey) {
+        self.inner.provider_gone(provider);
+    }
+
     fn gauges(&self, gauges: &Gauges) {
         self.inner.gauges(gauges);
         let report = report(gauges);

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::output;
 use crate::api::Duration;
+use crate::printable::printable;
 use crate::sandbox::{
     Client, Config, Sandbox, SandboxInfo, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN,
     WriteOptions, write_manifests,
@@ -118,7 +119,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 fn say(lines: &[String]) -> io::Result<()> {
     let mut out = output::standard();
     for line in lines {
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", printable(line))?;
     }
     out.flush()
 }

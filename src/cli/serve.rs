@@ -14,7 +14,7 @@ use crate::engine::Options;
 use crate::http::{AllowedDestination, Client, Config, DestinationPolicy, Files, ProxyUrl, SetupError};
 use crate::ops::admin::{self, Admin};
 use crate::ops::health::{Awaited, Heartbeat, Readiness};
-use crate::ops::logs::{self, LogFormat, LogLevel};
+use crate::ops::logs::{self, LogFormat, Logs};
 use crate::ops::metrics::Metrics;
 use crate::ops::service_manager;
 use crate::ops::shutdown::Shutdown;
@@ -53,6 +53,9 @@ pub struct ServeArgs {
     /// What to log: error, warn, info, debug or trace, also by part: info,hookkeeper::engine=debug.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+    /// Let the same host change the log level with PUT /log-level; it goes back after an hour.
+    #[arg(long)]
+    pub allow_log_level_changes: bool,
     /// How many steps may be under way at the same time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
@@ -94,18 +97,27 @@ pub(super) struct Serving {
 
 impl ServeArgs {
     /// Sets the log up; before anything that has something to say.
-    pub(super) fn set_up_logs(&self) -> anyhow::Result<LogLevel> {
+    pub(super) fn set_up_logs(&self) -> anyhow::Result<Logs> {
         Ok(logs::set_up(self.log_format, &self.log_level)?)
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
-    pub(super) async fn serve(&self, log_level: LogLevel, shutdown: Shutdown) -> anyhow::Result<Serving> {
+    pub(super) async fn serve(&self, logs: Logs, shutdown: Shutdown) -> anyhow::Result<Serving> {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
         let readiness = Readiness::default();
         let starting = readiness.awaits("the process is starting");
         let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
+        let ending = shutdown.clone();
         tokio::spawn(service_manager::keep_informed(readiness.clone(), Arc::clone(&heartbeat), shutdown));
-        let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level: Some(log_level) };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = logs.shares.clone().keep_telling() => {}
+                // What was left out since the last time is told before the end, too.
+                () = ending.asked() => logs.shares.tell(),
+            }
+        });
+        let log_level = self.allow_log_level_changes.then_some(logs.level);
+        let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
                 let listener = admin::listen(address).await?;

@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let log_level = args.serve.set_up_logs()?;
+    let logs = args.serve.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let shell = Shell::open(
         Settings {
@@ -58,7 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Arc::new(SystemRandom),
     )?;
     let client = args.serve.client()?;
-    let serving = args.serve.serve(log_level, shutdown.clone()).await?;
+    let serving = args.serve.serve(logs, shutdown.clone()).await?;
     let manifests = serving.starting;
     manifests.says("the manifests have not been read");
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));

@@ -5,6 +5,7 @@
 mod activity;
 pub mod client;
 pub mod election;
+mod event_queue;
 mod events;
 mod known;
 pub mod lease;

@@ -1,8 +1,9 @@
 //! Metrics in the OpenMetrics text format, under the names that dashboards and alerts use.
 //!
 //! Labels are bounded: `provider` is `namespace/name` of a provider object, `outcome` and `reason`
-//! are the reasons of conditions; its series go with the object. A subscription's name stands in one metric only, which can be
-//! switched off.
+//! are the reasons of conditions; its series go with the object. A subscription's name stands in one
+//! metric only, which can be switched off. Of one namespace's objects so many have series of their own
+//! and no more ([`super::series`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,7 @@ use prometheus_client::registry::Registry;
 use super::health::Heartbeat;
 use super::last_heard::{LastHeard, WatchCollector};
 use super::process::ProcessCollector;
+use super::series::{EXPIRY_SERIES, ProviderSeries};
 use crate::api::{ObjectKey, Reason};
 use crate::engine::ports::{Gauges, Kept, Meter};
 
@@ -65,6 +67,8 @@ struct Inner {
     rotations: Family<RotationLabels, Counter>,
     /// The outcomes that are counted of each provider, to let them go with it.
     outcomes: Mutex<BTreeMap<String, BTreeSet<Reason>>>,
+    /// Which providers have series of their own.
+    providers: Arc<Mutex<ProviderSeries>>,
     lead: Family<ProviderLabel, Histogram, fn() -> Histogram>,
     mints: Family<CallLabels, Counter>,
     requests: Family<CallLabels, Counter>,
@@ -131,7 +135,13 @@ impl Metrics {
             "The release",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        let state = StateCollector { per_object, heartbeat: Arc::clone(&heartbeat), last: Arc::default() };
+        let providers: Arc<Mutex<ProviderSeries>> = Arc::default();
+        let state = StateCollector {
+            per_object,
+            heartbeat: Arc::clone(&heartbeat),
+            providers: Arc::clone(&providers),
+            last: Arc::default(),
+        };
         registry.register_collector(Box::new(state.clone()));
         let watch = WatchCollector::default();
         registry.register_collector(Box::new(watch.clone()));
@@ -140,6 +150,7 @@ impl Metrics {
             registry,
             rotations,
             outcomes: Mutex::default(),
+            providers,
             lead,
             mints,
             requests,
@@ -172,26 +183,28 @@ impl Metrics {
 
 impl Meter for Metrics {
     fn rotation(&self, provider: &ObjectKey, outcome: Reason, lead: Option<f64>) {
-        let provider = provider.to_string();
+        let provider = lock(&self.0.providers).counted(provider);
         if let Some(lead) = lead {
             // A histogram's sum is a counter (OpenMetrics 1.0, "Histogram"), so nothing negative
             // goes in: late is late, and how late is shown by the gauges.
             self.0.lead.get_or_create(&ProviderLabel { provider: provider.clone() }).observe(lead.max(0.0));
         }
-        let mut outcomes = self.0.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outcomes = lock(&self.0.outcomes);
         outcomes.entry(provider.clone()).or_default().insert(outcome);
         let labels = RotationLabels { provider, outcome: outcome.to_string() };
         self.0.rotations.get_or_create(&labels).inc();
     }
 
     fn provider_gone(&self, provider: &ObjectKey) {
-        let provider = provider.to_string();
-        let mut outcomes = self.0.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        for outcome in outcomes.remove(&provider).unwrap_or_default() {
-            let labels = RotationLabels { provider: provider.clone(), outcome: outcome.to_string() };
-            self.0.rotations.remove(&labels);
+        let labels = lock(&self.0.providers).gone(provider);
+        let mut outcomes = lock(&self.0.outcomes);
+        for provider in labels {
+            for outcome in outcomes.remove(&provider).unwrap_or_default() {
+                let labels = RotationLabels { provider: provider.clone(), outcome: outcome.to_string() };
+                self.0.rotations.remove(&labels);
+            }
+            self.0.lead.remove(&ProviderLabel { provider });
         }
-        self.0.lead.remove(&ProviderLabel { provider });
     }
 
     fn mint(&self, class: &'static str, took: Duration) {
@@ -216,12 +229,18 @@ impl Meter for Metrics {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Shows the engine's state as it was reported last, so that what is gone leaves no series behind.
 #[derive(Clone, Debug)]
 struct StateCollector {
     per_object: bool,
     heartbeat: Arc<Heartbeat>,
-    last: Arc<Mutex<Option<Snapshot>>>,
+    providers: Arc<Mutex<ProviderSeries>>,
+    /// Shared, so that nobody who reads it keeps the engine waiting.
+    last: Arc<Mutex<Option<Arc<Snapshot>>>>,
 }
 
 #[derive(Debug, Default)]
@@ -231,17 +250,18 @@ struct Snapshot {
     rotation_overdue: f64,
     leader: bool,
     kept: Kept,
-    held_back: Vec<(String, f64)>,
-    infeasible: Vec<(String, usize)>,
+    held_back: BTreeMap<ObjectKey, f64>,
+    infeasible: BTreeMap<ObjectKey, usize>,
     subscriptions: BTreeMap<(ObjectKey, &'static str, Reason), usize>,
     expiring: BTreeMap<(Arc<str>, &'static str, bool), usize>,
     expiry: Vec<(ObjectKey, i64)>,
+    left_out: BTreeMap<(Arc<str>, &'static str), usize>,
 }
 
 impl StateCollector {
     fn replace(&self, gauges: &Gauges) {
-        let snapshot = self.condense(gauges);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        let snapshot = Arc::new(self.condense(gauges));
+        *lock(&self.last) = Some(snapshot);
     }
 
     fn condense(&self, gauges: &Gauges) -> Snapshot {
@@ -253,13 +273,24 @@ impl StateCollector {
             kept: gauges.kept,
             ..Snapshot::default()
         };
-        let held_back = gauges.held_back.iter();
-        snapshot.held_back = held_back.map(|(key, held)| (key.to_string(), *held)).collect();
-        let infeasible = gauges.infeasible.iter();
-        snapshot.infeasible = infeasible.map(|(key, count)| (key.to_string(), *count)).collect();
+        let mut providers = lock(&self.providers);
+        let declared = gauges.held_back.iter().map(|(key, _)| key);
+        let used = gauges.subscriptions.iter().map(|row| &row.provider);
+        for (namespace, count) in providers.show(declared.chain(used)) {
+            snapshot.left_out.insert((namespace, "providers"), count);
+        }
+        for (key, held) in &gauges.held_back {
+            // Of those without series of their own, the longest.
+            let longest = snapshot.held_back.entry(providers.shown(key)).or_default();
+            *longest = longest.max(*held);
+        }
+        for (key, count) in &gauges.infeasible {
+            *snapshot.infeasible.entry(providers.shown(key)).or_default() += count;
+        }
+        let mut expiring: BTreeMap<&Arc<str>, Vec<(&ObjectKey, i64)>> = BTreeMap::new();
         let now = Utc::now();
         for row in &gauges.subscriptions {
-            let kind = (row.provider.clone(), row.state, row.reason);
+            let kind = (providers.shown(&row.provider), row.state, row.reason);
             *snapshot.subscriptions.entry(kind).or_default() += 1;
             let Some(expires) = row.expires else {
                 continue;
@@ -275,8 +306,19 @@ impl StateCollector {
                 }
             }
             if self.per_object && gauges.leader {
-                snapshot.expiry.push((row.key.clone(), expires.timestamp()));
+                expiring.entry(&row.key.namespace).or_default().push((&row.key, expires.timestamp()));
             }
+        }
+        drop(providers);
+        for (namespace, mut rows) in expiring {
+            if rows.len() > EXPIRY_SERIES {
+                // The first by name, so that the same ones have a series the next time.
+                rows.select_nth_unstable(EXPIRY_SERIES);
+                let left_out = rows.len() - EXPIRY_SERIES;
+                rows.truncate(EXPIRY_SERIES);
+                snapshot.left_out.insert((Arc::clone(namespace), "subscriptions"), left_out);
+            }
+            snapshot.expiry.extend(rows.into_iter().map(|(key, expires)| (key.clone(), expires)));
         }
         snapshot
     }
@@ -284,7 +326,7 @@ impl StateCollector {
 
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = lock(&self.last).clone();
         // A scheduler that stands still reports nothing: what it said last would look like good news.
         let Some(last) = last.as_ref().filter(|_| self.heartbeat.is_alive()) else {
             return Ok(());
@@ -321,7 +363,7 @@ impl Collector for StateCollector {
         })?;
         gauge("hookkeeper_held_back_seconds", "How long a provider is held back", &|mut encoder| {
             last.held_back.iter().try_for_each(|(provider, seconds)| {
-                labelled(&mut encoder, &[("provider", provider.as_str())], seconds)
+                labelled(&mut encoder, &[("provider", provider.to_string().as_str())], seconds)
             })
         })?;
         gauge(
@@ -329,7 +371,7 @@ impl Collector for StateCollector {
             "Waiting rotations that cannot finish before expiry at the permitted rate",
             &|mut encoder| {
                 last.infeasible.iter().try_for_each(|(provider, count)| {
-                    labelled(&mut encoder, &[("provider", provider.as_str())], count)
+                    labelled(&mut encoder, &[("provider", provider.to_string().as_str())], count)
                 })
             },
         )?;
@@ -340,6 +382,15 @@ impl Collector for StateCollector {
                 labelled(&mut encoder, &labels, count)
             })
         })?;
+        gauge(
+            "hookkeeper_series_left_out",
+            "Objects of a namespace that have no series of their own, because it has too many",
+            &|mut encoder| {
+                (last.left_out.iter()).try_for_each(|((namespace, kind), count)| {
+                    labelled(&mut encoder, &[("namespace", &**namespace), ("kind", *kind)], count)
+                })
+            },
+        )?;
         gauge("hookkeeper_expiring", "Subscriptions whose token ends within a span", &|mut encoder| {
             (last.expiring.iter()).try_for_each(|((namespace, within, failing), count)| {
                 let failing = if *failing { "true" } else { "false" };
@@ -473,6 +524,57 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(!text.contains(r#"state="expired""#));
         assert!(!text.contains(r#"name="a""#), "{text}");
+    }
+
+    #[test]
+    fn one_author_with_many_objects_takes_no_series_from_another() {
+        let metrics = metrics(true);
+        let in_namespace = |namespace: &str, number: usize| SubscriptionGauge {
+            key: ObjectKey::new(namespace, &format!("s{number:05}")),
+            provider: ObjectKey::new(namespace, &format!("p{number:05}")),
+            ..row("", "ready", 30)
+        };
+        let many = EXPIRY_SERIES + 500;
+        let mut subscriptions: Vec<_> = (0..many).map(|number| in_namespace("mallory", number)).collect();
+        subscriptions.push(in_namespace("honest", 1));
+        let held_back = subscriptions.iter().map(|row| (row.provider.clone(), 1.0)).collect();
+        let infeasible = subscriptions.iter().map(|row| (row.provider.clone(), 2)).collect();
+        for row in &subscriptions {
+            metrics.rotation(&row.provider, Reason::Rotated, Some(1.0));
+        }
+        metrics.gauges(&Gauges { subscriptions, held_back, infeasible, leader: true, ..Gauges::default() });
+        let text = metrics.render().unwrap();
+        let own = super::super::series::PROVIDER_SERIES;
+        let others = many - own;
+        for line in [
+            r#"hookkeeper_series_left_out{namespace="mallory",kind="subscriptions"} 500"#.to_owned(),
+            format!(r#"hookkeeper_series_left_out{{namespace="mallory",kind="providers"}} {others}"#),
+            format!(
+                r#"hookkeeper_rotations_total{{provider="mallory/(others)",outcome="Rotated"}} {others}"#
+            ),
+            format!(r#"hookkeeper_rotations_infeasible{{provider="mallory/(others)"}} {}"#, 2 * others),
+            r#"hookkeeper_held_back_seconds{provider="mallory/(others)"} 1.0"#.to_owned(),
+            format!(
+                r#"hookkeeper_subscriptions{{provider="mallory/(others)",state="ready",reason="Rotated"}} {others}"#
+            ),
+            r#"hookkeeper_rotations_total{provider="honest/p00001",outcome="Rotated"} 1"#.to_owned(),
+            r#"hookkeeper_rotations_infeasible{provider="honest/p00001"} 2"#.to_owned(),
+        ] {
+            has(&text, &line);
+        }
+        assert!(
+            text.contains(r#"hookkeeper_token_expiry_timestamp_seconds{namespace="honest",name="s00001"}"#)
+        );
+        assert!(!text.contains(r#"left_out{namespace="honest""#), "{text}");
+        let mallorys = text.lines().filter(|line| line.contains("mallory")).count();
+        // Of each provider: outcome, lead (buckets, sum, count), held back, infeasible, subscriptions.
+        assert!(mallorys < EXPIRY_SERIES + (own + 1) * (LEAD_BUCKETS.len() + 8) + 20, "{mallorys}");
+
+        metrics.gauges(&Gauges { leader: true, ..Gauges::default() });
+        for number in 0..many {
+            metrics.provider_gone(&ObjectKey::new("mallory", &format!("p{number:05}")));
+        }
+        assert!(!metrics.render().unwrap().contains("mallory"), "{}", metrics.render().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

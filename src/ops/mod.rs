@@ -2,11 +2,18 @@
 
 pub mod admin;
 pub mod causes;
+mod clean_lines;
 pub mod health;
 pub mod last_heard;
+pub mod log_level;
+pub mod log_shares;
 pub mod logs;
 pub mod metrics;
+mod places;
 pub mod process;
+mod scrapes;
+mod series;
 pub mod service_manager;
+pub mod shares;
 pub mod shutdown;
 pub mod system;

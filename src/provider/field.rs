@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::engine::ports::Invalid;
+use crate::printable::is_active;
 
 /// The path of a field, such as `spec.operations.update.json.clientHeaders`.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ impl Field {
 
     /// A member of this field.
     pub(super) fn child(&self, name: &str) -> Self {
-        let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
+        let name: String = name.chars().filter(|c| !is_active(*c)).take(128).collect();
         Self(format!("{}.{name}", self.0))
     }
 

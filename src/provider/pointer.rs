@@ -6,6 +6,7 @@ use zeroize::Zeroize as _;
 use super::field::Field;
 use crate::engine::ports::Invalid;
 use crate::http::{Body, read_json};
+use crate::printable::is_active;
 
 /// The longest pointer, in bytes.
 const MAX_POINTER: usize = 512;
@@ -31,6 +32,9 @@ impl Pointer {
             return Err(
                 field.invalid("a JSON Pointer (RFC 6901) is empty or starts with /, such as /data/id")
             );
+        }
+        if text.chars().any(is_active) {
+            return Err(field.invalid("a pointer holds no control characters"));
         }
         // The part before the first `~` has none; each of the others starts with what follows one.
         let well_escaped = |after: &str| after.starts_with('0') || after.starts_with('1');
@@ -96,7 +100,7 @@ pub(super) fn read_id(value: &Value) -> Option<String> {
 
 /// Whether the text can stand as an id in a path and in status.
 pub(super) fn is_usable_id(id: &str) -> bool {
-    !matches!(id, "" | "." | "..") && id.len() <= MAX_ID && !id.chars().any(char::is_control)
+    !matches!(id, "" | "." | "..") && id.len() <= MAX_ID && !id.chars().any(is_active)
 }
 
 #[cfg(test)]
@@ -111,7 +115,19 @@ mod tests {
         for text in ["", "/", "/a/0", "/a~0b~1c", "/é"] {
             assert!(parse(text).is_ok(), "{text}");
         }
-        for text in ["a", "$.a", "/a~", "/a~2", "/~/b", " /a"] {
+        for text in [
+            "a",
+            "$.a",
+            "/a~",
+            "/a~2",
+            "/~/b",
+            " /a",
+            "/a\nb",
+            "/\u{1b}[2J",
+            "/\u{9b}",
+            "/\u{202e}",
+            "/\u{2028}",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"/a".repeat(300)).is_err());
@@ -133,6 +149,7 @@ mod tests {
             (json!(1e300), None),
             (json!(9_007_199_254_740_992.0), None),
             (json!("a\nb"), None),
+            (json!("a\u{202e}b"), None),
             (json!("x".repeat(300)), None),
             (json!(null), None),
             (json!(true), None),

@@ -22,6 +22,16 @@ use metadata::Metadata;
 /// Largest document, in bytes: a little less than an API server takes.
 pub const LARGEST_DOCUMENT: usize = 1024 * 1024;
 
+/// The most documents of a text, items of lists among them. The whole text is refused when it has more.
+pub const MOST_DOCUMENTS: usize = 20_000;
+
+/// The most problems that are told of one document, and of one file; of the others it is told how many
+/// there are.
+pub const MOST_PROBLEMS: usize = 32;
+
+/// The most problems of several files that are told at a time.
+pub const MOST_TOLD: usize = 256;
+
 /// What a document declares.
 #[derive(Clone, Debug)]
 pub enum Manifest {
@@ -126,11 +136,17 @@ pub struct DocumentError {
     pub kind: Option<String>,
     /// Its namespace and name, if they can be read.
     pub key: Option<ObjectKey>,
-    /// What is wrong; never empty.
+    /// What is wrong; never empty, and no more than [`MOST_PROBLEMS`].
     pub problems: Vec<Problem>,
+    /// How many problems there are besides these.
+    pub more: usize,
 }
 
 impl DocumentError {
+    fn new(position: Position, kind: Option<String>, problem: Problem) -> Self {
+        Self { position, kind, key: None, problems: vec![problem], more: 0 }
+    }
+
     /// Which object it is, as far as that can be told: `document 2: WebhookSubscription default/x`.
     #[must_use]
     pub fn subject(&self) -> String {
@@ -157,6 +173,9 @@ impl fmt::Display for DocumentError {
             write!(formatter, "{separator}{problem}")?;
             separator = "; ";
         }
+        if self.more > 0 {
+            write!(formatter, "; and {} more", self.more)?;
+        }
         Ok(())
     }
 }
@@ -164,20 +183,33 @@ impl fmt::Display for DocumentError {
 impl std::error::Error for DocumentError {}
 
 /// Reads all documents of a text, in their order; empty ones are skipped and a `List` counts as its
-/// items.
+/// items. A text with more than [`MOST_DOCUMENTS`] is one error.
 #[must_use]
 pub fn read(text: &str) -> Vec<Result<Document, DocumentError>> {
+    if yaml::has_more_than(text, MOST_DOCUMENTS) {
+        return too_many();
+    }
     let mut results = Vec::new();
     for (position, parsed) in yaml::documents(text) {
         match parsed {
             Ok(Value::Null) => {}
             Ok(value) => flatten(position, value, &mut results),
-            Err(problem) => {
-                results.push(Err(DocumentError { position, kind: None, key: None, problems: vec![problem] }))
-            }
+            Err(problem) => results.push(Err(DocumentError::new(position, None, problem))),
+        }
+        if results.len() > MOST_DOCUMENTS {
+            return too_many();
         }
     }
     results
+}
+
+fn too_many() -> Vec<Result<Document, DocumentError>> {
+    let position = Position { document: 1, item: None, line: 1 };
+    let problem = Problem::new(
+        "",
+        format!("there are more than {MOST_DOCUMENTS} documents in the file, so none of them is read"),
+    );
+    vec![Err(DocumentError::new(position, None, problem))]
 }
 
 fn flatten(position: Position, mut value: Value, results: &mut Vec<Result<Document, DocumentError>>) {
@@ -191,16 +223,13 @@ fn flatten(position: Position, mut value: Value, results: &mut Vec<Result<Docume
         Some(Value::Array(items)) => items,
         None | Some(Value::Null) => Vec::new(),
         Some(_) => {
-            results.push(Err(DocumentError {
-                position,
-                kind: Some("List".to_owned()),
-                key: None,
-                problems: vec![Problem::new("items", "must be a list")],
-            }));
+            let problem = Problem::new("items", "must be a list");
+            results.push(Err(DocumentError::new(position, Some("List".to_owned()), problem)));
             return;
         }
     };
-    for (index, item) in items.into_iter().enumerate() {
+    // One more than there may be: the text is refused for it.
+    for (index, item) in items.into_iter().take(MOST_DOCUMENTS + 1).enumerate() {
         let position = Position { item: Some(index + 1), ..position };
         flatten(position, item, results);
     }
@@ -211,11 +240,17 @@ fn document(position: Position, value: &Value) -> Result<Document, DocumentError
     let api_version = word(value, "apiVersion", &mut problems);
     let kind = word(value, "kind", &mut problems);
     let metadata = metadata::read(value, &mut problems);
-    let failed = |problems| DocumentError {
-        position,
-        kind: (!kind.is_empty()).then(|| validation::readable(&kind)),
-        key: metadata.name.as_ref().map(|name| ObjectKey::new(&metadata.namespace, name)),
-        problems,
+    let failed = |mut problems: Vec<Problem>| {
+        let more = problems.len().saturating_sub(MOST_PROBLEMS);
+        problems.truncate(MOST_PROBLEMS);
+        problems.shrink_to_fit();
+        DocumentError {
+            position,
+            kind: (!kind.is_empty()).then(|| validation::readable(&kind)),
+            key: metadata.name.as_ref().map(|name| ObjectKey::new(&metadata.namespace, name)),
+            problems,
+            more,
+        }
     };
     if api_version.is_empty() || kind.is_empty() {
         return Err(failed(problems));

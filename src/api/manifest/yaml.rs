@@ -7,36 +7,56 @@ use serde_saphyr::{DuplicateKeyPolicy, Error};
 use super::{LARGEST_DOCUMENT, Position};
 use crate::api::validation::Problem;
 
-/// All documents of a text, parsed; those without any content are left out.
+/// All documents of a text, each parsed when its turn comes, so that there is never more than one in
+/// memory; those without any content are left out.
 ///
 /// The text is split before it is parsed, so that a fault in one document stays in it. At the start
 /// of a line, `---` can be nothing but a separator (YAML 1.2, production c-forbidden).
-pub(super) fn documents(text: &str) -> Vec<(Position, Result<Value, Problem>)> {
+pub(super) fn documents(text: &str) -> impl Iterator<Item = (Position, Result<Value, Problem>)> {
+    written(text).enumerate().map(|(index, (line, piece))| {
+        let position = Position { document: index + 1, item: None, line };
+        (position, parse(piece, line))
+    })
+}
+
+/// Whether there are more documents in a text than so many; nothing is parsed for it.
+pub(super) fn has_more_than(text: &str, documents: usize) -> bool {
+    written(text).nth(documents).is_some()
+}
+
+/// The parts that have a content, each with the number of its first line.
+fn written(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut documents = Vec::new();
-    for (line, piece) in pieces(text) {
-        if is_blank(piece) {
-            continue;
-        }
-        let position = Position { document: documents.len() + 1, item: None, line };
-        documents.push((position, parse(piece, line)));
-    }
-    documents
+    Pieces { rest: text, line: 1 }.filter(|(_, piece)| !is_blank(piece))
 }
 
 /// The parts between separators, each with the number of its first line.
-fn pieces(text: &str) -> Vec<(usize, &str)> {
-    let mut pieces = Vec::new();
-    let (mut start, mut start_line, mut at) = (0, 1, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        if at > start && is_separator(line) {
-            pieces.push((start_line, &text[start..at]));
-            (start, start_line) = (at, index + 1);
+struct Pieces<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = (usize, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
         }
-        at += line.len();
+        let (mut at, mut lines) = (0, 0);
+        for line in self.rest.split_inclusive('\n') {
+            if at > 0 && is_separator(line) {
+                break;
+            }
+            at += line.len();
+            lines += 1;
+        }
+        let (piece, rest) = self.rest.split_at(at);
+        let begins = self.line;
+        self.rest = rest;
+        self.line += lines;
+        Some((begins, piece))
     }
-    pieces.push((start_line, &text[start..]));
-    pieces
 }
 
 fn is_separator(line: &str) -> bool {

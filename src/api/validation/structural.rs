@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Problem;
 use crate::api::{crd, schema};
+use crate::printable::is_active;
 
 /// More than a person reads; a larger list says no more.
 const MOST_PROBLEMS: usize = 32;
@@ -146,7 +147,8 @@ fn string(schema: &Value, value: &str, path: &str, problems: &mut Vec<Problem>) 
         problems.push(Problem::new(path, format!("must be one of {}", allowed.join(", "))));
     }
     if let Some(pattern) = text(schema, "pattern")
-        && !compiled(pattern).is_some_and(|pattern| pattern.is_match(value))
+        && (!compiled(pattern).is_some_and(|pattern| pattern.is_match(value))
+            || (schema::stands_in_messages(pattern) && value.chars().any(is_active)))
     {
         let problem =
             schema::explain(pattern).map_or_else(|| format!("must match {pattern}"), ToOwned::to_owned);
@@ -254,7 +256,7 @@ pub(crate) fn readable(name: &str) -> String {
     let mut readable: String = name
         .chars()
         .take(64)
-        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
+        .map(|character| if is_active(character) { '\u{fffd}' } else { character })
         .collect();
     if name.chars().count() > 64 {
         readable.push('…');

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Input;
-use crate::api::manifest::{self, Document, DocumentError, Manifest};
+use crate::api::manifest::{
+    self, Document, DocumentError, MOST_DOCUMENTS, MOST_PROBLEMS, MOST_TOLD, Manifest,
+};
 use crate::api::{Kind, ObjectKey, crd};
 use crate::provider::Provider;
 
 /// Everything that was found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// One line for each problem and warning, in the order of the files.
+    /// A line for each of the first problems and warnings of each file, in the order of the files.
     pub lines: Vec<String>,
     /// How many documents there are.
     pub documents: usize,
@@ -18,17 +20,42 @@ pub(super) struct Findings {
     pub problems: usize,
     /// How many doubts there are.
     pub warnings: usize,
+    problems_told: usize,
+    warnings_told: usize,
+    /// How many lines each file has.
+    of_files: BTreeMap<String, usize>,
 }
 
 impl Findings {
-    fn problem(&mut self, at: &str, problem: impl std::fmt::Display) {
+    fn problem(&mut self, file: &str, at: &str, problem: impl std::fmt::Display) {
         self.problems += 1;
-        self.lines.push(format!("{at}: {problem}"));
+        let is_told = self.tell(file, || format!("{at}: {problem}"));
+        self.problems_told += usize::from(is_told);
     }
 
-    fn warning(&mut self, at: &str, warning: impl std::fmt::Display) {
+    fn warning(&mut self, file: &str, at: &str, warning: impl std::fmt::Display) {
         self.warnings += 1;
-        self.lines.push(format!("{at}: warning: {warning}"));
+        let is_told = self.tell(file, || format!("{at}: warning: {warning}"));
+        self.warnings_told += usize::from(is_told);
+    }
+
+    /// Adds a line, if there are not too many of this file and of all of them.
+    fn tell(&mut self, file: &str, line: impl FnOnce() -> String) -> bool {
+        let of_file = match self.of_files.get_mut(file) {
+            Some(of_file) => of_file,
+            None => self.of_files.entry(file.to_owned()).or_default(),
+        };
+        let has_room = *of_file < MOST_PROBLEMS && self.lines.len() < MOST_TOLD;
+        if has_room {
+            *of_file += 1;
+            self.lines.push(line());
+        }
+        has_room
+    }
+
+    /// How many problems and warnings have no line.
+    pub(super) fn untold(&self) -> (usize, usize) {
+        (self.problems - self.problems_told, self.warnings - self.warnings_told)
     }
 }
 
@@ -47,9 +74,16 @@ pub(super) fn judge(inputs: &[Input]) -> Findings {
     let mut documents = Vec::new();
     for input in inputs {
         match &input.text {
-            Err(problem) => findings.problem(&input.file, problem),
+            Err(problem) => findings.problem(&input.file, &input.file, problem),
             Ok(text) => {
-                for result in manifest::read(text) {
+                let read = manifest::read(text);
+                if findings.documents + read.len() > MOST_DOCUMENTS {
+                    let text =
+                        format!("with it there are more than {MOST_DOCUMENTS} documents; it is not judged");
+                    findings.problem(&input.file, &input.file, text);
+                    continue;
+                }
+                for result in read {
                     findings.documents += 1;
                     match result {
                         Ok(document) => documents.push((input.file.as_str(), document)),
@@ -73,8 +107,9 @@ pub(super) fn judge(inputs: &[Input]) -> Findings {
 fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings: &mut Findings) {
     let at = format!("{file}: {}", error.subject());
     for problem in &error.problems {
-        findings.problem(&at, problem);
+        findings.problem(file, &at, problem);
     }
+    findings.problems += error.more;
     let kind =
         error.kind.as_deref().and_then(|kind| crd::KINDS.into_iter().find(|ours| ours.to_string() == kind));
     if let (Some(kind), Some(key)) = (kind, &error.key) {
@@ -89,7 +124,7 @@ fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &
     let at = place(file, document, kind);
     let key = document.key();
     if let Some(first) = declared.places.get(&(kind, key.clone())) {
-        findings.problem(&at, format!("is declared a second time, first in {first}"));
+        findings.problem(file, &at, format!("is declared a second time, first in {first}"));
         return;
     }
     declared.places.insert((kind, key.clone()), format!("{file} {}", document.position));
@@ -98,7 +133,7 @@ fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &
             Ok(provider) => {
                 declared.providers.insert(key, provider);
             }
-            Err(invalid) => findings.problem(&at, invalid),
+            Err(invalid) => findings.problem(file, &at, invalid),
         }
     }
 }
@@ -113,10 +148,10 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
         match known.check(spec) {
             Ok(()) => {
                 if let Some(warning) = known.warning(spec) {
-                    findings.warning(&at, warning);
+                    findings.warning(file, &at, warning);
                 }
             }
-            Err(invalid) => findings.problem(&at, invalid),
+            Err(invalid) => findings.problem(file, &at, invalid),
         }
     }
     let source = spec.token_source_ref.as_ref().map(|reference| document.key().sibling(&reference.name));
@@ -129,7 +164,7 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
         let target = (kind, key);
         if !declared.places.contains_key(&target) && !declared.broken.contains(&target) {
             let (kind, key) = target;
-            findings.warning(&at, format!("{field}: there is no {kind} {key} in the given files"));
+            findings.warning(file, &at, format!("{field}: there is no {kind} {key} in the given files"));
         }
     }
 }

@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Largest file, in bytes; nobody writes manifests of this size.
-const LARGEST_FILE: u64 = 64 * 1024 * 1024;
+/// The most that is read, in bytes; nobody writes manifests of this size.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+/// The most files of a folder that are read.
+const MOST_FILES: usize = 10_000;
 
 /// A text, or why there is none.
 pub(super) struct Input {
@@ -18,19 +20,21 @@ pub(super) struct Input {
 /// Reads everything; what cannot be read is reported in its place.
 pub(super) fn read(given: &[PathBuf]) -> Vec<Input> {
     let mut inputs = Vec::new();
+    let mut room = MOST_BYTES;
     for path in given {
         if path.as_os_str() == "-" {
-            inputs.push(Input { file: "standard input".to_owned(), text: read_text(io::stdin().lock()) });
+            let text = read_text(io::stdin().lock(), &mut room);
+            inputs.push(Input { file: "standard input".to_owned(), text });
         } else if path.is_dir() {
-            read_folder(path, &mut inputs);
+            read_folder(path, &mut room, &mut inputs);
         } else {
-            inputs.push(read_file(path));
+            inputs.push(read_file(path, &mut room));
         }
     }
     inputs
 }
 
-fn read_folder(folder: &Path, inputs: &mut Vec<Input>) {
+fn read_folder(folder: &Path, room: &mut u64, inputs: &mut Vec<Input>) {
     let manifests = std::fs::read_dir(folder).and_then(|entries| {
         let mut paths =
             entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
@@ -44,7 +48,11 @@ fn read_folder(folder: &Path, inputs: &mut Vec<Input>) {
             file: folder.display().to_string(),
             text: Err("holds no .yaml, .yml or .json file".to_owned()),
         }),
-        Ok(paths) => inputs.extend(paths.iter().map(|path| read_file(path))),
+        Ok(paths) if paths.len() > MOST_FILES => inputs.push(Input {
+            file: folder.display().to_string(),
+            text: Err(format!("holds more than {MOST_FILES} manifest files")),
+        }),
+        Ok(paths) => inputs.extend(paths.iter().map(|path| read_file(path, room))),
         Err(error) => inputs.push(Input {
             file: folder.display().to_string(),
             text: Err(format!("cannot be read: {error}")),
@@ -60,21 +68,22 @@ fn is_manifest(path: &Path) -> bool {
     !hidden && known && path.is_file()
 }
 
-fn read_file(path: &Path) -> Input {
+fn read_file(path: &Path, room: &mut u64) -> Input {
     Input {
         file: path.display().to_string(),
-        text: File::open(path).map_err(|error| format!("cannot be read: {error}")).and_then(read_text),
+        text: File::open(path)
+            .map_err(|error| format!("cannot be read: {error}"))
+            .and_then(|file| read_text(file, room)),
     }
 }
 
-fn read_text(source: impl Read) -> Result<String, String> {
+/// Reads a text into the room that all of them have together.
+fn read_text(source: impl Read, room: &mut u64) -> Result<String, String> {
     let mut bytes = Vec::new();
-    source
-        .take(LARGEST_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(format!("is larger than {LARGEST_FILE} bytes"));
-    }
+    let read = source.take(*room + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    *room = room
+        .checked_sub(bytes.len() as u64)
+        .ok_or_else(|| format!("is not read: together the files are larger than {MOST_BYTES} bytes"))?;
     String::from_utf8(bytes).map_err(|_| "is no UTF-8 text".to_owned())
 }

@@ -100,6 +100,117 @@ fn the_summary_counts() {
 }
 
 #[test]
+fn the_first_problems_of_each_file_are_listed_and_the_others_counted() {
+    let files: Vec<(String, String)> =
+        (0..20).map(|number| (format!("{number:02}.yaml"), "---\na\n".repeat(100))).collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    let findings = judge(&files);
+    let each = findings.problems / 20;
+    assert_eq!((findings.documents, findings.problems, each % 100), (2_000, 20 * each, 0));
+    let of_file = |name: &str| findings.lines.iter().filter(|line| line.starts_with(name)).count();
+    assert_eq!((of_file("00.yaml"), of_file("07.yaml"), of_file("08.yaml")), (32, 32, 0));
+    let mut output = Vec::new();
+    print(&findings, &mut output).unwrap();
+    let output = String::from_utf8(output).unwrap();
+    let left = findings.problems - 256;
+    let end = format!(
+        "not listed: {left} problems, 0 warnings\n2000 documents checked, {} problems, 0 warnings\n",
+        findings.problems
+    );
+    assert!(output.ends_with(&end), "{output}");
+    assert_eq!(output.lines().count(), 258);
+}
+
+#[test]
+fn a_flood_of_documents_is_one_problem() {
+    let findings = judge(&[("a.yaml", &"a\n---\n".repeat(8 * 1024 * 1024 / 6)), ("b.yaml", SOURCE)]);
+    assert_eq!(
+        findings.lines,
+        ["a.yaml: document 1: there are more than 20000 documents in the file, so none of them is read"]
+    );
+    // Several files have no more than one may.
+    let half = "---\n".to_owned() + SOURCE;
+    let half = half.repeat(10_001);
+    let findings = judge(&[("a.yaml", &half), ("b.yaml", &half)]);
+    let said = findings.lines.iter().filter(|line| line.starts_with("b.yaml: with it there are more than"));
+    assert_eq!((said.count(), findings.documents), (1, 10_001));
+}
+
+/// The text as YAML writes it, where nothing of it may stand as it is.
+fn quoted(text: &str) -> String {
+    printable(&serde_json::to_string(text).unwrap()).into_owned()
+}
+
+/// Foreign text reaches a person's terminal as text, whatever it is written in.
+#[test]
+fn no_text_of_a_manifest_acts_on_a_terminal_or_makes_a_line_of_its_own() {
+    let hostile = "x\u{1b}[2J\u{9b}2J\nok.yaml: everything is well\u{202e}\u{2028}\u{7f}";
+    let quoted = quoted(hostile);
+    let source = |spec: &str| SOURCE.replace("secret: {name: token, key: token}", spec);
+    let texts = [
+        source(&format!(
+            "http: {{url: 'https://auth.example.com/', response: {{tokenPath: {}}}}}",
+            self::quoted(&format!("/{hostile}"))
+        )),
+        source(&format!("{quoted}: x")),
+        SOURCE.replace("{name: integration}", &format!("{{name: {quoted}}}")),
+        SOURCE.replace("{name: integration}", &format!("{{name: a, {quoted}: x}}")),
+        SOURCE.replace("kind: TokenSource", &format!("kind: {quoted}")),
+        PROVIDER.replace("preset: nobody", &format!("preset: {quoted}")),
+        SUBSCRIPTION.replace("action: application.moved", &format!("action: {quoted}")),
+        SUBSCRIPTION.replace("{name: gupy}", &format!("{{name: {quoted}}}")),
+        SUBSCRIPTION.replace("name: token,", &format!("name: {quoted},")),
+        SUBSCRIPTION.replace("spec:\n", &format!("spec:\n  parameters: {{{quoted}: x}}\n")),
+        SUBSCRIPTION.replace("https://integrations.example.com/gupy", hostile),
+        hostile.to_owned(),
+    ];
+    let gupy = PROVIDER.replace("nobody", "gupy");
+    for (file, text) in texts.iter().map(|text| ("a.yaml", text)).chain([(hostile, &texts[0])]) {
+        let findings = judge(&[(file, text), ("p.yaml", &gupy)]);
+        let mut output = Vec::new();
+        print(&findings, &mut output).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        assert!(findings.problems > 0, "{text}: {output}");
+        let active = output.chars().find(|letter| *letter != '\n' && crate::printable::is_active(*letter));
+        assert_eq!(active, None, "{text:?}: {output:?}");
+        assert!(!output.lines().any(|line| line.starts_with("ok.yaml")), "{text:?}: {output}");
+    }
+}
+
+/// Where a pointer is read it is refused, not only shown as text.
+#[test]
+fn control_characters_in_pointers_and_paths_are_refused() {
+    for character in
+        ["\n", "\t", "\u{1b}", "\u{7f}", "\u{9b}", "\u{2028}", "\u{202e}", "\u{2066}", "\u{200f}"]
+    {
+        let pointer = quoted(&format!("/a{character}b"));
+        let source = SOURCE.replace(
+            "secret: {name: token, key: token}",
+            &format!("http: {{url: 'https://auth.example.com/', response: {{tokenPath: {pointer}}}}}"),
+        );
+        let findings = judge(&[("a.yaml", &source)]);
+        assert_eq!(findings.problems, 1, "{findings:?}");
+        assert!(
+            findings.lines[0].contains(
+                "response.tokenPath: must be a JSON Pointer such as `/data/token`, without control characters"
+            ),
+            "{findings:?}"
+        );
+        let provider = PROVIDER.replace(
+            "preset: nobody, auth: {none: {}}",
+            &format!(
+                "baseUrl: 'https://api.example.com', auth: {{none: {{}}}}, operations: {{update: {{method: PUT, path: {pointer}, json: {{t: '{{token}}'}}}}}}"
+            ),
+        );
+        let findings = judge(&[("a.yaml", &provider)]);
+        assert!(
+            findings.lines[0].contains("spec.operations.update.path: must begin with `/`"),
+            "{findings:?}"
+        );
+    }
+}
+
+#[test]
 fn folders_are_read_in_order_and_unreadable_files_are_problems() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();

@@ -24,6 +24,7 @@ use crate::ops::logs::{self, LogFormat};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
+use crate::printable::printable;
 use crate::sandbox::{
     Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, TRIAL_CLIENT_ID,
     TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
@@ -245,7 +246,7 @@ impl<'a> Show<'a> {
             table::repaint(&mut out, &mut self.drawn, &picture)?;
         } else {
             for line in lines {
-                writeln!(out, "{line}")?;
+                writeln!(out, "{}", printable(&line))?;
             }
         }
         out.flush()

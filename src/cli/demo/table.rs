@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Local, Utc};
 
 use crate::api::{ObjectKey, SubscriptionStatus};
+use crate::printable::printable;
 use crate::sandbox::LedgerSummary;
 
 /// Cells of the bar that shows the time left.
@@ -83,7 +84,7 @@ pub(super) fn repaint(out: &mut impl Write, drawn: &mut usize, lines: &[String])
         write!(out, "\x1b[{drawn}A")?;
     }
     for line in lines {
-        writeln!(out, "\x1b[2K{line}")?;
+        writeln!(out, "\x1b[2K{}", printable(line))?;
     }
     *drawn = lines.len();
     Ok(())

@@ -3,7 +3,7 @@
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 
-use crate::api::manifest::{self, DocumentError, Manifest};
+use crate::api::manifest::{self, DocumentError, MOST_PROBLEMS, Manifest};
 use crate::api::{
     ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION, TokenSourceSpec,
     WebhookProviderSpec, WebhookSubscriptionSpec, split_hosts,
@@ -20,6 +20,8 @@ pub struct FileContent {
     pub hides: bool,
     /// What is wrong with documents that are no [`Item`], without their content.
     pub problems: Vec<String>,
+    /// How many documents there are.
+    pub documents: usize,
 }
 
 /// A document about a known object.
@@ -93,10 +95,16 @@ impl Spec {
 pub fn understand(text: &str, version: &str) -> FileContent {
     let mut content = FileContent::default();
     for document in manifest::read(text) {
+        content.documents += 1;
         match document {
             Ok(document) => content.items.extend(item(document, version)),
             Err(error) => broken(error, &mut content),
         }
+    }
+    let more = content.problems.len().saturating_sub(MOST_PROBLEMS);
+    if more > 0 {
+        content.problems.truncate(MOST_PROBLEMS);
+        content.problems.push(format!("and {more} more; `hookkeeper check` counts them"));
     }
     content
 }
@@ -164,14 +172,14 @@ fn broken(error: DocumentError, content: &mut FileContent) {
 
 /// The first rule that is broken; how many more there are.
 fn invalid(error: DocumentError) -> Invalid {
-    let more = error.problems.len().saturating_sub(1);
+    let more = error.problems.len().saturating_sub(1) + error.more;
     let first = error.problems.into_iter().next();
     let (field, problem) = first.map_or_else(Default::default, |first| (first.field, first.problem));
     Invalid {
         field,
         problem: match more {
             0 => problem,
-            more => format!("{problem} (and {more} more; `hookkeeper check` lists them all)"),
+            more => format!("{problem} (and {more} more; `hookkeeper check` lists them)"),
         },
     }
 }
@@ -212,6 +220,19 @@ mod tests {
             content.items.as_slice(),
             [Item::Object { spec: Err(_), .. }, Item::Secret { secret: None, .. }]
         ));
+    }
+
+    #[test]
+    fn the_first_problems_of_a_file_are_told_and_the_others_counted() {
+        let content = understand(&"---\na\n".repeat(1_000), "");
+        assert_eq!((content.documents, content.problems.len()), (1_000, MOST_PROBLEMS + 1));
+        assert_eq!(content.problems[MOST_PROBLEMS], "and 968 more; `hookkeeper check` counts them");
+        let content = understand(&"---\na\n".repeat(1_000_000), "");
+        assert!(content.hides);
+        assert_eq!(
+            content.problems,
+            ["document 1: there are more than 20000 documents in the file, so none of them is read"]
+        );
     }
 
     #[test]

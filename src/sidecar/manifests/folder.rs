@@ -11,8 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::secret::SecretText;
 
-/// Largest manifest file, in bytes.
-pub const FILE_LIMIT: u64 = 64 * 1024 * 1024;
+/// Largest manifest file, and the most that the files of a folder have together, in bytes.
+pub const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
+/// The most manifest files of a folder.
+pub const MOST_FILES: usize = 10_000;
 
 /// A file that was changed less than this ago may be in the middle of being written.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
@@ -115,14 +117,26 @@ impl Folder {
 
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
+        let mut size = 0_u64;
         for entry in fs::read_dir(&self.path)? {
             // A name that is no text has none of the three endings that matter here.
-            if let Ok(name) = entry?.file_name().into_string()
-                && is_manifest(&name)
-                && !fs::metadata(self.path.join(&name)).is_ok_and(|metadata| !metadata.is_file())
-            {
-                names.push(name);
+            let Ok(name) = entry?.file_name().into_string() else { continue };
+            if !is_manifest(&name) {
+                continue;
             }
+            let metadata = fs::metadata(self.path.join(&name));
+            if metadata.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
+                continue;
+            }
+            // One that is too large is told by itself.
+            size += metadata.map_or(0, |metadata| metadata.len().min(SIZE_LIMIT));
+            names.push(name);
+            if names.len() > MOST_FILES {
+                return Err(io::Error::other(format!("it holds more than {MOST_FILES} manifest files")));
+            }
+        }
+        if names.len() > 1 && size > SIZE_LIMIT {
+            return Err(io::Error::other("its manifest files are larger than 64 MiB together"));
         }
         names.sort();
         Ok(names)
@@ -189,14 +203,14 @@ fn is_young(metadata: &Metadata, now: SystemTime) -> bool {
 
 fn read_text(path: &Path) -> io::Result<SecretText> {
     let mut text = String::new();
-    let mut file = fs::File::open(path)?.take(FILE_LIMIT + 1);
+    let mut file = fs::File::open(path)?.take(SIZE_LIMIT + 1);
     let read = file.read_to_string(&mut text);
     let text = SecretText::new(text);
     let length = read.map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => io::Error::other("it is no UTF-8 text"),
         _ => error,
     })?;
-    if u64::try_from(length).unwrap_or(u64::MAX) > FILE_LIMIT {
+    if u64::try_from(length).unwrap_or(u64::MAX) > SIZE_LIMIT {
         return Err(io::Error::other("it is larger than 64 MiB"));
     }
     Ok(text)
@@ -314,6 +328,28 @@ mod tests {
         assert!(!folder.look(later()).changed);
         fs::write(directory.path().join("binary.yaml"), "text").unwrap();
         assert_eq!(texts(folder.look(later())).len(), 1);
+    }
+
+    #[test]
+    fn a_folder_with_too_many_files_or_bytes_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a.yaml", "b.yaml"] {
+            // A file with a hole: it takes no room on the disk.
+            fs::File::create(directory.path().join(name)).unwrap().set_len(SIZE_LIMIT / 2 + 1).unwrap();
+        }
+        let mut folder = Folder::new(directory.path().to_owned());
+        let problem = folder.look(later()).files.unwrap_err();
+        assert_eq!(problem, "its manifest files are larger than 64 MiB together");
+        for name in ["a.yaml", "b.yaml"] {
+            fs::remove_file(directory.path().join(name)).unwrap();
+        }
+        for number in 0..=MOST_FILES {
+            fs::File::create(directory.path().join(format!("{number}.yaml"))).unwrap();
+        }
+        let problem = folder.look(later()).files.unwrap_err();
+        assert_eq!(problem, "it holds more than 10000 manifest files");
+        fs::remove_file(directory.path().join("0.yaml")).unwrap();
+        assert_eq!(folder.look(later()).files.unwrap().len(), MOST_FILES);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::document::{self, FileContent};
 use super::files::FileView;
 use super::folder::{FileRead, Folder, FolderRead};
 use super::plan::{Plan, Planner};
+use crate::api::manifest::{MOST_DOCUMENTS, MOST_TOLD};
 use crate::engine::change::Change;
 use crate::engine::ports::Random;
 use crate::sidecar::secrets::ManifestSecrets;
@@ -54,13 +55,14 @@ impl Watch {
     pub async fn run(self, synced: impl FnOnce() + Send) {
         let Self { mut folder, mut hands } = self;
         let mut synced = Some(synced);
+        let mut documents = Documents::default();
         loop {
-            let looked = tokio::task::spawn_blocking(move || look(folder)).await;
+            let looked = tokio::task::spawn_blocking(move || look(folder, documents)).await;
             // Only a panic or the end of the runtime makes this fail; who runs us sees the end.
-            let Ok((seen, read)) = looked else {
+            let Ok((seen, counted, read)) = looked else {
                 return;
             };
-            folder = seen;
+            (folder, documents) = (seen, counted);
             if synced.is_some() || read.changed || hands.planner.waits() {
                 let Ok(read_again) = hands.over(read).await else {
                     return;
@@ -92,7 +94,7 @@ impl Hands {
             format!("{:016x}{:016x}", random.bits(), random.bits())
         });
         let Plan { declarations, forgotten, changes, warnings, read_again, secrets_changed } = plan;
-        for warning in warnings {
+        for warning in first_of(warnings) {
             warn!("{warning}");
         }
         if secrets_changed {
@@ -130,13 +132,75 @@ struct Look {
 }
 
 /// Reads and understands: both take time that no other task should wait for.
-fn look(mut folder: Folder) -> (Folder, Look) {
-    let FolderRead { files, changed } = folder.look(SystemTime::now());
+fn look(mut folder: Folder, mut documents: Documents) -> (Folder, Documents, Look) {
+    let FolderRead { files, mut changed } = folder.look(SystemTime::now());
     let files = files.map(|files| {
-        let views = files.into_iter().map(|(name, read)| (name, view(read)));
-        views.collect()
+        documents.0.retain(|name, _| files.contains_key(name));
+        let mut views = BTreeMap::new();
+        for (name, read) in files {
+            let view = documents.admit(&name, view(read));
+            views.insert(name, view);
+        }
+        for name in documents.for_another_try() {
+            folder.read_again(&name);
+            changed = true;
+        }
+        views
     });
-    (folder, Look { files, changed })
+    (folder, documents, Look { files, changed })
+}
+
+/// How many documents each file has; `None` for one that was refused because there were too many in
+/// the folder with it.
+#[derive(Debug, Default)]
+struct Documents(BTreeMap<String, Option<usize>>);
+
+impl Documents {
+    fn count(&self) -> usize {
+        self.0.values().flatten().sum()
+    }
+
+    /// Lets a file's content in as long as the whole folder has no more documents than one file may.
+    fn admit(&mut self, name: &str, view: FileView) -> FileView {
+        let FileView::Content(content) = &view else {
+            if matches!(view, FileView::Unreadable(_)) {
+                self.0.remove(name);
+            }
+            return view;
+        };
+        self.0.remove(name);
+        if self.count() + content.documents > MOST_DOCUMENTS {
+            self.0.insert(name.to_owned(), None);
+            return FileView::Unreadable(format!(
+                "with it there are more than {MOST_DOCUMENTS} documents in the folder"
+            ));
+        }
+        self.0.insert(name.to_owned(), Some(content.documents));
+        view
+    }
+
+    /// The refused files, when there has come to be room: at the latest when half of it is free.
+    fn for_another_try(&mut self) -> Vec<String> {
+        if self.count() > MOST_DOCUMENTS / 2 {
+            return Vec::new();
+        }
+        let refused: Vec<String> =
+            self.0.iter().filter(|(_, count)| count.is_none()).map(|(name, _)| name.clone()).collect();
+        for name in &refused {
+            self.0.remove(name);
+        }
+        refused
+    }
+}
+
+/// The first warnings of a look, and how many there are besides.
+fn first_of(mut warnings: Vec<String>) -> Vec<String> {
+    let more = warnings.len().saturating_sub(MOST_TOLD);
+    warnings.truncate(MOST_TOLD);
+    if more > 0 {
+        warnings.push(format!("and {more} more; `hookkeeper check` on the folder counts them"));
+    }
+    warnings
 }
 
 fn view(read: FileRead) -> FileView {
@@ -155,6 +219,34 @@ mod tests {
     use super::*;
     use crate::api::{Kind, ObjectKey};
     use crate::engine::ports::Record;
+
+    fn content(documents: usize) -> FileView {
+        FileView::Content(FileContent { documents, ..FileContent::default() })
+    }
+
+    #[test]
+    fn a_folder_has_no_more_documents_than_a_file_may() {
+        let mut documents = Documents::default();
+        let admitted = |view: FileView| matches!(view, FileView::Content(_));
+        assert!(admitted(documents.admit("a.yaml", content(MOST_DOCUMENTS - 10))));
+        assert!(!admitted(documents.admit("b.yaml", content(11))));
+        assert!(admitted(documents.admit("c.yaml", content(10))));
+        assert_eq!(documents.for_another_try(), Vec::<String>::new());
+        // A file that is read again counts once.
+        assert!(admitted(documents.admit("a.yaml", content(100))));
+        assert_eq!(documents.for_another_try(), ["b.yaml"]);
+        assert_eq!(documents.for_another_try(), Vec::<String>::new());
+        assert!(admitted(documents.admit("b.yaml", content(11))));
+    }
+
+    #[test]
+    fn the_first_warnings_are_told_and_the_others_counted() {
+        let warnings = |many: usize| (0..many).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert_eq!(first_of(warnings(MOST_TOLD)), warnings(MOST_TOLD));
+        let told = first_of(warnings(347_000));
+        assert_eq!(told.len(), MOST_TOLD + 1);
+        assert_eq!(told[MOST_TOLD], "and 346744 more; `hookkeeper check` on the folder counts them");
+    }
 
     struct Ones;
 

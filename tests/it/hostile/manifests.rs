@@ -253,3 +253,82 @@ async fn the_last_valid_version_stays_in_force() {
     stage.assert_healthy_undisturbed();
     assert_eq!(stage.ledger().creates, HEALTHY + 3);
 }
+
+/// What an author writes into names and pointers stays text, in the log as in the output of `check`.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_pointers_forge_no_line_and_do_nothing_to_a_terminal() {
+    let stage = Stage::start().await;
+    let forged = "2026-11-26T00:00:00.000000Z  INFO hookkeeper::engine: everything is well";
+    let hostile = format!("\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\n{forged}\u{2028}{forged}");
+    let escaped = hostile
+        .chars()
+        .map(|letter| {
+            if letter.is_ascii_graphic() || letter == ' ' {
+                letter.to_string()
+            } else {
+                format!("\\u{:04x}", u32::from(letter))
+            }
+        })
+        .collect::<String>();
+    let source = format!(
+        "apiVersion: hookkeeper.dev/v1alpha1
+kind: TokenSource
+metadata: {{name: hostile}}
+spec: {{http: {{url: 'https://auth.example.com/', response: {{tokenPath: \"/{escaped}\"}}}}}}
+---
+apiVersion: hookkeeper.dev/v1alpha1
+kind: TokenSource
+metadata: {{name: \"{escaped}\"}}
+spec: {{\"{escaped}\": x}}
+"
+    );
+    let file = stage.write("50-hostile.yaml", &source);
+    let named = stage.write(&format!("60-{hostile}.yaml").replace('/', ""), "kind: [");
+    let mut sidecar = stage.sidecar(&[], |program| {
+        program.args(["--log-level", "debug"]);
+    });
+    stage
+        .until("the file is named", |stage| {
+            stage.log().contains(r"WARN hookkeeper::sidecar::manifests::watch: 60-\")
+        })
+        .await;
+    stage.until_rotated(1).await;
+
+    let ended = run(&["check", &file, &named]);
+    assert_eq!(ended.code, Some(1));
+    for shown in [stage.log(), ended.stdout, ended.stderr] {
+        let active = |letter: &char| *letter != '\n' && hookkeeper::printable::is_active(*letter);
+        assert_eq!(shown.chars().find(active), None, "{shown:?}");
+        assert!(!shown.lines().any(|line| line.starts_with(forged)), "{shown}");
+    }
+    // The command line itself is in the message of an error.
+    let ended = run(&["sidecar", "--manifests", &named, "--state", &format!("{hostile}/state")]);
+    assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{:?}", ended.stderr);
+    assert!(!ended.stderr.trim_end_matches('\n').chars().any(hookkeeper::printable::is_active));
+    stage.assert_withstood(&mut sidecar);
+}
+
+/// 8 MiB of documents that say nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_documents_is_told_in_a_line_and_costs_no_memory() {
+    let stage = Stage::start().await;
+    let flood = "a\n---\n".repeat(8 * 1024 * 1024 / 6);
+    let mut sidecar = stage.sidecar(&[], |program| {
+        program.args(["--log-level", "info"]);
+    });
+    stage.until_rotated(1).await;
+    let before = stage.log().lines().count();
+    let file = stage.write("60-flood.yaml", &flood);
+    let said = "60-flood.yaml: document 1: there are more than 20000 documents in the file";
+    stage.until("the flood is told", |stage| stage.log().contains(said)).await;
+    let ended = run(&["check", &file]);
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(1), 2), "{}", ended.stdout);
+    // 19,990 documents are less than the bound, and each is wrong.
+    let documents = "---\na\n".repeat(19_990);
+    let file = stage.write("60-flood.yaml", &documents);
+    stage.until("the rest is counted", |stage| stage.log().contains("60-flood.yaml: and 19958 more")).await;
+    let ended = run(&["check", &file]);
+    assert!(ended.stdout.lines().count() <= 34, "{}", ended.stdout);
+    assert!(stage.log().lines().count() - before < 200, "{}", stage.log());
+    stage.assert_withstood(&mut sidecar);
+}

@@ -1,6 +1,7 @@
 //! Input that nobody should send, through the real process: manifests, answers of token servers
 //! and of providers, destinations. Each case stands beside healthy subscriptions that go on.
 
+mod admin;
 mod destinations;
 mod manifests;
 mod provider_answers;

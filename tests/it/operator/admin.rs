@@ -45,7 +45,10 @@ async fn what_is_missing_is_said_and_metrics_and_levels_are_there() {
     let cluster = tokio::task::block_in_place(|| Cluster::start(&[]));
     let trial = Trial::start_in(&cluster, Duration::from_secs(12), 1, |_| ()).await;
     // Its address is in the log.
-    let controller = trial.program("one").args(["--log-level", "warn,hookkeeper::cli=info"]).spawn();
+    let controller = trial
+        .program("one")
+        .args(["--log-level", "warn,hookkeeper::cli=info", "--allow-log-level-changes"])
+        .spawn();
     trial
         .until(&[&controller], "said to be missing", |_| {
             shows(

@@ -36,7 +36,8 @@ fn switches() -> Vec<Value> {
             "dashboard": {"enabled": true, "annotations": {"folder": "a"}},
         }}),
         json!({"metrics": {"podMonitor": {"enabled": true, "scrapeTimeout": "5s"}}}),
-        json!({"networkPolicy": {"enabled": true}, "sandbox": {"enabled": true}}),
+        json!({"networkPolicy": {"enabled": false}, "sandbox": {"enabled": true}}),
+        json!({"networkPolicy": {"from": []}}),
         json!({"networkPolicy": {"enabled": true, "from": [{"podSelector": {}}], "egress": [{}]}}),
         json!({"podDisruptionBudget": {"maxUnavailable": "50%"}, "replicas": 5, "affinity": {"nodeAffinity": {}}}),
         json!({"admissionPolicy": {"enabled": true}, "fullnameOverride": "keeper"}),
@@ -192,7 +193,7 @@ fn values_become_arguments() {
         "scope": {"namespaces": ["a", "b"], "selector": "team=a"}, "leaseDuration": "15s",
         "deletionGrace": "1h", "secretPollInterval": "5s", "shutdownTimeout": "1m30s", "workers": 4,
         "threads": 1, "listenAddress": "[::]", "metrics": {"port": 9000, "perObject": false},
-        "log": {"format": "human", "level": "debug,kube=warn"}, "requireAllowedHosts": true,
+        "log": {"format": "human", "level": "debug,kube=warn", "allowLevelChanges": true}, "requireAllowedHosts": true,
         "observe": true, "egress": {"allow": ["auth.internal", "10.0.0.0/8:443"]}, "extraArgs": ["--x"],
     }));
     let expected = [
@@ -210,6 +211,7 @@ fn values_become_arguments() {
         "--admin-listen=[::]:9000",
         "--log-format=human",
         "--log-level=debug,kube=warn",
+        "--allow-log-level-changes",
         "--no-object-metrics",
         "--require-allowed-hosts",
         "--observe",
@@ -227,6 +229,37 @@ fn a_pod_has_longer_to_end_than_its_steps() {
         let pod = &named(&documents, "Deployment", "hookkeeper")["spec"]["template"]["spec"];
         assert_eq!(pod["terminationGracePeriodSeconds"], seconds, "{timeout}");
     }
+}
+
+#[test]
+fn only_who_is_named_reaches_the_pods() {
+    let ingress = |values: Value| {
+        let documents = template(&values);
+        let policy = of_kind(&documents, "NetworkPolicy").first().copied()?;
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+        let selected = &policy["spec"]["podSelector"]["matchLabels"];
+        let labels = &named(&documents, "Deployment", "hookkeeper")["spec"]["template"]["metadata"]["labels"];
+        for (name, value) in selected.as_object().unwrap() {
+            assert_eq!(&labels[name], value);
+        }
+        Some(policy["spec"]["ingress"].clone())
+    };
+    let prometheus = json!([{
+        "ports": [{"port": "metrics", "protocol": "TCP"}],
+        "from": [{
+            "namespaceSelector": {},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+        }],
+    }]);
+    assert_eq!(ingress(json!({})), Some(prometheus));
+    // An empty list of sources would mean everybody; an empty list of rules means nobody.
+    assert_eq!(ingress(json!({"networkPolicy": {"from": []}})), Some(json!([])));
+    let network = json!([{"ipBlock": {"cidr": "10.0.0.0/24"}}]);
+    assert_eq!(
+        ingress(json!({"networkPolicy": {"from": network}})),
+        Some(json!([{"ports": [{"port": "metrics", "protocol": "TCP"}], "from": network}]))
+    );
+    assert_eq!(ingress(json!({"networkPolicy": {"enabled": false}})), None);
 }
 
 #[test]

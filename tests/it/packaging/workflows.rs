@@ -45,6 +45,44 @@ fn a_linter_knows_nothing_against_them() {
 }
 
 #[test]
+fn a_release_is_built_in_one_image_that_is_named_by_its_digest() {
+    let release = &documents(&in_repository(".github/workflows/release.yaml"))[0];
+    let steps = steps(&release["jobs"]["image"]);
+    let build = steps.iter().find(|step| step["id"] == "build").unwrap();
+    let arguments = build["with"]["build-args"].as_str().unwrap();
+    assert!(arguments.lines().any(|line| line == "RUST_IMAGE=${{ needs.version.outputs.builder }}"));
+    let version = &release["jobs"]["version"];
+    assert_eq!(version["outputs"]["builder"], "${{ steps.builder.outputs.image }}");
+    let resolved = self::steps(version).into_iter().find(|step| step["id"] == "builder").unwrap();
+    let script = resolved["run"].as_str().unwrap();
+    // Run with a docker that answers what it is told to.
+    let folder = tempfile::tempdir().unwrap();
+    let run = |digest: &str| {
+        let docker = folder.path().join("docker");
+        fs::write(&docker, format!("#!/bin/sh\necho '{digest}'\n")).unwrap();
+        fs::set_permissions(&docker, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (output, summary) = (folder.path().join("output"), folder.path().join("summary"));
+        let _ = fs::remove_file(&output);
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let ended = ended(
+            Command::new("bash")
+                .args(["-e", "-c", script])
+                .current_dir(in_repository(""))
+                .env("PATH", path)
+                .env("GITHUB_OUTPUT", &output)
+                .env("GITHUB_STEP_SUMMARY", summary),
+        );
+        (ended.code, fs::read_to_string(output).unwrap_or_default())
+    };
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    let (code, output) = run(&digest);
+    assert_eq!(code, Some(0));
+    assert!(output.starts_with("image=docker.io/library/rust:"), "{output}");
+    assert!(output.ends_with(&format!("@{digest}\n")), "{output}");
+    assert_eq!(run("not found"), (Some(1), String::new()));
+}
+
+#[test]
 fn every_action_is_pinned_to_a_revision_with_its_version_beside_it() {
     let mut pins = BTreeSet::new();
     for file in workflows() {

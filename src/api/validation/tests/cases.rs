@@ -305,6 +305,8 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         ),
         (T, "/http/response/tokenPath", json!("token"), "spec.http.response.tokenPath"),
         (T, "/http/response/tokenPath", json!("/a~2"), "spec.http.response.tokenPath"),
+        (T, "/http/response/tokenPath", json!("/a\nb"), "spec.http.response.tokenPath"),
+        (T, "/http/response/tokenPath", json!("/a\u{1b}[2J"), "spec.http.response.tokenPath"),
         // Operations.
         (P, "/operations/list/path", json!("hooks"), "spec.operations.list.path"),
         (P, "/operations/list/path", json!("/a b"), "spec.operations.list.path"),
@@ -321,6 +323,9 @@ pub(crate) fn breaking_a_rule_beside_it() -> Vec<(Kind, &'static str, Value, &'s
         (W, "/postbackUrl", json!("https://example.com/?x=%zz"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!("https://example.com/a\\b"), "spec.postbackUrl"),
         (W, "/postbackUrl", json!("https://256.1.1.1/"), "spec.postbackUrl"),
+        (T, "/http/response/tokenPath", json!("/a\u{202e}b"), "spec.http.response.tokenPath"),
+        (T, "/http/response/tokenPath", json!("/a\u{2028}b"), "spec.http.response.tokenPath"),
+        (T, "/http/response/tokenPath", json!("/a\u{2066}b"), "spec.http.response.tokenPath"),
         (W, "/postbackUrl", json!("https://example.com:99999/"), "spec.postbackUrl"),
         (W, "/tokenSource/oauth2/tokenUrl", json!("https://e.com/?%"), "spec.tokenSource.oauth2.tokenUrl"),
         (P, "/baseUrl", json!("https://api.example.com/\\"), "spec.baseUrl"),
