@@ -13,6 +13,7 @@
 //! one queue ordered by deadline, one entry for each object, each entry recomputed from `decide` on
 //! every change.
 
+pub(crate) mod accounts;
 mod attend;
 mod breaker;
 mod budget;
@@ -325,6 +326,7 @@ impl Engine {
 
     /// A remote that somebody has just given up may have been deleted: an earlier listing says nothing.
     fn attend_freed(&mut self, now: Moment) {
+        self.attention.extend(std::mem::take(&mut self.state.looked_at_again));
         for id in std::mem::take(&mut self.state.freed) {
             if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.expected.is_none()) {
                 entry.remember(|memory| memory.listing_after = Some(now.wall));

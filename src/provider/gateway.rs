@@ -1,10 +1,11 @@
 //! Carries out a provider's operations: the ports [`Remotes`] and [`Remote`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use url::Url;
 
+use super::account::account_of;
 use super::buffer::TooLarge;
 use super::client_headers::{self, Resolved};
 use super::digest;
@@ -17,7 +18,7 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading, Refusal,
+    Account, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading, Refusal,
     Remote, Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
@@ -48,6 +49,7 @@ impl Remotes for Gateway {
             http: self.http.clone(),
             secrets: Arc::clone(&self.secrets),
             kept: Kept::default(),
+            accounts: Mutex::default(),
         }))
     }
 }
@@ -60,6 +62,14 @@ pub(super) struct Connection {
     http: Client,
     secrets: Arc<dyn Secrets>,
     kept: Kept,
+    accounts: Mutex<Accounts>,
+}
+
+/// Whose credential was read last, and whose webhooks may be written.
+#[derive(Clone, Copy, Default)]
+struct Accounts {
+    read: Option<Account>,
+    acted_for: Option<Account>,
 }
 
 impl Connection {
@@ -139,7 +149,19 @@ impl Connection {
     async fn credential(&self, purpose: Purpose) -> Result<Headers, Refusal> {
         let reader = self.reader(&self.namespace);
         let read = self.provider.credential.headers(&reader, &self.provider.host).await;
-        read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))
+        let headers = read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))?;
+        let accounts = self.note_account(&headers);
+        if purpose != Purpose::List && accounts.read != accounts.acted_for {
+            return Err(Refusal::AccountChanged);
+        }
+        Ok(headers)
+    }
+
+    fn note_account(&self, headers: &Headers) -> Accounts {
+        let account = account_of(&self.provider.credential, headers, &self.namespace);
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.read = Some(account);
+        *accounts
     }
 
     async fn send(
@@ -238,6 +260,23 @@ impl Remote for Connection {
         })
     }
 
+    fn identify(&self) -> BoxFuture<'_, Result<Account, Refusal>> {
+        Box::pin(async move {
+            let reader = self.reader(&self.namespace);
+            let headers = self.provider.credential.headers(&reader, &self.provider.host).await?;
+            self.note_account(&headers);
+            Ok(account_of(&self.provider.credential, &headers, &self.namespace))
+        })
+    }
+
+    fn account(&self) -> Option<Account> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).read
+    }
+
+    fn act_for(&self, account: Account) {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).acted_for = Some(account);
+    }
+
     fn keep_credential(&self, custody: Custody) -> BoxFuture<'_, ()> {
         let is_lacking = self.kept.set(custody);
         Box::pin(async move {
@@ -247,7 +286,10 @@ impl Remote for Connection {
             let reader = self.reader(&self.namespace);
             let read = self.provider.credential.headers(&reader, &self.provider.host).await;
             match read {
-                Ok(headers) => self.kept.read_ahead(headers),
+                Ok(headers) => {
+                    self.note_account(&headers);
+                    self.kept.read_ahead(headers);
+                }
                 // Whoever calls next says the same to people.
                 Err(refusal) => tracing::debug!(%refusal, "no credential is kept for deletions yet"),
             }

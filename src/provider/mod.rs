@@ -17,6 +17,7 @@
 //! A rendered document, header or answer may hold a token: they are wiped after use and never
 //! printed. The name of a provider stands in its preset and nowhere in the code.
 
+mod account;
 mod buffer;
 mod client_headers;
 mod credentials;

@@ -62,9 +62,12 @@ pub(super) fn locate(case: &Case<'_>, list_unavailable: bool) -> Located {
 fn given_id(case: &Case<'_>, given: &str) -> Located {
     let status = case.subject.status;
     if status.webhook_id.as_deref() != Some(given) {
+        if case.memory.not_there.as_deref() == Some(given) {
+            return Located::Unknown(case.wait(None, missing_standing(given)));
+        }
         if let Some(owner) = case.facts.owner_of.owner(given) {
             return Located::Unknown(
-                case.wait(None, Standing::Conflict(owner.clone(), Some(given.to_owned()))),
+                case.wait(None, Standing::Conflict(case.claimant(owner), Some(given.to_owned()))),
             );
         }
         return Located::Known {
@@ -297,7 +300,7 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
     }
     match (unclaimed.len(), owner) {
         (0, Some((other, id))) => {
-            Located::Unknown(case.wait(None, Standing::Conflict(other.clone(), Some(id.to_owned()))))
+            Located::Unknown(case.wait(None, Standing::Conflict(case.claimant(other), Some(id.to_owned()))))
         }
         (0, None) => absent(case, list_unavailable),
         (1, _) => {

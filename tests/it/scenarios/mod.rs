@@ -1,5 +1,6 @@
 //! What goes wrong, one thing at a time, on virtual time.
 
+mod accounts;
 mod asked;
 mod clocks;
 mod creating;

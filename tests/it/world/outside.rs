@@ -152,6 +152,8 @@ pub struct Outside {
     /// Since when subscriptions, and providers, are being deleted.
     pub deleted: BTreeMap<ObjectKey, DateTime<Utc>>,
     pub released: Vec<ObjectKey>,
+    /// Credentials of providers that have one of their own, by Secret.
+    pub credentials: BTreeMap<ObjectKey, String>,
     /// The Secret with the provider's credential is gone.
     pub without_credential: bool,
     // The token server and the provider.
@@ -215,6 +217,7 @@ impl Outside {
             published: BTreeMap::new(),
             guarded: BTreeSet::new(),
             guarded_providers: BTreeSet::new(),
+            credentials: BTreeMap::new(),
             without_credential: false,
             deleted: BTreeMap::new(),
             released: Vec::new(),
