@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use url::Url;
 
-use super::account::account_of;
+use super::account::{account_of, secret_texts};
 use super::buffer::TooLarge;
 use super::client_headers::{self, Resolved};
 use super::digest;
+use super::echo::{self, Sent};
 use super::kept::{Headers, Kept, Purpose};
 use super::listing;
 use super::operation::Operation;
@@ -50,6 +51,7 @@ impl Remotes for Gateway {
             secrets: Arc::clone(&self.secrets),
             kept: Kept::default(),
             accounts: Mutex::default(),
+            sent: Sent::default(),
         }))
     }
 }
@@ -63,6 +65,8 @@ pub(super) struct Connection {
     secrets: Arc<dyn Secrets>,
     kept: Kept,
     accounts: Mutex<Accounts>,
+    /// What must not come back as an id.
+    pub(super) sent: Sent,
 }
 
 /// Whose credential was read last, and whose webhooks may be written.
@@ -151,10 +155,34 @@ impl Connection {
         let read = self.provider.credential.headers(&reader, &self.provider.host).await;
         let headers = read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))?;
         let accounts = self.note_account(&headers);
+        self.note_credential(&headers);
         if purpose != Purpose::List && accounts.read != accounts.acted_for {
             return Err(Refusal::AccountChanged);
         }
         Ok(headers)
+    }
+
+    fn note_credential(&self, headers: &Headers) {
+        for text in secret_texts(&self.provider.credential, headers) {
+            self.sent.note(&text.into());
+            if let Some(password) = echo::password_of(text) {
+                self.sent.note(&password);
+            }
+        }
+    }
+
+    /// The token and the values of Secrets that a document holds are about to be sent.
+    fn note_document(&self, document: &Document, headers: &[(String, SecretText)]) {
+        self.sent.note(&document.token);
+        for header in &document.spec.client_headers {
+            let from = header.value_from.as_ref().filter(|from| from.secret_key_ref.is_some());
+            let value = headers.iter().find(|(name, _)| *name == header.name).map(|(_, value)| value);
+            if let Some((from, value)) = from.zip(value) {
+                let prefix = from.prefix.as_deref().unwrap_or_default();
+                let text = value.expose();
+                self.sent.note(&text.strip_prefix(prefix).unwrap_or(text).into());
+            }
+        }
     }
 
     fn note_account(&self, headers: &Headers) -> Accounts {
@@ -225,6 +253,7 @@ impl Connection {
         let Document { namespace, spec, token, token_hosts: _ } = document;
         self.check_token_hosts(document)?;
         let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
+        self.note_document(document, &headers);
         let scope = Scope { headers: Some(&headers), token: Some(token), ..scope_of(spec, id) };
         let answer = self.call(operation, Purpose::Write, &scope, guard).await?;
         Ok((answer, secrets))
@@ -321,6 +350,9 @@ impl Remote for Connection {
                 .ok_or_else(|| CallFailure::Unreadable {
                     what: format!("no usable id at {:?} of the answer to create", create.id.as_str()),
                 })?;
+            if self.sent.is_in(&id) {
+                return Err(CallFailure::Unreadable { what: echoed(create.id.as_str(), "the answer to create") });
+            }
             Ok(Applied { id: Some(id), secrets })
         })
     }
@@ -376,6 +408,14 @@ fn secret_of_token(spec: &WebhookSubscriptionSpec) -> String {
         Some(reference) => format!("of TokenSource {}", reference.name),
         None => "of the token source".to_owned(),
     }
+}
+
+/// What is said of an id that holds something secret, without any of it.
+pub(super) fn echoed(pointer: &str, place: &str) -> String {
+    format!(
+        "what stands as the id at {pointer:?} of {place} holds a token or a Secret's value, and is not taken; have \
+         the pointer name the webhook's own id"
+    )
 }
 
 pub(super) fn without(operation: &str) -> CallFailure {

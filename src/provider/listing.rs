@@ -3,7 +3,7 @@
 use serde_json::{Number, Value};
 use url::Url;
 
-use super::gateway::{Connection, failure, without};
+use super::gateway::{Connection, echoed, failure, without};
 use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
@@ -72,6 +72,9 @@ pub(super) async fn next_page(
     };
     let items = items.iter().map(|item| read_item(&list.fields, item));
     let items = items.collect::<Result<Vec<_>, _>>()?;
+    if items.iter().any(|item| connection.sent.is_in(&item.id)) {
+        return Err(unreadable(echoed(list.fields.id.as_str(), "a listed subscription")));
+    }
     reading.take_in(items, after)
 }
 

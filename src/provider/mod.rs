@@ -23,6 +23,7 @@ mod client_headers;
 mod credentials;
 mod digest;
 mod document;
+mod echo;
 mod field;
 mod gateway;
 mod header;

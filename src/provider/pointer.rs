@@ -96,7 +96,16 @@ pub(super) fn read_id(value: &Value) -> Option<String> {
 
 /// Whether the text can stand as an id in a path and in status.
 pub(super) fn is_usable_id(id: &str) -> bool {
-    !matches!(id, "" | "." | "..") && id.len() <= MAX_ID && !id.chars().any(char::is_control)
+    !matches!(id, "" | "." | "..")
+        && id.len() <= MAX_ID
+        && id.trim().len() == id.len()
+        && !id.chars().any(is_unprintable)
+}
+
+/// Whether a character shows nothing, or changes how what stands beside it is shown.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -133,6 +142,12 @@ mod tests {
             (json!(1e300), None),
             (json!(9_007_199_254_740_992.0), None),
             (json!("a\nb"), None),
+            (json!(" a"), None),
+            (json!("a\u{a0}"), None),
+            (json!("a\u{202e}b"), None),
+            (json!("a\u{1b}[2Jb"), None),
+            (json!("a\u{feff}"), None),
+            (json!("é"), Some("é")),
             (json!("x".repeat(300)), None),
             (json!(null), None),
             (json!(true), None),
