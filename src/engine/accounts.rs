@@ -251,7 +251,12 @@ impl Engine {
 
     /// Whether a call was not sent because the credential is another than the one that was known, and
     /// is to be decided on again at once. A credential that changes all the time is a failure.
-    pub(super) fn is_about_account(&mut self, id: SubscriptionId, failure: &CallFailure, now: Moment) -> bool {
+    pub(super) fn is_about_account(
+        &mut self,
+        id: SubscriptionId,
+        failure: &CallFailure,
+        now: Moment,
+    ) -> bool {
         if *failure != CallFailure::Refused(Refusal::AccountChanged) {
             return false;
         }

@@ -110,7 +110,11 @@ impl Engine {
             .filter(|_| leads)
             .map(|until| now.boot + crate::rotation::time::between(now.wall, until));
         let budget = provider.budget_at(now.boot);
-        let at = [listing, held, unkept, budget, provider.next_verification].into_iter().flatten().min();
+        let unwritten = provider.pace.owed().filter(|at| *at > now.boot);
+        let at = [listing, held, unkept, budget, unwritten, provider.next_verification]
+            .into_iter()
+            .flatten()
+            .min();
         match at {
             Some(at) => self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id)),
             None => self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id)),

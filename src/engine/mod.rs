@@ -36,6 +36,7 @@ mod listings;
 mod mints;
 mod namespaces;
 mod outcomes;
+mod pace;
 pub mod ports;
 mod providers;
 mod publishing;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use super::accounts::Account;
 use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, ServiceAccountTokenSource, SubscriptionStatus,
     TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
     names_host,
 };
-pub use super::accounts::Account;
 pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::life::Lifetime;
 pub use crate::rotation::outcome::{

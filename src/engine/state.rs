@@ -1,7 +1,7 @@
 //! Everything the engine knows: subscriptions, providers, sources, origins, and who claims what.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::keeping::Keeping;
 use super::listings::{CALLS_BETWEEN_PAGES, Paused};
 use super::namespaces::Namespaces;
+use super::pace::Pace;
 use super::ports::{Kept, Published, Remote};
 use super::ready::{NamespaceId, Ready};
 use super::timers::{Milliseconds, Timers};
@@ -146,6 +147,7 @@ pub(super) struct Provider {
     pub(super) recording: bool,
     pub(super) keeping: Keeping,
     pub(super) belonging: Belonging,
+    pub(super) pace: Pace,
     pub(super) timer: Option<Milliseconds>,
 }
 
@@ -315,6 +317,7 @@ impl State {
             recording: false,
             keeping: Keeping::default(),
             belonging: Belonging::default(),
+            pace: Pace::default(),
             timer: None,
         }));
         self.provider_by_key.insert(key.clone(), id);
@@ -586,10 +589,8 @@ impl State {
             let recorded = Self::has_on_record(object);
             // A call of one that has come to be known first has begun: its outcome is waited for.
             let is_first = !recorded && other.calling.is_some() && other.provider != entry.provider;
-            let wins = claims::beats(
-                (&theirs.identity, Self::has_on_record(&theirs)),
-                (&object.identity, recorded),
-            );
+            let wins =
+                claims::beats((&theirs.identity, Self::has_on_record(&theirs)), (&object.identity, recorded));
             (wins || is_first).then(|| other.key.clone())
         })
     }

@@ -19,7 +19,8 @@ pub(super) fn secret_texts<'a>(credential: &Credential, headers: &'a Headers) ->
         Credential::None => Vec::new(),
         Credential::Bearer(_) | Credential::Basic { .. } => values.map(without_scheme).collect(),
         Credential::Headers(written) => {
-            let of_secrets = written.iter().zip(values).filter(|((_, header), _)| header.value_from.is_some());
+            let of_secrets =
+                written.iter().zip(values).filter(|((_, header), _)| header.value_from.is_some());
             let texts = of_secrets.map(|((_, header), value)| {
                 let prefix = header.value_from.as_ref().and_then(|from| from.prefix.as_deref());
                 without_scheme(value.strip_prefix(prefix.unwrap_or_default()).unwrap_or(value))
@@ -33,9 +34,8 @@ pub(super) fn secret_texts<'a>(credential: &Credential, headers: &'a Headers) ->
 
 fn without_scheme(value: &str) -> &str {
     let schemes = ["Bearer ", "Basic ", "Token "];
-    let starts = |scheme: &&str| {
-        value.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
+    let starts =
+        |scheme: &&str| value.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     schemes.iter().find(|scheme| starts(scheme)).map_or(value, |scheme| value[scheme.len()..].trim_start())
 }
 

@@ -19,8 +19,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Account, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading, Refusal,
-    Remote, Remotes, Secrets,
+    Account, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
+    Refusal, Remote, Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
@@ -351,7 +351,9 @@ impl Remote for Connection {
                     what: format!("no usable id at {:?} of the answer to create", create.id.as_str()),
                 })?;
             if self.sent.is_in(&id) {
-                return Err(CallFailure::Unreadable { what: echoed(create.id.as_str(), "the answer to create") });
+                return Err(CallFailure::Unreadable {
+                    what: echoed(create.id.as_str(), "the answer to create"),
+                });
             }
             Ok(Applied { id: Some(id), secrets })
         })

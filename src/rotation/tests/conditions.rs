@@ -272,6 +272,8 @@ fn health_in_the_order_of_what_matters_more() {
     assert_eq!(shown.says(RotationHealthy), (True, Reason::ListForbidden));
     shown.plan.as_mut().unwrap().overlap_short = true;
     assert_eq!(shown.says(RotationHealthy), (True, Reason::OverlapShort));
+    shown.plan.as_mut().unwrap().too_short = Some(Duration::from_millis(10));
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::LifetimeTooShort));
     shown.drift_persists = Some(Difference::Target);
     assert_eq!(shown.says(RotationHealthy), (False, Reason::DriftPersists));
     shown.failing = Some(refused());

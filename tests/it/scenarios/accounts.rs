@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use hookkeeper::api::Kind;
 use hookkeeper::api::{
     AdoptionPolicy, BearerAuth, ConditionStatus, DeletionPolicy, Empty, OAuth2TokenSource, ObjectKey,
     ProviderAuth, Reason, SecretKeyReference, SubscriptionStatus, TokenSourceSpec, WebhookProviderSpec,
     WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::change::Change;
-use hookkeeper::api::Kind;
 
 use super::{DAY, HOUR, MINUTE, SECOND, URL, ready};
 use crate::world::{Remote, Running, Settings, World, subscription};

@@ -14,6 +14,7 @@ mod load;
 mod lost;
 mod ownership;
 mod pages;
+mod short_lives;
 mod shown;
 mod sources;
 mod tokens;

@@ -125,6 +125,8 @@ pub enum Manner {
 /// Everything outside of the engine.
 pub struct Outside {
     pub token_life: Duration,
+    /// Of sources whose audience is this.
+    pub lives: BTreeMap<String, Duration>,
     pub revokes: bool,
     pub manner: Manner,
     pub wall_shift: TimeDelta,
@@ -184,6 +186,7 @@ pub struct Outside {
     pub deletes: u64,
     pub lists: u64,
     pub records: u64,
+    pub provider_records: u64,
     pub notices: Vec<Notice>,
     pub received: Vec<Received>,
     pub gauges: Option<Gauges>,
@@ -201,6 +204,7 @@ impl Outside {
     pub fn new(settings: &Settings) -> Self {
         Self {
             token_life: settings.token_life,
+            lives: BTreeMap::new(),
             revokes: settings.revokes,
             manner: Manner::default(),
             wall_shift: TimeDelta::zero(),
@@ -241,6 +245,7 @@ impl Outside {
             deletes: 0,
             lists: 0,
             records: 0,
+            provider_records: 0,
             notices: Vec::new(),
             received: Vec::new(),
             gauges: None,
@@ -319,7 +324,10 @@ impl Outside {
         }
         let life = match self.manner {
             Manner::SaysNothing => TimeDelta::days(36_500),
-            _ => TimeDelta::from_std(self.token_life).unwrap(),
+            _ => {
+                let own = self.lives.iter().find(|(of, _)| source.contains(of.as_str()));
+                TimeDelta::from_std(own.map_or(self.token_life, |(_, life)| *life)).unwrap()
+            }
         };
         let expires = now + life;
         let issued = Issued { source: source.to_owned(), asked, expires, revoked: None };

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use hookkeeper::api::{ObjectKey, ProviderAuth, WebhookProviderSpec, WebhookSubscriptionSpec};
 use hookkeeper::engine::ports::{
-    Account, After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
-    Refusal, Remote, RemoteSubscription, Remotes,
+    Account, After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile,
+    Reading, Refusal, Remote, RemoteSubscription, Remotes,
 };
 use hookkeeper::rotation::target::short_digest;
 
@@ -63,8 +63,7 @@ impl Provider {
         let reference = &bearer.secret_key_ref;
         let at = ObjectKey::new(&self.key.namespace, &reference.name);
         let credential = self.world.outside().credentials.get(&at).cloned();
-        let missing =
-            || Refusal::SecretNotFound { name: reference.name.clone(), key: reference.key.clone() };
+        let missing = || Refusal::SecretNotFound { name: reference.name.clone(), key: reference.key.clone() };
         credential.ok_or_else(missing).map(Some)
     }
 
