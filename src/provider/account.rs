@@ -58,13 +58,11 @@ mod tests {
         let reference = r#"{"secretKeyRef":{"name":"a","key":"b"}}"#;
         let bearer = format!(r#"{{"bearer":{reference}}}"#);
         let header = format!(r#"{{"headers":[{{"name":"x-key","valueFrom":{reference}}}]}}"#);
-        let prefixed = format!(
-            r#"{{"headers":[{{"name":"authorization","valueFrom":{{"prefix":"Key ","secretKeyRef":{{"name":"c","key":"d"}}}}}}]}}"#
-        );
+        let prefixed = r#"{"headers":[{"name":"authorization","valueFrom":{"prefix":"Key ","secretKeyRef":{"name":"c","key":"d"}}}]}"#;
         let same = [
             account(&bearer, &[("authorization", "Bearer token")], "one"),
             account(&header, &[("x-key", "token")], "two"),
-            account(&prefixed, &[("authorization", "Key token")], "three"),
+            account(prefixed, &[("authorization", "Key token")], "three"),
         ];
         assert!(same.iter().all(|account| *account == same[0]));
         assert_ne!(same[0], account(&bearer, &[("authorization", "Bearer other")], "one"));
