@@ -1,5 +1,5 @@
-//! Tokens that live too shortly, and answers that alternate: what one author makes us do stays little,
-//! and another's tokens are on time.
+//! Tokens that live too shortly: what one author makes us do stays little, and another's tokens are on
+//! time.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use hookkeeper::api::{
     WebhookProviderSpec,
 };
 
-use super::{HOUR, MINUTE, SECOND, answered, asked, condition, health, ready};
-use crate::world::{CallFault, Settings, World, subscription};
+use super::{HOUR, MINUTE, SECOND, asked, condition, health, ready};
+use crate::world::{Settings, World, subscription};
 
 fn author(world: &World, namespace: &str, life: Duration) {
     let key = |name: &str| ObjectKey::new(namespace, name);
@@ -59,23 +59,4 @@ async fn a_token_of_ten_seconds_is_always_kept() {
     world.pass(HOUR).await;
     super::assert_in_order(&world, 3);
     assert_eq!(health(&world.status("subscription-0")).1, Reason::Succeeded);
-}
-
-/// A provider that takes every other call and refuses the rest.
-#[tokio::test(start_paused = true)]
-async fn answers_that_alternate_cost_few_writes() {
-    let world = World::new(Settings { token_life: 30 * SECOND, ..Settings::default() });
-    world.populate(200, 200);
-    let mut number = 0_u64;
-    world.outside().fault_for = Some(Box::new(move |operation, _| {
-        number += 1;
-        let refused = operation == "update" && number.is_multiple_of(2);
-        refused.then(|| CallFault::Refused(answered(403, None)))
-    }));
-    let _engine = world.start();
-    world.pass(10 * MINUTE).await;
-    let calls = asked(&world, "update");
-    let written = world.outside().provider_records;
-    assert!(calls > 5_000, "{calls} calls");
-    assert!(written <= 10 + 10 * 12 + 1, "{written} writes of the provider's status for {calls} calls");
 }

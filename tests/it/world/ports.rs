@@ -243,7 +243,6 @@ impl Record for World {
         Box::pin(async move {
             let _alone = Alone::new(self, format!("provider {key}"));
             self.durably(RecordFailure::Unavailable, move |outside| {
-                outside.provider_records += 1;
                 outside.provider_statuses.insert(key.clone(), status.clone());
                 Ok(())
             })
