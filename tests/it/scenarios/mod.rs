@@ -2,6 +2,7 @@
 
 mod accounts;
 mod asked;
+mod authors;
 mod clocks;
 mod creating;
 mod deleting;

@@ -11,6 +11,7 @@ use hookkeeper::engine::ports::{
 };
 use hookkeeper::rotation::target::short_digest;
 
+use super::conduct::page;
 use super::outside::Received;
 use super::ports::InFlight;
 use super::{CallFault, World};
@@ -127,16 +128,23 @@ impl Provider {
         let timeout = guard.cut(self.profile.timeout)?;
         let sent = InFlight::new(&self.world, effect);
         self.world.halfway().await;
-        let received = Received { at: self.world.wall(), operation, about: about.to_owned() };
+        let namespace = self.key.namespace.to_string();
+        let received = Received { at: self.world.wall(), namespace, operation, about: about.to_owned() };
         self.world.outside().received.push(received);
         if is_refused {
             sent.lose();
             return Err(CallFailure::Status { code: 401, retry_after: None, missing: false });
         }
-        let fault = self.world.fault(operation, about);
+        let of_author = self.world.outside().conduct.of_call(&self.key, operation, about);
+        let fault = of_author.or_else(|| self.world.fault(operation, about));
         if let Some(CallFault::Refused(failure)) = fault {
             sent.lose();
             return Err(failure);
+        }
+        if let Some(CallFault::Hangs) = fault {
+            sent.lose();
+            tokio::time::sleep(timeout).await;
+            return Err(CallFailure::Unanswered { what: format!("no answer within {timeout:?}") });
         }
         if let Some(CallFault::Slow(longer)) = fault {
             tokio::time::sleep(longer).await;
@@ -223,9 +231,18 @@ impl Remote for Provider {
         reading: &'a mut Reading,
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
+        let number = reading.page();
+        let long = self.world.outside().conduct.long_listings.get(&self.key).copied();
+        if let Some((pages, size)) = long {
+            return Box::pin(async move {
+                self.call("list", &number.to_string(), guard, |_| Ok(())).await?;
+                let after = if number < pages { After::Page } else { After::Nothing };
+                reading.take_in(page(number, size), after)
+            });
+        }
         let size = self.world.settings.page_size;
-        let (page, credential) = (reading.page(), self.credential().ok().flatten());
-        let about = size.map(|_| page.to_string()).unwrap_or_default();
+        let credential = self.credential().ok().flatten();
+        let about = size.map(|_| number.to_string()).unwrap_or_default();
         let shown = move |stored: &String| Self::shown_to(credential.as_deref(), stored);
         let all = move |outside: &mut super::Outside| {
             outside.lists += 1;
@@ -250,9 +267,9 @@ impl Remote for Provider {
         Box::pin(async move {
             let all = self.call("list", &about, guard, all).await?;
             let size = size.unwrap_or(usize::MAX);
-            let before = size.saturating_mul(page as usize - 1);
+            let before = size.saturating_mul(number as usize - 1);
             let after =
-                if all.len() > size.saturating_mul(page as usize) { After::Page } else { After::Nothing };
+                if all.len() > size.saturating_mul(number as usize) { After::Page } else { After::Nothing };
             reading.take_in(all.into_iter().skip(before).take(size).collect(), after)
         })
     }
@@ -267,12 +284,8 @@ impl Remote for Provider {
         Box::pin(self.call("create", action, guard, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
-            let id = outside.create(action, &spec.postback_url, spec.is_active(), token, now);
-            if let Some(credential) = credential
-                && let Some(remote) = outside.remotes.remove(&id)
-            {
-                outside.remotes.insert(format!("{credential}:{id}"), remote);
-            }
+            let id =
+                outside.create(credential.as_deref(), action, &spec.postback_url, spec.is_active(), token, now);
             Ok(Applied { id: Some(id), secrets: None })
         }))
     }

@@ -1,0 +1,1 @@
+//! Who meets a limit is held back, and nobody else is.

@@ -1,0 +1,1 @@
+//! The pages of a long listing are paid for by whoever has it read.

@@ -1,0 +1,1 @@
+//! Tokens that end as soon as they are issued.
