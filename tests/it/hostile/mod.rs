@@ -3,6 +3,7 @@
 
 mod destinations;
 mod manifests;
+mod neighbours;
 mod provider_answers;
 mod server;
 pub mod stage;
