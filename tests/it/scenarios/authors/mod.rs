@@ -2,6 +2,7 @@
 //! charged for it, and never hears of it.
 
 mod accounts;
+mod anything;
 mod budget;
 mod calls;
 mod held_back;
