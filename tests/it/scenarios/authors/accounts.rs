@@ -3,14 +3,14 @@
 
 use hookkeeper::api::{ConditionStatus, ConditionType};
 
-use super::{Authors, HONEST, HOUR, OTHER, calls, of_other, source, theirs};
+use super::{Authors, HONEST, HOUR, OTHER, calls, declare_provider, of_other, source, theirs};
 use crate::scenarios::{MINUTE, SECOND, answered, condition};
 use crate::world::{CallFault, Settings, World};
 
 /// What the other author declares: so many subscriptions with the ids that the honest one's will have.
 fn squat(world: &World, ids: usize) {
+    declare_provider(world, "of-other", Default::default());
     let mut outside = world.outside();
-    outside.providers.insert(theirs("of-other"), Default::default());
     outside.sources.insert(theirs("of-other"), source("of-other", None));
     for number in 1..=ids {
         let mut spec = of_other(&format!("of-other-{number}"), "of-other", "of-other");
@@ -68,7 +68,7 @@ async fn an_id_that_is_taken_up_later_keeps_its_owner_from_nothing() {
 async fn accounts_that_number_their_webhooks_alike_get_on() {
     for other_is_first in [true, false] {
         let world = Authors::world(Settings::default());
-        world.outside().conduct.numbers_alike = true;
+        world.outside().conduct.numbers_apart = false;
         if other_is_first {
             declare_alike(&world);
         }
@@ -104,8 +104,8 @@ async fn accounts_that_number_their_webhooks_alike_get_on() {
 }
 
 fn declare_alike(world: &World) {
+    declare_provider(world, "of-other", Default::default());
     let mut outside = world.outside();
-    outside.providers.insert(theirs("of-other"), Default::default());
     outside.sources.insert(theirs("of-other"), source("of-other", None));
     for number in 1..=10 {
         let name = format!("of-other-{number}");

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hookkeeper::api::{
-    BearerAuth, ConditionStatus, ConditionType, Kind, OAuth2TokenSource, ObjectKey, SecretKeyReference, SubscriptionStatus, TokenSourceSpec,
-    WebhookProviderSpec, WebhookSubscriptionSpec,
+    BearerAuth, ConditionStatus, ConditionType, Kind, OAuth2TokenSource, ObjectKey, SecretKeyReference,
+    SubscriptionStatus, TokenSourceSpec, WebhookProviderSpec, WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::Options;
 use hookkeeper::engine::change::Change;
@@ -113,11 +113,13 @@ impl Authors {
     /// An engine begins with whatever is declared.
     fn start(world: World) -> Self {
         let harm = Arc::<Mutex<BTreeSet<String>>>::default();
-        let (seen, mut was_ready) = (Arc::clone(&harm), BTreeSet::new());
+        let (seen, mut was_ready) = (Arc::clone(&harm), BTreeSet::<ObjectKey>::new());
         world.outside().conduct.watch = Some(Box::new(move |key, status| {
             if *key.namespace == *HONEST {
-                let told = trouble(status, !was_ready.insert(key.clone()));
+                let told = trouble(status, was_ready.contains(key));
                 seen.lock().unwrap().extend(told.map(|told| format!("{key}: {told}")));
+                let ready = condition(status, ConditionType::Ready).map(|ready| ready.status);
+                was_ready.extend((ready == Some(ConditionStatus::True)).then(|| key.clone()));
             }
         }));
         let options = Options { tick: 300 * SECOND, gauges_every: MINUTE, ..Options::default() };
