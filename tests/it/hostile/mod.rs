@@ -3,8 +3,8 @@
 
 mod destinations;
 mod manifests;
-mod neighbours;
+pub mod neighbours;
 mod provider_answers;
-mod server;
+pub mod server;
 pub mod stage;
 mod token_answers;

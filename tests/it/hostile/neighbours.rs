@@ -11,10 +11,10 @@ use super::server::{Asked, Behaviour, Server, answer, json};
 use super::stage::{HEALTHY, Sidecar, Stage};
 
 /// The namespace of who behaves badly; the healthy ones are in `default`.
-const OTHER: &str = "another";
+pub const OTHER: &str = "another";
 
 /// A credential that opens nothing.
-fn secrets() -> String {
+pub fn secrets() -> String {
     format!(
         "apiVersion: v1
 kind: Secret
@@ -24,7 +24,7 @@ stringData: {{token: credential-of-{OTHER}}}
     )
 }
 
-fn provider(name: &str, url: &str) -> String {
+pub fn provider(name: &str, url: &str) -> String {
     format!(
         "---
 apiVersion: hookkeeper.dev/v1alpha1
@@ -40,7 +40,7 @@ spec:
 }
 
 /// A subscription with a source of its own, and what else its spec says.
-fn subscription(name: &str, provider: &str, token_url: &str, more: &str) -> String {
+pub fn subscription(name: &str, provider: &str, token_url: &str, more: &str) -> String {
     format!(
         "---
 apiVersion: hookkeeper.dev/v1alpha1
@@ -61,7 +61,7 @@ spec:
     )
 }
 
-fn token() -> Behaviour {
+pub fn token() -> Behaviour {
     json(r#"{"access_token":"token-of-other","expires_in":3600}"#)
 }
 
@@ -130,15 +130,7 @@ async fn a_hundred_and_twenty_platforms_that_hang_make_no_neighbour_late() {
         _ => Behaviour::Silent(Vec::new()),
     })
     .await;
-    let port = server.port();
-    let mut text = secrets();
-    for number in 1..=120 {
-        let name = format!("hangs-{number}");
-        text.push_str(&provider(&name, &format!("http://127.0.1.{number}:{port}")));
-        let known = if number % 2 == 0 { "  webhookId: known\n" } else { "" };
-        text.push_str(&subscription(&name, &name, &format!("http://127.0.0.1:{port}/token"), known));
-    }
-    stage.write("00-other.yaml", text);
+    stage.write("00-other.yaml", at_many_hosts(120, server.port()));
     let mut sidecar = stage.sidecar(&["http://127.0.0.0/8"], |_| {});
     stage.until("some hang", |_| server.connections() > 20).await;
     assert_unharmed(&stage, &mut sidecar, 4).await;
@@ -182,10 +174,9 @@ async fn a_listing_of_hundreds_of_pages_makes_no_neighbour_late() {
     assert!(read > 50, "it is read all the same: {read} pages");
 }
 
-/// Forty listings of up to a thousand pages of a mebibyte each: what is read of them is not kept.
-#[tokio::test(flavor = "multi_thread")]
-async fn listings_of_long_texts_cost_little_memory() {
-    let stage = Stage::start().await;
+/// A token server, and platforms whose listings have a thousand pages of a mebibyte; how many pages
+/// have been asked for.
+pub async fn of_long_texts() -> (Server, Arc<AtomicUsize>) {
     let pages = Arc::<AtomicUsize>::default();
     let counted = Arc::clone(&pages);
     let text = "x".repeat(100_000);
@@ -195,20 +186,35 @@ async fn listings_of_long_texts_cost_little_memory() {
         }
         let page = counted.fetch_add(1, Ordering::SeqCst);
         let entries = (0..5).map(|entry| {
-            format!(r#"{{"id":"{page}-{entry}","action":"{text}","postbackUrl":"https://{entry}.example.com/{text}"}}"#)
+            format!(
+                r#"{{"id":"{page}-{entry}","action":"{text}","postbackUrl":"https://{entry}.example.com/{text}"}}"#
+            )
         });
         let entries: Vec<String> = entries.collect();
         json(format!(r#"{{"results":[{}],"totalPages":1000}}"#, entries.join(",")))
     })
     .await;
-    let port = server.port();
+    (server, pages)
+}
+
+/// Providers with a subscription each, every one at an origin of its own.
+pub fn at_many_hosts(many: usize, port: u16) -> String {
     let mut manifests = secrets();
-    for number in 1..=40 {
-        let name = format!("listed-{number}");
+    for number in 1..=many {
+        let name = format!("other-{number}");
         manifests.push_str(&provider(&name, &format!("http://127.0.1.{number}:{port}")));
-        manifests.push_str(&subscription(&name, &name, &format!("http://127.0.0.1:{port}/token"), ""));
+        let known = if number % 2 == 0 { "  webhookId: known\n" } else { "" };
+        manifests.push_str(&subscription(&name, &name, &format!("http://127.0.0.1:{port}/token"), known));
     }
-    stage.write("00-other.yaml", manifests);
+    manifests
+}
+
+/// Forty listings of up to a thousand pages of a mebibyte each: what is read of them is not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_of_long_texts_cost_little_memory() {
+    let stage = Stage::start().await;
+    let (server, pages) = of_long_texts().await;
+    stage.write("00-other.yaml", at_many_hosts(40, server.port()));
     let mut sidecar = stage.sidecar(&["http://127.0.0.0/8"], |_| {});
     stage.until("400 pages are read", |_| pages.load(Ordering::SeqCst) > 400).await;
     assert_unharmed(&stage, &mut sidecar, 2).await;
@@ -255,7 +261,7 @@ async fn an_id_that_another_has_written_down_is_kept_by_its_owner() {
     }
 }
 
-fn made_by_hand() -> Value {
+pub fn made_by_hand() -> Value {
     serde_json::json!({
         "action": "application.completed",
         "postbackUrl": "https://integrations.example.com/gupy",
