@@ -265,7 +265,7 @@ pub fn made_by_hand() -> Value {
     serde_json::json!({
         "action": "application.completed",
         "postbackUrl": "https://integrations.example.com/gupy",
-        "status": "active",
+        "status": "inactive",
         "clientHeaders": {},
     })
 }
