@@ -34,7 +34,7 @@ spec:
   preset: gupy
   baseUrl: {url}
   auth: {{bearer: {{secretKeyRef: {{name: own, key: token}}}}}}
-  limits: {{requestsPerMinute: 900, maxConcurrent: 8}}
+  limits: {{requestsPerMinute: 900, maxConcurrent: 8, timeout: 60s}}
 "
     )
 }
