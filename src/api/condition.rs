@@ -164,6 +164,8 @@ pub enum Reason {
     TokenNotRenewed,
     /// Nobody says how long the token lives.
     LifetimeUnknown,
+    /// Tokens live so shortly that none can be replaced before it ends.
+    LifetimeTooShort,
     /// The token source returned a token whose life had ended.
     TokenExpiredOnArrival,
     /// The provider does not answer.

@@ -56,6 +56,10 @@ impl Engine {
             return false;
         };
         match &judged.step {
+            _ if !judged.unread.is_empty() => {
+                self.attend_soon(id);
+                false
+            }
             Step::Rotate { token: TokenChoice::Take, .. }
             | Step::Create { token: TokenChoice::Take, .. }
             | Step::Delete { .. } => self.call(id, judged, now),
@@ -109,7 +113,7 @@ impl Engine {
             // Another process leads: nothing is written and nothing is called.
             return;
         }
-        if self.keep_guard(id, &judged.object, now) {
+        if self.keep_guard(id, &judged.object, now) || self.asks_whose(id, &judged, now) {
             return;
         }
         match judged.step {
@@ -198,7 +202,7 @@ impl Engine {
 
     /// Whatever is waited for, a token's end is shown at once, and the end of the grace of a deletion
     /// changes what is done.
-    fn file_expiry(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
+    pub(super) fn file_expiry(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
         let ends = [object.status.token_expiration_time, self.grace_ends(id, object)];
         self.file(id, ends.into_iter().flatten().filter(|end| *end > now.wall).min(), now);
     }

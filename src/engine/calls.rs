@@ -37,6 +37,8 @@ pub(super) enum About {
     Mint(SourceId),
     Publishing(SourceId),
     Listing(ProviderId),
+    /// Reading a credential to know whose it is.
+    Account(ProviderId),
     /// A status of a source or provider.
     Aside,
 }
@@ -156,8 +158,26 @@ pub(super) enum Report {
         result: Result<(), RecordFailure>,
     },
     CredentialKept(ProviderId),
+    /// A credential has been read, or cannot be.
+    Identified,
     /// There is none.
     Broken(Broken),
+}
+
+impl Report {
+    /// What forbade a call to a provider for a subscription.
+    pub(super) fn refusal(&self) -> Option<&Refusal> {
+        let failure = match self {
+            Self::Applied { result: Err(failure), .. }
+            | Self::Created { result: Err(failure), .. }
+            | Self::Deleted { result: Err(failure), .. } => failure,
+            _ => return None,
+        };
+        match failure {
+            CallFailure::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
 }
 
 /// A call has ended.

@@ -86,6 +86,16 @@ impl Engine {
             return;
         };
         let Some(object) = entry.object() else { return };
+        let given = object.spec.as_ref().and_then(|spec| spec.webhook_id.as_ref());
+        if given.is_some_and(|given| entry.is_not_there(given) && view.remotes.contains(given)) {
+            // An update did not find it, and now it is shown.
+            entry.remember(|memory| {
+                memory.not_there = None;
+                memory.listed_not_found = true;
+            });
+            self.state.index(id, &object);
+            return self.attend_soon(id);
+        }
         let (Some(remote_id), Some(spec)) = (object.status.webhook_id.clone(), object.spec.clone()) else {
             return;
         };
@@ -132,14 +142,9 @@ impl Engine {
             .client_headers
             .iter()
             .any(|header| header.value_from.as_ref().is_some_and(|source| source.secret_key_ref.is_some()));
-        let (key, provider) = (object.identity.key.clone(), entry.provider);
+        let key = object.identity.key.clone();
         if asked && !missing {
-            let origin = self
-                .state
-                .provider(provider)
-                .and_then(|provider| provider.origin().map(str::to_owned))
-                .unwrap_or_default();
-            let owners = Owners { state: &self.state, origin: &origin, subject: id };
+            let owners = Owners::new(&self.state, id);
             let others =
                 view.remotes.alike(wanted).map(|(other, _)| other).filter(|other| *other != remote_id);
             if let Some(others) = Unclaimed::among(others, &owners).named() {

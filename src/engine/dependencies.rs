@@ -127,6 +127,7 @@ impl Engine {
                 }
                 provider.keeping.forget_remote();
                 provider.remote = Some(remote);
+                provider.belonging.ask_again();
                 provider.invalid = None;
                 provider.list_forbidden = false;
                 provider.forget_reading();

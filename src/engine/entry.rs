@@ -229,6 +229,11 @@ impl Entry {
         }
     }
 
+    /// Whether an update did not find this id, which the spec gives and no record confirms.
+    pub(super) fn is_not_there(&self, id: &str) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.not_there.as_deref() == Some(id))
+    }
+
     /// Whether nothing out of the ordinary is remembered.
     pub(super) fn is_calm(&self) -> bool {
         self.memory.as_ref().is_none_or(|memory| {

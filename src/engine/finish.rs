@@ -12,7 +12,7 @@ use super::entry::{Entry, Work};
 use super::failures::internal;
 use super::ids::SubscriptionId;
 use super::namespaces::NamespaceId;
-use super::ports::{Applied, CallFailure};
+use super::ports::{Applied, CallFailure, Refusal};
 use crate::rotation::answers::Operation;
 use crate::rotation::backoff;
 use crate::rotation::time::{Moment, between};
@@ -35,6 +35,15 @@ impl Engine {
         let now = self.ports.clock.now();
         if let Some(namespace) = done.wrote_for {
             self.recorders.give_back(namespace);
+        }
+        let provider = match done.about {
+            About::Call(id) => self.state.entry(id).map(|entry| entry.provider),
+            About::Listing(id) => Some(id),
+            _ => None,
+        };
+        let is_refused = done.report.refusal() == Some(&Refusal::AccountChanged);
+        if let Some(provider) = provider.filter(|_| !is_refused) {
+            self.learn_account(provider, now);
         }
         match (done.about, done.report) {
             (About::Subscription(id), Report::Recorded { status, then, result }) => {
@@ -82,7 +91,11 @@ impl Engine {
                 self.source_recorded(id, *before, durable, now);
             }
             (_, Report::ProviderRecorded(id)) => self.provider_recorded(id, now),
-            (_, Report::CredentialKept(id)) => self.credential_kept(id),
+            (_, Report::CredentialKept(id)) => {
+                self.learn_account(id, now);
+                self.credential_kept(id);
+            }
+            (About::Account(id), Report::Identified) => self.identified(id, now),
             (_, Report::ProviderGuarded { id, uid, wanted, result }) => {
                 self.provider_guarded(id, &uid, wanted, &result, now);
             }
@@ -104,6 +117,7 @@ impl Engine {
             About::Mint(id) => self.mint_broken(id, what, now),
             About::Publishing(id) => self.publishing_broken(id, what, now),
             About::Listing(id) => self.listing_broken(id, what, now),
+            About::Account(id) => self.identified(id, now),
             About::Aside => {}
         }
     }
@@ -133,6 +147,7 @@ impl Engine {
             return;
         };
         let (provider_id, namespace) = (entry.provider, entry.namespace);
+        self.state.free_claimants(id, false);
         if let Some(provider) = self.state.provider_mut(provider_id) {
             provider.calls = provider.calls.saturating_sub(1);
         }
@@ -284,10 +299,6 @@ impl Engine {
     ) -> Option<T> {
         let provider = self.state.provider(self.state.entry(id)?.provider)?;
         provider.remote.as_ref().map(|remote| read(remote.profile()))
-    }
-
-    pub(super) fn origin_of(&self, id: SubscriptionId) -> Option<String> {
-        self.profile_of(id, |profile| profile.origin.clone())
     }
 
     pub(super) fn provider_key(&self, id: SubscriptionId) -> Option<crate::api::ObjectKey> {

@@ -1,9 +1,10 @@
 //! Asking the rules about one subscription, and showing what they say.
 
+use std::collections::BTreeSet;
+
 use super::Engine;
 use super::entry::Object;
-use super::ids::SubscriptionId;
-
+use super::ids::{ProviderId, SubscriptionId};
 use super::state::{Owners, Provider, Source};
 use crate::api::{Failures, Reason, SubscriptionStatus};
 use crate::rotation::conditions::View;
@@ -20,6 +21,8 @@ pub(super) struct Judged {
     pub(super) recorded: Option<SubscriptionStatus>,
     pub(super) step: Step,
     pub(super) document: Wanted,
+    /// Providers whose credentials have to be read first: they tell who claims the same webhook.
+    pub(super) unread: BTreeSet<ProviderId>,
 }
 
 impl Judged {
@@ -104,9 +107,9 @@ impl Engine {
             memory.minted_boot = Some(minted.boot);
             std::mem::replace(&mut object.status, status)
         });
-        let owners =
-            Owners { state: &self.state, origin: provider.origin().unwrap_or_default(), subject: id };
-        let rival = self.state.rival(id, &object);
+        let owners = Owners::new(&self.state, id);
+        let mut unread = BTreeSet::new();
+        let rival = self.state.rival(id, &object, &mut unread);
         let heir =
             is_deleting(&object, entry.gone).then(|| self.state.heir(id)).flatten().map(|(_, key)| key);
         let facts = Facts {
@@ -124,7 +127,11 @@ impl Engine {
         let spec = (object.spec.as_ref()).filter(|_| document.refused.is_none() || deleting);
         let subject = Subject { identity: &object.identity, spec, status: &object.status };
         let step = decide::decide(now, &subject, &facts, &memory);
-        Some(Judged { object, recorded, step, document })
+        unread.extend(owners.into_unread());
+        if step.is_call() && self.state.is_unread(entry.provider) {
+            unread.insert(entry.provider);
+        }
+        Some(Judged { object, recorded, step, document, unread })
     }
 
     /// Asks the provider of the document that a subscription asks for.

@@ -99,8 +99,10 @@ impl Engine {
             .filter(|_| leads)
             .map(|until| now.boot + between(now.wall, until));
         let wakes = provider.wakes_at(now.boot);
+        let unwritten = provider.pace.owed().filter(|at| *at > now.boot);
         let page = page_at.filter(|_| !line_up);
-        let at = [page, held, unkept, wakes, provider.next_verification].into_iter().flatten().min();
+        let at =
+            [page, held, unkept, wakes, unwritten, provider.next_verification].into_iter().flatten().min();
         match at {
             Some(at) => self.state.timers.file(&mut provider.timer, at, Alarm::Provider(id)),
             None => self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id)),

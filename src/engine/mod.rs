@@ -13,6 +13,7 @@
 //! one queue ordered by deadline, one entry for each object, each entry recomputed from `decide` on
 //! every change.
 
+pub(crate) mod accounts;
 mod attend;
 mod blocked;
 mod breaker;
@@ -37,6 +38,7 @@ mod mints;
 mod namespaces;
 mod origin;
 mod outcomes;
+mod pace;
 pub mod ports;
 mod providers;
 mod publishing;
@@ -350,6 +352,8 @@ impl Engine {
 
     /// A remote that somebody has just given up may have been deleted: an earlier listing says nothing.
     fn attend_freed(&mut self, now: Moment) {
+        let again = std::mem::take(&mut self.state.looked_at_again);
+        self.attend_each(again);
         for id in std::mem::take(&mut self.state.freed) {
             if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.expected.is_none()) {
                 entry.remember(|memory| memory.listing_after = Some(now.wall));

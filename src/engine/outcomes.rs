@@ -118,6 +118,10 @@ impl Engine {
                     });
                 }
             }
+            Err(failure) if self.is_about_account(id, &failure, now) => {
+                self.end_call(id, None);
+                self.rest(id);
+            }
             Err(failure) => {
                 let judgement = judge_call(Operation::Update, &failure);
                 self.end_call(id, Some(origin_news(&failure, &judgement)));
@@ -178,6 +182,7 @@ impl Engine {
                 memory.failing = None;
                 memory.absent = false;
                 memory.listed_not_found = false;
+                memory.not_there = None;
                 memory.lacked_since = None;
                 memory.last_attempt = None;
                 memory.secrets_changed = false;
@@ -286,6 +291,10 @@ impl Engine {
             }
             Err(failure) => failure,
         };
+        if self.is_about_account(id, &failure, now) {
+            self.end_call(id, None);
+            return self.record(id, status::creation_closed(&object.status), Then::Attend);
+        }
         let judgement = judge_call(Operation::Create, &failure);
         self.end_call(id, Some(origin_news(&failure, &judgement)));
         if let Some(entry) = self.state.entry_mut(id) {
@@ -314,6 +323,10 @@ impl Engine {
         };
         let missing = matches!(&result, Err(failure) if judge_call(Operation::Delete, failure).missing);
         match result {
+            Err(failure) if self.is_about_account(id, &failure, now) => {
+                self.end_call(id, None);
+                self.rest(id);
+            }
             Err(failure) if !missing => {
                 let judgement = judge_call(Operation::Delete, &failure);
                 self.end_call(id, Some(origin_news(&failure, &judgement)));
@@ -345,11 +358,15 @@ impl Engine {
         }
         let note = "the provider says that there is no such webhook (404)".to_owned();
         self.tell(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteMissing, note);
-        let mut fields = status::missing(&object.status, now.wall);
-        if object.spec.as_ref().is_some_and(|spec| spec.webhook_id.is_some()) {
-            // A given id that is not there stays on record, so that it is not asked for again and again.
-            fields.webhook_id = object.spec.as_ref().and_then(|spec| spec.webhook_id.clone());
-            fields.webhook_origin = fields.webhook_origin.or_else(|| self.origin_of(id));
+        let given = object.spec.as_ref().and_then(|spec| spec.webhook_id.as_ref());
+        let not_there = given.filter(|given| object.status.webhook_id.as_ref() != Some(given));
+        let fields = match not_there {
+            // It was never this object's: a claim to it would only keep others from it.
+            Some(_) => object.status.clone(),
+            None => status::missing(&object.status, now.wall),
+        };
+        if let Some(entry) = self.state.entry_mut(id).filter(|_| not_there.is_some()) {
+            entry.remember(|memory| memory.not_there = not_there.cloned());
         }
         let standing = Standing::Settling("the webhook is being looked for".to_owned());
         let seen = self.document_of(id, object);

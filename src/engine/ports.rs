@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use super::accounts::Account;
 use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, ServiceAccountTokenSource, SubscriptionStatus,
     TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
@@ -311,6 +312,16 @@ pub trait Remote: Send + Sync {
         namespace: &'a str,
         spec: &'a WebhookSubscriptionSpec,
     ) -> BoxFuture<'a, Result<Option<String>, Refusal>>;
+    /// Reads the credential and says whose it is. Makes no call.
+    ///
+    /// # Errors
+    /// It cannot be read, or must not be sent to the provider.
+    fn identify(&self) -> BoxFuture<'_, Result<Account, Refusal>>;
+    /// Whose credential it was that was read last; `None` while none was.
+    fn account(&self) -> Option<Account>;
+    /// From now on what is written is written for this account alone: a create, an update or a delete
+    /// with the credential of another is refused with [`Refusal::AccountChanged`].
+    fn act_for(&self, account: Account);
     /// Says from now on what becomes of the credential. What comes back reads it ahead where it is to
     /// be kept and none is yet, and makes no call.
     fn keep_credential(&self, _custody: Custody) -> BoxFuture<'_, ()> {

@@ -120,6 +120,10 @@ impl Engine {
         if status == *before {
             return;
         }
+        let has_place = self.state.provider_mut(id).is_some_and(|provider| provider.pace.take(now.boot));
+        if !has_place {
+            return self.file_provider(id, now);
+        }
         if let Some(provider) = self.state.provider_mut(id) {
             provider.recording = true;
             if let Some((_, _, before)) = &mut provider.declared {

@@ -1,12 +1,13 @@
 //! Everything the engine knows: subscriptions, providers, sources, origins, and who claims what.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::accounts::{Accounts, Belonging, Shared, base_of, keyed, place_of};
 use super::blocked::Blocked;
 use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
@@ -16,6 +17,7 @@ use super::keeping::Keeping;
 use super::listings::Paused;
 use super::namespaces::{NamespaceId, Namespaces};
 use super::origin::Origin;
+use super::pace::Pace;
 use super::ports::{Kept, Published, Remote};
 use super::ready::PagePlace;
 use super::timers::{Milliseconds, Timers};
@@ -156,6 +158,8 @@ pub(super) struct Provider {
     pub(super) answered: Option<(ConditionStatus, Reason, String)>,
     pub(super) recording: bool,
     pub(super) keeping: Keeping,
+    pub(super) belonging: Belonging,
+    pub(super) pace: Pace,
     pub(super) timer: Option<Milliseconds>,
 }
 
@@ -220,28 +224,21 @@ pub(super) struct State {
     pub(super) source_by_key: HashMap<SourceKey, SourceId>,
     pub(super) origins: BTreeMap<String, Origin>,
     pub(super) timers: Timers,
+    /// By place and id, whatever the account, and by provider and target.
     claims: BTreeSet<(u64, SubscriptionId)>,
+    pub(super) accounts: Accounts,
     /// Those that shared a claim that somebody has just given up: they are looked at again.
     pub(super) freed: BTreeSet<SubscriptionId>,
+    /// Those whose claims stand otherwise than before, although nobody has given one up.
+    pub(super) looked_at_again: BTreeSet<SubscriptionId>,
     /// Providers that have got their first holder, or lost their last.
     pub(super) holders_changed: BTreeSet<ProviderId>,
     pub(super) namespaces: Namespaces,
 }
 
-fn hash(parts: &[&str]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    parts.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Claim to a remote by its id.
-pub(super) fn claim_of_id(origin: &str, id: &str) -> u64 {
-    hash(&["id", origin, id])
-}
-
 /// Claim to a remote that is not known yet.
 fn claim_of_target(provider: &ObjectKey, target: Target) -> u64 {
-    hash(&["target", &provider.namespace, &provider.name, &target.to_string()])
+    keyed(["target", &provider.namespace, &provider.name, &target.to_string()])
 }
 
 impl State {
@@ -336,6 +333,8 @@ impl State {
             answered: None,
             recording: false,
             keeping: Keeping::default(),
+            belonging: Belonging::default(),
+            pace: Pace::default(),
             timer: None,
         }));
         self.provider_by_key.insert(key.clone(), id);
@@ -410,8 +409,9 @@ impl State {
             Some(remote) => remote.profile().target_of(spec),
             None => Target::new(spec.action.as_deref(), &spec.postback_url),
         });
+        let base = base_of(object, remote.map(|remote| remote.profile()));
         let wanted = [
-            known_id.map(|known| claim_of_id(origin, known)),
+            known_id.filter(|known| !entry.is_not_there(known)).map(|known| place_of(base, known)),
             wanted_target
                 .as_ref()
                 .zip(provider_key.as_ref())
@@ -523,8 +523,39 @@ impl State {
     fn give_up(&mut self, id: SubscriptionId, claims: [Option<u64>; 2]) {
         for claim in claims.into_iter().flatten() {
             self.claims.remove(&(claim, id));
-            let freed: Vec<SubscriptionId> = self.others(Some(claim), id).collect();
-            self.freed.extend(freed);
+            self.free(claim, id);
+        }
+    }
+
+    /// Those that may claim the same webhook are looked at again.
+    fn free(&mut self, claim: u64, id: SubscriptionId) {
+        let Some(provider) = self.entry(id).map(|entry| entry.provider) else {
+            return;
+        };
+        let shares = |other: &SubscriptionId| {
+            let other = self.entry(*other).map(|other| other.provider);
+            other.is_some_and(|other| self.share_account(provider, other) != Shared::No)
+        };
+        let freed: Vec<SubscriptionId> = self.others(Some(claim), id).filter(shares).collect();
+        self.freed.extend(freed);
+    }
+
+    /// Those of other provider objects that claim the same id as a subscription, and the subscription
+    /// itself, are looked at again.
+    pub(super) fn free_claimants(&mut self, id: SubscriptionId, of_any_account: bool) {
+        let Some((by_id, provider)) = self.entry(id).map(|entry| (entry.claims[0], entry.provider)) else {
+            return;
+        };
+        let of_another = |other: &SubscriptionId| {
+            self.entry(*other).is_some_and(|other| {
+                let shares = || self.share_account(provider, other.provider) != Shared::No;
+                other.provider != provider && (of_any_account || shares())
+            })
+        };
+        let others: Vec<SubscriptionId> = self.others(by_id, id).filter(of_another).collect();
+        if !others.is_empty() {
+            self.looked_at_again.extend(others);
+            self.looked_at_again.insert(id);
         }
     }
 
@@ -548,8 +579,14 @@ impl State {
         object.status.webhook_id.is_some() && object.status.webhook_id.as_ref() == Self::claimed_id(object)
     }
 
-    /// The object with a better claim to the same remote.
-    pub(super) fn rival(&self, id: SubscriptionId, object: &Object) -> Option<ObjectKey> {
+    /// The object with a better claim to the same remote. Credentials that have to be read before that
+    /// can be said are noted.
+    pub(super) fn rival(
+        &self,
+        id: SubscriptionId,
+        object: &Object,
+        unread: &mut BTreeSet<ProviderId>,
+    ) -> Option<ObjectKey> {
         let entry = self.entry(id)?;
         let claim = match Self::claimed_id(object) {
             Some(_) => entry.claims[0],
@@ -557,12 +594,24 @@ impl State {
         };
         self.others(claim, id).find_map(|other_id| {
             let other = self.entry(other_id)?;
+            match self.share_account(entry.provider, other.provider) {
+                Shared::Yes => {}
+                Shared::No => return None,
+                Shared::Unknown(provider) => {
+                    // Whoever has nothing on record cannot stand in the way before it is known who he is.
+                    if other.object().is_some_and(|theirs| Self::has_on_record(&theirs)) {
+                        unread.insert(provider);
+                    }
+                    return None;
+                }
+            }
             let theirs = other.object()?;
-            let wins = claims::beats(
-                (&theirs.identity, Self::has_on_record(&theirs)),
-                (&object.identity, Self::has_on_record(object)),
-            );
-            wins.then(|| other.key.clone())
+            let recorded = Self::has_on_record(object);
+            // A call of one that has come to be known first has begun: its outcome is waited for.
+            let is_first = !recorded && other.calling.is_some() && other.provider != entry.provider;
+            let wins =
+                claims::beats((&theirs.identity, Self::has_on_record(&theirs)), (&object.identity, recorded));
+            (wins || is_first).then(|| other.key.clone())
         })
     }
 
@@ -593,29 +642,49 @@ impl State {
     }
 }
 
-/// Who owns the remotes of one origin, from one subscription's point of view.
+/// Who owns the remotes of a provider's account, from one subscription's point of view.
 pub(super) struct Owners<'a> {
-    pub(super) state: &'a State,
-    pub(super) origin: &'a str,
-    pub(super) subject: SubscriptionId,
+    state: &'a State,
+    subject: SubscriptionId,
+    /// Credentials that have to be read before an answer holds.
+    unread: RefCell<BTreeSet<ProviderId>>,
+}
+
+impl<'a> Owners<'a> {
+    pub(super) fn new(state: &'a State, subject: SubscriptionId) -> Self {
+        Self { state, subject, unread: RefCell::default() }
+    }
+
+    pub(super) fn into_unread(self) -> BTreeSet<ProviderId> {
+        self.unread.into_inner()
+    }
 }
 
 impl OwnerOf for Owners<'_> {
     fn owner(&self, id: &str) -> Option<&ObjectKey> {
-        let claim = claim_of_id(self.origin, id);
+        let entry = self.state.entry(self.subject)?;
+        let provider = self.state.provider(entry.provider)?;
+        let claim = place_of(&provider.remote.as_ref()?.profile().base_url, id);
         let mut others = self.state.others(Some(claim), self.subject).peekable();
         others.peek()?;
-        // What is on record is known without reading the objects, of which there may be many.
         let digest = digest_of_id(id);
-        let has_it = |entry: &&Entry| entry.expected.is_some_and(|expected| expected.id == digest);
-        let mut on_record = self.state.others(Some(claim), self.subject);
-        if let Some(other) = on_record.find_map(|other| self.state.entry(other).filter(has_it)) {
-            return Some(&other.key);
-        }
-        let subject = self.state.entry(self.subject)?.object()?;
+        let subject = entry.object()?;
         let recorded = |object: &Object| object.status.webhook_id.as_deref() == Some(id);
         others.find_map(|other| {
             let other = self.state.entry(other)?;
+            // What is on record is known without reading the objects, of which there may be many.
+            let is_expected = other.expected.is_some_and(|expected| expected.id == digest);
+            match self.state.share_account(entry.provider, other.provider) {
+                Shared::Yes if is_expected => return Some(&other.key),
+                Shared::Yes => {}
+                Shared::No => return None,
+                Shared::Unknown(provider) => {
+                    if is_expected || other.object().is_some_and(|theirs| recorded(&theirs)) {
+                        self.unread.borrow_mut().insert(provider);
+                    }
+                    return None;
+                }
+            }
             let theirs = other.object()?;
             let has_it = recorded(&theirs);
             let wins =

@@ -22,7 +22,7 @@ impl Engine {
         let Some(remote) = self.remote_of(id) else {
             return false;
         };
-        let Judged { object, step, document: wanted, recorded: _ } = judged;
+        let Judged { object, step, document: wanted, .. } = judged;
         let deletes =
             object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
         if deletes && !object.identity.guarded && !matches!(step, Step::Delete { .. }) {

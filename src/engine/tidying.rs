@@ -95,6 +95,7 @@ impl Engine {
                 self.state.namespaces.leave(provider.namespace);
                 self.state.timers.unfile(&mut provider.timer, Alarm::Provider(id));
                 self.state.provider_by_key.remove(&provider.key);
+                self.state.forget_account(&mut provider.belonging);
                 self.ports.meter.provider_gone(&provider.key);
             }
         }
@@ -165,7 +166,7 @@ impl Source {
 impl Provider {
     /// Whether nothing declares it, nothing uses it and nothing is under way for it.
     pub(super) fn is_idle(&self) -> bool {
-        let is_called = self.calls > 0 || self.is_listing();
+        let is_called = self.calls > 0 || self.is_listing() || !self.belonging.is_idle();
         let is_written = self.recording || self.keeping.writing;
         self.users.is_empty() && self.declared.is_none() && !is_called && !is_written
     }

@@ -1,14 +1,16 @@
 //! Carries out a provider's operations: the ports [`Remotes`] and [`Remote`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 use url::Url;
 
+use super::account::{account_of, secret_texts};
 use super::aside::aside;
 use super::buffer::TooLarge;
 use super::client_headers::{self, Resolved};
 use super::digest;
+use super::echo::{self, Sent};
 use super::kept::{Headers, Kept, Purpose};
 use super::listing;
 use super::operation::Operation;
@@ -18,8 +20,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
 use crate::engine::ports::{
-    Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading, Refusal,
-    Remote, Remotes, Secrets,
+    Account, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
+    Refusal, Remote, Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
@@ -49,6 +51,8 @@ impl Remotes for Gateway {
             http: self.http.clone(),
             secrets: Arc::clone(&self.secrets),
             kept: Kept::default(),
+            accounts: Mutex::default(),
+            sent: Arc::default(),
         }))
     }
 }
@@ -61,6 +65,16 @@ pub(super) struct Connection {
     http: Client,
     secrets: Arc<dyn Secrets>,
     kept: Kept,
+    accounts: Mutex<Accounts>,
+    /// What must not come back as an id.
+    pub(super) sent: Arc<Sent>,
+}
+
+/// Whose credential was read last, and whose webhooks may be written.
+#[derive(Clone, Copy, Default)]
+struct Accounts {
+    read: Option<Account>,
+    acted_for: Option<Account>,
 }
 
 impl Connection {
@@ -140,7 +154,43 @@ impl Connection {
     async fn credential(&self, purpose: Purpose) -> Result<Headers, Refusal> {
         let reader = self.reader(&self.namespace);
         let read = self.provider.credential.headers(&reader, &self.provider.host).await;
-        read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))
+        let headers = read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))?;
+        let accounts = self.note_account(&headers);
+        self.note_credential(&headers);
+        if purpose != Purpose::List && accounts.read != accounts.acted_for {
+            return Err(Refusal::AccountChanged);
+        }
+        Ok(headers)
+    }
+
+    fn note_credential(&self, headers: &Headers) {
+        for text in secret_texts(&self.provider.credential, headers) {
+            self.sent.note(&text.into());
+            if let Some(password) = echo::password_of(text) {
+                self.sent.note(&password);
+            }
+        }
+    }
+
+    /// The token and the values of Secrets that a document holds are about to be sent.
+    fn note_document(&self, document: &Document, headers: &[(String, SecretText)]) {
+        self.sent.note(&document.token);
+        for header in &document.spec.client_headers {
+            let from = header.value_from.as_ref().filter(|from| from.secret_key_ref.is_some());
+            let value = headers.iter().find(|(name, _)| *name == header.name).map(|(_, value)| value);
+            if let Some((from, value)) = from.zip(value) {
+                let prefix = from.prefix.as_deref().unwrap_or_default();
+                let text = value.expose();
+                self.sent.note(&text.strip_prefix(prefix).unwrap_or(text).into());
+            }
+        }
+    }
+
+    fn note_account(&self, headers: &Headers) -> Accounts {
+        let account = account_of(&self.provider.credential, headers, &self.namespace);
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.read = Some(account);
+        *accounts
     }
 
     async fn send(
@@ -204,6 +254,7 @@ impl Connection {
         let Document { namespace, spec, token, token_hosts: _ } = document;
         self.check_token_hosts(document)?;
         let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
+        self.note_document(document, &headers);
         let scope = Scope { headers: Some(&headers), token: Some(token), ..scope_of(spec, id) };
         let answer = self.call(operation, Purpose::Write, &scope, guard).await?;
         Ok((answer, secrets))
@@ -239,6 +290,23 @@ impl Remote for Connection {
         })
     }
 
+    fn identify(&self) -> BoxFuture<'_, Result<Account, Refusal>> {
+        Box::pin(async move {
+            let reader = self.reader(&self.namespace);
+            let headers = self.provider.credential.headers(&reader, &self.provider.host).await?;
+            self.note_account(&headers);
+            Ok(account_of(&self.provider.credential, &headers, &self.namespace))
+        })
+    }
+
+    fn account(&self) -> Option<Account> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).read
+    }
+
+    fn act_for(&self, account: Account) {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).acted_for = Some(account);
+    }
+
     fn keep_credential(&self, custody: Custody) -> BoxFuture<'_, ()> {
         let is_lacking = self.kept.set(custody);
         Box::pin(async move {
@@ -248,7 +316,10 @@ impl Remote for Connection {
             let reader = self.reader(&self.namespace);
             let read = self.provider.credential.headers(&reader, &self.provider.host).await;
             match read {
-                Ok(headers) => self.kept.read_ahead(headers),
+                Ok(headers) => {
+                    self.note_account(&headers);
+                    self.kept.read_ahead(headers);
+                }
                 // Whoever calls next says the same to people.
                 Err(refusal) => tracing::debug!(%refusal, "no credential is kept for deletions yet"),
             }
@@ -282,6 +353,11 @@ impl Remote for Connection {
             let id = id.await.ok_or_else(|| CallFailure::Unreadable {
                 what: format!("no usable id at {:?} of the answer to create", create.id.as_str()),
             })?;
+            if self.sent.is_in(&id) {
+                return Err(CallFailure::Unreadable {
+                    what: echoed(create.id.as_str(), "the answer to create"),
+                });
+            }
             Ok(Applied { id: Some(id), secrets })
         })
     }
@@ -337,6 +413,14 @@ fn secret_of_token(spec: &WebhookSubscriptionSpec) -> String {
         Some(reference) => format!("of TokenSource {}", reference.name),
         None => "of the token source".to_owned(),
     }
+}
+
+/// What is said of an id that holds something secret, without any of it.
+pub(super) fn echoed(pointer: &str, place: &str) -> String {
+    format!(
+        "what stands as the id at {pointer:?} of {place} holds a token or a Secret's value, and is not taken; have \
+         the pointer name the webhook's own id"
+    )
 }
 
 pub(super) fn without(operation: &str) -> CallFailure {

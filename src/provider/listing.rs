@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 use url::Url;
 
 use super::aside::aside;
-use super::gateway::{Connection, failure, without};
+use super::gateway::{Connection, echoed, failure, without};
 use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
@@ -51,7 +51,8 @@ pub(super) async fn next_page(
     }
     let body = answer.body.map_err(failure)?;
     reading.arrived(body.len())?;
-    let page = Page { list: Arc::clone(list), body, link: answer.link, url };
+    let page =
+        Page { list: Arc::clone(list), body, link: answer.link, url, sent: Arc::clone(&connection.sent) };
     // Reading takes as long as the page is large, and putting in order as what was read before.
     let effort = page.body.len() + reading.shown();
     let read = std::mem::take(reading);
@@ -68,6 +69,8 @@ struct Page {
     link: Option<String>,
     /// Where it is.
     url: Url,
+    /// What was sent to the provider, and must not come back as an id.
+    sent: Arc<super::echo::Sent>,
 }
 
 impl Page {
@@ -105,7 +108,11 @@ impl Page {
             }
         };
         let items = items.iter().map(|item| read_item(&list.fields, item));
-        Ok((items.collect::<Result<Vec<_>, _>>()?, after))
+        let items = items.collect::<Result<Vec<_>, _>>()?;
+        if items.iter().any(|item| self.sent.is_in(&item.id)) {
+            return Err(unreadable(echoed(list.fields.id.as_str(), "a listed subscription")));
+        }
+        Ok((items, after))
     }
 }
 

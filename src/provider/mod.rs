@@ -17,12 +17,14 @@
 //! A rendered document, header or answer may hold a token: they are wiped after use and never
 //! printed. The name of a provider stands in its preset and nowhere in the code.
 
+mod account;
 mod aside;
 mod buffer;
 mod client_headers;
 mod credentials;
 mod digest;
 mod document;
+mod echo;
 mod field;
 mod gateway;
 mod header;

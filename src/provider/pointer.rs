@@ -100,7 +100,15 @@ pub(super) fn read_id(value: &Value) -> Option<String> {
 
 /// Whether the text can stand as an id in a path and in status.
 pub(super) fn is_usable_id(id: &str) -> bool {
-    !matches!(id, "" | "." | "..") && id.len() <= MAX_ID && !id.chars().any(is_active)
+    !matches!(id, "" | "." | "..")
+        && id.len() <= MAX_ID
+        && id.trim().len() == id.len()
+        && !id.chars().any(|c| is_active(c) || is_invisible(c))
+}
+
+/// Whether a character shows nothing.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 #[cfg(test)]
@@ -149,7 +157,12 @@ mod tests {
             (json!(1e300), None),
             (json!(9_007_199_254_740_992.0), None),
             (json!("a\nb"), None),
+            (json!(" a"), None),
+            (json!("a\u{a0}"), None),
             (json!("a\u{202e}b"), None),
+            (json!("a\u{1b}[2Jb"), None),
+            (json!("a\u{feff}"), None),
+            (json!("é"), Some("é")),
             (json!("x".repeat(300)), None),
             (json!(null), None),
             (json!(true), None),

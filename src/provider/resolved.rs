@@ -120,7 +120,9 @@ impl Provider {
             update.settle,
             delete.as_ref().and_then(|delete| delete.settle),
         ];
+        let base_url = url.as_str().trim_end_matches('/').to_owned();
         let profile = ProviderProfile {
+            base_url: base_url.clone(),
             requests_per_minute: narrowed(own.requests_per_minute, ceiling.requests_per_minute)
                 .unwrap_or(REQUESTS_PER_MINUTE),
             preset_requests_per_minute: ceiling.requests_per_minute,
@@ -138,7 +140,7 @@ impl Provider {
         };
         Ok(Self {
             profile,
-            base_url: url.as_str().trim_end_matches('/').to_owned(),
+            base_url,
             host: url.host_str().unwrap_or_default().to_owned(),
             postback: PostbackRules::new(&merged.postback, &Field::new("spec.postback"))?,
             credential,

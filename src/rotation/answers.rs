@@ -316,7 +316,7 @@ fn judge_refusal(refusal: &Refusal, unavailable: Reason) -> Judgement {
             Reason::DestinationNotAllowed
         }
         Refusal::SecretNotFound { .. } => Reason::SecretNotFound,
-        Refusal::SecretUnavailable { .. } | Refusal::ClaimEnded => unavailable,
+        Refusal::SecretUnavailable { .. } | Refusal::AccountChanged | Refusal::ClaimEnded => unavailable,
         Refusal::UnusableValue { .. } | Refusal::Unsupported { .. } => Reason::InvalidSpec,
     };
     Judgement::new(reason, refusal.to_string())

@@ -1,8 +1,36 @@
 //! One remote, one owner.
 
 use std::cmp::Ordering;
+use std::fmt;
 
-use crate::api::Identity;
+use crate::api::{Identity, ObjectKey};
+
+/// Another object that claims the same remote, as the author of one may know it: what is in another
+/// namespace is not named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimant {
+    /// One in the same namespace.
+    Named(ObjectKey),
+    /// One in another namespace.
+    Elsewhere,
+}
+
+impl Claimant {
+    /// The second of two objects, as the author of the first may know it.
+    #[must_use]
+    pub fn seen_from(one: &ObjectKey, other: &ObjectKey) -> Self {
+        if one.namespace == other.namespace { Self::Named(other.clone()) } else { Self::Elsewhere }
+    }
+}
+
+impl fmt::Display for Claimant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(key) => key.fmt(formatter),
+            Self::Elsewhere => formatter.write_str("another object in another namespace"),
+        }
+    }
+}
 
 /// Whether the first of two objects that claim the same remote has the better claim.
 ///
@@ -31,7 +59,6 @@ mod tests {
     use chrono::{DateTime, TimeDelta};
 
     use super::*;
-    use crate::api::ObjectKey;
 
     fn object(name: &str) -> Identity {
         Identity {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::decide::Standing;
 use super::facts::Difference;
 use super::life::Remark;
-use super::schedule::Plan;
+use super::schedule::{self, Plan};
 use super::time::{Moment, add, between, written};
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition};
 
@@ -216,6 +216,15 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     }
     if let Standing::Awaiting(reason, message) = view.standing {
         return no(*reason, message.clone());
+    }
+    if let Some(life) = view.plan.and_then(|plan| plan.too_short) {
+        let message = format!(
+            "the token lives {life:?}, and one object is rotated at most every {floor:?}, so there is no live token at the \
+             provider all the time; have the token server issue tokens that live {least:?} or longer",
+            floor = schedule::FLOOR,
+            least = schedule::SHORTEST_LIFETIME,
+        );
+        return no(Reason::LifetimeTooShort, message);
     }
     let yes = |reason, message: &str| {
         let message = match view.standing {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
+use super::claims::Claimant;
 use super::deletion;
 use super::facts::{
     Facts, HeldBack, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject,
@@ -123,7 +124,7 @@ pub enum Standing {
     /// Something it refers to is not there, or not usable.
     Awaiting(Reason, String),
     /// Another object has the better claim.
-    Conflict(ObjectKey, Option<String>),
+    Conflict(Claimant, Option<String>),
     /// An attempt failed and the next one's time has not come, or calls are held back.
     BackingOff(Reason, String),
     /// Somebody has asked for a rotation, and the source's last mint is too recent for another.
@@ -185,7 +186,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     let status = subject.status;
     if let Some(rival) = facts.rival {
         let id = spec.webhook_id.as_ref().or(status.webhook_id.as_ref());
-        return wait(Standing::Conflict(rival.clone(), id.cloned()));
+        return wait(Standing::Conflict(Claimant::seen_from(&subject.identity.key, rival), id.cloned()));
     }
     // Another id that is given is looked for at the new origin; the recorded one lives at the old.
     if let (Some(at), Some(recorded)) = (&status.webhook_origin, &status.webhook_id)

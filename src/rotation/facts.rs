@@ -16,6 +16,8 @@ use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscri
 pub struct ProviderProfile {
     /// Scheme, host and port: what a rate limit counts.
     pub origin: String,
+    /// The URL that the ids of webhooks belong to, without a slash at its end.
+    pub base_url: String,
     /// Requests a minute; at least 1.
     pub requests_per_minute: u32,
     /// The limit of a preset for its own origin, which can only be narrowed.
@@ -261,6 +263,9 @@ pub struct Memory {
     pub absent: bool,
     /// Updates do not find it although complete listings show it.
     pub listed_not_found: bool,
+    /// An id that the spec gives and that an update did not find: nothing is recorded of it and nothing
+    /// claimed by it.
+    pub not_there: Option<String>,
     /// Begin of the first complete listing that lacks an id that an update did not find.
     pub lacked_since: Option<DateTime<Utc>>,
     /// The token in place is from another source, or from another version of it, than it is to be from.

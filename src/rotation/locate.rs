@@ -63,9 +63,12 @@ pub(super) fn locate(case: &Case<'_>, list_unavailable: bool) -> Located {
 fn given_id(case: &Case<'_>, given: &str) -> Located {
     let status = case.subject.status;
     if status.webhook_id.as_deref() != Some(given) {
+        if case.memory.not_there.as_deref() == Some(given) {
+            return Located::Unknown(case.wait(None, missing_standing(given)));
+        }
         if let Some(owner) = case.facts.owner_of.owner(given) {
             return Located::Unknown(
-                case.wait(None, Standing::Conflict(owner.clone(), Some(given.to_owned()))),
+                case.wait(None, Standing::Conflict(case.claimant(owner), Some(given.to_owned()))),
             );
         }
         return Located::Known {
@@ -298,7 +301,9 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
         return Located::Unknown(case.wait(None, ambiguous(&unclaimed, case.profile)));
     }
     match owner {
-        Some((other, id)) => Located::Unknown(case.wait(None, Standing::Conflict(other.clone(), Some(id)))),
+        Some((other, id)) => {
+            Located::Unknown(case.wait(None, Standing::Conflict(case.claimant(other), Some(id))))
+        }
         None => absent(case, list_unavailable),
     }
 }

@@ -164,6 +164,11 @@ pub enum Refusal {
         /// Which value, named by its field or Secret, and why.
         what: String,
     },
+    /// The provider's credential is another than the one whose webhooks are known; nothing was sent.
+    #[error(
+        "the provider's credential has just changed; nothing was sent, and who else manages webhooks with it is compared first"
+    )]
+    AccountChanged,
     /// The claim to act ended before the request was sent; it was not sent.
     #[error("this process may no longer act; nothing was sent")]
     ClaimEnded,

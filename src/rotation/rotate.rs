@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::claims::Claimant;
 use super::decide::{Standing, Step, TokenChoice, Why, planned, terms};
 use super::facts::{Drift, Facts, Hand, Memory, ProviderProfile, SourceState, Subject};
 use super::schedule::{self, Plan};
 use super::status::printable;
 use super::time::{Moment, add, between, subtract};
-use crate::api::{Ownership, Reason, WebhookSubscriptionSpec};
+use crate::api::{ObjectKey, Ownership, Reason, WebhookSubscriptionSpec};
 
 /// Everything a rule may look at, once the way to the provider is clear.
 pub(super) struct Case<'a> {
@@ -31,6 +32,11 @@ impl Case<'_> {
             (until, expiry) => until.or(expiry),
         };
         Step::Wait { until, standing }
+    }
+
+    /// Another object, as the author of this one may know it.
+    pub(super) fn claimant(&self, key: &ObjectKey) -> Claimant {
+        Claimant::seen_from(&self.subject.identity.key, key)
     }
 
     pub(super) fn not_ahead(&self, recorded: DateTime<Utc>) -> DateTime<Utc> {

@@ -18,6 +18,13 @@ const LONGEST_LIFETIME_MS: i64 = 400 * DAY;
 /// A rotation is never due sooner than this after the mint, or half the life if that is less.
 const SHORTEST_WAIT: i64 = 30 * SECOND;
 
+/// However short tokens live, one object is not rotated more often than once in this time.
+pub const FLOOR: Duration = Duration::from_secs(5);
+const FLOOR_MS: i64 = 5 * SECOND;
+/// A token that lives shorter cannot be replaced in time: after the floor too little is left of it for
+/// an attempt.
+pub const SHORTEST_LIFETIME: Duration = Duration::from_secs(8);
+
 /// What the time of a rotation depends on besides the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -52,6 +59,8 @@ pub struct Plan {
     pub safety: Duration,
     /// The life of the token is too short for the overlap that was asked for.
     pub overlap_short: bool,
+    /// The life of the token, where it is under [`SHORTEST_LIFETIME`].
+    pub too_short: Option<Duration>,
 }
 
 impl Plan {
@@ -71,7 +80,8 @@ impl Plan {
 
 /// Plans the rotation of a token minted at one time and expiring at another.
 ///
-/// `due` is never before `minted`, and never later than `safety` before `expires`.
+/// `due` is never before `minted`; and never later than `safety` before `expires`, unless the token
+/// lives shorter than [`SHORTEST_LIFETIME`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -109,13 +119,14 @@ pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Pla
         .min(lifetime / 4);
     let lead = want.max(overlap.saturating_add(drain)).max(safety).min(2 * lifetime / 3);
     let jitter = below(terms.jitter_seed, (lead / 10).min(HOUR));
-    let due = (lifetime - lead - jitter).max(SHORTEST_WAIT.min(lifetime / 2));
+    let due = (lifetime - lead - jitter).max(SHORTEST_WAIT.min(lifetime / 2)).max(FLOOR_MS);
     Plan {
         due: later(minted, due),
         expires: later(minted, lifetime),
         lead: duration(lead),
         safety: duration(safety),
         overlap_short: asked_overlap > 0 && (terms.revokes_previous || lifetime - due < asked_overlap),
+        too_short: Some(duration(lifetime)).filter(|life| *life < SHORTEST_LIFETIME),
     }
 }
 
@@ -123,7 +134,7 @@ pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Pla
 #[must_use]
 pub fn mint_spacing(lifetime: Option<Duration>) -> Duration {
     let longest = duration(SHORTEST_WAIT);
-    lifetime.map_or(longest, |lifetime| longest.min(lifetime / 2))
+    lifetime.map_or(longest, |lifetime| longest.min(lifetime / 2).max(FLOOR))
 }
 
 /// How long to wait before asking again a source that returned the token already in hand: an
@@ -207,6 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_of_eight_seconds_is_the_shortest_that_is_kept() {
+        let minted = DateTime::<Utc>::UNIX_EPOCH;
+        for (life, due, too_short) in [
+            (10, 5_000, true),
+            (4_000, 5_000, true),
+            (7_999, 5_000, true),
+            (8_000, 5_334, false),
+            (10_000, 6_667, false),
+            (12_000, 8_000, false),
+        ] {
+            let expires = minted + TimeDelta::milliseconds(life);
+            let plan = plan(minted, expires, &terms(Duration::ZERO));
+            assert_eq!((plan.due - minted).num_milliseconds(), due, "{life} ms");
+            assert_eq!(plan.too_short.is_some(), too_short, "{life} ms");
+            assert!(too_short || plan.due < expires, "{life} ms");
+            assert!(mint_spacing(Some(Duration::from_millis(life.unsigned_abs()))) >= FLOOR);
+        }
+        let overlap = plan(minted, minted + TimeDelta::seconds(10), &terms(Duration::from_secs(7_200)));
+        assert_eq!(overlap.due, minted + TimeDelta::seconds(5), "as early as ever, and in time");
+    }
+
+    #[test]
     fn a_pause_that_ends_in_time_for_an_attempt_is_waited_out() {
         let minted = DateTime::<Utc>::UNIX_EPOCH;
         let plan = plan(minted, minted + TimeDelta::seconds(12), &terms(Duration::ZERO));
@@ -286,7 +319,7 @@ mod tests {
             prop_assert!(plan.due >= minted);
             prop_assert!(plan.expires >= minted);
             let latest = plan.expires.signed_duration_since(plan.due);
-            prop_assert!(latest >= TimeDelta::from_std(plan.safety).unwrap());
+            prop_assert!(plan.too_short.is_some() || latest >= TimeDelta::from_std(plan.safety).unwrap());
         }
 
         #[test]

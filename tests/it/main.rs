@@ -12,6 +12,7 @@ mod hostile;
 mod keycloak;
 mod operator;
 mod packaging;
+mod parties;
 mod pods;
 mod process;
 mod readme;

@@ -43,6 +43,12 @@ fn who(server: &Server) -> Vec<String> {
     seen.iter().map(|seen| seen.header("authorization").unwrap_or_default().to_owned()).collect()
 }
 
+/// As the engine does when a credential has changed.
+async fn known(remote: &dyn Remote) {
+    let account = remote.identify().await.unwrap();
+    remote.act_for(account);
+}
+
 #[tokio::test]
 async fn the_last_credential_that_worked_deletes_when_its_secret_is_gone_and_does_nothing_else() {
     for gone in [SecretFailure::NotFound, SecretFailure::Unavailable("forbidden".into())] {
@@ -52,9 +58,11 @@ async fn the_last_credential_that_worked_deletes_when_its_secret_is_gone_and_doe
         remote.keep_credential(Custody::Deletes).await;
         secrets.replace(Ok(keys("second")));
         server.answers(200, "{}");
+        known(&*remote).await;
         update(&*remote).await.unwrap();
         // This one is refused, so the one before is still the last that worked.
         secrets.replace(Ok(keys("third")));
+        known(&*remote).await;
         server.answers(401, "");
         update(&*remote).await.unwrap_err();
 

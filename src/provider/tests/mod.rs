@@ -6,6 +6,7 @@ use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
 mod calls;
 mod digest;
 mod documents;
+mod echoes;
 mod kept;
 mod listings;
 mod placeholder;

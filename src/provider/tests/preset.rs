@@ -24,6 +24,7 @@ fn gupy_is_as_documented() {
         *resolved.profile(),
         ProviderProfile {
             origin: "https://api.gupy.io".to_owned(),
+            base_url: "https://api.gupy.io".to_owned(),
             requests_per_minute: 500,
             preset_requests_per_minute: Some(500),
             max_concurrent: 8,
@@ -150,6 +151,7 @@ operations:
         *resolved.profile(),
         ProviderProfile {
             origin: "https://api.example.com".to_owned(),
+            base_url: "https://api.example.com/v2".to_owned(),
             requests_per_minute: 60,
             preset_requests_per_minute: None,
             max_concurrent: 4,

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::api::{ObjectKey, SecretKeyReference, WebhookProviderSpec};
@@ -92,7 +93,12 @@ impl Server {
         let http =
             Client::new(Config { destinations: DestinationPolicy::new(vec![allowed]), ..Config::default() });
         let gateway = Gateway::new(http.unwrap(), Arc::new(secrets));
-        gateway.resolve(&ObjectKey::new("team", "gupy"), &spec).unwrap()
+        let remote = gateway.resolve(&ObjectKey::new("team", "gupy"), &spec).unwrap();
+        // As the engine does before it has anything written.
+        if let Some(Ok(account)) = remote.identify().now_or_never() {
+            remote.act_for(account);
+        }
+        remote
     }
 }
 

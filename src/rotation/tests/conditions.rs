@@ -1,5 +1,6 @@
 //! What a person, kstatus, Flux and Argo CD see.
 
+use super::super::claims::Claimant;
 use super::super::conditions::View;
 use super::super::facts::Difference;
 use super::super::life::Remark;
@@ -152,7 +153,7 @@ fn at_expiry_ready_turns_false_whatever_else_holds() {
         Standing::BackingOff(Reason::RateLimited, "429".into()),
         Standing::Settling("soon".into()),
         Standing::Stalled(Reason::ProviderMismatch, "other".into()),
-        Standing::Conflict(key("other"), None),
+        Standing::Conflict(Claimant::Named(key("other")), None),
     ];
     for standing in standings {
         let mut shown = Shown::standing(standing.clone());
@@ -197,7 +198,7 @@ fn what_apply_order_produces_reconciles_and_never_stalls() {
     for standing in [
         Standing::Awaiting(Reason::ProviderNotFound, "none".into()),
         Standing::Awaiting(Reason::InvalidSpec, "provider".into()),
-        Standing::Conflict(key("old-name"), None),
+        Standing::Conflict(Claimant::Named(key("old-name")), None),
         Standing::BackingOff(Reason::SecretNotFound, "none".into()),
         Standing::Settling("soon".into()),
         Standing::Settled,
@@ -241,7 +242,7 @@ fn an_unknown_lifetime_is_unhealthy_too() {
 
 #[test]
 fn the_one_that_waits_for_a_claim_names_the_other() {
-    let shown = Shown::standing(Standing::Conflict(key("other"), Some("w1".into())));
+    let shown = Shown::standing(Standing::Conflict(Claimant::Named(key("other")), Some("w1".into())));
     let ready = shown.condition(Ready).unwrap();
     assert_eq!((ready.status, ready.reason), (False, Reason::Conflict));
     assert!(ready.message.contains("default/other") && ready.message.contains("w1"));
@@ -271,6 +272,8 @@ fn health_in_the_order_of_what_matters_more() {
     assert_eq!(shown.says(RotationHealthy), (True, Reason::ListForbidden));
     shown.plan.as_mut().unwrap().overlap_short = true;
     assert_eq!(shown.says(RotationHealthy), (True, Reason::OverlapShort));
+    shown.plan.as_mut().unwrap().too_short = Some(Duration::from_millis(10));
+    assert_eq!(shown.says(RotationHealthy), (False, Reason::LifetimeTooShort));
     shown.drift_persists = Some(Difference::Target);
     assert_eq!(shown.says(RotationHealthy), (False, Reason::DriftPersists));
     shown.failing = Some(refused());

@@ -1,5 +1,6 @@
 //! No remote id: given, found, or to be created.
 
+use super::super::claims::Claimant;
 use super::*;
 use crate::api::AdoptionPolicy;
 use crate::rotation::target::compared;
@@ -47,7 +48,7 @@ fn a_given_id_that_another_object_owns_is_waited_for() {
     let mut world = World::fresh();
     world.spec().webhook_id = Some("given".into());
     world.claims.0.insert("given".into(), key("owner"));
-    assert_eq!(world.standing(), Standing::Conflict(key("owner"), Some("given".into())));
+    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("owner")), Some("given".into())));
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn a_match_that_another_object_claims_is_waited_for() {
     world.spec().adoption_policy = Some(AdoptionPolicy::Matching);
     world.listed(-10, &[("there", &wanted())]);
     world.claims.0.insert("there".into(), key("owner"));
-    assert_eq!(world.standing(), Standing::Conflict(key("owner"), Some("there".into())));
+    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("owner")), Some("there".into())));
     world.listed(-10, &[("free", &wanted()), ("there", &wanted())]);
     assert_eq!(adopted(&world).0, "free");
 }

@@ -146,6 +146,7 @@ impl World {
         };
         let profile = ProviderProfile {
             origin: ORIGIN.into(),
+            base_url: ORIGIN.into(),
             requests_per_minute: 500,
             preset_requests_per_minute: None,
             max_concurrent: 4,

@@ -1,5 +1,6 @@
 //! The order of the rules: which one wins, and what it keeps from happening.
 
+use super::super::claims::Claimant;
 use super::*;
 
 #[test]
@@ -67,9 +68,9 @@ fn what_it_refers_to_is_waited_for() {
 fn the_better_claim_is_waited_for_and_named() {
     let mut world = World::needy();
     world.rival = Some(key("rival"));
-    assert_eq!(world.standing(), Standing::Conflict(key("rival"), Some("w1".into())));
+    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("rival")), Some("w1".into())));
     world.status.webhook_id = None;
-    assert_eq!(world.standing(), Standing::Conflict(key("rival"), None));
+    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("rival")), None));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 mod admin;
 mod destinations;
 mod manifests;
+pub mod neighbours;
 mod provider_answers;
-mod server;
+pub mod server;
 pub mod stage;
 mod token_answers;

@@ -23,6 +23,8 @@ pub enum Behaviour {
     Drip(Vec<u8>),
     /// The bytes, and then nothing, without an end.
     Silent(Vec<u8>),
+    /// What the server at this address answers to the same request.
+    Forward(SocketAddr),
 }
 
 /// One request, as far as an answer may depend on it.
@@ -71,7 +73,8 @@ async fn serve(mut stream: TcpStream, answer: &(impl Fn(&Asked) -> Behaviour + S
     let whole = read_request(&mut stream).await?;
     let mut words = whole.split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    match answer(&Asked { at, method, path, whole }) {
+    let asked = Asked { at, method, path, whole };
+    match answer(&asked) {
         Behaviour::Bytes(bytes) => {
             stream.write_all(&bytes).await?;
             stream.shutdown().await
@@ -93,6 +96,13 @@ async fn serve(mut stream: TcpStream, answer: &(impl Fn(&Asked) -> Behaviour + S
             stream.write_all(&first).await?;
             // Until the client gives up.
             stream.read_u8().await.map(|_| ())
+        }
+        Behaviour::Forward(to) => {
+            let mut onward = TcpStream::connect(to).await?;
+            let request = asked.whole.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+            onward.write_all(request.as_bytes()).await?;
+            tokio::io::copy(&mut onward, &mut stream).await?;
+            stream.shutdown().await
         }
     }
 }

@@ -167,8 +167,13 @@ impl Stage {
 
     /// The recorded status of an object.
     pub fn status(&self, kind: &str, name: &str) -> Value {
+        self.statuses(kind)[format!("default/{name}")]["status"].clone()
+    }
+
+    /// What is recorded of all objects of a kind, by namespace and name.
+    pub fn statuses(&self, kind: &str) -> Value {
         let state: Value = serde_json::from_str(&self.state_text()).unwrap_or_default();
-        state["objects"][kind][format!("default/{name}")]["status"].clone()
+        state["objects"][kind].clone()
     }
 
     pub fn condition(&self, kind: &str, name: &str, condition: &str) -> Said {
@@ -187,6 +192,13 @@ impl Stage {
             .zip(["True", "False", "False"])
             .find_map(|(said, bad)| (said.status == bad).then_some(said))
             .unwrap_or_default()
+    }
+
+    /// Has the healthy ones' platform reached through another server.
+    pub fn reach_through(&self, server: &super::server::Server) {
+        let provider = self.manifest("10-provider.yaml");
+        let through = format!("http://127.0.0.1:{}", server.port());
+        self.write("10-provider.yaml", provider.replace(&self.sandbox.url(), &through));
     }
 
     /// Nothing of the text stands in anything that people may see.

@@ -8,6 +8,7 @@ mod examples;
 mod leading;
 mod load;
 mod namespaces;
+mod neighbours;
 mod outages;
 mod ownership;
 mod permissions;

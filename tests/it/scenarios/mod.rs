@@ -1,6 +1,8 @@
 //! What goes wrong, one thing at a time, on virtual time.
 
+mod accounts;
 mod asked;
+mod authors;
 mod clocks;
 mod creating;
 mod deleting;
@@ -14,6 +16,7 @@ mod long_lists;
 mod lost;
 mod ownership;
 mod pages;
+mod short_lives;
 mod shown;
 mod sources;
 mod tokens;

@@ -3,6 +3,7 @@
 //! It holds a provider, a token server and a durable record behind the engine's ports, and judges
 //! what it sees: which remote subscription carried which token when, and whether that token lived.
 
+mod conduct;
 mod outside;
 mod ports;
 mod provider;
@@ -25,7 +26,8 @@ use tokio::time::Instant;
 
 use crate::canaries::{Watched, watch_logs};
 
-pub use outside::{CallFault, Manner, Orphans, Outside, Remote, WriteFault};
+pub use conduct::MintConduct;
+pub use outside::{CallFault, Manner, Orphans, Outside, Received, Remote, WriteFault};
 
 /// What the world is like.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Publis
 use hookkeeper::ops::metrics::Metrics;
 
 use super::Settings;
+use super::conduct::Conduct;
 use crate::canaries::CANARY;
 
 /// A token that the token server has issued.
@@ -48,6 +49,8 @@ pub enum CallFault {
     Late(Duration),
     /// It takes so much longer until the effect takes place.
     Slow(Duration),
+    /// The effect does not take place, and no answer comes for as long as it is waited for.
+    Hangs,
     /// The step panics.
     Panic,
 }
@@ -56,6 +59,8 @@ pub enum CallFault {
 #[derive(Clone, Debug)]
 pub struct Received {
     pub at: DateTime<Utc>,
+    /// Namespace of who sent it.
+    pub namespace: String,
     pub operation: &'static str,
     /// The action, the id for a delete, the source for a mint.
     pub about: String,
@@ -125,6 +130,8 @@ pub enum Manner {
 /// Everything outside of the engine.
 pub struct Outside {
     pub token_life: Duration,
+    /// Of sources whose audience is this.
+    pub lives: BTreeMap<String, Duration>,
     pub revokes: bool,
     pub manner: Manner,
     pub wall_shift: TimeDelta,
@@ -152,6 +159,8 @@ pub struct Outside {
     /// Since when subscriptions, and providers, are being deleted.
     pub deleted: BTreeMap<ObjectKey, DateTime<Utc>>,
     pub released: Vec<ObjectKey>,
+    /// Credentials of providers that have one of their own, by Secret.
+    pub credentials: BTreeMap<ObjectKey, String>,
     /// The Secret with the provider's credential is gone.
     pub without_credential: bool,
     // The token server and the provider.
@@ -164,6 +173,8 @@ pub struct Outside {
     /// What the provider appends to each URL that it is given.
     pub stored_with: &'static str,
     created: BTreeMap<String, DateTime<Utc>>,
+    /// How many webhooks each account has had.
+    numbered: BTreeMap<String, u64>,
     /// The next update is under way for so long.
     pub delay: Option<Duration>,
     pub under_way: Vec<UnderWay>,
@@ -171,6 +182,7 @@ pub struct Outside {
     pub call_faults: VecDeque<CallFault>,
     pub fault_for: Option<CallFaults>,
     pub mint_fault: Option<MintFaults>,
+    pub conduct: Conduct,
     /// Faults of the writes to come, of whatever they write.
     pub write_faults: VecDeque<Option<WriteFault>>,
     /// Statuses whose write is under way.
@@ -199,6 +211,7 @@ impl Outside {
     pub fn new(settings: &Settings) -> Self {
         Self {
             token_life: settings.token_life,
+            lives: BTreeMap::new(),
             revokes: settings.revokes,
             manner: Manner::default(),
             wall_shift: TimeDelta::zero(),
@@ -215,6 +228,7 @@ impl Outside {
             published: BTreeMap::new(),
             guarded: BTreeSet::new(),
             guarded_providers: BTreeSet::new(),
+            credentials: BTreeMap::new(),
             without_credential: false,
             deleted: BTreeMap::new(),
             released: Vec::new(),
@@ -225,11 +239,13 @@ impl Outside {
             listing_lag: TimeDelta::zero(),
             stored_with: "",
             created: BTreeMap::new(),
+            numbered: BTreeMap::new(),
             delay: None,
             under_way: Vec::new(),
             call_faults: VecDeque::new(),
             fault_for: None,
             mint_fault: None,
+            conduct: Conduct::default(),
             write_faults: VecDeque::new(),
             being_written: BTreeSet::new(),
             mints: 0,
@@ -295,6 +311,18 @@ impl Outside {
     }
 
     pub fn issue(&mut self, source: &str, asked: DateTime<Utc>, now: DateTime<Utc>) -> String {
+        let own = self.lives.iter().find(|(of, _)| source.contains(of.as_str()));
+        self.issue_for(source, own.map_or(self.token_life, |(_, life)| *life), asked, now)
+    }
+
+    /// Issues a token that lives for so long.
+    pub fn issue_for(
+        &mut self,
+        source: &str,
+        life: Duration,
+        asked: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> String {
         self.mints += 1;
         let renews = matches!(self.manner, Manner::Renews | Manner::Contradicts);
         if let Some(newest) = self.newest.get(source).filter(|_| !renews).cloned()
@@ -303,7 +331,7 @@ impl Outside {
             if self.manner == Manner::Prolongs
                 && let Some(issued) = self.tokens.get_mut(&newest)
             {
-                issued.expires = now + TimeDelta::from_std(self.token_life).unwrap();
+                issued.expires = now + TimeDelta::from_std(life).unwrap();
             }
             return newest;
         }
@@ -316,7 +344,7 @@ impl Outside {
         }
         let life = match self.manner {
             Manner::SaysNothing => TimeDelta::days(36_500),
-            _ => TimeDelta::from_std(self.token_life).unwrap(),
+            _ => TimeDelta::from_std(life).unwrap(),
         };
         let expires = now + life;
         let issued = Issued { source: source.to_owned(), asked, expires, revoked: None };
@@ -336,8 +364,10 @@ impl Outside {
         self.unpublished += u64::from(publishes && !is_read);
     }
 
+    /// Makes a webhook in the account of a credential, and returns the id that the account knows it by.
     pub fn create(
         &mut self,
+        credential: Option<&str>,
         action: &str,
         url: &str,
         active: bool,
@@ -346,10 +376,14 @@ impl Outside {
     ) -> String {
         self.creates += 1;
         self.judge_publishing(token);
-        let id = format!("remote-{}", self.creates);
-        self.created.insert(id.clone(), now);
+        let account = credential.unwrap_or_default();
+        let number = self.numbered.entry(account.to_owned()).or_default();
+        *number += 1;
+        let id = self.conduct.id(account, *number);
+        let stored = if account.is_empty() { id.clone() } else { format!("{account}:{id}") };
+        self.created.insert(stored.clone(), now);
         let remote = Remote { action: action.into(), url: url.into(), active, token: token.into() };
-        self.remotes.insert(id.clone(), remote);
+        self.remotes.insert(stored, remote);
         id
     }
 

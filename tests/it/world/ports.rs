@@ -16,7 +16,7 @@ use hookkeeper::engine::ports::{
 use hookkeeper::rotation::time::Moment;
 
 use super::outside::Received;
-use super::{CallFault, Manner, World, WriteFault};
+use super::{CallFault, Manner, MintConduct, World, WriteFault};
 use crate::canaries::{self, look};
 
 impl World {
@@ -211,6 +211,7 @@ impl Record for World {
                     return Err(RecordFailure::Gone);
                 }
                 outside.records += 1;
+                outside.conduct.seen(key, status);
                 outside.statuses.insert(key.clone(), status.clone());
                 Ok(())
             })
@@ -319,16 +320,31 @@ impl Publish for World {
 impl Minter for World {
     fn mint<'a>(
         &'a self,
-        _: &'a str,
+        namespace: &'a str,
         source: &'a TokenSourceSpec,
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
         Box::pin(async move {
-            guard.cut(Duration::from_secs(10))?;
+            let timeout = guard.cut(source.timeout())?;
             let about = serde_json::to_string(source).unwrap();
             let asked = self.wall();
-            let received = Received { at: asked, operation: "mint", about: about.clone() };
+            let received =
+                Received { at: asked, namespace: namespace.into(), operation: "mint", about: about.clone() };
             self.outside().received.push(received);
+            let conduct = self.outside().conduct.of_mint(namespace, &about);
+            let life = match conduct {
+                Some(MintConduct::Hangs) => {
+                    tokio::time::sleep(timeout).await;
+                    return Err(MintFailure::Unanswered { what: format!("no answer within {timeout:?}") });
+                }
+                Some(MintConduct::Refuses(failure)) => {
+                    self.halfway().await;
+                    self.halfway().await;
+                    return Err(failure);
+                }
+                Some(MintConduct::Lives(life)) => Some(life),
+                None => None,
+            };
             if let Some(from) = &source.secret {
                 self.halfway().await;
                 let (token, version) = self.outside().secrets[&from.name].clone();
@@ -340,7 +356,10 @@ impl Minter for World {
                     return Err(failure);
                 }
                 let now = self.at(outside);
-                let token = outside.issue(&about, asked, now);
+                let token = match life {
+                    Some(life) => outside.issue_for(&about, life, asked, now),
+                    None => outside.issue(&about, asked, now),
+                };
                 let left = (outside.tokens[&token].expires - now).to_std().unwrap_or_default();
                 let left = left.saturating_sub(self.settings.latency);
                 let assumed = source.assumed_lifetime.as_ref().map(|life| life.to_std());

@@ -4,23 +4,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hookkeeper::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
+use hookkeeper::api::{ObjectKey, ProviderAuth, WebhookProviderSpec, WebhookSubscriptionSpec};
 use hookkeeper::engine::ports::{
-    After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
-    Refusal, Remote, RemoteSubscription, Remotes,
+    Account, After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile,
+    Reading, Refusal, Remote, RemoteSubscription, Remotes,
 };
 use hookkeeper::rotation::target::short_digest;
 
+use super::conduct::page;
 use super::outside::Received;
 use super::ports::InFlight;
 use super::{CallFault, World};
 
 impl Remotes for World {
-    fn resolve(&self, _: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
+    fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
         let settings = &self.settings;
         let limit = spec.limits.as_ref().and_then(|limits| limits.requests_per_minute);
+        let base_url = spec.base_url.clone().unwrap_or_else(|| "https://provider.example.com".into());
+        let origin = base_url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
         let profile = ProviderProfile {
-            origin: spec.base_url.clone().unwrap_or_else(|| "https://provider.example.com".into()),
+            origin,
+            base_url,
             requests_per_minute: limit.map_or(settings.requests_per_minute, i32::cast_unsigned),
             preset_requests_per_minute: None,
             max_concurrent: 16,
@@ -34,19 +38,64 @@ impl Remotes for World {
             lists_actions: settings.lists_actions,
             lists_urls: settings.lists_urls,
         };
-        let kept = Arc::default();
-        Ok(Arc::new(Provider { world: self.clone(), profile, kept }))
+        let (kept, accounts) = (Arc::default(), Arc::default());
+        let (key, auth) = (key.clone(), spec.auth.clone());
+        Ok(Arc::new(Provider { world: self.clone(), profile, key, auth, kept, accounts }))
     }
 }
 
 struct Provider {
     world: World,
     profile: ProviderProfile,
+    key: ObjectKey,
+    auth: ProviderAuth,
     /// What becomes of the credential, and whether one is kept.
     kept: Arc<Mutex<(Custody, bool)>>,
+    /// Whose credential was read last, and for whom is written.
+    accounts: Arc<Mutex<(Option<Account>, Option<Account>)>>,
 }
 
 impl Provider {
+    /// The credential, where the provider has one of its own; the others share one.
+    fn credential(&self) -> Result<Option<String>, Refusal> {
+        let Some(bearer) = &self.auth.bearer else {
+            return Ok(None);
+        };
+        let reference = &bearer.secret_key_ref;
+        let at = ObjectKey::new(&self.key.namespace, &reference.name);
+        let credential = self.world.outside().credentials.get(&at).cloned();
+        let missing = || Refusal::SecretNotFound { name: reference.name.clone(), key: reference.key.clone() };
+        credential.ok_or_else(missing).map(Some)
+    }
+
+    /// Reads the credential, as every call does.
+    fn read_account(&self) -> Result<Account, Refusal> {
+        let account = match self.credential()? {
+            Some(credential) => Account::of_credential(&[&credential]),
+            None if self.auth.none.is_some() => Account::of_namespace(&self.key.namespace),
+            None => Account::of_credential(&["of everybody"]),
+        };
+        self.accounts.lock().unwrap().0 = Some(account);
+        Ok(account)
+    }
+
+    /// Under which name an account's webhook is kept: ids of two accounts may be the same.
+    fn stored(&self, id: &str) -> String {
+        match self.credential() {
+            Ok(Some(credential)) => format!("{credential}:{id}"),
+            _ => id.to_owned(),
+        }
+    }
+
+    /// The id under which an account knows a webhook that is kept.
+    fn shown_to(credential: Option<&str>, stored: &str) -> Option<String> {
+        match (credential, stored.split_once(':')) {
+            (Some(credential), Some((of, id))) if credential == of => Some(id.to_owned()),
+            (Some(_), _) | (_, Some(_)) => None,
+            (_, None) => Some(stored.to_owned()),
+        }
+    }
+
     /// Without its Secret, only what a deletion needs is called, with what is kept.
     fn has_credential(&self, operation: &str) -> Result<(), Refusal> {
         let (custody, is_kept) = *self.kept.lock().unwrap();
@@ -70,15 +119,32 @@ impl Provider {
         effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
         self.has_credential(operation)?;
+        self.read_account()?;
+        let accounts = *self.accounts.lock().unwrap();
+        if operation != "list" && accounts.0 != accounts.1 {
+            return Err(Refusal::AccountChanged.into());
+        }
+        let is_refused = self.credential()?.is_some_and(|credential| credential.starts_with("bogus"));
         let timeout = guard.cut(self.profile.timeout)?;
         let sent = InFlight::new(&self.world, effect);
         self.world.halfway().await;
-        let received = Received { at: self.world.wall(), operation, about: about.to_owned() };
+        let namespace = self.key.namespace.to_string();
+        let received = Received { at: self.world.wall(), namespace, operation, about: about.to_owned() };
         self.world.outside().received.push(received);
-        let fault = self.world.fault(operation, about);
+        if is_refused {
+            sent.lose();
+            return Err(CallFailure::Status { code: 401, retry_after: None, missing: false });
+        }
+        let of_author = self.world.outside().conduct.of_call(&self.key, operation, about);
+        let fault = of_author.or_else(|| self.world.fault(operation, about));
         if let Some(CallFault::Refused(failure)) = fault {
             sent.lose();
             return Err(failure);
+        }
+        if let Some(CallFault::Hangs) = fault {
+            sent.lose();
+            tokio::time::sleep(timeout).await;
+            return Err(CallFailure::Unanswered { what: format!("no answer within {timeout:?}") });
         }
         if let Some(CallFault::Slow(longer)) = fault {
             tokio::time::sleep(longer).await;
@@ -135,6 +201,21 @@ impl Remote for Provider {
         Box::pin(async { Ok(None) })
     }
 
+    fn identify(&self) -> BoxFuture<'_, Result<Account, Refusal>> {
+        Box::pin(async move {
+            self.has_credential("update")?;
+            self.read_account()
+        })
+    }
+
+    fn account(&self) -> Option<Account> {
+        self.accounts.lock().unwrap().0
+    }
+
+    fn act_for(&self, account: Account) {
+        self.accounts.lock().unwrap().1 = Some(account);
+    }
+
     fn keep_credential(&self, custody: Custody) -> BoxFuture<'_, ()> {
         let mut kept = self.kept.lock().unwrap();
         *kept = (custody, kept.1 && custody != Custody::Nothing);
@@ -150,9 +231,19 @@ impl Remote for Provider {
         reading: &'a mut Reading,
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
+        let number = reading.page();
+        let long = self.world.outside().conduct.long_listings.get(&self.key).copied();
+        if let Some((pages, size)) = long {
+            return Box::pin(async move {
+                self.call("list", &number.to_string(), guard, |_| Ok(())).await?;
+                let after = if number < pages { After::Page } else { After::Nothing };
+                reading.take_in(page(number, size), after)
+            });
+        }
         let size = self.world.settings.page_size;
-        let page = reading.page();
-        let about = size.map(|_| page.to_string()).unwrap_or_default();
+        let credential = self.credential().ok().flatten();
+        let about = size.map(|_| number.to_string()).unwrap_or_default();
+        let shown = move |stored: &String| Self::shown_to(credential.as_deref(), stored);
         let all = move |outside: &mut super::Outside| {
             outside.lists += 1;
             let now = self.world.at(outside);
@@ -160,8 +251,9 @@ impl Remote for Provider {
                 .remotes
                 .iter()
                 .filter(|(id, _)| outside.is_listed(id, now))
+                .filter_map(|(stored, remote)| Some((shown(stored)?, remote)))
                 .map(|(id, remote)| RemoteSubscription {
-                    id: id.clone(),
+                    id,
                     action: self.profile.lists_actions.then(|| remote.action.clone()),
                     postback_url: self
                         .profile
@@ -175,9 +267,9 @@ impl Remote for Provider {
         Box::pin(async move {
             let all = self.call("list", &about, guard, all).await?;
             let size = size.unwrap_or(usize::MAX);
-            let before = size.saturating_mul(page as usize - 1);
+            let before = size.saturating_mul(number as usize - 1);
             let after =
-                if all.len() > size.saturating_mul(page as usize) { After::Page } else { After::Nothing };
+                if all.len() > size.saturating_mul(number as usize) { After::Page } else { After::Nothing };
             reading.take_in(all.into_iter().skip(before).take(size).collect(), after)
         })
     }
@@ -188,10 +280,18 @@ impl Remote for Provider {
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         let action = document.spec.action.as_deref().unwrap_or_default();
+        let credential = self.credential().ok().flatten();
         Box::pin(self.call("create", action, guard, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
-            let id = outside.create(action, &spec.postback_url, spec.is_active(), token, now);
+            let id = outside.create(
+                credential.as_deref(),
+                action,
+                &spec.postback_url,
+                spec.is_active(),
+                token,
+                now,
+            );
             Ok(Applied { id: Some(id), secrets: None })
         }))
     }
@@ -203,10 +303,11 @@ impl Remote for Provider {
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         let action = document.spec.action.as_deref().unwrap_or_default();
+        let stored = self.stored(id);
         Box::pin(self.call("update", action, guard, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
-            let found = outside.put(id, action, &spec.postback_url, spec.is_active(), token, now);
+            let found = outside.put(&stored, action, &spec.postback_url, spec.is_active(), token, now);
             if found { Ok(Applied { id: None, secrets: None }) } else { Err(missing()) }
         }))
     }
@@ -217,9 +318,10 @@ impl Remote for Provider {
         id: &'a str,
         guard: &'a CallGuard,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
+        let stored = self.stored(id);
         Box::pin(self.call("delete", id, guard, move |outside| {
             outside.deletes += 1;
-            outside.remotes.remove(id).map(|_| ()).ok_or_else(missing)
+            outside.remotes.remove(&stored).map(|_| ()).ok_or_else(missing)
         }))
     }
 }
