@@ -92,6 +92,11 @@ pub(super) const POSITIVE_RULE: &str = "self.matches('[1-9]')";
 /// What to do when [`POSITIVE_RULE`] is broken.
 pub(super) const POSITIVE_MESSAGE: &str = "must be longer than zero";
 
+/// How long one request may take: whoever waits for an answer holds a place that others wait for.
+pub(super) const TIMEOUT_RULE: &str = "duration(self) > duration('0s') && duration(self) <= duration('1m')";
+/// What to do when [`TIMEOUT_RULE`] is broken.
+pub(super) const TIMEOUT_MESSAGE: &str = "must be longer than zero and at most 1m";
+
 /// How often something is looked at that costs requests, or never.
 pub(super) const INTERVAL_RULE: &str = "duration(self) == duration('0s') || duration(self) >= duration('1m')";
 /// What to do when [`INTERVAL_RULE`] is broken.

@@ -135,14 +135,18 @@ impl TokenSourceSpec {
         request(self) == request(other)
     }
 
-    /// How long one request to the source may take: the spec's `timeout`, or 10 s.
+    /// How long one request to the source may take: the spec's `timeout`, or 10 s; 1 min at the most.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {
         let of_oauth2 = self.oauth2.as_ref().and_then(|source| source.timeout.as_ref());
         let of_http = self.http.as_ref().and_then(|source| source.timeout.as_ref());
-        of_oauth2.or(of_http).map_or(std::time::Duration::from_secs(10), Duration::to_std)
+        // An object that is older than the rule may say more.
+        of_oauth2.or(of_http).map_or(DEFAULT_TIMEOUT, Duration::to_std).min(LONGEST_TIMEOUT)
     }
 }
+
+const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const LONGEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, KubeSchema)]
@@ -173,9 +177,9 @@ pub struct OAuth2TokenSource {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::text_map::<32, 128, 4096>")]
     pub extra_parameters: BTreeMap<String, String>,
-    /// How long the request may take. Default 10s.
+    /// How long the request may take, at most 1m. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
+    #[x_kube(validation = Rule::new(schema::TIMEOUT_RULE).message(schema::TIMEOUT_MESSAGE))]
     pub timeout: Option<Duration>,
 }
 
@@ -255,9 +259,9 @@ pub struct HttpTokenSource {
     /// How to read the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<TokenResponse>,
-    /// How long the request may take. Default 10s.
+    /// How long the request may take, at most 1m. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
+    #[x_kube(validation = Rule::new(schema::TIMEOUT_RULE).message(schema::TIMEOUT_MESSAGE))]
     pub timeout: Option<Duration>,
 }
 

@@ -31,11 +31,11 @@ const MAX_CONCURRENT: u32 = 4;
 /// How long a request may take where nobody says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that a request may take.
-const MAX_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most requests, a minute or at once, that can be asked for.
 const MAX_REQUESTS: i32 = 100_000;
 /// How long a provider may take to show what it did where nobody says otherwise.
-const SETTLE: Duration = Duration::from_secs(5 * 60);
+const SETTLE: Duration = Duration::from_secs(60);
 /// How often the listing is read where nobody says otherwise.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// More often than this, the listings of one author would take up everybody's time.
@@ -350,7 +350,7 @@ impl Counts {
         };
         let timeout = limits.timeout.as_ref().map(|timeout| timeout.to_std());
         if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > MAX_TIMEOUT) {
-            return Err(field.child("timeout").invalid("must be more than 0s and at most 5m"));
+            return Err(field.child("timeout").invalid("must be more than 0s and at most 1m"));
         }
         Ok(Self {
             requests_per_minute: count(limits.requests_per_minute, "requestsPerMinute")?,

@@ -276,6 +276,8 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         // Durations and numbers.
         (W, "/rotation/overlap", json!("2 days"), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!("-5m"), "spec.rotation.overlap"),
+        (T, "/http/timeout", json!("61s"), "spec.http.timeout"),
+        (P, "/limits/timeout", json!("1m1s"), "spec.limits.timeout"),
         (W, "/rotation/overlap", json!(""), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!("1h1h1h1h1h"), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!("100000s"), "spec.rotation.overlap"),
