@@ -28,8 +28,6 @@ use crate::secret::SecretText;
 /// How long an idle connection is kept. Servers commonly close theirs after a minute, and a
 /// request that meets the closing has an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest header of an HTTP/2 answer. HTTP/1 is limited to 100 headers and about 400 KiB by hyper.
-const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Headers that say how the message is framed or where it goes: setting them by hand could make
 /// the server see another request, or another host than the one that was checked.
 static OWN_HEADERS: [HeaderName; 12] = [
@@ -152,7 +150,11 @@ impl Recipe {
             .referer(false)
             // A request that creates something must never be sent twice.
             .retry(retry::never())
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            // Frames of HTTP/2 that belong to no request (PING, SETTINGS and others) are free for a
+            // server, and would be answered for as long as the connection is kept. Of HTTP/1.1 there
+            // is nothing to be read but answers: 100 headers and about 400 KiB of each at most, and
+            // a byte that nobody asked for ends the connection.
+            .http1_only()
             .pool_max_idle_per_host(self.connections_per_host)
             .pool_idle_timeout(IDLE_TIMEOUT);
         if let Some(proxy) = &self.proxy {
@@ -309,7 +311,7 @@ fn secret_bytes(text: SecretText) -> Bytes {
     Bytes::from_owner(Owner(text))
 }
 
-/// The text as a header value that neither logs nor the HTTP/2 compression table get to hold.
+/// The text as a header value that no log gets to hold.
 fn secret_value(text: SecretText) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(secret_bytes(text)).ok()?;
     value.set_sensitive(true);

@@ -284,6 +284,9 @@ fn tls_problem(error: &rustls::Error) -> &'static str {
             _ => "its certificate is invalid",
         },
         rustls::Error::InvalidMessage(_) => "the other end does not speak TLS",
+        rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+            "the other end does not speak HTTP/1.1, and nothing else is spoken here"
+        }
         rustls::Error::AlertReceived(_) => "the other end refused the handshake",
         rustls::Error::PeerIncompatible(_) => "the other end has no TLS version or cipher in common",
         _ => "the handshake failed",

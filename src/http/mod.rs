@@ -10,7 +10,9 @@
 //!   address is checked at the moment of connecting, so a name that changes its mind between the
 //!   check and the connection cannot get past.
 //! - [`Client::send`] sends a request **at most once**, follows no redirect, uses no proxy from the
-//!   environment, and ends by the caller's timeout whatever the server does.
+//!   environment, and ends by the caller's timeout whatever the server does. It speaks HTTP/1.1 only:
+//!   where every byte belongs to the answer of the one request that is under way, no flood of frames
+//!   beside it can cost anything.
 //! - [`Config::proxy`], which whoever runs the process names, opens the connections for https. It
 //!   resolves the names, so what is left of the policy is what a URL shows: addresses in it, and names
 //!   that are not public by their form.
