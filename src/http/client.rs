@@ -18,7 +18,8 @@ use super::date::{parse_http_date, parse_retry_after};
 use super::destination::Target;
 use super::encoding::{Coding, UnpackError};
 use super::files::{Contents, Parts};
-use super::resolver::{GuardedResolver, TARGET};
+use super::lookups::{Author, Lookups};
+use super::resolver::{GuardedResolver, PURPOSE, Purpose};
 use super::{
     Answer, Body, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
     SystemResolver,
@@ -58,7 +59,8 @@ pub struct Config {
     pub destinations: DestinationPolicy,
     /// The `User-Agent` of every request that does not bring its own.
     pub user_agent: String,
-    /// How long resolving, connecting and the TLS handshake may take together.
+    /// How long resolving, connecting and the TLS handshake may take together; four fifths of it for
+    /// resolving.
     pub connect_timeout: Duration,
     /// Issuers that are trusted besides the system's.
     pub root_certificates: Vec<Certificate>,
@@ -112,6 +114,7 @@ pub enum SetupError {
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    author: Author,
 }
 
 /// What all clones have in common.
@@ -185,7 +188,8 @@ impl Client {
         let policy = config.destinations;
         let policy = Arc::new(if behind_proxy { policy.behind_proxy() } else { policy });
         let resolver = GuardedResolver {
-            inner: config.resolver,
+            // Before the time to connect is over, so that it is told what took so long.
+            lookups: Lookups::new(config.resolver, config.connect_timeout * 4 / 5),
             policy: Arc::clone(&policy),
             proxy: config.proxy.clone(),
         };
@@ -201,7 +205,14 @@ impl Client {
         let (contents, parts) = recipe.files.read()?;
         let current = RwLock::new(recipe.make(parts)?);
         let made_of = Mutex::new(contents);
-        Ok(Self { shared: Arc::new(Shared { recipe, policy, current, made_of }) })
+        let shared = Arc::new(Shared { recipe, policy, current, made_of });
+        Ok(Self { shared, author: Author::default() })
+    }
+
+    /// The same client, for requests whose URL comes from an object of this namespace.
+    #[must_use]
+    pub fn on_behalf_of(&self, namespace: impl Into<Arc<str>>) -> Self {
+        Self { shared: Arc::clone(&self.shared), author: namespace.into() }
     }
 
     /// Reads the files again. What has changed counts from the next request on: those under way go
@@ -248,7 +259,8 @@ impl Client {
 
         let client = self.current();
         let sending = client.execute(prepare(request)?);
-        let response = timeout_at(deadline, TARGET.scope(target.clone(), sending))
+        let purpose = Purpose { target: target.clone(), author: Arc::clone(&self.author) };
+        let response = timeout_at(deadline, PURPOSE.scope(purpose, sending))
             .await
             .map_err(|_| late())?
             .map_err(|error| Error::from_reqwest(error, &target, proxy))?;

@@ -42,6 +42,16 @@ pub enum Error {
         /// Whose name.
         host: String,
     },
+    /// Nobody knows yet whether the name has an address.
+    #[error("the name of {host} was not resolved within {limit:?}: {problem}")]
+    ResolveTimeout {
+        /// Whose name.
+        host: String,
+        /// How long it was waited for.
+        limit: Duration,
+        /// What it waited for.
+        problem: &'static str,
+    },
     /// No connection came about.
     #[error("no connection to {host}: {problem}")]
     Connect {
@@ -140,6 +150,7 @@ impl Error {
             Self::InvalidRequest { .. }
             | Self::DestinationNotAllowed { .. }
             | Self::Resolve { .. }
+            | Self::ResolveTimeout { .. }
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
