@@ -4,6 +4,7 @@
 mod admin;
 mod destinations;
 mod manifests;
+mod memory;
 mod provider_answers;
 mod server;
 pub mod stage;
