@@ -3,6 +3,16 @@
 //! It can be neither serialised nor printed, so a type that is logged, written into a status or
 //! sent as an event cannot hold one by accident. Getting the bytes out is one method with a name
 //! that stands out in review.
+//!
+//! Libraries that send, read and parse a token make copies of it in memory of their own. The binary
+//! wipes all memory that is freed (`main.rs`), so no copy outlives its owner. What is left are owners
+//! that live on:
+//! - the buffers of a connection keep the last request and the last answer in them, until the next ones
+//!   take their place or the connection is closed, which it is 30 s after its last use;
+//! - what the process was started with stays readable for root as long as it runs: a Secret in a
+//!   variable (`HOOKKEEPER_SECRET_…`) rather than in a file;
+//! - memory that the operating system has swapped out is not wiped on disk: encrypt the swap, or have
+//!   none.
 
 use std::fmt;
 

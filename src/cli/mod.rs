@@ -67,6 +67,10 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     crate::ops::logs::guard_panics();
+    // Before anything secret is read; all commands, for most of them read a Secret in some way.
+    if let Err(error) = crate::ops::memory::keep_private() {
+        let _ = writeln!(std::io::stderr(), "hookkeeper: core dumps cannot be switched off: {error}");
+    }
     let matches = definition().get_matches();
     let line = CommandLine::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     run(line).unwrap_or_else(|error| {

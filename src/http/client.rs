@@ -18,7 +18,8 @@ use super::date::{parse_http_date, parse_retry_after};
 use super::destination::Target;
 use super::encoding::{Coding, UnpackError};
 use super::files::{Contents, Parts};
-use super::resolver::{GuardedResolver, TARGET};
+use super::lookups::{Author, Lookups};
+use super::resolver::{GuardedResolver, PURPOSE, Purpose};
 use super::{
     Answer, Body, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
     SystemResolver,
@@ -28,8 +29,6 @@ use crate::secret::SecretText;
 /// How long an idle connection is kept. Servers commonly close theirs after a minute, and a
 /// request that meets the closing has an unknown outcome.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest header of an HTTP/2 answer. HTTP/1 is limited to 100 headers and about 400 KiB by hyper.
-const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// Headers that say how the message is framed or where it goes: setting them by hand could make
 /// the server see another request, or another host than the one that was checked.
 static OWN_HEADERS: [HeaderName; 12] = [
@@ -60,7 +59,8 @@ pub struct Config {
     pub destinations: DestinationPolicy,
     /// The `User-Agent` of every request that does not bring its own.
     pub user_agent: String,
-    /// How long resolving, connecting and the TLS handshake may take together.
+    /// How long resolving, connecting and the TLS handshake may take together; four fifths of it for
+    /// resolving.
     pub connect_timeout: Duration,
     /// Issuers that are trusted besides the system's.
     pub root_certificates: Vec<Certificate>,
@@ -114,6 +114,7 @@ pub enum SetupError {
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    author: Author,
 }
 
 /// What all clones have in common.
@@ -152,7 +153,11 @@ impl Recipe {
             .referer(false)
             // A request that creates something must never be sent twice.
             .retry(retry::never())
-            .http2_max_header_list_size(MAX_HEADER_BYTES)
+            // Frames of HTTP/2 that belong to no request (PING, SETTINGS and others) are free for a
+            // server, and would be answered for as long as the connection is kept. Of HTTP/1.1 there
+            // is nothing to be read but answers: 100 headers and about 400 KiB of each at most, and
+            // a byte that nobody asked for ends the connection.
+            .http1_only()
             .pool_max_idle_per_host(self.connections_per_host)
             .pool_idle_timeout(IDLE_TIMEOUT);
         if let Some(proxy) = &self.proxy {
@@ -183,7 +188,8 @@ impl Client {
         let policy = config.destinations;
         let policy = Arc::new(if behind_proxy { policy.behind_proxy() } else { policy });
         let resolver = GuardedResolver {
-            inner: config.resolver,
+            // Before the time to connect is over, so that it is told what took so long.
+            lookups: Lookups::new(config.resolver, config.connect_timeout * 4 / 5),
             policy: Arc::clone(&policy),
             proxy: config.proxy.clone(),
         };
@@ -199,7 +205,14 @@ impl Client {
         let (contents, parts) = recipe.files.read()?;
         let current = RwLock::new(recipe.make(parts)?);
         let made_of = Mutex::new(contents);
-        Ok(Self { shared: Arc::new(Shared { recipe, policy, current, made_of }) })
+        let shared = Arc::new(Shared { recipe, policy, current, made_of });
+        Ok(Self { shared, author: Author::default() })
+    }
+
+    /// The same client, for requests whose URL comes from an object of this namespace.
+    #[must_use]
+    pub fn on_behalf_of(&self, namespace: impl Into<Arc<str>>) -> Self {
+        Self { shared: Arc::clone(&self.shared), author: namespace.into() }
     }
 
     /// Reads the files again. What has changed counts from the next request on: those under way go
@@ -246,7 +259,8 @@ impl Client {
 
         let client = self.current();
         let sending = client.execute(prepare(request)?);
-        let response = timeout_at(deadline, TARGET.scope(target.clone(), sending))
+        let purpose = Purpose { target: target.clone(), author: Arc::clone(&self.author) };
+        let response = timeout_at(deadline, PURPOSE.scope(purpose, sending))
             .await
             .map_err(|_| late())?
             .map_err(|error| Error::from_reqwest(error, &target, proxy))?;
@@ -309,7 +323,7 @@ fn secret_bytes(text: SecretText) -> Bytes {
     Bytes::from_owner(Owner(text))
 }
 
-/// The text as a header value that neither logs nor the HTTP/2 compression table get to hold.
+/// The text as a header value that no log gets to hold.
 fn secret_value(text: SecretText) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_maybe_shared(secret_bytes(text)).ok()?;
     value.set_sensitive(true);

@@ -42,6 +42,16 @@ pub enum Error {
         /// Whose name.
         host: String,
     },
+    /// Nobody knows yet whether the name has an address.
+    #[error("the name of {host} was not resolved within {limit:?}: {problem}")]
+    ResolveTimeout {
+        /// Whose name.
+        host: String,
+        /// How long it was waited for.
+        limit: Duration,
+        /// What it waited for.
+        problem: &'static str,
+    },
     /// No connection came about.
     #[error("no connection to {host}: {problem}")]
     Connect {
@@ -140,6 +150,7 @@ impl Error {
             Self::InvalidRequest { .. }
             | Self::DestinationNotAllowed { .. }
             | Self::Resolve { .. }
+            | Self::ResolveTimeout { .. }
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
@@ -284,6 +295,9 @@ fn tls_problem(error: &rustls::Error) -> &'static str {
             _ => "its certificate is invalid",
         },
         rustls::Error::InvalidMessage(_) => "the other end does not speak TLS",
+        rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol) => {
+            "the other end does not speak HTTP/1.1, and nothing else is spoken here"
+        }
         rustls::Error::AlertReceived(_) => "the other end refused the handshake",
         rustls::Error::PeerIncompatible(_) => "the other end has no TLS version or cipher in common",
         _ => "the handshake failed",

@@ -10,7 +10,11 @@
 //!   address is checked at the moment of connecting, so a name that changes its mind between the
 //!   check and the connection cannot get past.
 //! - [`Client::send`] sends a request **at most once**, follows no redirect, uses no proxy from the
-//!   environment, and ends by the caller's timeout whatever the server does.
+//!   environment, and ends by the caller's timeout whatever the server does. It speaks HTTP/1.1 only:
+//!   where every byte belongs to the answer of the one request that is under way, no flood of frames
+//!   beside it can cost anything.
+//! - [`Client::on_behalf_of`] names the namespace that a request is sent for: names that the DNS never
+//!   answers for take up the share of that namespace and nobody else's.
 //! - [`Config::proxy`], which whoever runs the process names, opens the connections for https. It
 //!   resolves the names, so what is left of the policy is what a URL shows: addresses in it, and names
 //!   that are not public by their form.
@@ -31,6 +35,7 @@ mod error;
 mod files;
 mod follow;
 mod json;
+mod lookups;
 mod message;
 mod name;
 mod proxy;

@@ -1,13 +1,16 @@
 //! Resolving names, with every address judged before a connection is opened to it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::thread;
 
 use futures::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::oneshot;
 
 use super::destination::Target;
+use super::lookups::{Author, Lookups};
 use super::{DestinationPolicy, Error, ProxyUrl};
 
 /// Where addresses of names come from.
@@ -17,6 +20,9 @@ pub trait Resolver: Send + Sync + 'static {
 }
 
 /// The operating system's resolver: `/etc/hosts`, search domains and DNS.
+///
+/// It cannot be told to give up, so each name has a thread of its own while it is looked up: those that
+/// the runtime has for files would wait with it. Whoever calls sees to it that they are not too many.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -24,24 +30,36 @@ impl Resolver for SystemResolver {
     fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         let name = name.to_owned();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
+            let (sender, receiver) = oneshot::channel();
+            thread::Builder::new().name("lookup".to_owned()).spawn(move || {
+                let found = (name.as_str(), 0).to_socket_addrs();
+                // Nobody may wait any more.
+                let _ = sender.send(found.map(|found| found.map(|address| address.ip()).collect()));
+            })?;
+            receiver.await.unwrap_or_else(|_| Err(io::Error::other("the lookup has no answer")))
         })
     }
+}
+
+/// What a request is for, and on whose behalf it is sent.
+#[derive(Clone)]
+pub(super) struct Purpose {
+    pub(super) target: Target,
+    pub(super) author: Author,
 }
 
 tokio::task_local! {
     /// What the request that is being sent by this task is for.
     ///
     /// reqwest's hook is told the name alone, and the policy asks for port and scheme too. The hook
-    /// is called while the request's own future is polled, so this is always that request's target.
-    pub(super) static TARGET: Target;
+    /// is called while the request's own future is polled, so this is always that request's purpose.
+    pub(super) static PURPOSE: Purpose;
 }
 
 /// reqwest's DNS hook. It is called for every new connection to a name, and never for a literal.
 #[derive(Clone)]
 pub(super) struct GuardedResolver {
-    pub(super) inner: Arc<dyn Resolver>,
+    pub(super) lookups: Lookups,
     pub(super) policy: Arc<DestinationPolicy>,
     pub(super) proxy: Option<ProxyUrl>,
 }
@@ -50,18 +68,23 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         // Read here and not in the future below: that one may be polled by another task, when a
         // pooled connection comes free while this one is still being opened.
-        let target = TARGET.try_with(Target::clone).ok();
-        let found = self.inner.resolve(name.as_str());
+        let purpose = PURPOSE.try_with(Purpose::clone).ok();
+        let lookups = self.lookups.clone();
         let policy = Arc::clone(&self.policy);
-        let proxied = target.as_ref().is_some_and(|target| policy.is_proxied(target));
+        let proxied = purpose.as_ref().is_some_and(|purpose| policy.is_proxied(&purpose.target));
         // It may be anywhere: whoever runs the process has named it, and no manifest can.
         let is_the_proxy = proxied && self.proxy.as_ref().is_some_and(|proxy| proxy.is_named(name.as_str()));
         Box::pin(async move {
             // Nobody to judge for: better no connection than an unjudged one.
-            let target = target
-                .filter(|target| is_the_proxy || (!proxied && target.is_named(name.as_str())))
+            let Purpose { target, author } = purpose
+                .filter(|purpose| is_the_proxy || (!proxied && purpose.target.is_named(name.as_str())))
                 .ok_or_else(|| Error::invalid("a name was resolved outside of a request"))?;
-            let addresses = found.await?;
+            let found = lookups.find(&author, name.as_str()).await;
+            let addresses = found.map_err(|given_up| Error::ResolveTimeout {
+                host: target.to_string(),
+                limit: lookups.limit,
+                problem: given_up.problem(),
+            })??;
             // One refused address refuses the name: which of them is dialled is not ours to say.
             if !is_the_proxy {
                 policy.check_addresses(&target, &addresses)?;

@@ -8,6 +8,7 @@ pub mod last_heard;
 pub mod log_level;
 pub mod log_shares;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 mod places;
 pub mod process;

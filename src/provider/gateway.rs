@@ -48,7 +48,7 @@ impl Remotes for Gateway {
         Ok(Arc::new(Connection {
             provider: Provider::resolve(spec)?,
             namespace: Arc::clone(&key.namespace),
-            http: self.http.clone(),
+            http: self.http.on_behalf_of(Arc::clone(&key.namespace)),
             secrets: Arc::clone(&self.secrets),
             kept: Kept::default(),
             accounts: Mutex::default(),

@@ -52,6 +52,7 @@ pub(super) fn of_error(error: Error) -> MintFailure {
             Refusal::DestinationNotAllowed { host, problem, allow }.into()
         }
         Error::Resolve { .. }
+        | Error::ResolveTimeout { .. }
         | Error::Connect { .. }
         | Error::ConnectTimeout { .. }
         | Error::Tls { .. }

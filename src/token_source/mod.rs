@@ -73,12 +73,12 @@ impl TokenMinter {
         if let Some(oauth2) = &source.oauth2 {
             let request = oauth2::request(oauth2, &values, source.timeout()).await?;
             let rules = Rules::of_oauth2(assumed);
-            return self.ask(request, &rules, guard).await;
+            return self.ask(namespace, request, &rules, guard).await;
         }
         if let Some(http) = &source.http {
             let request = http::request(http, &values, source.timeout()).await?;
             let rules = Rules::of_http(http.response.as_ref(), assumed);
-            return self.ask(request, &rules, guard).await;
+            return self.ask(namespace, request, &rules, guard).await;
         }
         if let Some(secret) = &source.secret {
             return secret::read(secret, &values, assumed, self.clock.now().wall).await;
@@ -106,6 +106,7 @@ impl TokenMinter {
     /// Sends the request and reads the token out of the answer.
     async fn ask(
         &self,
+        namespace: &str,
         mut request: Request,
         rules: &Rules<'_>,
         guard: &CallGuard,
@@ -113,7 +114,7 @@ impl TokenMinter {
         request.timeout = guard.cut(request.timeout)?;
         // Taken before sending: the token's life is counted from here.
         let asked = self.clock.now().wall;
-        let answer = self.client.send(request).await.map_err(failure::of_error)?;
+        let answer = self.client.on_behalf_of(namespace).send(request).await.map_err(failure::of_error)?;
         if !(200..300).contains(&answer.status) || failure::is_refusal(&answer) {
             return Err(failure::of_status(&answer));
         }

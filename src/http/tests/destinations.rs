@@ -193,12 +193,64 @@ impl Resolver for Silent {
 }
 
 #[tokio::test]
-async fn a_resolver_that_hangs_ends_with_the_time_to_connect() {
+async fn a_resolver_that_hangs_is_named_before_the_time_to_connect_is_over() {
     let client = client_with(&[], |config| {
         config.resolver = Arc::new(Silent);
         config.connect_timeout = SHORT;
     });
     let error = get(&client, "https://a.example.com/").await.unwrap_err();
-    assert!(matches!(error, Error::ConnectTimeout { .. }), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "the name of a.example.com:443 was not resolved within 240ms: the DNS does not answer; check its \
+         spelling and the DNS"
+    );
     assert!(!error.outcome_unknown());
+}
+
+/// Knows `localhost`, and has no answer for anything else.
+struct KnowsLocalhost;
+
+impl Resolver for KnowsLocalhost {
+    fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        if name == "localhost" {
+            return Box::pin(async { Ok(vec![[127, 0, 0, 1].into()]) });
+        }
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn names_of_one_namespace_that_hang_hold_up_no_name_of_another() {
+    let server = Server::answering(OK).await;
+    let client = client_with(&["http://localhost"], |config| {
+        config.resolver = Arc::new(KnowsLocalhost);
+        config.connect_timeout = SHORT;
+    });
+    let hostile = client.on_behalf_of("hostile");
+    let urls: Vec<String> = (0..200).map(|number| format!("https://hangs-{number}.example.com/")).collect();
+    let hanging = futures::future::join_all(urls.iter().map(|url| get(&hostile, url))).await;
+    let share = "8 other names of the same namespace are waited for, as many as may be at once";
+    let of_the_share = |error: &&Error| error.to_string().contains(share);
+    assert_eq!(hanging.iter().map(|result| result.as_ref().unwrap_err()).filter(of_the_share).count(), 192);
+
+    // None of the names has been answered for: their places are still taken.
+    let url = format!("http://localhost:{}/", server.address.port());
+    let own = get(&hostile, &url).await.unwrap_err();
+    assert!(own.to_string().contains(share), "{own}");
+    assert_eq!(get(&client.on_behalf_of("honest"), &url).await.unwrap().status, 200);
+}
+
+/// The runtime's threads for blocking work read files, too.
+#[test]
+fn the_system_resolver_takes_no_thread_that_others_wait_for() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let blocking = tokio::task::spawn_blocking(move || held.recv());
+        let found = tokio::time::timeout(LONG, SystemResolver.resolve("localhost")).await;
+        drop(release);
+        assert!(blocking.await.unwrap().is_err());
+        assert!(found.expect("it waits for the thread").unwrap().iter().all(IpAddr::is_loopback));
+    });
 }

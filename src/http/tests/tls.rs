@@ -1,10 +1,11 @@
-//! Encrypted connections, and HTTP/2 on them.
+//! Encrypted connections, and what a server sends on them that nobody asked for.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
 use super::servers::{Server, read_request};
@@ -128,10 +129,42 @@ async fn a_handshake_that_hangs_was_certainly_no_request() {
     assert!(!error.outcome_unknown());
 }
 
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
+/// A server that offers these protocols and keeps what was agreed on.
+async fn agreeing(acceptor: TlsAcceptor) -> (Server, Arc<Mutex<Option<Vec<u8>>>>) {
+    let agreed = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&agreed);
+    let server = Server::start(move |stream| {
+        let (acceptor, kept) = (acceptor.clone(), Arc::clone(&kept));
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            *kept.lock().unwrap() = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            read_request(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await;
+    (server, agreed)
+}
+
+#[tokio::test]
+async fn http_1_1_is_agreed_on_with_a_server_that_would_rather_speak_http_2() {
+    let (acceptor, certificate) = certificate("localhost", &["h2", "http/1.1"]);
+    let (server, agreed) = agreeing(acceptor).await;
+    let answer = get(&trusting(Some(certificate)), &url(&server, "localhost")).await;
+    assert_eq!(answer.unwrap().status, 200);
+    assert_eq!(agreed.lock().unwrap().as_deref(), Some(&b"http/1.1"[..]));
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_http_2_only_is_told_apart() {
+    let (acceptor, certificate) = certificate("localhost", &["h2"]);
+    let server = serving(acceptor).await;
+    let result = get(&trusting(Some(certificate)), &url(&server, "localhost")).await;
+    assert_eq!(problem(result), "the other end does not speak HTTP/1.1, and nothing else is spoken here");
+}
 
 /// One HTTP/2 frame (RFC 9113 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -139,79 +172,96 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
 }
 
-/// "I have looked at nothing after this stream": the RFC lets a client send the rest again.
-fn go_away(last: u32) -> Vec<u8> {
-    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), [0; 4]].concat())
+/// Frames that cost a server nothing, and that a client of HTTP/2 must read and often answer.
+fn free_frames() -> [(&'static str, Vec<u8>); 10] {
+    let (data, headers, priority, reset, settings, push, ping, away, window, continuation) =
+        (0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+    [
+        ("empty DATA", frame(data, 0, 1, &[])),
+        ("HEADERS without an end", frame(headers, 0, 1, &[0x88])),
+        ("PRIORITY", frame(priority, 0, 1, &[0, 0, 0, 0, 16])),
+        ("RST_STREAM", frame(reset, 0, 1, &7u32.to_be_bytes())),
+        ("SETTINGS", frame(settings, 0, 0, &[])),
+        ("PUSH_PROMISE", frame(push, 4, 1, &[0, 0, 0, 2, 0x88])),
+        ("PING", frame(ping, 0, 0, &[7; 8])),
+        ("GOAWAY", frame(away, 0, 0, &[0; 8])),
+        ("WINDOW_UPDATE", frame(window, 0, 0, &1u32.to_be_bytes())),
+        ("CONTINUATION", frame(continuation, 0, 1, &[0x88])),
+    ]
 }
 
-/// "I have not looked at this one": the RFC lets a client send it again, too.
-fn refused_stream(stream: u32) -> Vec<u8> {
-    frame(RST_STREAM, 0, stream, &7u32.to_be_bytes())
-}
+/// What is on the way in buffers of the operating system and of TLS may be lost on it.
+const UNREAD: usize = 16 << 20;
 
-/// Status 200, the end of the headers and of the answer.
-fn ok(stream: u32) -> Vec<u8> {
-    frame(HEADERS, 5, stream, &[0x88])
-}
-
-/// A server that speaks HTTP/2 and answers the requests of a connection with these frames, made for
-/// the request's stream; and how many requests it has seen.
-async fn http2(acceptor: TlsAcceptor, answers: &'static [fn(u32) -> Vec<u8>]) -> (Server, Arc<AtomicUsize>) {
-    let requests = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&requests);
+/// A server that has such a good answer for each connection and then sends `flood` for as long as
+/// somebody takes it, up to twice [`UNREAD`]; and the bytes it got rid of on each connection.
+async fn flooding(
+    acceptor: TlsAcceptor,
+    answer: &'static str,
+    flood: Vec<u8>,
+) -> (Server, mpsc::UnboundedReceiver<usize>) {
+    let (sender, taken) = mpsc::unbounded_channel();
+    let flood: Arc<[u8]> = flood.repeat(64 * 1024 / flood.len()).into();
     let server = Server::start(move |stream| {
-        let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
+        let (acceptor, flood, sender) = (acceptor.clone(), Arc::clone(&flood), sender.clone());
         async move {
-            let mut stream = acceptor.accept(stream).await.unwrap();
-            stream.read_exact(&mut [0; 24]).await.unwrap();
-            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
-            let mut answers = answers.iter();
-            let mut head = [0; 9];
-            while stream.read_exact(&mut head).await.is_ok() {
-                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-                stream.read_exact(&mut vec![0; length]).await.unwrap();
-                if head[3] == HEADERS {
-                    seen.fetch_add(1, Ordering::SeqCst);
-                    let number = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-                    let answer = answers.next().map(|answer| answer(number)).unwrap_or_default();
-                    let _ = stream.write_all(&answer).await;
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            read_request(&mut stream).await;
+            let mut sent = 0;
+            if stream.write_all(answer.as_bytes()).await.is_ok() {
+                while sent <= 2 * UNREAD && stream.write_all(&flood).await.is_ok() {
+                    sent += flood.len();
                 }
             }
+            let _ = sender.send(sent);
         }
     })
     .await;
-    (server, requests)
+    (server, taken)
 }
-
-fn post(server: &Server) -> Request {
-    let mut request = request(Method::POST, &url(server, "localhost"), LONG);
-    request.body = Some(("text/plain".to_owned(), "x".into()));
-    request
-}
-
-/// Makes a frame of a stream.
-type MakeFrame = fn(u32) -> Vec<u8>;
 
 #[tokio::test]
-async fn a_request_that_an_http2_server_sends_away_is_not_sent_again() {
-    let cases: [&[MakeFrame]; 4] = [
-        &[|_| go_away(0)],
-        &[refused_stream],
-        // On a connection that has served before.
-        &[ok, |_| go_away(1)],
-        &[ok, refused_stream],
-    ];
-    for (case, answers) in cases.into_iter().enumerate() {
-        let (acceptor, certificate) = certificate("localhost", &["h2"]);
-        let (server, requests) = http2(acceptor, answers).await;
-        let client = trusting(Some(certificate));
-        for _ in 1..answers.len() {
-            assert_eq!(client.send(post(&server)).await.unwrap().status, 200, "case {case}");
+async fn frames_of_http_2_end_the_connection_before_an_answer_and_after_it() {
+    for (name, flood) in free_frames() {
+        for answer in ["", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"] {
+            let (acceptor, certificate) = certificate("localhost", &["h2", "http/1.1"]);
+            let (server, mut taken) = flooding(acceptor, answer, flood.clone()).await;
+            let client = trusting(Some(certificate));
+            let result = get(&client, &url(&server, "localhost")).await;
+            match answer {
+                "" => assert!(matches!(result, Err(Error::InvalidAnswer { .. })), "{name}: {result:?}"),
+                _ => assert_eq!(result.unwrap().status, 200, "{name}"),
+            }
+            // The client still lives, and so does its pool of connections.
+            let taken = tokio::time::timeout(LONG, taken.recv()).await;
+            let taken = taken.unwrap_or_else(|_| panic!("{name}: the connection is kept")).unwrap();
+            assert!(taken < UNREAD, "{name}: {taken} bytes were read");
+            drop(client);
         }
-        let error = client.send(post(&server)).await.unwrap_err();
-        assert!(matches!(error, Error::Lost { .. }), "case {case}: {error}");
-        assert!(error.outcome_unknown());
-        assert_eq!(requests.load(Ordering::SeqCst), answers.len(), "case {case}");
-        assert_eq!(server.connections(), 1, "case {case}");
     }
+}
+
+/// A server may send any number of interim answers before its own. They are passed over, and cost no
+/// longer than the request may take.
+#[tokio::test]
+async fn interim_answers_without_an_end_end_with_the_total_time() {
+    let (acceptor, certificate) = certificate("localhost", &["http/1.1"]);
+    let flood = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let server = Server::start(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            read_request(&mut stream).await;
+            while stream.write_all(flood).await.is_ok() {}
+        }
+    })
+    .await;
+    let client = trusting(Some(certificate));
+    let request = request(Method::GET, &url(&server, "localhost"), SHORT);
+    let error = client.send(request).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
 }

@@ -1,12 +1,22 @@
 //! What may not be reached is not reached, however it is written and whatever the environment says.
 
+use std::collections::BTreeSet;
+
 use super::server::{Behaviour, Server, answer};
 use super::stage::{HEALTHY, Stage, subscription_from};
 
 /// Hosts whose form is refused before anything is asked about them.
-const NO_HOSTS: [&str; 5] = ["[fe80::1%25eth0]", "[fe80::1%eth0]", "0..", "127.0.0.256", "%31%32%37.0.0.1"];
+const NO_HOSTS: [&str; 7] = [
+    "[fe80::1%25eth0]",
+    "[fe80::1%eth0]",
+    "0..",
+    "127.0.0.256",
+    "%31%32%37.0.0.1",
+    "user@127.0.0.1",
+    "auth.example.com@127.0.0.1",
+];
 
-const REFUSED: [&str; 48] = [
+const REFUSED: [&str; 72] = [
     // Loopback as IPv4, in every way that a parser somewhere reads as an address.
     "127.0.0.1",
     "127.0.0.1.",
@@ -20,6 +30,10 @@ const REFUSED: [&str; 48] = [
     "0x7f.1",
     "0X7F.0X0.0x0.0x1",
     "0000000177.0.0.1",
+    "0x7f.0.0.1",
+    "0177.1",
+    "127.0.1.",
+    "0x7F000001.",
     "①②⑦.0.0.1",
     "１２７.0.0.1",
     "127。0。0。1",
@@ -34,9 +48,14 @@ const REFUSED: [&str; 48] = [
     "[::ffff:7f00:1]",
     "[::FFFF:7F00:0001]",
     "[::127.0.0.1]",
+    "[::ffff:0:127.0.0.1]",
+    "[::ffff:10.0.0.1]",
     "[64:ff9b::127.0.0.1]",
+    "[64:ff9b::10.0.0.1]",
+    "[64:ff9b::a9fe:a9fe]",
     "[64:ff9b:1::7f00:1]",
     "[2002:7f00:1::]",
+    "[2002:a9fe:a9fe::]",
     "[2001:0:7f00:1::1]",
     "[fe80::5efe:127.0.0.1]",
     // Networks that are not the public one.
@@ -45,7 +64,17 @@ const REFUSED: [&str; 48] = [
     "192.168.0.1",
     "100.64.0.1",
     "100.100.100.200",
+    "10.1",
+    "3232235521",
+    "0xc0a80001",
+    "192.0.0.192",
+    "192.88.99.1",
+    "198.18.0.1",
     "169.254.169.254",
+    "169.254.43518",
+    "2852039166",
+    "0xa9fea9fe",
+    "0251.0376.0251.0376",
     "[::ffff:169.254.169.254]",
     "168.63.129.16",
     "224.0.0.1",
@@ -56,13 +85,20 @@ const REFUSED: [&str; 48] = [
     "[fec0::1]",
     "[ff02::1]",
     "[2001:db8::1]",
+    "[2001:2::1]",
+    "[3fff::1]",
+    "[100::1]",
     // Names that lead there.
     "localhost",
     "LocalHost",
+    "ⓛⓞⓒⓐⓛⓗⓞⓢⓣ",
+    "ｌｏｃａｌｈｏｓｔ",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_destination_is_named_with_the_line_that_allows_it_and_never_connected_to() {
+    let distinct: BTreeSet<&str> = REFUSED.into_iter().chain(NO_HOSTS).collect();
+    assert_eq!(distinct.len(), REFUSED.len() + NO_HOSTS.len(), "each spelling counts once");
     let listener = Server::start(|_| answer("200 OK", "")).await;
     let port = listener.port();
     let stage = Stage::start().await;

@@ -74,15 +74,20 @@ fn broken() -> Vec<(String, String, &'static str)> {
 }
 
 /// Texts that cost far more than their length, or would if they were let.
-fn bombs() -> Vec<(&'static str, String)> {
+fn bombs() -> [(&'static str, String); 15] {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..12 {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
         laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
     }
+    let mut merges = "a0: &a0 {k: x}\n".to_owned();
+    for level in 1..12 {
+        let below = vec![format!("*a{}", level - 1); 10].join(", ");
+        merges.push_str(&format!("a{level}: &a{level} {{<<: [{below}], k{level}: x}}\n"));
+    }
     let large = "x".repeat(500_000);
     let aliases = vec!["*a"; 900].join(", ");
-    vec![
+    [
         ("laughs", laughs),
         ("copies", format!("a: &a {large}\nb: [{aliases}]\n")),
         ("deep-lists", "[".repeat(100_000)),
@@ -92,6 +97,11 @@ fn bombs() -> Vec<(&'static str, String)> {
         ("wide", format!("a: [{}]", "0,".repeat(300_000))),
         ("wide-mappings", format!("a: [{}]", "{a: 0},".repeat(100_000))),
         ("many", "---\na\n".repeat(5_000)),
+        ("merges", merges),
+        ("in-itself", "a: &a [*a]\n".to_owned()),
+        ("many-anchors", (0..50_000).map(|number| format!("a{number}: &a{number} x\n")).collect()),
+        ("key-twice", "apiVersion: v1\napiVersion: v1\n".to_owned()),
+        ("foreign-tag", "!!python/object/apply:os.system [id]\n".to_owned()),
         ("open-quote", "\"".repeat(500_001)),
     ]
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod destinations;
 mod manifests;
+mod memory;
 pub mod neighbours;
 mod provider_answers;
 pub mod server;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// In every hostile answer; nothing of an answer may be shown.
@@ -108,7 +108,7 @@ async fn serve(mut stream: TcpStream, answer: &(impl Fn(&Asked) -> Behaviour + S
 }
 
 /// One request with a body of the announced length.
-async fn read_request(stream: &mut TcpStream) -> Result<String> {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Result<String> {
     let mut read = Vec::new();
     let mut length = 0;
     loop {

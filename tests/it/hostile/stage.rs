@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use hookkeeper::sandbox::{Config, LedgerSummary, Sandbox};
+use rustix::process::Pid;
 use serde_json::Value;
 
 use super::super::hookkeeper;
@@ -246,6 +247,14 @@ impl Sidecar {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
+    pub fn id(&self) -> Pid {
+        self.0.id()
+    }
+
+    pub fn get(&self, path: &str) -> Option<String> {
+        self.0.get(path)
     }
 
     pub fn assert_runs(&mut self) {

@@ -21,11 +21,18 @@ fn subscription(name: &str, port: u16) -> String {
 const UNAVAILABLE: &str = "TokenSourceUnavailable";
 const EXPIRED: &str = "TokenExpiredOnArrival";
 
+/// How many kinds of bad answers there are.
+const BAD_ANSWERS: usize = 60;
+
 /// Each with the reason and the advice that people must find.
 fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
     let token = |rest: &str| json(format!(r#"{{"access_token":"{CANARY}"{rest}}}"#));
     let odd_token = |text: &str| json(format!(r#"{{"access_token":"{CANARY}{text}","expires_in":60}}"#));
     let ok = |more: &str| format!("HTTP/1.1 200 OK\r\nX-Canary: {CANARY}\r\n{more}\r\n").into_bytes();
+    let chunked_head = ok("Transfer-Encoding: chunked\r\n");
+    let chunked = |size: &str| Behaviour::Bytes([&chunked_head, size.as_bytes()].concat());
+    let (settings, ping) =
+        (vec![0, 0, 0, 4, 0, 0, 0, 0, 0], [0, 0, 8, 6, 0, 0, 0, 0, 0, 7, 7, 7, 7, 7, 7, 7, 7]);
     let deep = |open: &str| open.repeat(100_000);
     let past = (Utc::now() - TimeDelta::hours(1)).to_rfc3339_opts(SecondsFormat::Secs, true);
     let in_past = format!(r#","expires_at":"{past}""#);
@@ -61,6 +68,29 @@ fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
         (
             "endless-header",
             Behaviour::Endless(b"HTTP/1.1 200 OK\r\nX: ".into(), CANARY.repeat(99).into_bytes()),
+            UNAVAILABLE,
+            lasting,
+        ),
+        (
+            "interim-answers-without-end",
+            Behaviour::Endless(Vec::new(), b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(99)),
+            UNAVAILABLE,
+            lasting,
+        ),
+        // SETTINGS and PING.
+        ("frames-of-http-2", Behaviour::Endless(settings, ping.repeat(99)), UNAVAILABLE, lasting),
+        (
+            "two-lengths",
+            Behaviour::Bytes(ok("Content-Length: 9\r\nContent-Length: 8\r\n")),
+            UNAVAILABLE,
+            lasting,
+        ),
+        ("length-below-zero", Behaviour::Bytes(ok("Content-Length: -1\r\n")), UNAVAILABLE, lasting),
+        ("chunk-beyond-numbers", chunked("fffffffffffffffff\r\n"), UNAVAILABLE, lasting),
+        ("chunk-without-size", chunked("x\r\n"), UNAVAILABLE, lasting),
+        (
+            "endless-chunk-extension",
+            Behaviour::Endless(chunked_head, b"1;x".repeat(99)),
             UNAVAILABLE,
             lasting,
         ),
@@ -117,6 +147,12 @@ fn bad_answers() -> Vec<(&'static str, Behaviour, &'static str, &'static str)> {
         ("token-400-kilobytes", odd_token(&"x".repeat(400_000)), UNAVAILABLE, "too large for a header"),
         ("token-empty", json(r#"{"access_token":"","expires_in":60}"#), UNAVAILABLE, "check what issues it"),
         ("token-number", json(r#"{"access_token":7,"expires_in":60}"#), UNAVAILABLE, as_http),
+        (
+            "token-twice",
+            json(format!(r#"{{"access_token":"{CANARY}","access_token":7,"expires_in":60}}"#)),
+            UNAVAILABLE,
+            as_http,
+        ),
         ("no-token", json(format!(r#"{{"key":"{CANARY}"}}"#)), UNAVAILABLE, as_http),
         (
             "error-in-success",
@@ -169,8 +205,10 @@ fn json_with(header: &str, body: impl AsRef<[u8]>) -> Behaviour {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_answer_is_explained_and_harms_nobody() {
     let cases = bad_answers();
+    assert_eq!(cases.len(), BAD_ANSWERS, "how many there are stands in one place");
     let answers: BTreeMap<String, Behaviour> =
         cases.iter().map(|(name, behaviour, ..)| (format!("/{name}"), behaviour.clone())).collect();
+    assert_eq!(answers.len(), cases.len(), "each has a name of its own");
     let good = json(answer_body());
     let server = Server::start(move |asked| answers.get(&asked.path).unwrap_or(&good).clone()).await;
     let stage = Stage::start().await;
