@@ -154,7 +154,15 @@ impl Connection {
     async fn credential(&self, purpose: Purpose) -> Result<Headers, Refusal> {
         let reader = self.reader(&self.namespace);
         let read = self.provider.credential.headers(&reader, &self.provider.host).await;
-        let headers = read.or_else(|refusal| self.kept.instead(purpose, &refusal).ok_or(refusal))?;
+        let headers = match read {
+            Ok(headers) => headers,
+            Err(refusal) => {
+                // It was this object's when it worked last, and serves what it has made alone.
+                let kept = self.kept.instead(purpose, &refusal).ok_or(refusal)?;
+                self.note_credential(&kept);
+                return Ok(kept);
+            }
+        };
         let accounts = self.note_account(&headers);
         self.note_credential(&headers);
         if purpose != Purpose::List && accounts.read != accounts.acted_for {

@@ -223,7 +223,7 @@ mod tests {
         for (life, due, too_short) in [
             (10, 5_000, true),
             (4_000, 5_000, true),
-            (7_999, 5_000, true),
+            (7_999, 5_333, true),
             (8_000, 5_334, false),
             (10_000, 6_667, false),
             (12_000, 8_000, false),
