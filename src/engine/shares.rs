@@ -188,13 +188,6 @@ mod tests {
 
     use super::*;
 
-    /// Takes as many places as it may.
-    fn grab(places: &mut Places, namespace: NamespaceId) {
-        while places.free_for(namespace, false) {
-            places.take(namespace);
-        }
-    }
-
     #[test]
     fn whoever_takes_all_he_can_leaves_as_much_as_he_has() {
         for (all, hogs, each) in [(16, 1, 8), (16, 3, 4), (4, 1, 2), (2, 1, 1), (1, 1, 1), (64, 7, 8)] {

@@ -35,7 +35,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most requests, a minute or at once, that can be asked for.
 const MAX_REQUESTS: i32 = 100_000;
 /// How long a provider may take to show what it did where nobody says otherwise.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(5 * 60);
 /// How often the listing is read where nobody says otherwise.
 const VERIFY_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// More often than this, the listings of one author would take up everybody's time.
