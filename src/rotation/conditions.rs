@@ -218,13 +218,7 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         return no(*reason, message.clone());
     }
     if let Some(life) = view.plan.and_then(|plan| plan.too_short) {
-        let message = format!(
-            "the token lives {life:?}, and one object is rotated at most every {floor:?}, so there is no live token at the \
-             provider all the time; have the token server issue tokens that live {least:?} or longer",
-            floor = schedule::FLOOR,
-            least = schedule::SHORTEST_LIFETIME,
-        );
-        return no(Reason::LifetimeTooShort, message);
+        return no(Reason::LifetimeTooShort, schedule::too_short_message(life));
     }
     let yes = |reason, message: &str| {
         let message = match view.standing {

@@ -168,6 +168,13 @@ impl Case<'_> {
 
     /// How a subscription stands that needs a token and can have none yet.
     fn without_token(&self, why: Why, until: DateTime<Utc>) -> Standing {
+        let expired =
+            self.source.hand.as_ref().filter(|hand| hand.expires.is_some_and(|end| end <= self.now.wall));
+        let life = expired.and_then(|hand| schedule::too_short(hand.minted.wall, hand.expires?));
+        if let (None, Some(life)) = (&self.source.failing, life) {
+            // It had ended before it could be sent, and so will the next one.
+            return Standing::BackingOff(Reason::LifetimeTooShort, schedule::too_short_message(life));
+        }
         match &self.source.failing {
             Some((Reason::LifetimeUnknown, message)) if self.subject.status.webhook_id.is_none() => {
                 Standing::Stalled(Reason::LifetimeUnknown, message.clone())

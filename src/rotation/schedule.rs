@@ -126,8 +126,24 @@ pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Pla
         lead: duration(lead),
         safety: duration(safety),
         overlap_short: asked_overlap > 0 && (terms.revokes_previous || lifetime - due < asked_overlap),
-        too_short: Some(duration(lifetime)).filter(|life| *life < SHORTEST_LIFETIME),
+        too_short: too_short(minted, expires),
     }
+}
+
+/// The life of a token, where it is under [`SHORTEST_LIFETIME`].
+#[must_use]
+pub fn too_short(minted: DateTime<Utc>, expires: DateTime<Utc>) -> Option<Duration> {
+    let life = expires.signed_duration_since(minted).to_std().unwrap_or_default();
+    Some(life).filter(|life| *life < SHORTEST_LIFETIME)
+}
+
+/// What people are told of a token that lives so short.
+#[must_use]
+pub fn too_short_message(life: Duration) -> String {
+    format!(
+        "the token lives {life:?}, and one object is rotated at most every {FLOOR:?}, so there is no live token at the \
+         provider all the time; have the token server issue tokens that live {SHORTEST_LIFETIME:?} or longer"
+    )
 }
 
 /// How long after a mint that brought a new token the next one may come.
