@@ -14,6 +14,8 @@
 //! - memory that the operating system has swapped out is not wiped on disk: encrypt the swap, or have
 //!   none.
 
+pub mod bounds;
+
 use std::fmt;
 
 use zeroize::Zeroizing;

@@ -15,12 +15,13 @@ mod provider;
 mod reference;
 mod request_header;
 mod schema;
+mod secret_references;
 mod status;
 mod subscription;
 mod token_source;
 pub mod validation;
 
-pub use allowed_hosts::{names_host, split_hosts};
+pub use allowed_hosts::{join_hosts, split_hosts};
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use duration::{Duration, InvalidDuration};
 pub use identity::{Declared, Identity, Kind, ObjectKey};
@@ -32,6 +33,7 @@ pub use reference::{
     LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,
 };
 pub use request_header::{UNSETTABLE_HEADER_MESSAGE, UNSETTABLE_HEADERS, is_settable};
+pub use secret_references::secret_references;
 pub use status::{
     CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };

@@ -31,6 +31,8 @@ pub(super) const PRESET: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 pub(super) const PARAMETER_NAME: &str = "^[A-Za-z][A-Za-z0-9_-]*$";
 /// A DNS name.
 pub(super) const HOST: &str = r"^[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?$";
+/// A host as a URL names it: a DNS name, an IPv4 address, or an IPv6 address in brackets.
+pub(super) const ALLOWED_HOST: &str = r"^([A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])$";
 /// A condition's reason or type, in the form the API machinery asks for.
 pub(super) const CAMEL_WORD: &str = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$";
 
@@ -56,6 +58,7 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",
+        ALLOWED_HOST => "must be a host without scheme, port and path; an IPv6 address stands in brackets",
         super::Duration::PATTERN => "must be a duration such as 90s, 15m or 1h30m (h, m, s, ms)",
         _ => return None,
     })

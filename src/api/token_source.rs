@@ -73,10 +73,18 @@ pub struct TokenSourceSpec {
     /// A Secret that receives the current and the previous token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish_to: Option<PublishTo>,
+    /// The hosts that the tokens may be sent to, as the annotation hookkeeper.dev/allowed-hosts of a
+    /// Secret names them: the provider's, that of the postback URL, and every other one that a request
+    /// to the provider names. Without it, whoever may name the source in a subscription may send its
+    /// tokens to a host of his choice. What `publishTo` writes is annotated with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253), regex(pattern = schema::ALLOWED_HOST)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub allowed_hosts: Vec<String>,
 }
 
 /// Where fresh tokens come from, written out in a subscription: as in a `TokenSource`, which can
-/// also publish its tokens.
+/// also publish its tokens and say where they may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new(schema::SOURCE_RULE).message(schema::SOURCE_MESSAGE))]
@@ -107,7 +115,17 @@ impl From<InlineTokenSource> for TokenSourceSpec {
     fn from(inline: InlineTokenSource) -> Self {
         let InlineTokenSource { oauth2, http, service_account, secret, assumed_lifetime, revokes_previous } =
             inline;
-        Self { oauth2, http, service_account, secret, assumed_lifetime, revokes_previous, publish_to: None }
+        Self {
+            oauth2,
+            http,
+            service_account,
+            secret,
+            assumed_lifetime,
+            revokes_previous,
+            publish_to: None,
+            // Its author is that of the subscription, who may name any host.
+            allowed_hosts: Vec::new(),
+        }
     }
 }
 

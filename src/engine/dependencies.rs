@@ -54,6 +54,9 @@ impl Engine {
                 self.carry_a_strangers_token(&users);
             }
         }
+        if changed {
+            self.publish_hosts(id);
+        }
         if self.synced && (is_new || changed) {
             self.begin_source(id, now);
             self.attend_users_of_source(id);

@@ -192,13 +192,14 @@ impl Engine {
             return;
         };
         let polled = source.state.polled;
-        source.token_hosts = minted.allowed_hosts.map(Into::into);
+        source.token_bounds = minted.bounds;
         let same = source.token.as_ref() == Some(&minted.token) && source.state.hand.is_some();
         if same
             && !(polled
                 && minted.version.as_deref().map(|version| short_digest(&[version])) != source.fingerprint())
         {
             self.token_repeated(id, minted.lifetime, started, now);
+            self.publish_hosts(id);
             return;
         }
         let assumed = minted.lifetime.length().is_none() && !polled;

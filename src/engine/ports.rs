@@ -12,7 +12,6 @@ pub use super::accounts::Account;
 use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, ServiceAccountTokenSource, SubscriptionStatus,
     TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
-    names_host,
 };
 pub use crate::rotation::facts::ProviderProfile;
 pub use crate::rotation::life::Lifetime;
@@ -22,6 +21,7 @@ pub use crate::rotation::outcome::{
 pub use crate::rotation::reading::{After, Reading};
 use crate::rotation::time::Moment;
 use crate::secret::SecretText;
+use crate::secret::bounds::{Bounds, Owner};
 
 /// Time: what it is, and waiting for it to pass.
 pub trait Clock: Send + Sync {
@@ -37,15 +37,32 @@ pub trait Random: Send + Sync {
     fn bits(&self) -> u64;
 }
 
-/// One key of a Secret.
+/// One key of a Secret. Its text is had only by [`Self::open`], which says where it may go.
 #[derive(Clone, Debug)]
 pub struct SecretValue {
-    /// The value.
-    pub text: SecretText,
+    text: SecretText,
     /// Changes whenever the Secret does: its uid and resourceVersion, or inode, mtime and size.
     pub version: String,
     /// The hosts the value may be sent to; `None` when the Secret does not say.
     pub allowed_hosts: Option<Vec<String>>,
+}
+
+impl SecretValue {
+    /// A value as it was read.
+    #[must_use]
+    pub fn new(text: SecretText, version: String, allowed_hosts: Option<Vec<String>>) -> Self {
+        Self { text, version, allowed_hosts }
+    }
+
+    /// The text, for a request or a token with these bounds, which from now on hold where the Secret of
+    /// this name may go.
+    #[must_use]
+    pub fn open(self, secret: &str, bounds: &mut Bounds) -> SecretText {
+        if let Some(hosts) = &self.allowed_hosts {
+            bounds.confine(Owner::Secret(secret.to_owned()), hosts);
+        }
+        self.text
+    }
 }
 
 /// Why a Secret could not be read.
@@ -70,32 +87,24 @@ pub trait Secrets: Send + Sync {
 }
 
 impl dyn Secrets + '_ {
-    /// Reads a key's value that is to be sent to all of these hosts. Without a host it is not sent
-    /// yet, and whoever does send it must ask [`names_host`].
+    /// Reads a key's value and says in our words why it cannot be read.
     ///
     /// # Errors
-    /// There is no such value, it cannot be read, or its Secret does not name one of the hosts.
-    pub async fn read_for(
+    /// There is no such value, or it cannot be read.
+    pub async fn find(
         &self,
         namespace: &str,
         reference: &SecretKeyReference,
-        hosts: &[&str],
     ) -> Result<SecretValue, Refusal> {
         let value = self.read(namespace, reference).await;
-        let value = value.map_err(|failure| match failure {
+        value.map_err(|failure| match failure {
             SecretFailure::NotFound => {
                 Refusal::SecretNotFound { name: reference.name.clone(), key: reference.key.clone() }
             }
             SecretFailure::Unavailable(what) => {
                 Refusal::SecretUnavailable { name: reference.name.clone(), what }
             }
-        })?;
-        if let Some(allowed) = &value.allowed_hosts
-            && let Some(host) = hosts.iter().find(|host| !names_host(allowed, host))
-        {
-            return Err(Refusal::HostNotAllowed { secret: reference.name.clone(), host: (*host).to_owned() });
-        }
-        Ok(value)
+        })
     }
 }
 
@@ -256,8 +265,8 @@ pub struct Document {
     pub spec: Arc<WebhookSubscriptionSpec>,
     /// The token to put in.
     pub token: SecretText,
-    /// The hosts the token may be sent to, where it was read from a Secret that says so.
-    pub token_hosts: Option<Arc<[String]>>,
+    /// Where the token may go: what its source says, and the Secret that it was read from.
+    pub token_bounds: Bounds,
 }
 
 /// A rule that an object breaks: the field and what to do.

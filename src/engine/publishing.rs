@@ -82,6 +82,7 @@ impl Engine {
                 }
                 source.refresh();
                 self.plan_tending(id, now);
+                self.publish_hosts(id);
             }
             Err(failure) => {
                 source.publishing_failed("read", &failure);
@@ -131,6 +132,7 @@ impl Engine {
             fingerprint: hand.fingerprint.clone(),
             minted: hand.minted.wall,
             expires: hand.expires,
+            allowed_hosts: source.bounds().hosts(),
         });
         // Until it is published nobody applies it, within reason: see `decide`.
         source.state.apply_after = Some(Wait::starting(now.wall, Duration::from_secs(3_600)));
@@ -151,6 +153,25 @@ impl Engine {
         };
         let tokens = Published { minted: hand.minted.wall, expires: hand.expires, ..newest.clone() };
         publication.pending = Some(tokens);
+        self.write_published(id);
+    }
+
+    /// The copy may go where its token may: what is said of that goes along, whenever it changes.
+    pub(super) fn publish_hosts(&mut self, id: SourceId) {
+        let Some(source) = self.state.source_mut(id) else {
+            return;
+        };
+        // Without a token in hand nobody knows what the Secret says that it is read from.
+        if source.state.hand.is_none() {
+            return;
+        }
+        let allowed_hosts = source.bounds().hosts();
+        let publication = &mut source.published;
+        let newest = publication.pending.as_ref().or(publication.tokens.as_ref());
+        let Some(newest) = newest.filter(|newest| newest.allowed_hosts != allowed_hosts) else {
+            return;
+        };
+        publication.pending = Some(Published { allowed_hosts, ..newest.clone() });
         self.write_published(id);
     }
 

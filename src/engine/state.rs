@@ -29,6 +29,7 @@ use crate::rotation::claims;
 use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
 use crate::rotation::target::{Target, digest_of_id, short_digest};
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
 /// How soon others are woken that wait for a provider's own limits, when nobody calls.
 const WAKES_AGAIN: Duration = Duration::from_secs(1);
@@ -70,8 +71,8 @@ pub(super) struct Source {
     pub(super) state: SourceState,
     /// The token that belongs to the hand in `state`.
     pub(super) token: Option<SecretText>,
-    /// The hosts the token may be sent to, where its Secret says so.
-    pub(super) token_hosts: Option<Arc<[String]>>,
+    /// Where the token may go, as the Secret says that it was read from.
+    pub(super) token_bounds: Bounds,
     /// Everything that refers to the source.
     pub(super) users: BTreeSet<SubscriptionId>,
     /// How many of the users are members.
@@ -356,7 +357,7 @@ impl State {
             object: None,
             state,
             token: None,
-            token_hosts: None,
+            token_bounds: Bounds::default(),
             users: BTreeSet::new(),
             members: 0,
             carried: BTreeMap::new(),

@@ -108,9 +108,9 @@ impl Engine {
         let token: SecretText = source.token.clone()?;
         let hand = source.state.hand.clone()?;
         let spec = Arc::new(object.spec.clone()?);
-        let token_hosts = source.token_hosts.clone();
+        let token_bounds = source.bounds();
         Some((
-            Document { namespace: Arc::clone(&object.identity.key.namespace), spec, token, token_hosts },
+            Document { namespace: Arc::clone(&object.identity.key.namespace), spec, token, token_bounds },
             hand,
         ))
     }

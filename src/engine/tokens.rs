@@ -20,14 +20,26 @@
 //! half a minute at most.
 
 use super::ports::Published;
-use super::state::{Publication, Source};
+use super::state::{Publication, Source, SourceKey};
 use crate::secret::SecretText;
+use crate::secret::bounds::{Bounds, Owner};
 
 impl Source {
+    /// Where the token in hand may go: what its Secret says, and what the source's object says now.
+    pub(super) fn bounds(&self) -> Bounds {
+        let mut bounds = self.token_bounds.clone();
+        if let (SourceKey::Object(key), Some(spec)) = (&self.key, &self.spec)
+            && !spec.allowed_hosts.is_empty()
+        {
+            bounds.confine(Owner::TokenSource(key.name.to_string()), &spec.allowed_hosts);
+        }
+        bounds
+    }
+
     /// The token in hand is not applied any more.
     pub(super) fn forget_hand(&mut self) {
         self.token = None;
-        self.token_hosts = None;
+        self.token_bounds = Bounds::default();
         self.state.hand = None;
         self.state.apply_after = None;
         self.state.not_renewed = false;
@@ -61,7 +73,7 @@ impl Source {
             invalid: _,
             object: _,
             state: _,
-            token_hosts: _,
+            token_bounds: _,
             users: _,
             members: _,
             carried: _,
@@ -77,7 +89,8 @@ impl Source {
             timer: _,
         } = self;
         let of_published = |published: &Published| {
-            let Published { current: _, previous, fingerprint: _, minted: _, expires: _ } = published;
+            let Published { current: _, previous, fingerprint: _, minted: _, expires: _, allowed_hosts: _ } =
+                published;
             1 + usize::from(previous.is_some())
         };
         let applied: Option<&SecretText> = applied.as_ref().map(|(_, token)| token);

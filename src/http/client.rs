@@ -22,7 +22,7 @@ use super::lookups::{Author, Lookups};
 use super::resolver::{GuardedResolver, PURPOSE, Purpose};
 use super::{
     Answer, Body, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
-    SystemResolver,
+    SystemResolver, written,
 };
 use crate::secret::SecretText;
 
@@ -251,6 +251,7 @@ impl Client {
     /// needed, is for the caller to say.
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
         let target = Target::of(&request.url)?;
+        written::judge(&request)?;
         self.shared.policy.check(&target)?;
         let proxy = self.shared.recipe.proxy.as_ref().filter(|_| self.shared.policy.is_proxied(&target));
         let timeout = request.timeout;

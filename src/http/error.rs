@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::ProxyUrl;
 use super::destination::Target;
+use crate::secret::bounds::{Forbidden, Owner};
 
 /// Why a request has no usable answer, or an answer no usable body.
 ///
@@ -35,6 +36,15 @@ pub enum Error {
         /// The option to start the process with, such as
         /// `--allow-destination http://127.0.0.1:8080`.
         allow: String,
+    },
+    /// A value in the request may not go to a host: the one that is called, or one that is written into
+    /// what is sent.
+    #[error("{owner} must not be sent to {host}; {}", .owner.remedy())]
+    HostNotAllowed {
+        /// What says where the value may go.
+        owner: Owner,
+        /// The host. Written into what is sent, it may be part of a secret.
+        host: String,
     },
     /// The name has no address.
     #[error("the name of {host} cannot be resolved; check its spelling and the DNS")]
@@ -135,6 +145,12 @@ pub enum Error {
     },
 }
 
+impl From<Forbidden> for Error {
+    fn from(Forbidden { owner, host }: Forbidden) -> Self {
+        Self::HostNotAllowed { owner, host }
+    }
+}
+
 impl Error {
     pub(super) fn invalid(what: impl Into<String>) -> Self {
         Self::InvalidRequest { what: what.into() }
@@ -149,6 +165,7 @@ impl Error {
         match self {
             Self::InvalidRequest { .. }
             | Self::DestinationNotAllowed { .. }
+            | Self::HostNotAllowed { .. }
             | Self::Resolve { .. }
             | Self::ResolveTimeout { .. }
             | Self::Connect { .. }

@@ -8,6 +8,7 @@ use reqwest::{Method, Url};
 
 use super::{Body, Error, HeaderName};
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
 /// One request.
 ///
@@ -25,6 +26,8 @@ pub struct Request {
     /// Content type and content. A `Content-Type` among the headers wins over the one here; with
     /// an empty one the content is sent without that header.
     pub body: Option<(String, SecretText)>,
+    /// Where the values in it may go, which is asked right before it is sent.
+    pub bounds: Bounds,
     /// How long everything together may take: resolving, connecting, sending, and reading the
     /// answer to its end.
     pub timeout: Duration,

@@ -9,6 +9,8 @@
 //!   anything is resolved (the DNS hook is never called for address literals), and every resolved
 //!   address is checked at the moment of connecting, so a name that changes its mind between the
 //!   check and the connection cannot get past.
+//! - [`Request::bounds`]: where the values in a request may go is judged here and nowhere else, right
+//!   before it is sent, on the host that is called and on the hosts that are written into it.
 //! - [`Client::send`] sends a request **at most once**, follows no redirect, uses no proxy from the
 //!   environment, and ends by the caller's timeout whatever the server does. It speaks HTTP/1.1 only:
 //!   where every byte belongs to the answer of the one request that is under way, no flood of frames
@@ -43,6 +45,7 @@ mod resolver;
 mod scheme;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub use allowed::{AllowedDestination, InvalidDestination};
 pub use body::{Body, MAX_BODY};

@@ -14,7 +14,7 @@ use super::election::Election;
 use super::known::Known;
 use super::record::FIELD_MANAGER;
 use super::resources::resource;
-use crate::api::{Kind, ObjectKey};
+use crate::api::{ALLOWED_HOSTS_ANNOTATION, Kind, ObjectKey, join_hosts, split_hosts};
 use crate::engine::ports::{Publish, PublishFailure, Published};
 use crate::rotation::published::Changed;
 use crate::secret::SecretText;
@@ -91,6 +91,11 @@ impl SecretPublisher {
                 name: Some(name.to_owned()),
                 resource_version: found.and_then(|found| found.metadata.resource_version),
                 owner_references: Some(vec![self.owner(source)?]),
+                // The copy is as confined as what it is a copy of.
+                annotations: tokens
+                    .allowed_hosts
+                    .as_ref()
+                    .map(|hosts| [(ALLOWED_HOSTS_ANNOTATION.to_owned(), join_hosts(hosts))].into()),
                 ..ObjectMeta::default()
             },
             type_: Some(SECRET_TYPE.to_owned()),
@@ -119,12 +124,15 @@ impl Publish for SecretPublisher {
             let Some(secret) = self.find(source, secret_name).await? else {
                 return Ok(None);
             };
+            let annotations = secret.metadata.annotations.unwrap_or_default();
+            let allowed_hosts = annotations.get(ALLOWED_HOSTS_ANNOTATION).map(|hosts| split_hosts(hosts));
             let mut data = secret.data.unwrap_or_default();
             let value = |key: &str| {
                 let bytes = zeroize::Zeroizing::new(data.remove(key)?.0);
                 std::str::from_utf8(&bytes).ok().map(SecretText::from)
             };
-            Published::from_entries(value).map(Some).map_err(|Changed(key)| {
+            let published = Published::from_entries(value);
+            published.map(|tokens| Some(Published { allowed_hosts, ..tokens })).map_err(|Changed(key)| {
                 PublishFailure::Unavailable(format!(
                     "{key} of Secret {secret_name} is missing or has been changed; delete the Secret"
                 ))

@@ -103,7 +103,7 @@ impl KubernetesSecrets {
         }
         let text = read.values.get(&reference.key).cloned().ok_or(SecretFailure::NotFound)?;
         let allowed_hosts = read.allowed_hosts.clone().or_else(|| self.require_allowed_hosts.then(Vec::new));
-        Ok(SecretValue { text, version: read.version.clone(), allowed_hosts })
+        Ok(SecretValue::new(text, read.version.clone(), allowed_hosts))
     }
 
     async fn read_now(&self, key: &ObjectKey) -> Result<Read, SecretFailure> {
@@ -185,6 +185,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
+    use crate::secret::bounds::Bounds;
 
     /// An API server that has one Secret and counts how often it is read.
     fn server(annotations: serde_json::Value) -> (Client, Arc<AtomicUsize>) {
@@ -224,7 +225,8 @@ mod tests {
         let secrets = KubernetesSecrets::new(client, Freshness::OneRequest, false);
         for (key, value) in [("id", "one"), ("secret", "two")] {
             let found = secrets.read("hr", &reference("api", key)).await.unwrap();
-            assert_eq!((found.text.expose(), found.version.as_str()), (value, "u/0"));
+            assert_eq!(found.version, "u/0");
+            assert_eq!(found.open("api", &mut Bounds::default()).expose(), value);
         }
         assert_eq!(reads.load(Ordering::Relaxed), 1);
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -14,6 +14,7 @@ use super::client::{CALL_TIMEOUT, is, words};
 use crate::api::ServiceAccountTokenSource;
 use crate::engine::ports::{CallGuard, Lifetime, MintFailure, Minted, Refusal, ServiceAccounts};
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
 /// What everybody who is somebody to the API server may ask it.
 const WHO_AM_I: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -76,7 +77,7 @@ impl TokenRequests {
             .into());
         }
         let lifetime = Lifetime::stated(lifetime.map(Duration::from_secs)).unwrap_or(Lifetime::Unknown);
-        Ok(Minted { token, lifetime, version: None, allowed_hosts: None })
+        Ok(Minted { token, lifetime, version: None, bounds: Bounds::default() })
     }
 
     async fn is_taken_by_the_api_server(&self, token: &SecretText) -> Result<bool, MintFailure> {

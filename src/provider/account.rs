@@ -14,7 +14,7 @@ pub(super) fn account_of(credential: &Credential, headers: &Headers, namespace: 
 /// What of a credential comes from Secrets, without the scheme that stands before it: a token is the
 /// same in whichever header it is sent.
 pub(super) fn secret_texts<'a>(credential: &Credential, headers: &'a Headers) -> Vec<&'a str> {
-    let values = headers.iter().map(|(_, value)| value.expose());
+    let values = headers.headers.iter().map(|(_, value)| value.expose());
     let mut texts: Vec<&str> = match credential {
         Credential::None => Vec::new(),
         Credential::Bearer(_) | Credential::Basic { .. } => values.map(without_scheme).collect(),
@@ -44,12 +44,14 @@ mod tests {
     use super::*;
     use crate::api::ProviderAuth;
     use crate::http::HeaderName;
+    use crate::secret::bounds::Bounds;
 
     fn account(auth: &str, headers: &[(&'static str, &str)], namespace: &str) -> Account {
         let auth: ProviderAuth = serde_json::from_str(auth).unwrap();
         let credential = Credential::parse(&auth).unwrap();
         let headers =
             headers.iter().map(|(name, value)| (HeaderName::from_static(name), (*value).into())).collect();
+        let headers = Headers { headers, bounds: Bounds::default() };
         account_of(&credential, &headers, namespace)
     }
 

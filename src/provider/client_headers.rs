@@ -9,6 +9,7 @@ use crate::api::{ClientHeader, SecretKeyReference, WebhookSubscriptionSpec};
 use crate::engine::ports::{Invalid, Refusal};
 use crate::http::prefixed;
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
 /// The name of the header that a provider's `contentType` fills in.
 const CONTENT_TYPE: &str = "Content-Type";
@@ -113,19 +114,20 @@ pub(super) struct Resolved {
     pub(super) headers: Vec<(String, SecretText)>,
     /// Name, key and version of each Secret.
     pub(super) secrets: Vec<[String; 3]>,
+    /// Where their values may go.
+    pub(super) bounds: Bounds,
 }
 
 /// Reads the Secrets and puts the token in.
 ///
 /// # Errors
-/// A Secret that cannot be read or must not be sent to all of `hosts`, or a value that cannot stand
-/// in a header. The value is not in the error.
+/// A Secret that cannot be read, or a value that cannot stand in a header. The value is not in the
+/// error.
 pub(super) async fn resolve(
     spec: &WebhookSubscriptionSpec,
     content_type: Option<&str>,
     token: &SecretText,
-    reader: &SecretReader<'_>,
-    hosts: &[&str],
+    mut reader: SecretReader<'_>,
 ) -> Result<Resolved, Refusal> {
     let mut headers = Vec::new();
     let mut secrets = Vec::new();
@@ -136,9 +138,9 @@ pub(super) async fn resolve(
             Some(Origin::Written(text)) => SecretText::from(text),
             Some(Origin::Token(prefix)) => prefixed(prefix, token),
             Some(Origin::Secret(reference, prefix)) => {
-                let value = reader.read(reference, hosts).await?;
-                secrets.push([reference.name.clone(), reference.key.clone(), value.version]);
-                prefixed(prefix, &value.text)
+                let (value, version) = reader.read(reference).await?;
+                secrets.push([reference.name.clone(), reference.key.clone(), version]);
+                prefixed(prefix, &value)
             }
         };
         if !is_value(value.expose()) {
@@ -148,5 +150,5 @@ pub(super) async fn resolve(
         }
         headers.push((name.to_owned(), value));
     }
-    Ok(Resolved { headers, secrets })
+    Ok(Resolved { headers, secrets, bounds: reader.bounds })
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::field::Field;
 use super::header::{check_text, header_name, is_value};
+use super::kept::Headers;
 use super::secrets::SecretReader;
 use crate::api::{NamedValue, ProviderAuth, SecretKeyReference, SourcedValue};
 use crate::engine::ports::{Invalid, Refusal};
@@ -80,27 +81,22 @@ impl Credential {
     /// Reads the credential and makes headers of it.
     ///
     /// # Errors
-    /// A Secret that cannot be read or must not be sent to the host, or a value that cannot stand
-    /// in a header. The value is not in the error.
-    pub(super) async fn headers(
-        &self,
-        reader: &SecretReader<'_>,
-        host: &str,
-    ) -> Result<Vec<(HeaderName, SecretText)>, Refusal> {
-        let hosts = [host];
+    /// A Secret that cannot be read, or a value that cannot stand in a header. The value is not in the
+    /// error.
+    pub(super) async fn headers(&self, mut reader: SecretReader<'_>) -> Result<Headers, Refusal> {
         let mut headers = match self {
             Self::None => Vec::new(),
             Self::Bearer(reference) => {
-                let token = reader.read(reference, &hosts).await?.text;
+                let token = reader.read(reference).await?.0;
                 let value = prefixed("Bearer ", &token);
                 vec![(AUTHORIZATION, value)]
             }
             Self::Basic { username, password } => {
-                let username = reader.sourced(username, &hosts).await?;
+                let username = reader.sourced(username).await?;
                 if username.expose().contains(':') {
                     return Err(unusable("the user name of spec.auth.basic holds a colon"));
                 }
-                let password = reader.read(password, &hosts).await?.text;
+                let password = reader.read(password).await?.0;
                 let mut pair = SecretText::new([username.expose(), ":", password.expose()].concat());
                 // Base64 would hide a line break from the check below, and the provider would
                 // refuse the password without saying why.
@@ -116,7 +112,7 @@ impl Credential {
             Self::Headers(written) => {
                 let mut headers = Vec::with_capacity(written.len());
                 for (name, header) in written {
-                    headers.push((name.clone(), reader.named(header, &hosts).await?));
+                    headers.push((name.clone(), reader.named(header).await?));
                 }
                 headers
             }
@@ -128,7 +124,7 @@ impl Credential {
                 )));
             }
         }
-        Ok(headers)
+        Ok(Headers { headers, bounds: reader.bounds })
     }
 }
 

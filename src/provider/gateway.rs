@@ -18,13 +18,14 @@ use super::pointer::{Answered, read_id};
 use super::render::Scope;
 use super::resolved::Provider;
 use super::secrets::SecretReader;
-use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec, names_host};
+use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::engine::ports::{
     Account, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
     Refusal, Remote, Remotes, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
 /// Turns descriptions of providers into something that can be called.
 #[derive(Clone)]
@@ -79,45 +80,23 @@ struct Accounts {
 
 impl Connection {
     fn reader<'a>(&'a self, namespace: &'a str) -> SecretReader<'a> {
-        SecretReader { secrets: self.secrets.as_ref(), namespace }
+        SecretReader { secrets: self.secrets.as_ref(), namespace, bounds: Bounds::default() }
     }
 
-    /// The hosts that see what stands in a delivery's headers: the provider's and the postback's.
-    fn hosts_of_headers(&self, spec: &WebhookSubscriptionSpec) -> [String; 2] {
-        let postback = Url::parse(&spec.postback_url).ok();
-        let postback = postback.as_ref().and_then(Url::host_str);
-        [self.provider.host.clone(), postback.unwrap_or_default().to_owned()]
-    }
-
-    /// Whether the token may go where the document takes it. That is asked of every document: what
-    /// a provider gets outside the headers it may use for deliveries all the same.
-    fn check_token_hosts(&self, document: &Document) -> Result<(), Refusal> {
-        let Some(allowed) = &document.token_hosts else {
-            return Ok(());
-        };
-        let hosts = self.hosts_of_headers(&document.spec);
-        match hosts.into_iter().find(|host| !names_host(allowed, host)) {
-            None => Ok(()),
-            Some(host) => Err(Refusal::HostNotAllowed { secret: secret_of_token(&document.spec), host }),
-        }
-    }
-
-    /// The client headers with the token in, and the digest of their Secrets.
+    /// The client headers with the token in, the digest of their Secrets, and where those may go.
     async fn client_headers(
         &self,
         namespace: &str,
         spec: &WebhookSubscriptionSpec,
         token: &SecretText,
-    ) -> Result<(Vec<(String, SecretText)>, Option<String>), Refusal> {
+    ) -> Result<(Vec<(String, SecretText)>, Option<String>, Bounds), Refusal> {
         if !self.provider.sends_headers() {
-            return Ok((Vec::new(), None));
+            return Ok((Vec::new(), None, Bounds::default()));
         }
-        let hosts = self.hosts_of_headers(spec);
-        let hosts = hosts.each_ref().map(String::as_str);
         let content_type = self.provider.content_type.as_deref();
-        let Resolved { headers, secrets } =
-            client_headers::resolve(spec, content_type, token, &self.reader(namespace), &hosts).await?;
-        Ok((headers, digest::of_secrets(secrets)))
+        let Resolved { headers, secrets, bounds } =
+            client_headers::resolve(spec, content_type, token, self.reader(namespace)).await?;
+        Ok((headers, digest::of_secrets(secrets), bounds))
     }
 
     /// The operation's URL with the values in.
@@ -134,9 +113,10 @@ impl Connection {
         operation: &Operation,
         purpose: Purpose,
         scope: &Scope<'_>,
+        bounds: Bounds,
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
-        self.send(operation, purpose, self.url(operation, scope)?, scope, guard).await
+        self.send(operation, purpose, self.url(operation, scope)?, scope, bounds, guard).await
     }
 
     /// Sends a request of a listing to a URL at the provider's origin.
@@ -147,14 +127,20 @@ impl Connection {
         scope: &Scope<'_>,
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
-        self.send(operation, Purpose::List, url, scope, guard).await
+        self.send(operation, Purpose::List, url, scope, Bounds::default(), guard).await
+    }
+
+    /// Who we are to the provider, read now. One that must not be sent there is nobody's account, and
+    /// whatever was kept of it goes.
+    async fn read_credential(&self) -> Result<Headers, Refusal> {
+        let headers = self.provider.credential.headers(self.reader(&self.namespace)).await?;
+        headers.bounds.check_called(&self.provider.host).inspect_err(|_| self.kept.forget())?;
+        Ok(headers)
     }
 
     /// Who we are to the provider: read now, or what is left of it where a deletion needs it.
     async fn credential(&self, purpose: Purpose) -> Result<Headers, Refusal> {
-        let reader = self.reader(&self.namespace);
-        let read = self.provider.credential.headers(&reader, &self.provider.host).await;
-        let headers = match read {
+        let headers = match self.read_credential().await {
             Ok(headers) => headers,
             Err(refusal) => {
                 // It was this object's when it worked last, and serves what it has made alone.
@@ -207,12 +193,15 @@ impl Connection {
         purpose: Purpose,
         url: Url,
         scope: &Scope<'_>,
+        bounds: Bounds,
         guard: &CallGuard,
     ) -> Result<Answer, CallFailure> {
         let provider = &self.provider;
         let too_large = |TooLarge| unusable("the document or a header of the request is larger than 1 MiB");
-        let mut headers = self.credential(purpose).await?;
-        let credential = self.kept.keeps().then(|| headers.clone());
+        let credential = self.credential(purpose).await?;
+        let mut headers = credential.headers.clone();
+        let bounds = bounds.and(credential.bounds.clone());
+        let credential = self.kept.keeps().then_some(credential);
         for (name, value) in &operation.headers {
             // As a member of a document: left out where something it needs is absent.
             let Some(value) = value.text(scope).map_err(too_large)? else {
@@ -228,6 +217,7 @@ impl Connection {
             url,
             headers,
             body: document.map(|document| (operation.content_type.clone(), document)),
+            bounds,
             // Last, so that the least time lies between asking and sending.
             timeout: guard.cut(provider.profile.timeout)?,
         };
@@ -259,13 +249,40 @@ impl Connection {
         document: &Document,
         guard: &CallGuard,
     ) -> Result<(Answer, Option<String>), CallFailure> {
-        let Document { namespace, spec, token, token_hosts: _ } = document;
-        self.check_token_hosts(document)?;
-        let (headers, secrets) = self.client_headers(namespace, spec, token).await?;
+        let Document { namespace, spec, token, token_bounds } = document;
+        let (headers, secrets, bounds) = self.client_headers(namespace, spec, token).await?;
         self.note_document(document, &headers);
+        // Asked of every document: what a provider gets outside the headers it may use for deliveries all
+        // the same, and what one request sets up another one may fill.
+        let bounds = token_bounds.clone().and(bounds).passed_on_to(&host_of_postback(spec));
         let scope = Scope { headers: Some(&headers), token: Some(token), ..scope_of(spec, id) };
-        let answer = self.call(operation, Purpose::Write, &scope, guard).await?;
-        Ok((answer, secrets))
+        let answer = self.call(operation, Purpose::Write, &scope, bounds, guard).await;
+        Ok((answer.map_err(|failure| self.without_hidden_host(failure, operation, spec))?, secrets))
+    }
+}
+
+impl Connection {
+    /// The failure without a host that stands in the value of a Secret: only those that stand in the
+    /// objects are named.
+    fn without_hidden_host(
+        &self,
+        failure: CallFailure,
+        operation: &Operation,
+        spec: &WebhookSubscriptionSpec,
+    ) -> CallFailure {
+        let CallFailure::Refused(Refusal::HostNotAllowed { owner, host }) = failure else {
+            return failure;
+        };
+        let shows = |text: serde_json::Result<String>| {
+            text.is_ok_and(|text| text.to_ascii_lowercase().contains(&host.to_ascii_lowercase()))
+        };
+        let is_shown = host == self.provider.host
+            || host == host_of_postback(spec)
+            || shows(serde_json::to_string(&operation.written))
+            || shows(serde_json::to_string(spec));
+        let host =
+            if is_shown { host } else { "a host that stands encoded or in a Secret's value".to_owned() };
+        Refusal::HostNotAllowed { owner, host }.into()
     }
 }
 
@@ -293,15 +310,16 @@ impl Remote for Connection {
     ) -> BoxFuture<'a, Result<Option<String>, Refusal>> {
         Box::pin(async move {
             let no_token = SecretText::new(String::new());
-            let (_, secrets) = self.client_headers(namespace, spec, &no_token).await?;
+            let (_, secrets, bounds) = self.client_headers(namespace, spec, &no_token).await?;
+            // Nothing is sent here, but what cannot be sent is said as early as it is known.
+            bounds.passed_on_to(&host_of_postback(spec)).check_called(&self.provider.host)?;
             Ok(secrets)
         })
     }
 
     fn identify(&self) -> BoxFuture<'_, Result<Account, Refusal>> {
         Box::pin(async move {
-            let reader = self.reader(&self.namespace);
-            let headers = self.provider.credential.headers(&reader, &self.provider.host).await?;
+            let headers = self.read_credential().await?;
             self.note_account(&headers);
             Ok(account_of(&self.provider.credential, &headers, &self.namespace))
         })
@@ -321,9 +339,7 @@ impl Remote for Connection {
             if !is_lacking {
                 return;
             }
-            let reader = self.reader(&self.namespace);
-            let read = self.provider.credential.headers(&reader, &self.provider.host).await;
-            match read {
+            match self.read_credential().await {
                 Ok(headers) => {
                     self.note_account(&headers);
                     self.kept.read_ahead(headers);
@@ -393,7 +409,8 @@ impl Remote for Connection {
             let Some(delete) = &self.provider.delete else {
                 return Err(without("delete"));
             };
-            self.call(delete, Purpose::Delete, &scope_of(spec, Some(id)), guard).await?;
+            let scope = scope_of(spec, Some(id));
+            self.call(delete, Purpose::Delete, &scope, Bounds::default(), guard).await?;
             Ok(())
         })
     }
@@ -411,16 +428,10 @@ fn scope_of<'a>(spec: &'a WebhookSubscriptionSpec, id: Option<&'a str>) -> Scope
     }
 }
 
-/// The name of the Secret that holds the token, or of the object that names it.
-fn secret_of_token(spec: &WebhookSubscriptionSpec) -> String {
-    let inline = spec.token_source.as_ref();
-    if let Some(secret) = inline.and_then(|source| source.secret.as_ref()) {
-        return secret.name.clone();
-    }
-    match &spec.token_source_ref {
-        Some(reference) => format!("of TokenSource {}", reference.name),
-        None => "of the token source".to_owned(),
-    }
+/// The host that the subscription wants deliveries at, whatever the document says.
+fn host_of_postback(spec: &WebhookSubscriptionSpec) -> String {
+    let postback = Url::parse(&spec.postback_url).ok();
+    postback.as_ref().and_then(Url::host_str).unwrap_or_default().to_owned()
 }
 
 /// What is said of an id that holds something secret, without any of it.
@@ -447,6 +458,7 @@ pub(super) fn failure(error: Error) -> CallFailure {
         Error::DestinationNotAllowed { host, problem, allow } => {
             Refusal::DestinationNotAllowed { host, problem, allow }.into()
         }
+        Error::HostNotAllowed { owner, host } => Refusal::HostNotAllowed { owner, host }.into(),
         Error::InvalidRequest { what } => unusable(what),
         Error::Redirect { status, .. } => CallFailure::Redirect { code: status },
         Error::TooLarge { .. }

@@ -9,9 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::engine::ports::{Custody, Refusal};
 use crate::http::HeaderName;
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
-/// Headers that say who we are.
-pub(super) type Headers = Vec<(HeaderName, SecretText)>;
+/// Headers that say who we are, and where they may go.
+#[derive(Clone)]
+pub(super) struct Headers {
+    pub(super) headers: Vec<(HeaderName, SecretText)>,
+    pub(super) bounds: Bounds,
+}
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +71,11 @@ impl Kept {
         if inner.custody != Custody::Nothing {
             inner.headers = Some(headers);
         }
+    }
+
+    /// Its Secret names the provider's host no more: what is kept is of no use either.
+    pub(super) fn forget(&self) {
+        self.inner().headers = None;
     }
 
     /// What takes the place of a Secret that cannot be read any more. One whose value must not be

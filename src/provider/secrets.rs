@@ -1,37 +1,40 @@
-//! Reading Secrets, and where their values may go.
+//! Reading Secrets, and keeping account of where their values may go.
 
 use crate::api::{NamedValue, SecretKeyReference, SourcedValue};
-use crate::engine::ports::{Refusal, SecretValue, Secrets};
+use crate::engine::ports::{Refusal, Secrets};
 use crate::http::prefixed;
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
-/// Reads the Secrets of one namespace.
+/// Reads the Secrets of one namespace for one request.
 pub(super) struct SecretReader<'a> {
     pub(super) secrets: &'a dyn Secrets,
     pub(super) namespace: &'a str,
+    /// Where everything that was read may go.
+    pub(super) bounds: Bounds,
 }
 
 impl SecretReader<'_> {
-    /// Reads a value that is to be sent to these hosts in a header, where no line end can stand.
+    /// Reads a value that is to be sent in a header, where no line end can stand, and its version.
     ///
     /// # Errors
-    /// There is no such value, it cannot be read, or it must not go to one of the hosts.
+    /// There is no such value, or it cannot be read.
     pub(super) async fn read(
-        &self,
+        &mut self,
         reference: &SecretKeyReference,
-        hosts: &[&str],
-    ) -> Result<SecretValue, Refusal> {
-        let value = self.secrets.read_for(self.namespace, reference, hosts).await?;
-        Ok(SecretValue { text: value.text.without_line_end(), ..value })
+    ) -> Result<(SecretText, String), Refusal> {
+        let mut value = self.secrets.find(self.namespace, reference).await?;
+        let version = std::mem::take(&mut value.version);
+        Ok((value.open(&reference.name, &mut self.bounds).without_line_end(), version))
     }
 
     /// A value that is written out or in a Secret.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) async fn sourced(&self, value: &SourcedValue, hosts: &[&str]) -> Result<SecretText, Refusal> {
+    pub(super) async fn sourced(&mut self, value: &SourcedValue) -> Result<SecretText, Refusal> {
         match &value.value_from {
-            Some(from) => Ok(self.read(&from.secret_key_ref, hosts).await?.text),
+            Some(from) => Ok(self.read(&from.secret_key_ref).await?.0),
             None => Ok(SecretText::from(value.value.as_deref().unwrap_or_default())),
         }
     }
@@ -40,10 +43,10 @@ impl SecretReader<'_> {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) async fn named(&self, value: &NamedValue, hosts: &[&str]) -> Result<SecretText, Refusal> {
+    pub(super) async fn named(&mut self, value: &NamedValue) -> Result<SecretText, Refusal> {
         match &value.value_from {
             Some(from) => {
-                let text = self.read(&from.secret_key_ref, hosts).await?.text;
+                let (text, _) = self.read(&from.secret_key_ref).await?;
                 let prefix = from.prefix.as_deref().unwrap_or_default();
                 Ok(prefixed(prefix, &text))
             }

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::inventory::Inventory;
 use super::life::Lifetime;
 use crate::secret::SecretText;
+use crate::secret::bounds::{Bounds, Forbidden, Owner};
 
 /// Why a call to a provider did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,13 +133,12 @@ pub enum Refusal {
         /// The argument to add, such as `--allow-destination http://127.0.0.1:8080`.
         allow: String,
     },
-    /// A Secret's annotation does not name the host, or there is none where one is required.
-    #[error(
-        "Secret {secret} must not be sent to {host}; add the host to its annotation hookkeeper.dev/allowed-hosts"
-    )]
+    /// A Secret's annotation or a `TokenSource` does not name the host, or there is no annotation where
+    /// one is required.
+    #[error("{owner} must not be sent to {host}; {}", .owner.remedy())]
     HostNotAllowed {
-        /// Name of the Secret.
-        secret: String,
+        /// What says where the value may go.
+        owner: Owner,
         /// The host the value would have gone to.
         host: String,
     },
@@ -180,6 +180,12 @@ pub enum Refusal {
     },
 }
 
+impl From<Forbidden> for Refusal {
+    fn from(Forbidden { owner, host }: Forbidden) -> Self {
+        Self::HostNotAllowed { owner, host }
+    }
+}
+
 /// A token as its source handed it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Minted {
@@ -189,8 +195,8 @@ pub struct Minted {
     pub lifetime: Lifetime,
     /// For a source that is read: what identifies this version of the token.
     pub version: Option<String>,
-    /// For a source that is read: the hosts the token may be sent to; `None` when it does not say.
-    pub allowed_hosts: Option<Vec<String>>,
+    /// For a source that is read: where the token may go.
+    pub bounds: Bounds,
 }
 
 /// A remote subscription as a page of a listing shows it.
@@ -237,4 +243,6 @@ pub struct Published {
     pub minted: DateTime<Utc>,
     /// When `current` ends; `None` when nobody knows.
     pub expires: Option<DateTime<Utc>>,
+    /// The hosts that the tokens may be sent to, which go along with the copy; `None` when nothing says.
+    pub allowed_hosts: Option<Vec<String>>,
 }

@@ -24,7 +24,7 @@ pub const KEYS: [&str; 5] = [CURRENT, PREVIOUS, EXPIRES_AT, FINGERPRINT, MINTED_
 pub struct Changed(pub &'static str);
 
 impl Published {
-    /// What is written.
+    /// What is written, but for the hosts: they are an annotation, or a file of their own.
     #[must_use]
     pub fn entries(&self) -> Vec<(&'static str, SecretText)> {
         let time = |time: DateTime<Utc>| SecretText::new(time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
@@ -38,7 +38,7 @@ impl Published {
         entries
     }
 
-    /// Reads what was written.
+    /// Reads what was written, but for the hosts, which are no key.
     ///
     /// # Errors
     /// The first key whose value cannot be used.
@@ -57,6 +57,7 @@ impl Published {
             fingerprint: fingerprint.expose().to_owned(),
             minted,
             expires,
+            allowed_hosts: None,
         })
     }
 }

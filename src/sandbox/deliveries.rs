@@ -13,6 +13,7 @@ use super::receiver::Verdict;
 use super::server::Shared;
 use super::world::Parcel;
 use crate::http;
+use crate::secret::bounds::Bounds;
 
 /// Deliveries in flight at the same time.
 const AT_ONCE: usize = 64;
@@ -83,6 +84,7 @@ impl Sender {
             headers.push((USER_AGENT, "hookkeeper-sandbox".into()));
         }
         Some(http::Request {
+            bounds: Bounds::default(),
             method: Method::POST,
             url,
             headers,

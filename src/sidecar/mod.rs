@@ -1,6 +1,7 @@
 //! The shell without a cluster: manifests from a folder, Secrets from files and the environment,
 //! and a state file in the place of the API server's status.
 
+pub mod collisions;
 mod durable;
 pub mod manifests;
 mod names;

@@ -23,6 +23,24 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
 }
 
+/// The file that may hold a Secret's key where there is no folder for the Secret.
+pub(super) fn flat_file(secret: &str, key: &str) -> String {
+    format!("{secret}.{key}")
+}
+
+/// Whether a variable of this name may hold a key of that Secret.
+pub(super) fn is_variable_of(secret: &str, variable: &str) -> bool {
+    // What stands before the key is the variable of an empty one.
+    variable.starts_with(&self::variable(secret, ""))
+}
+
+/// Whether a flat file of this name may hold a key of that Secret.
+pub(super) fn is_flat_file_of(secret: &str, file: &str) -> bool {
+    // Not every file system tells letters of either case apart.
+    let (secret, file) = (secret.to_ascii_lowercase(), file.to_ascii_lowercase());
+    file.strip_prefix(&secret).is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// The variable that may hold a Secret's key: `HOOKKEEPER_SECRET_<SECRET>_<KEY>`, letters in upper
 /// case, digits as they are, everything else `_`.
 pub(super) fn variable(secret: &str, key: &str) -> String {
@@ -62,6 +80,16 @@ mod tests {
     fn variables_are_spelled_as_documented() {
         assert_eq!(variable("gupy-api", "token"), "HOOKKEEPER_SECRET_GUPY_API_TOKEN");
         assert_eq!(variable("client.v2", "Secret-1"), "HOOKKEEPER_SECRET_CLIENT_V2_SECRET_1");
+    }
+
+    #[test]
+    fn a_place_may_belong_to_several_secrets() {
+        let variable = variable("gupy", "api-token");
+        assert!(is_variable_of("gupy", &variable) && is_variable_of("gupy-api", &variable));
+        assert!(!is_variable_of("gup", &variable) && !is_variable_of("gupy-api-token", &variable));
+        let file = flat_file("a", "B.c");
+        assert!(is_flat_file_of("a", &file) && is_flat_file_of("a.b", &file));
+        assert!(!is_flat_file_of("a.b.c", &file) && !is_flat_file_of("", &file));
     }
 
     proptest! {

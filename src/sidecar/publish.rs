@@ -24,6 +24,9 @@ use crate::secret::SecretText;
 
 /// Holds the name of the `TokenSource` a folder belongs to; without it the folder is not ours.
 const MARKER: &str = ".hookkeeper";
+/// Holds the hosts that the tokens may be sent to, one a line, where something says so: what the
+/// annotation `hookkeeper.dev/allowed-hosts` is to a Secret.
+const HOSTS: &str = ".allowed-hosts";
 /// The link that is swapped.
 const DATA: &str = "..data";
 /// The next link, before it takes the other's name.
@@ -123,7 +126,42 @@ fn read(folder: &Path, source: &str) -> Result<Option<Published>, PublishFailure
             Err(error) => return Err(unavailable("read", folder, &error)),
         }
     }
-    Published::from_entries(|key| values.remove(key)).map(Some).map_err(|Changed(key)| changed(folder, key))
+    let allowed_hosts = hosts_in(&version).map_err(|error| unavailable("read", folder, &error))?;
+    let tokens = Published::from_entries(|key| values.remove(key));
+    tokens
+        .map(|tokens| Some(Published { allowed_hosts, ..tokens }))
+        .map_err(|Changed(key)| changed(folder, key))
+}
+
+/// The `TokenSource` that publishes in this folder, as `NAMESPACE/NAME`; `None` when none does.
+///
+/// # Errors
+/// When that cannot be read.
+pub(super) fn owner(folder: &Path) -> io::Result<Option<String>> {
+    if_there(fs::read_to_string(folder.join(MARKER)))
+}
+
+/// The hosts that the tokens in a folder may be sent to; `None` when nothing says so.
+///
+/// # Errors
+/// When that cannot be read.
+pub(super) fn allowed_hosts(folder: &Path) -> io::Result<Option<Vec<String>>> {
+    hosts_in(&folder.join(DATA))
+}
+
+fn hosts_in(version: &Path) -> io::Result<Option<Vec<String>>> {
+    let text = if_there(fs::read_to_string(version.join(HOSTS)))?;
+    Ok(text.map(|text| text.lines().map(str::to_owned).collect()))
+}
+
+fn if_there(read: io::Result<String>) -> io::Result<Option<String>> {
+    match read {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn write(folder: &Path, source: &str, tokens: &Published) -> Result<(), PublishFailure> {
@@ -154,7 +192,7 @@ fn swap(folder: &Path, tokens: &Published) -> io::Result<()> {
     let version = unused_version(folder)?;
     let inside = folder.join(&version);
     let written = tokens.entries();
-    if let Err(error) = fill(&inside, &written) {
+    if let Err(error) = fill(&inside, &written, tokens.allowed_hosts.as_deref()) {
         // A disk that is full is tried again and again; what each attempt left would stay.
         let _ = remove_folder(&inside);
         return Err(error);
@@ -181,8 +219,15 @@ fn swap(folder: &Path, tokens: &Published) -> io::Result<()> {
 }
 
 /// Makes a version's folder with its keys.
-fn fill(folder: &Path, contents: &[(&'static str, SecretText)]) -> io::Result<()> {
+fn fill(
+    folder: &Path,
+    contents: &[(&'static str, SecretText)],
+    allowed_hosts: Option<&[String]>,
+) -> io::Result<()> {
     private_folder(folder)?;
+    if let Some(hosts) = allowed_hosts {
+        durable::create(&folder.join(HOSTS), hosts.join("\n").as_bytes())?;
+    }
     for (key, text) in contents {
         durable::create(&folder.join(key), text.expose().as_bytes())?;
     }
@@ -294,6 +339,7 @@ mod tests {
             fingerprint: "9f3ac1d27be0114c".to_owned(),
             minted: "2026-11-21T17:00:02.123456789Z".parse().unwrap(),
             expires: Some("2026-11-21T18:00:02Z".parse().unwrap()),
+            allowed_hosts: None,
         }
     }
 

@@ -7,7 +7,11 @@
 //! 4. the variable `HOOKKEEPER_SECRET_<SECRET>_<KEY>`: letters in upper case, digits as they are,
 //!    everything else `_`.
 //!
-//! Files and variables know no namespaces: whoever runs the process gives them to all of them.
+//! Files and variables know no namespaces: whoever runs the process gives them to all of them. So
+//! where such a value may go is said by the annotations of all Secret manifests that may be meant by
+//! its name, in whichever namespace they are and under whichever of two names that are spelled alike:
+//! nobody gets it without them by another way to read it. A folder that a `TokenSource` publishes in
+//! is another matter: it belongs to the source's namespace, and says itself where its tokens may go.
 //! Of a file, one line break at its end is no part of the value, because editors and `echo` put it
 //! there. Files are read at the moment of use, so a new value needs no restart.
 
@@ -19,11 +23,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
 
+use super::collisions::Place;
 use super::manifests::folder::stamp;
-use super::names;
+use super::{names, publish};
 use crate::api::{ObjectKey, SecretKeyReference};
 use crate::engine::ports::{SecretFailure, SecretValue, Secrets};
 use crate::secret::SecretText;
+use crate::secret::bounds::names_host;
 
 /// Largest value, in bytes: what an API server takes for a whole Secret.
 pub const VALUE_LIMIT: u64 = 1024 * 1024;
@@ -39,19 +45,67 @@ pub struct SecretManifest {
     pub version: String,
 }
 
-/// The Secrets of the manifests in force; whoever reads the manifests replaces them.
+/// The Secrets of the manifests in force, and what the manifests refer to; whoever reads the manifests
+/// replaces them.
 #[derive(Clone, Debug, Default)]
-pub struct ManifestSecrets(Arc<RwLock<BTreeMap<ObjectKey, SecretManifest>>>);
+pub struct ManifestSecrets(Arc<RwLock<Manifests>>);
+
+#[derive(Debug, Default)]
+struct Manifests {
+    secrets: BTreeMap<ObjectKey, SecretManifest>,
+    /// By file.
+    references: BTreeMap<String, Vec<SecretKeyReference>>,
+}
 
 impl ManifestSecrets {
     /// Puts these in the place of all before.
     pub fn replace(&self, secrets: BTreeMap<ObjectKey, SecretManifest>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets;
+        self.0.write().unwrap_or_else(PoisonError::into_inner).secrets = secrets;
+    }
+
+    /// Notes what a file refers to, in the place of what it did before.
+    pub fn refer(&self, file: &str, references: Vec<SecretKeyReference>) {
+        let mut manifests = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        manifests.references.insert(file.to_owned(), references);
+    }
+
+    /// Forgets what files refer to that are not there any more.
+    pub fn retain_files(&self, is_there: impl Fn(&str) -> bool) {
+        let mut manifests = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        manifests.references.retain(|file, _| is_there(file));
     }
 
     fn get(&self, key: &ObjectKey) -> Option<SecretManifest> {
-        let secrets = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        secrets.get(key).cloned()
+        let manifests = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        manifests.secrets.get(key).cloned()
+    }
+
+    /// The annotations that count for a value which is read from a place by the name of a Secret: those
+    /// of that name in every namespace; those of names that are read from this very place somewhere
+    /// else; and those of names that may be, as far as nobody says which of their keys are read.
+    fn hosts_of(
+        &self,
+        name: &str,
+        is_read_there: impl Fn(&SecretKeyReference) -> bool,
+        may_be_there: impl Fn(&str) -> bool,
+    ) -> Vec<Vec<String>> {
+        let manifests = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let annotated = manifests
+            .secrets
+            .iter()
+            .filter_map(|(key, manifest)| manifest.allowed_hosts.as_ref().map(|hosts| (&*key.name, hosts)));
+        let counts = |secret: &str| {
+            if secret == name {
+                return true;
+            }
+            let references = manifests.references.values().flatten();
+            let mut of_secret = references.filter(|found| found.name == secret).peekable();
+            match of_secret.peek() {
+                None => may_be_there(secret),
+                Some(_) => of_secret.any(&is_read_there),
+            }
+        };
+        annotated.filter(|(secret, _)| counts(secret)).map(|(_, hosts)| hosts.clone()).collect()
     }
 }
 
@@ -83,8 +137,8 @@ impl SidecarSecrets {
     /// Reads from these places. `run` is drawn anew for each process.
     ///
     /// Which hosts a value may go to is said by the annotation `hookkeeper.dev/allowed-hosts` of
-    /// the Secret manifest of that name, wherever the value itself comes from: a manifest without
-    /// data is how files and variables get one. With `require_allowed_hosts`, a Secret without
+    /// the Secret manifest that holds it. A manifest without data is how files and variables get one:
+    /// all hosts that are sent such a value are named by each manifest that may be meant. With `require_allowed_hosts`, a Secret without
     /// the annotation has an empty list, and so goes nowhere.
     #[must_use]
     pub fn new(
@@ -123,32 +177,75 @@ impl SidecarSecrets {
             return Err(SecretFailure::NotFound);
         }
         let mut manifest = self.manifests.get(&ObjectKey::new(namespace, name));
-        let allowed_hosts = manifest
-            .as_mut()
-            .and_then(|manifest| manifest.allowed_hosts.take())
-            .or_else(|| self.require_allowed_hosts.then(Vec::new));
-        let value = |text, version| SecretValue { text, version, allowed_hosts: allowed_hosts.clone() };
-        if let Some(mut manifest) = manifest
+        if let Some(manifest) = &mut manifest
             && let Some(text) = manifest.data.remove(key)
         {
-            return Ok(value(text, manifest.version));
+            let hosts = manifest.allowed_hosts.take().into_iter().collect();
+            return Ok(self.value(text, std::mem::take(&mut manifest.version), hosts));
         }
         if let Some(folder) = &self.folder {
-            let candidates = [folder.join(name).join(key), folder.join(format!("{name}.{key}"))];
+            let nested = folder.join(name);
+            let (namespace, of_key) = (namespace.to_owned(), key.clone());
+            let flat = names::flat_file(name, key);
+            let flat_path = folder.join(&flat);
             let found = tokio::task::spawn_blocking(move || {
-                candidates.into_iter().find_map(|path| read_file(&path).transpose()).transpose()
+                Ok(match read_nested(&nested, &namespace, &of_key)? {
+                    Some((found, hosts)) => Some((found, true, hosts)),
+                    None => read_file(&flat_path)?.map(|found| (found, false, None)),
+                })
             })
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the file could not be read")))
             .map_err(|error| SecretFailure::Unavailable(error.to_string()))?;
-            if let Some((text, version)) = found {
-                return Ok(value(text, version));
+            if let Some(((text, version), is_nested, published)) = found {
+                let is_read_there = |found: &SecretKeyReference| {
+                    let other = names::flat_file(&found.name, &found.key);
+                    !is_nested && other.eq_ignore_ascii_case(&flat)
+                };
+                let may_be_there = |secret: &str| !is_nested && names::is_flat_file_of(secret, &flat);
+                let mut hosts = self.manifests.hosts_of(name, is_read_there, may_be_there);
+                hosts.extend(published);
+                return Ok(self.value(text, version, hosts));
             }
         }
-        if let Some(text) = (self.environment)(&names::variable(name, key)) {
-            return Ok(value(text, self.environment_version.clone()));
+        let variable = names::variable(name, key);
+        if let Some(text) = (self.environment)(&variable) {
+            let hosts = self.manifests.hosts_of(
+                name,
+                |found| names::variable(&found.name, &found.key) == variable,
+                |secret| names::is_variable_of(secret, &variable),
+            );
+            return Ok(self.value(text, self.environment_version.clone(), hosts));
         }
         Err(SecretFailure::NotFound)
+    }
+
+    /// A value that may go where all these lists allow.
+    fn value(&self, text: SecretText, version: String, lists: Vec<Vec<String>>) -> SecretValue {
+        let mut lists = lists.into_iter();
+        let first = lists.next().or_else(|| self.require_allowed_hosts.then(Vec::new));
+        let all = first.map(|first| {
+            lists.fold(first, |mut hosts, other| {
+                hosts.retain(|host| names_host(&other, host));
+                hosts
+            })
+        });
+        SecretValue::new(text, version, all)
+    }
+
+    /// Whether something is found there.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        match place {
+            Place::Variable(name) => (self.environment)(name).is_some(),
+            Place::File(name) => self.folder.as_ref().is_some_and(|folder| {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                entries.into_iter().any(|entry| {
+                    let file = entry.file_name();
+                    file.to_str().is_some_and(|file| file.eq_ignore_ascii_case(name))
+                        && entry.path().is_file()
+                })
+            }),
+        }
     }
 }
 
@@ -162,8 +259,28 @@ impl Secrets for SidecarSecrets {
     }
 }
 
+/// A value with its identity.
+type Found = (SecretText, String);
+
+/// What a Secret's folder holds, and where it may go if a `TokenSource` publishes there; nothing where
+/// that source is in another namespace.
+fn read_nested(
+    folder: &std::path::Path,
+    namespace: &str,
+    key: &str,
+) -> io::Result<Option<(Found, Option<Vec<String>>)>> {
+    let hosts = match publish::owner(folder)? {
+        None => None,
+        Some(owner) if owner.split_once('/').is_some_and(|(own, _)| own == namespace) => {
+            publish::allowed_hosts(folder)?
+        }
+        Some(_) => return Ok(None),
+    };
+    Ok(read_file(&folder.join(key))?.map(|found| (found, hosts)))
+}
+
 /// A file's value and identity; `None` when there is no such file.
-fn read_file(path: &std::path::Path) -> io::Result<Option<(SecretText, String)>> {
+fn read_file(path: &std::path::Path) -> io::Result<Option<Found>> {
     let absent =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
     // Opening anything but a file may wait for ever.
@@ -192,6 +309,9 @@ fn read_file(path: &std::path::Path) -> io::Result<Option<(SecretText, String)>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::ports::{Publish, Published};
+    use crate::secret::bounds::Bounds;
+    use crate::sidecar::publish::PublishFolder;
 
     fn reference(name: &str, key: &str) -> SecretKeyReference {
         SecretKeyReference { name: name.to_owned(), key: key.to_owned() }
@@ -207,7 +327,7 @@ mod tests {
 
     async fn text(secrets: &SidecarSecrets, name: &str, key: &str) -> Result<String, SecretFailure> {
         let value = secrets.read("default", &reference(name, key)).await?;
-        Ok(value.text.expose().to_owned())
+        Ok(value.open(name, &mut Bounds::default()).expose().to_owned())
     }
 
     #[tokio::test]
@@ -336,5 +456,94 @@ mod tests {
             assert_eq!(allowed("a").await, Some(hosts.clone()));
             assert_eq!(allowed("b").await, of_others);
         }
+    }
+
+    /// The hosts of what is read in a namespace under a name.
+    async fn hosts(secrets: &SidecarSecrets, namespace: &str, name: &str, key: &str) -> Option<Vec<String>> {
+        secrets.read(namespace, &reference(name, key)).await.unwrap().allowed_hosts
+    }
+
+    fn annotations(of: &[(&str, &str, &[&str])]) -> ManifestSecrets {
+        let manifests = ManifestSecrets::default();
+        let annotated = of.iter().map(|(namespace, name, hosts)| {
+            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+            let mut annotated = manifest("", Some(hosts));
+            annotated.data.clear();
+            (ObjectKey::new(namespace, name), annotated)
+        });
+        manifests.replace(annotated.collect());
+        manifests
+    }
+
+    #[tokio::test]
+    async fn a_file_is_as_confined_under_another_namespace_and_under_another_name() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("nested")).unwrap();
+        fs::write(folder.path().join("nested/token"), "x").unwrap();
+        fs::write(folder.path().join("gupy.api.token"), "x").unwrap();
+        let manifests = annotations(&[
+            ("hr", "nested", &["api.gupy.io", "b.example"]),
+            ("hr", "gupy.api", &["api.gupy.io", "b.example"]),
+            ("hr", "gupy-api", &["api.gupy.io", "b.example"]),
+        ]);
+        let secrets = SidecarSecrets::new(manifests, Some(folder.path().to_owned()), false, 1)
+            .with_environment(|name| (name == "HOOKKEEPER_SECRET_GUPY_API_TOKEN").then(|| "x".into()));
+        let confined = Some(vec!["api.gupy.io".to_owned(), "b.example".to_owned()]);
+        for namespace in ["hr", "hostile"] {
+            for (name, key) in [
+                ("nested", "token"),
+                ("gupy.api", "token"),
+                ("gupy", "api.token"),
+                ("gupy-api", "token"),
+                ("gupy", "api-token"),
+                ("gupy", "api_token"),
+            ] {
+                assert_eq!(hosts(&secrets, namespace, name, key).await, confined, "{namespace} {name} {key}");
+            }
+        }
+        // A name that is like the beginning of another one, and is read from elsewhere, says nothing.
+        let manifests = annotations(&[
+            ("hr", "gupy", &["auth.example.com"]),
+            ("hr", "gupy-api", &["api.gupy.io", "b.example"]),
+        ]);
+        manifests.refer("a.yaml", vec![reference("gupy", "secret"), reference("gupy-api", "token")]);
+        let secrets =
+            SidecarSecrets::new(manifests.clone(), None, false, 1).with_environment(|_| Some("x".into()));
+        assert_eq!(hosts(&secrets, "hr", "gupy-api", "token").await, confined);
+        manifests.refer("b.yaml", vec![reference("gupy", "api-token")]);
+        assert_eq!(hosts(&secrets, "hr", "gupy-api", "token").await, Some(Vec::new()));
+        manifests.retain_files(|file| file == "a.yaml");
+        assert_eq!(hosts(&secrets, "hr", "gupy-api", "token").await, confined);
+        // Whoever says something else about the same file loosens nothing.
+        let manifests = annotations(&[
+            ("hr", "nested", &["api.gupy.io", "b.example"]),
+            ("hostile", "nested", &["evil.example", "b.example"]),
+        ]);
+        let secrets = SidecarSecrets::new(manifests, Some(folder.path().to_owned()), false, 1);
+        assert_eq!(hosts(&secrets, "hostile", "nested", "token").await, Some(vec!["b.example".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_published_token_is_as_confined_as_its_source_and_belongs_to_its_namespace() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = |allowed_hosts| Published {
+            current: "x".into(),
+            previous: None,
+            fingerprint: "f".to_owned(),
+            minted: chrono::DateTime::UNIX_EPOCH,
+            expires: None,
+            allowed_hosts,
+        };
+        let publish = PublishFolder::new(Some(folder.path().to_owned()));
+        let secrets =
+            SidecarSecrets::new(ManifestSecrets::default(), Some(folder.path().to_owned()), false, 1);
+        let source = ObjectKey::new("hr", "integration");
+        for allowed in [Some(vec!["api.gupy.io".to_owned()]), Some(Vec::new()), None] {
+            publish.write(&source, "tokens", &tokens(allowed.clone())).await.unwrap();
+            assert_eq!(publish.read(&source, "tokens").await, Ok(Some(tokens(allowed.clone()))));
+            assert_eq!(hosts(&secrets, "hr", "tokens", "current").await, allowed);
+        }
+        let foreign = secrets.read("hostile", &reference("tokens", "current")).await;
+        assert_eq!(foreign.unwrap_err(), SecretFailure::NotFound);
     }
 }

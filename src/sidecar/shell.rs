@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::{self, Receiver};
 
+use super::collisions::{self, Collision};
 use super::manifests::folder::Folder;
 use super::manifests::plan::Planner;
 use super::manifests::watch::Watch;
@@ -49,6 +50,9 @@ pub enum StartError {
         /// What the operating system said.
         problem: String,
     },
+    /// Two Secrets that the manifests name are one variable or one file, which is there.
+    #[error("{0}; otherwise one of them could be sent where only the other one may go")]
+    Collision(Box<Collision>),
 }
 
 /// The engine's ports that this shell implements, and the source of changes.
@@ -78,6 +82,7 @@ impl Shell {
                 return Err(StartError::Manifests { path: settings.manifests, problem: error.to_string() });
             }
         }
+        let references = collisions::references(&settings.manifests);
         let manifests = ManifestSecrets::default();
         let secrets = SidecarSecrets::new(
             manifests.clone(),
@@ -85,6 +90,10 @@ impl Shell {
             settings.require_allowed_hosts,
             random.bits(),
         );
+        let found = collisions::among(&references).into_iter().find(|found| secrets.has(&found.place));
+        if let Some(found) = found {
+            return Err(StartError::Collision(Box::new(found)));
+        }
         let (sender, changes) = mpsc::channel(CHANGES);
         let watch = Watch::new(
             Folder::new(settings.manifests),

@@ -51,6 +51,7 @@ pub(super) fn of_error(error: Error) -> MintFailure {
         Error::DestinationNotAllowed { host, problem, allow } => {
             Refusal::DestinationNotAllowed { host, problem, allow }.into()
         }
+        Error::HostNotAllowed { owner, host } => Refusal::HostNotAllowed { owner, host }.into(),
         Error::Resolve { .. }
         | Error::ResolveTimeout { .. }
         | Error::Connect { .. }

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use url::Url;
-
 use super::values::{Values, form, parse_url, unusable};
 use crate::api::{HttpMethod, HttpTokenSource, ResponseFormat};
 use crate::engine::ports::Refusal;
@@ -14,13 +12,12 @@ use crate::secret::SecretText;
 /// The request that asks the endpoint for a token.
 pub(super) async fn request(
     source: &HttpTokenSource,
-    values: &Values<'_>,
+    mut values: Values<'_>,
     timeout: Duration,
 ) -> Result<Request, Refusal> {
-    // The host decides which Secrets may be sent, before any of them is part of the URL.
-    let target = parse_url(&source.url, "http.url")?;
+    let mut url = parse_url(&source.url, "http.url")?;
     let mut headers = Vec::with_capacity(source.headers.len());
-    for (name, value) in values.named(&source.headers, "http.headers", &target).await? {
+    for (name, value) in values.named(&source.headers, "http.headers").await? {
         let name = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| unusable(format!("http.headers[{name}] is no header name")))?;
         headers.push((name, value));
@@ -30,8 +27,7 @@ pub(super) async fn request(
         // The client asks for JSON unless told otherwise.
         headers.push((HeaderName::from_static("accept"), "*/*".into()));
     }
-    let mut url = target.clone();
-    let query = values.named(&source.query, "http.query", &target).await?;
+    let query = values.named(&source.query, "http.query").await?;
     if !query.is_empty() {
         let mut pairs = url.query_pairs_mut();
         for (name, value) in &query {
@@ -42,7 +38,8 @@ pub(super) async fn request(
         method: method(source.method.unwrap_or(HttpMethod::Post)),
         url,
         headers,
-        body: body(source, values, &target).await?,
+        body: body(source, &mut values).await?,
+        bounds: values.bounds(),
         timeout,
     })
 }
@@ -50,18 +47,17 @@ pub(super) async fn request(
 /// Content type and content; at most one of the three ways to give them.
 async fn body(
     source: &HttpTokenSource,
-    values: &Values<'_>,
-    target: &Url,
+    values: &mut Values<'_>,
 ) -> Result<Option<(String, SecretText)>, Refusal> {
     match (!source.form.is_empty(), !source.json.is_empty(), &source.body) {
         (false, false, None) => Ok(None),
         (true, false, None) => {
-            let fields = values.named(&source.form, "http.form", target).await?;
+            let fields = values.named(&source.form, "http.form").await?;
             let content = form(fields.iter().map(|(name, value)| (*name, value)));
             Ok(Some(("application/x-www-form-urlencoded".to_owned(), content)))
         }
         (false, true, None) => {
-            let members = values.named(&source.json, "http.json", target).await?;
+            let members = values.named(&source.json, "http.json").await?;
             let object: BTreeMap<&str, &str> =
                 members.iter().map(|(name, value)| (*name, value.expose())).collect();
             let content = serde_json::to_string(&object)
@@ -69,8 +65,7 @@ async fn body(
             Ok(Some(("application/json".to_owned(), content.into())))
         }
         (false, false, Some(body)) => {
-            let content =
-                values.sourced(body.value.as_ref(), body.value_from.as_ref(), "http.body", target).await?;
+            let content = values.sourced(body.value.as_ref(), body.value_from.as_ref(), "http.body").await?;
             Ok(Some((body.content_type.clone(), content)))
         }
         _ => Err(unusable("http: set at most one of form, json and body")),

@@ -5,8 +5,8 @@
 //! such tokens); reading the token and its life out of an answer is the same for
 //! all of them and does no I/O (`answer`, `expiry`).
 //!
-//! Credentials are read at the moment of use and held no longer than the request. A Secret that
-//! names the hosts it may go to goes only there (`values`). What went wrong is told in fixed
+//! Credentials are read at the moment of use and held no longer than the request. What a Secret says
+//! of the hosts it may go to goes along with the request and with the token (`values`). What went wrong is told in fixed
 //! words (`failure`): nothing of an answer's body gets into a message, but an error code that is
 //! on the list of RFC 6749.
 
@@ -31,6 +31,7 @@ use crate::engine::ports::{
     CallGuard, Clock, Lifetime, MintFailure, Minted, Minter, Refusal, Secrets, ServiceAccounts,
 };
 use crate::http::{Client, Request};
+use crate::secret::bounds::Bounds;
 use answer::Rules;
 
 /// Obtains tokens from every kind of source.
@@ -71,12 +72,12 @@ impl TokenMinter {
         let assumed = source.assumed_lifetime.as_ref().map(|life| life.to_std());
         let values = values::Values::new(&*self.secrets, namespace);
         if let Some(oauth2) = &source.oauth2 {
-            let request = oauth2::request(oauth2, &values, source.timeout()).await?;
+            let request = oauth2::request(oauth2, values, source.timeout()).await?;
             let rules = Rules::of_oauth2(assumed);
             return self.ask(namespace, request, &rules, guard).await;
         }
         if let Some(http) = &source.http {
-            let request = http::request(http, &values, source.timeout()).await?;
+            let request = http::request(http, values, source.timeout()).await?;
             let rules = Rules::of_http(http.response.as_ref(), assumed);
             return self.ask(namespace, request, &rules, guard).await;
         }
@@ -121,7 +122,7 @@ impl TokenMinter {
         let now = answer.date.unwrap_or(asked);
         let body = answer.body.map_err(failure::of_error)?;
         let (token, lifetime) = rules.read(body.as_bytes(), now)?;
-        Ok(Minted { token, lifetime, version: None, allowed_hosts: None })
+        Ok(Minted { token, lifetime, version: None, bounds: Bounds::default() })
     }
 }
 

@@ -11,27 +11,24 @@ use crate::api::{ClientAuthentication, OAuth2TokenSource};
 use crate::engine::ports::Refusal;
 use crate::http::{HeaderName, Method, Request};
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
 /// The request that asks the token endpoint for a token.
 pub(super) async fn request(
     source: &OAuth2TokenSource,
-    values: &Values<'_>,
+    mut values: Values<'_>,
     timeout: Duration,
 ) -> Result<Request, Refusal> {
     let url = parse_url(&source.token_url, "oauth2.tokenUrl")?;
     let client_id = values
-        .sourced(
-            source.client_id.value.as_ref(),
-            source.client_id.value_from.as_ref(),
-            "oauth2.clientId",
-            &url,
-        )
+        .sourced(source.client_id.value.as_ref(), source.client_id.value_from.as_ref(), "oauth2.clientId")
         .await?;
-    let client_secret = values.secret(&source.client_secret, &url).await?;
-    compose(source, url, client_id, client_secret, timeout)
+    let client_secret = values.secret(&source.client_secret).await?;
+    let request = compose(source, url, client_id, client_secret, timeout)?;
+    Ok(Request { bounds: values.bounds(), ..request })
 }
 
-/// Puts the request together.
+/// Puts the request together, but for its bounds.
 fn compose(
     source: &OAuth2TokenSource,
     url: Url,
@@ -69,6 +66,7 @@ fn compose(
         url,
         headers,
         body: Some(("application/x-www-form-urlencoded".to_owned(), content)),
+        bounds: Bounds::default(),
         timeout,
     })
 }

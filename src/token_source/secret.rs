@@ -10,6 +10,7 @@ use super::values::Values;
 use super::{answer, expiry};
 use crate::api::{SecretKeyReference, SecretTokenSource};
 use crate::engine::ports::{MintFailure, Minted, Refusal, SecretValue};
+use crate::secret::bounds::Bounds;
 
 /// Reads the token as it is now, and the moment of its expiry if a key for it is given.
 ///
@@ -38,10 +39,13 @@ fn judge(
     assumed: Option<Duration>,
     now: DateTime<Utc>,
 ) -> Result<Minted, MintFailure> {
-    let token = answer::usable(value.text.expose().trim().into(), &source.key)?;
+    let mut bounds = Bounds::default();
+    let version = value.version.clone();
+    let text = value.open(&source.name, &mut bounds);
+    let token = answer::usable(text.expose().trim().into(), &source.key)?;
     let mut stated = Statements::default();
     if let Some((key, end)) = end {
-        if end.version != value.version {
+        if end.version != version {
             // The token of one version must not get the expiry of another.
             return Err(Refusal::SecretUnavailable {
                 name: source.name.clone(),
@@ -49,7 +53,8 @@ fn judge(
             }
             .into());
         }
-        let end = expiry::moment(&Value::String(end.text.expose().to_owned())).ok_or_else(|| {
+        let end = end.open(&source.name, &mut bounds);
+        let end = expiry::moment(&Value::String(end.expose().to_owned())).ok_or_else(|| {
                 answer::unusable(format!(
                     "key {key} of Secret {} holds neither an RFC 3339 time with an offset nor an epoch in seconds or milliseconds; correct it",
                     source.name
@@ -59,7 +64,7 @@ fn judge(
     }
     stated.add_own(answer::own_end(&token), now)?;
     let lifetime = stated.lifetime(assumed)?;
-    Ok(Minted { token, lifetime, version: Some(value.version), allowed_hosts: value.allowed_hosts })
+    Ok(Minted { token, lifetime, version: Some(version), bounds })
 }
 
 #[cfg(test)]
@@ -67,7 +72,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str, version: &str) -> SecretValue {
-        SecretValue { text: text.into(), version: version.to_owned(), allowed_hosts: None }
+        SecretValue::new(text.into(), version.to_owned(), None)
     }
 
     fn judged(

@@ -13,6 +13,7 @@ use crate::api::*;
 use crate::engine::ports::{SecretFailure, SecretValue};
 use crate::http::{Config, DestinationPolicy};
 use crate::rotation::time::Moment;
+use crate::secret::bounds::Owner;
 
 /// A token server that gives one answer to everybody and keeps what it was sent.
 struct Server {
@@ -78,11 +79,7 @@ impl Secrets for Fixed {
         let found = self
             .values
             .get(&(reference.name.as_str(), reference.key.as_str()))
-            .map(|text| SecretValue {
-                text: (*text).into(),
-                version: "1".to_owned(),
-                allowed_hosts: self.allowed_hosts.clone(),
-            })
+            .map(|text| SecretValue::new((*text).into(), "1".to_owned(), self.allowed_hosts.clone()))
             .ok_or(SecretFailure::NotFound);
         Box::pin(async { found })
     }
@@ -306,7 +303,7 @@ async fn a_secret_goes_only_where_it_may() {
     assert_eq!(
         refused,
         Err(MintFailure::Refused(Refusal::HostNotAllowed {
-            secret: "client".to_owned(),
+            owner: Owner::Secret("client".to_owned()),
             host: "127.0.0.1".to_owned(),
         }))
     );
@@ -350,11 +347,11 @@ async fn a_token_in_a_secret() {
     };
     let minted = mint(secrets(), &source).await.unwrap();
     assert_eq!((minted.token.expose(), minted.version.as_deref()), ("abc", Some("1")));
-    assert_eq!(minted.allowed_hosts, None);
+    assert_eq!(minted.bounds.hosts(), None);
     for hosts in [vec![], vec!["api.gupy.io".to_owned()]] {
         let confined = Fixed { allowed_hosts: Some(hosts.clone()), ..secrets() };
         let minted = mint(confined, &source).await.unwrap();
-        assert_eq!(minted.allowed_hosts, Some(hosts));
+        assert_eq!(minted.bounds.hosts(), Some(hosts));
     }
 }
 

@@ -6,58 +6,64 @@ use crate::api::{NamedValue, SecretKeyReference, SecretSource};
 use crate::engine::ports::{Refusal, SecretValue, Secrets};
 use crate::http::prefixed;
 use crate::secret::SecretText;
+use crate::secret::bounds::Bounds;
 
-/// The values of one source: its namespace's Secrets.
+/// The values of one source, for one request: its namespace's Secrets.
 pub(super) struct Values<'a> {
     secrets: &'a dyn Secrets,
     namespace: &'a str,
+    /// Where everything that was taken from a Secret may go.
+    bounds: Bounds,
 }
 
 impl<'a> Values<'a> {
     pub(super) fn new(secrets: &'a dyn Secrets, namespace: &'a str) -> Self {
-        Self { secrets, namespace }
+        Self { secrets, namespace, bounds: Bounds::default() }
+    }
+
+    /// Where the request may go that is made of the values.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds.clone()
     }
 
     /// Reads a key whose value is not sent to the token source: it is the token.
     pub(super) async fn read(&self, reference: &SecretKeyReference) -> Result<SecretValue, Refusal> {
-        self.secrets.read_for(self.namespace, reference, &[]).await
+        self.secrets.find(self.namespace, reference).await
     }
 
-    /// A key's value that is to be sent to `url`, if the Secret may go there.
-    pub(super) async fn secret(&self, source: &SecretSource, url: &Url) -> Result<SecretText, Refusal> {
-        let hosts = [url.host_str().unwrap_or_default()];
-        let value = self.secrets.read_for(self.namespace, &source.secret_key_ref, &hosts).await?;
-        Ok(value.text.without_line_end())
+    /// A key's value that is to be sent.
+    pub(super) async fn secret(&mut self, source: &SecretSource) -> Result<SecretText, Refusal> {
+        let reference = &source.secret_key_ref;
+        let value = self.secrets.find(self.namespace, reference).await?;
+        Ok(value.open(&reference.name, &mut self.bounds).without_line_end())
     }
 
     /// A value that is written out or in a Secret; `field` names it when it is neither or both.
     pub(super) async fn sourced(
-        &self,
+        &mut self,
         value: Option<&String>,
         value_from: Option<&SecretSource>,
         field: &str,
-        url: &Url,
     ) -> Result<SecretText, Refusal> {
         match (value, value_from) {
             (Some(value), None) => Ok(value.as_str().into()),
-            (None, Some(source)) => self.secret(source, url).await,
+            (None, Some(source)) => self.secret(source).await,
             _ => Err(unusable(format!("{field}: set exactly one of value and valueFrom"))),
         }
     }
 
     /// All values of a list, each with its name.
     pub(super) async fn named<'n>(
-        &self,
+        &mut self,
         list: &'n [NamedValue],
         field: &str,
-        url: &Url,
     ) -> Result<Vec<(&'n str, SecretText)>, Refusal> {
         let mut named = Vec::with_capacity(list.len());
         for entry in list {
             let field = format!("{field}[{}]", entry.name);
             let from = entry.value_from.as_ref();
             let secret = from.map(|from| SecretSource { secret_key_ref: from.secret_key_ref.clone() });
-            let mut value = self.sourced(entry.value.as_ref(), secret.as_ref(), &field, url).await?;
+            let mut value = self.sourced(entry.value.as_ref(), secret.as_ref(), &field).await?;
             if let Some(prefix) = from.and_then(|from| from.prefix.as_deref()) {
                 value = prefixed(prefix, &value);
             }

@@ -10,6 +10,7 @@ use hookkeeper::engine::ports::{Document, Lifetime, Minted, Published, SecretVal
 use hookkeeper::http::{HeaderName, Method, Request, Url};
 use hookkeeper::sandbox::{Client, ClientChange, Config, SandboxInfo, TRIAL_CLIENT_ID};
 use hookkeeper::secret::SecretText;
+use hookkeeper::secret::bounds::Bounds;
 use hookkeeper::sidecar::manifests::document;
 use hookkeeper::sidecar::manifests::folder::Folder;
 use hookkeeper::sidecar::secrets::{ManifestSecrets, SecretManifest};
@@ -63,20 +64,22 @@ fn no_type_that_holds_a_secret_prints_it() {
         management_token: canary(),
         client: client.clone(),
     };
-    let value = SecretValue { text: canary(), version: "1".to_owned(), allowed_hosts: None };
-    let minted = Minted { token: canary(), lifetime: Lifetime::Unknown, version: None, allowed_hosts: None };
+    let value = SecretValue::new(canary(), "1".to_owned(), None);
+    let minted =
+        Minted { token: canary(), lifetime: Lifetime::Unknown, version: None, bounds: Bounds::default() };
     let published = Published {
         current: canary(),
         previous: Some(canary()),
         fingerprint: "9f3ac1d27be0114c".to_owned(),
         minted: now,
         expires: None,
+        allowed_hosts: None,
     };
     let sent = Document {
         namespace: "default".into(),
         spec: world::subscription(1, "source").into(),
         token: canary(),
-        token_hosts: None,
+        token_bounds: Bounds::default(),
     };
     let held = SecretManifest {
         data: BTreeMap::from([("token".to_owned(), canary())]),
@@ -91,6 +94,7 @@ fn no_type_that_holds_a_secret_prints_it() {
             .unwrap(),
         headers: vec![(HeaderName::from_static("token"), canary())],
         body: Some(("application/json".to_owned(), canary())),
+        bounds: Bounds::default(),
         timeout: Duration::ZERO,
     };
     let read = manifest::read(MANIFEST);
@@ -137,6 +141,7 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
             "http/client.rs",
             "http/proxy.rs",
             "http/scheme.rs",
+            "http/written.rs",
             "kubernetes/publish.rs",
             "kubernetes/service_accounts.rs",
             "provider/client_headers.rs",
@@ -145,6 +150,7 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
             "provider/render.rs",
             "rotation/published.rs",
             "secret.rs",
+            "sidecar/collisions.rs",
             "sidecar/manifests/folder.rs",
             "sidecar/manifests/watch.rs",
             "sidecar/publish.rs",
@@ -155,6 +161,42 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
             "token_source/values.rs",
         ]
     );
+}
+
+/// The value of a Secret is had only for a request or a token that knows where it may go, and only one
+/// place judges that. Who begins with no bounds is on this list too.
+#[test]
+fn a_secrets_bounds_are_joined_where_it_is_read_and_judged_where_it_is_sent() {
+    let users = |words: &[&str]| -> Vec<String> {
+        let found =
+            sources("").into_iter().filter(|source| words.iter().any(|word| source.code.contains(word)));
+        let mut found: Vec<_> = found
+            .map(|source| source.path)
+            .filter(|path| !path.starts_with("sandbox/") && path != "secret/bounds.rs")
+            .collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(
+        users(&[".bounds)", "&mut bounds)"]),
+        ["provider/secrets.rs", "token_source/secret.rs", "token_source/values.rs"],
+        "opens a Secret's value"
+    );
+    assert_eq!(
+        users(&["Bounds::default()"]),
+        [
+            "engine/state.rs",
+            "engine/tokens.rs",
+            "kubernetes/service_accounts.rs",
+            "provider/gateway.rs",
+            "token_source/mod.rs",
+            "token_source/oauth2.rs",
+            "token_source/secret.rs",
+            "token_source/values.rs",
+        ],
+        "begins without bounds"
+    );
+    assert_eq!(users(&["written::judge("]), ["http/client.rs"]);
 }
 
 #[test]

@@ -70,6 +70,47 @@ async fn it_survives_being_killed_at_any_moment() {
     );
 }
 
+/// Of two Secrets that are one variable, one could be sent where only the other may go.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_not_start_where_two_secrets_are_one_variable_or_one_file() {
+    let trial = Trial::start(Duration::from_secs(60), 1).await;
+    let source = |name: &str, secret: &str, key: &str| {
+        format!(
+            "apiVersion: hookkeeper.dev/v1alpha1\nkind: TokenSource\nmetadata: {{name: {name}, namespace: {name}}}\n\
+             spec: {{secret: {{name: {secret}, key: {key}}}}}\n---\n"
+        )
+    };
+    let both = source("honest", "payroll.api", "token") + &source("other", "payroll", "api.token");
+    std::fs::write(trial.manifests().join("both.yaml"), both).unwrap();
+    let of_both = "key api.token of Secret payroll and key token of Secret payroll.api are both the";
+    let end = "rename one of them, or give both as files SECRET/KEY below --secrets-dir; otherwise one of them could be \
+               sent where only the other one may go";
+
+    let ended = trial.program().env("HOOKKEEPER_SECRET_PAYROLL_API_TOKEN", "x").run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let said = format!("{of_both} variable HOOKKEEPER_SECRET_PAYROLL_API_TOKEN; {end}");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+
+    let secrets = trial.folder().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("payroll.api.token"), "x").unwrap();
+    let ended = trial.program().arg("--secrets-dir").arg(&secrets).run();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let said = format!("{of_both} file payroll.api.token; {end}");
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+
+    // As files of their own they are two, and without the variable there is nothing to mistake.
+    std::fs::remove_file(secrets.join("payroll.api.token")).unwrap();
+    for (secret, key) in [("payroll.api", "token"), ("payroll", "api.token")] {
+        std::fs::create_dir(secrets.join(secret)).unwrap();
+        std::fs::write(secrets.join(secret).join(key), "x").unwrap();
+    }
+    let mut program = trial.program();
+    let sidecar = program.arg("--secrets-dir").arg(&secrets).spawn();
+    trial.until(&sidecar, "the webhook", |sandbox| sandbox.ledger().creates == 1).await;
+    assert_eq!(sidecar.stop(), Some(0));
+}
+
 /// A published token is left to its readers for a while before it is applied; one that was published
 /// before a crash is applied after it, and no other is asked for.
 #[tokio::test(flavor = "multi_thread")]

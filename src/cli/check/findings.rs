@@ -6,8 +6,9 @@ use super::input::Input;
 use crate::api::manifest::{
     self, Document, DocumentError, MOST_DOCUMENTS, MOST_PROBLEMS, MOST_TOLD, Manifest,
 };
-use crate::api::{Kind, ObjectKey, crd};
+use crate::api::{Kind, ObjectKey, SecretKeyReference, crd, secret_references};
 use crate::provider::Provider;
+use crate::sidecar::collisions;
 
 /// Everything that was found.
 #[derive(Debug, Default)]
@@ -101,7 +102,36 @@ pub(super) fn judge(inputs: &[Input]) -> Findings {
             subscription(file, document, &declared, &mut findings);
         }
     }
+    collisions(&documents, &mut findings);
     findings
+}
+
+/// Names of Secrets that a cluster tells apart and the sidecar's variables and flat files do not.
+fn collisions(documents: &[(&str, Document)], findings: &mut Findings) {
+    let references = |document: &Document| match &document.manifest {
+        Manifest::WebhookProvider(spec) => secret_references(spec),
+        Manifest::TokenSource(spec) => secret_references(spec),
+        Manifest::WebhookSubscription(spec) => secret_references(spec),
+        Manifest::Secret { .. } | Manifest::Other { .. } => Vec::new(),
+    };
+    let named: Vec<_> =
+        documents.iter().map(|(file, document)| (file, document, references(document))).collect();
+    for collision in collisions::among(named.iter().flat_map(|(.., references)| references)) {
+        let is_second = |found: &SecretKeyReference| {
+            (&found.name, &found.key) == (&collision.second.0, &collision.second.1)
+        };
+        let place = named.iter().find(|(.., references)| references.iter().any(is_second));
+        if let Some((file, document, _)) = place
+            && let Some(kind) = document.manifest.kind()
+        {
+            let at = place_of(file, document, kind);
+            findings.warning(
+                file,
+                &at,
+                format!("{collision}; in a cluster they are apart, the sidecar does not start"),
+            );
+        }
+    }
 }
 
 fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings: &mut Findings) {
@@ -121,7 +151,7 @@ fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &
     let Some(kind) = document.manifest.kind() else {
         return;
     };
-    let at = place(file, document, kind);
+    let at = place_of(file, document, kind);
     let key = document.key();
     if let Some(first) = declared.places.get(&(kind, key.clone())) {
         findings.problem(file, &at, format!("is declared a second time, first in {first}"));
@@ -142,7 +172,7 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
     let Manifest::WebhookSubscription(spec) = &document.manifest else {
         return;
     };
-    let at = place(file, document, Kind::WebhookSubscription);
+    let at = place_of(file, document, Kind::WebhookSubscription);
     let provider = document.key().sibling(&spec.provider_ref.name);
     if let Some(known) = declared.providers.get(&provider) {
         match known.check(spec) {
@@ -169,6 +199,6 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
     }
 }
 
-fn place(file: &str, document: &Document, kind: Kind) -> String {
+fn place_of(file: &str, document: &Document, kind: Kind) -> String {
     format!("{file}: {}: {kind} {}", document.position, document.key())
 }

@@ -48,6 +48,31 @@ fn a_reference_to_nothing_is_a_warning() {
 }
 
 #[test]
+fn secrets_that_are_one_variable_to_the_sidecar_are_a_warning() {
+    let source = |name: &str, secret: &str, key: &str| {
+        SOURCE.replace("name: integration", &format!("name: {name}")).replace(
+            "{secret: {name: token, key: token}}",
+            &format!("{{secret: {{name: {secret}, key: {key}}}}}"),
+        )
+    };
+    let findings = judge(&[
+        ("a.yaml", &source("a", "gupy-api", "token")),
+        ("b.yaml", &source("b", "gupy", "api-token")),
+    ]);
+    assert_eq!(
+        findings.lines,
+        [
+            "a.yaml: document 1: TokenSource default/a: warning: key api-token of Secret gupy and key token of Secret \
+          gupy-api are both the variable HOOKKEEPER_SECRET_GUPY_API_TOKEN; rename one of them, or give both as files \
+          SECRET/KEY below --secrets-dir; in a cluster they are apart, the sidecar does not start"
+        ]
+    );
+    let apart =
+        judge(&[("a.yaml", &source("a", "gupy-api", "token")), ("b.yaml", &source("b", "gupy", "token"))]);
+    assert_eq!(apart.lines, Vec::<String>::new());
+}
+
+#[test]
 fn references_are_found_across_files_but_not_across_namespaces() {
     let findings = judge(&[("a.yaml", SUBSCRIPTION), ("b.yaml", SOURCE)]);
     assert_eq!(findings.warnings, 1, "{findings:?}");

@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 
 use super::*;
+use crate::secret::bounds::Bounds;
 
 /// Long enough that no well-behaved exchange on loopback meets it.
 const LONG: Duration = Duration::from_secs(30);
@@ -32,7 +33,14 @@ fn client(allowed: &[&str]) -> Client {
 }
 
 fn request(method: Method, url: &str, timeout: Duration) -> Request {
-    Request { method, url: url.parse::<Url>().unwrap(), headers: Vec::new(), body: None, timeout }
+    Request {
+        method,
+        url: url.parse::<Url>().unwrap(),
+        headers: Vec::new(),
+        body: None,
+        bounds: Bounds::default(),
+        timeout,
+    }
 }
 
 async fn get(client: &Client, url: &str) -> Result<Answer, Error> {

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::server::{Keys, Server};
 use super::{APPLICATION_COMPLETED, CANARY, GUPY, list, provider, subscription};
 use crate::engine::ports::{CallFailure, CallGuard, Document, Refusal};
+use crate::secret::bounds::{Bounds, Owner};
 
 fn api_key() -> Keys {
     Keys::default().with("team/gupy-api/token", "api-key", None)
@@ -18,7 +19,7 @@ fn document(yaml: &str) -> Document {
         namespace: "team".into(),
         spec: Arc::new(subscription(yaml)),
         token: CANARY.into(),
-        token_hosts: None,
+        token_bounds: Bounds::default(),
     }
 }
 
@@ -154,60 +155,15 @@ async fn a_secret_goes_to_allowed_hosts_only() {
         let refused = remote.update("1", &document(yaml), &CallGuard::open()).await;
         assert_eq!(
             refused,
-            Err(CallFailure::Refused(Refusal::HostNotAllowed { secret: secret.into(), host: host.into() }))
+            Err(CallFailure::Refused(Refusal::HostNotAllowed {
+                owner: Owner::Secret(secret.into()),
+                host: host.into()
+            }))
         );
     }
     let missing = server.remote(provider(GUPY), Keys::default());
     let refused = missing.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await;
     assert!(matches!(refused, Err(CallFailure::Refused(Refusal::SecretNotFound { .. }))));
-    assert!(server.seen().is_empty());
-}
-
-#[tokio::test]
-async fn a_token_from_a_secret_goes_to_allowed_hosts_only() {
-    let server = Server::start().await;
-    let remote = server.remote(provider(GUPY), api_key());
-    let guard = CallGuard::open();
-    let inline = APPLICATION_COMPLETED
-        .replace("tokenSourceRef: {name: integration}", "tokenSource: {secret: {name: kept, key: token}}");
-    let postback = "integrations.example.com";
-    for (yaml, secret, hosts, refused) in [
-        (inline.as_str(), "kept", vec![], "127.0.0.1"),
-        (&inline, "kept", vec!["127.0.0.1"], postback),
-        (&inline, "kept", vec![postback], "127.0.0.1"),
-        (APPLICATION_COMPLETED, "of TokenSource integration", vec![postback, "api.gupy.io"], "127.0.0.1"),
-    ] {
-        let mut document = document(yaml);
-        document.token_hosts = Some(hosts.into_iter().map(str::to_owned).collect());
-        let refused = Err(CallFailure::Refused(Refusal::HostNotAllowed {
-            secret: secret.to_owned(),
-            host: refused.to_owned(),
-        }));
-        assert_eq!(remote.update("1", &document, &guard).await, refused);
-        assert_eq!(remote.create(&document, &guard).await, refused);
-    }
-    assert!(server.seen().is_empty());
-
-    let mut document = document(&inline);
-    let hosts = ["127.0.0.1", "INTEGRATIONS.example.com."].map(str::to_owned);
-    document.token_hosts = Some(hosts.into());
-    server.answers(204, "");
-    remote.update("1", &document, &guard).await.unwrap();
-    assert_eq!(server.seen().len(), 1);
-}
-
-#[tokio::test]
-async fn a_token_outside_the_headers_goes_to_allowed_hosts_only() {
-    let server = Server::start().await;
-    let spec = "
-auth: {none: {}}
-operations: {update: {method: PUT, path: '/{id}', json: {t: '{token}'}}}
-";
-    let remote = server.remote(provider(spec), Keys::default());
-    let mut document = document(APPLICATION_COMPLETED);
-    document.token_hosts = Some(["127.0.0.1".to_owned()].into());
-    let refused = remote.update("1", &document, &CallGuard::open()).await;
-    assert!(matches!(refused, Err(CallFailure::Refused(Refusal::HostNotAllowed { .. }))), "{refused:?}");
     assert!(server.seen().is_empty());
 }
 

@@ -19,7 +19,12 @@ fn document() -> Document {
     let yaml = APPLICATION_COMPLETED.replace("clientHeaders:\n", &format!("clientHeaders:\n  {header}\n"));
     assert!(yaml.contains(header), "{yaml}");
     let spec = Arc::new(subscription(&yaml));
-    Document { namespace: "team".into(), spec, token: TOKEN.into(), token_hosts: None }
+    Document {
+        namespace: "team".into(),
+        spec,
+        token: TOKEN.into(),
+        token_bounds: crate::secret::bounds::Bounds::default(),
+    }
 }
 
 fn keys() -> Keys {

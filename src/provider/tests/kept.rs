@@ -15,7 +15,7 @@ fn document() -> Document {
         namespace: "team".into(),
         spec: std::sync::Arc::new(subscription(APPLICATION_COMPLETED)),
         token: "token".into(),
-        token_hosts: None,
+        token_bounds: crate::secret::bounds::Bounds::default(),
     }
 }
 
@@ -129,4 +129,8 @@ async fn a_secret_that_may_no_longer_go_there_is_not_sent_from_memory() {
     secrets.replace(Ok(Keys::default().with("team/gupy-api/token", "worked", Some("api.example.com"))));
     let refused = delete(&*remote).await;
     assert!(matches!(refused, Err(CallFailure::Refused(Refusal::HostNotAllowed { .. }))), "{refused:?}");
+    // Nor once the Secret is gone: what is kept is older than what it said last.
+    secrets.replace(Err(SecretFailure::NotFound));
+    assert!(is_without(&delete(&*remote).await));
+    assert_eq!(server.lines(), Vec::<String>::new());
 }

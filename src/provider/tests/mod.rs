@@ -4,6 +4,7 @@ use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
 
 mod calls;
+mod confined;
 mod digest;
 mod documents;
 mod echoes;

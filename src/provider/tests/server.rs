@@ -141,11 +141,8 @@ impl Secrets for Keys {
             let wanted = format!("{namespace}/{}/{}", reference.name, reference.key);
             let (key, value, hosts) =
                 self.0.iter().find(|(key, ..)| *key == wanted).ok_or(SecretFailure::NotFound)?;
-            Ok(SecretValue {
-                text: value.as_str().into(),
-                version: format!("version of {key}: {}", value.len()),
-                allowed_hosts: hosts.clone(),
-            })
+            let version = format!("version of {key}: {}", value.len());
+            Ok(SecretValue::new(value.as_str().into(), version, hosts.clone()))
         })
     }
 }

@@ -5,8 +5,9 @@ use sha2::{Digest, Sha256};
 
 use crate::api::manifest::{self, DocumentError, MOST_PROBLEMS, Manifest};
 use crate::api::{
-    ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION, TokenSourceSpec,
-    WebhookProviderSpec, WebhookSubscriptionSpec, split_hosts,
+    ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION,
+    SecretKeyReference, TokenSourceSpec, WebhookProviderSpec, WebhookSubscriptionSpec, secret_references,
+    split_hosts,
 };
 use crate::engine::ports::Invalid;
 use crate::sidecar::secrets::SecretManifest;
@@ -69,6 +70,17 @@ pub enum Spec {
     Subscription(Box<WebhookSubscriptionSpec>),
 }
 
+impl FileContent {
+    /// The keys of Secrets that its objects name.
+    pub(super) fn secret_references(&self) -> Vec<SecretKeyReference> {
+        let specs = self.items.iter().filter_map(|item| match item {
+            Item::Object { spec: Ok(spec), .. } => Some(spec),
+            _ => None,
+        });
+        specs.flat_map(Spec::secret_references).collect()
+    }
+}
+
 impl Spec {
     /// The spec as it is remembered.
     pub(super) fn to_json(&self) -> Result<Box<RawValue>, serde_json::Error> {
@@ -76,6 +88,15 @@ impl Spec {
             Self::Provider(spec) => to_raw_value(spec),
             Self::TokenSource(spec) => to_raw_value(spec),
             Self::Subscription(spec) => to_raw_value(spec),
+        }
+    }
+
+    /// The keys of Secrets that it names.
+    pub(in crate::sidecar) fn secret_references(&self) -> Vec<SecretKeyReference> {
+        match self {
+            Self::Provider(spec) => secret_references(spec),
+            Self::TokenSource(spec) => secret_references(spec),
+            Self::Subscription(spec) => secret_references(spec),
         }
     }
 

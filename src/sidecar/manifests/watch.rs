@@ -89,6 +89,15 @@ struct NobodyListens;
 impl Hands {
     /// Does what a look demands; returns the files that are needed again.
     async fn over(&mut self, read: Look) -> Result<BTreeSet<String>, NobodyListens> {
+        // Before anything is read that they name.
+        if let Ok(files) = &read.files {
+            self.secrets.retain_files(|file| files.contains_key(file));
+            for (name, view) in files {
+                if let FileView::Content(content) = view {
+                    self.secrets.refer(name, content.secret_references());
+                }
+            }
+        }
         let random = &self.random;
         let plan = self.planner.plan(read.files, &self.state.entries(), Instant::now(), &mut || {
             format!("{:016x}{:016x}", random.bits(), random.bits())

@@ -31,7 +31,8 @@ spec:
     };
     trial.apply_text(
         &[
-            source("published", "shared"),
+            source("published", "shared")
+                .replace("spec:", "spec:\n  allowedHosts: [127.0.0.1, integrations.example.com]"),
             of("published", "job.published"),
             source("refused", "taken"),
             of("refused", "job.changed"),
@@ -46,12 +47,25 @@ spec:
     let owner = trial.field("secret/shared", ".metadata.ownerReferences[0]['kind','name','uid']");
     let uid = trial.field("tsrc/published", ".metadata.uid");
     assert_eq!(owner, format!("TokenSource published {uid}"));
+    let hosts = || trial.field("secret/shared", r".metadata.annotations.hookkeeper\.dev/allowed-hosts");
+    assert_eq!(hosts(), "127.0.0.1,integrations.example.com", "the copy is as confined as the token");
     let data = |key: &str| trial.field("secret/shared", &format!(".data.{key}"));
     let first = data("current");
     assert!(!first.is_empty() && !data("expiresAt").is_empty() && !data("mintedTime").is_empty());
     trial
         .until(controllers, "the next token", |_| data("current") != first && data("previous") == first)
         .await;
+
+    // An edit of the hosts reaches the copy at once, and without them nothing is left of it.
+    let edit = |hosts: &str| {
+        let patch = format!(r#"{{"spec": {{"allowedHosts": {hosts}}}}}"#);
+        trial.kubectl(&["patch", "tsrc", "published", "--type=merge", "-p", &patch]);
+    };
+    edit(r#"["127.0.0.1", "integrations.example.com", "other.example.com"]"#);
+    let three = "127.0.0.1,integrations.example.com,other.example.com";
+    trial.until(controllers, "the copy's hosts", |_| hosts() == three).await;
+    edit("null");
+    trial.until(controllers, "a copy without hosts", |_| hosts().is_empty()).await;
 
     let said = trial.until_says(controllers, "tsrc/refused", "Ready", "False Conflict: ").await;
     assert!(said.contains("Secret taken exists") && said.contains("publishTo.secretName"), "{said}");

@@ -61,6 +61,7 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
             provider(&trial, "bound", "bound", ""),
             provider(&trial, "suspended", "gupy-api", "\n  suspend: true"),
             source("unreachable", "http://127.0.0.1:1"),
+            source("narrow", &trial.sandbox.url()).replace("spec:", "spec:\n  allowedHosts: [api.gupy.io]"),
             subscription("no-provider", "absent", "integration"),
             subscription("no-source", "gupy", "absent"),
             subscription("wrong", "wrong", "integration"),
@@ -68,6 +69,7 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
             subscription("bound", "bound", "integration"),
             subscription("suspended", "suspended", "integration"),
             subscription("unreachable", "gupy", "unreachable"),
+            subscription("narrow", "gupy", "narrow"),
             // The schema lets it pass.
             subscription("invalid", "gupy", "integration").replace("gupy\n  client", "gupy?x=%zz\n  client"),
             subscription("local", "gupy", "integration")
@@ -80,12 +82,18 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
     let controller = trial.program("one").args(["--allow-destination", "http://127.0.0.1:1"]).spawn();
     let controllers = &[&controller];
     // Name, reason, what the message must tell, whether a person must change something.
-    let stories: [(&str, &str, &str, bool); 9] = [
+    let stories: [(&str, &str, &str, bool); 10] = [
         ("no-provider", "ProviderNotFound", "WebhookProvider absent was not found; create it", false),
         ("no-source", "TokenSourceNotFound", "TokenSource absent was not found; create it", false),
         ("wrong", "ProviderRefusedCredentials", "answered 403 (create); check that the credential", false),
         ("unauthorised", "ProviderRefusedCredentials", "(401); renew it in the provider's Secret", false),
         ("bound", "DestinationNotAllowed", "hookkeeper.dev/allowed-hosts", false),
+        (
+            "narrow",
+            "DestinationNotAllowed",
+            "a token of TokenSource narrow must not be sent to 127.0.0.1; add the host to spec.allowedHosts",
+            false,
+        ),
         ("suspended", "Suspended", "suspended, here or at the WebhookProvider", false),
         ("unreachable", "TokenSourceUnavailable", "could not be reached", false),
         ("invalid", "InvalidSpec", "spec.postbackUrl: must be an absolute http or https URL", true),
@@ -121,6 +129,8 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
             provider(&trial, "suspended", "gupy-api", "\n  suspend: false"),
             source("absent", &trial.sandbox.url()),
             source("unreachable", &trial.sandbox.url()),
+            source("narrow", &trial.sandbox.url())
+                .replace("spec:", "spec:\n  allowedHosts: [127.0.0.1, integrations.example.com]"),
             subscription("invalid", "gupy", "integration"),
             subscription("local", "gupy", "integration"),
         ]
@@ -128,7 +138,7 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
     );
     trial.kubectl(&["wait", "--for=condition=Ready", "whs,whp,tsrc", "--all", "--timeout=150s"]);
     let ledger = trial.sandbox.ledger();
-    assert_eq!((ledger.creates, ledger.doubled), (10, 0), "{ledger:#?}");
+    assert_eq!((ledger.creates, ledger.doubled), (11, 0), "{ledger:#?}");
     trial.assert_no_secrets();
 }
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::super::cluster::Cluster;
 use super::super::{Ended, in_repository};
 
-/// May write objects in both namespaces, and get the Secret `granted` in both.
+/// May write objects in both namespaces, and get the Secret `granted` in both. All that may be done with
+/// objects would include to use them.
 const AUTHOR: &str = "--as=author";
 /// May write objects, and nothing else.
 const ANNOTATOR: &str = "--as=annotator";
@@ -25,7 +26,8 @@ const RIGHTS: &str = r#"
 {kind: Role, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: named, namespace: with-rights}, rules: [
   {apiGroups: [""], resources: [secrets], resourceNames: [named], verbs: [get]},
   {apiGroups: [""], resources: [secrets], resourceNames: [written], verbs: [create]},
-  {apiGroups: [""], resources: [serviceaccounts/token], resourceNames: [sender], verbs: [create]}]}
+  {apiGroups: [""], resources: [serviceaccounts/token], resourceNames: [sender], verbs: [create]},
+  {apiGroups: [hookkeeper.dev], resources: [tokensources], resourceNames: [integration], verbs: [use]}]}
 ---
 {kind: RoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: named, namespace: with-rights},
  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: named},
@@ -40,7 +42,7 @@ const RIGHTS: &str = r#"
  subjects: [{kind: User, name: author}]}
 ---
 {kind: ClusterRole, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: objects}, rules: [
-  {apiGroups: [hookkeeper.dev], resources: ["*"], verbs: ["*"]}]}
+  {apiGroups: [hookkeeper.dev], resources: ["*"], verbs: [get, list, create, update, patch, delete]}]}
 ---
 {kind: ClusterRoleBinding, apiVersion: rbac.authorization.k8s.io/v1, metadata: {name: objects},
  roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: objects},
@@ -163,6 +165,10 @@ fn places() -> Vec<Place> {
     let mut with_header = subscription(json!({"secret": {"name": "granted", "key": "token"}}));
     with_header["clientHeaders"].as_array_mut().unwrap().push(header());
     place("WebhookSubscription", "clientHeaders[].valueFrom.secretKeyRef.name", with_header);
+    let mut by_name = subscription(json!({}));
+    by_name.as_object_mut().unwrap().remove("tokenSource");
+    by_name["tokenSourceRef"] = json!({"name": "integration"});
+    place("WebhookSubscription", "tokenSourceRef.name", by_name);
     places
 }
 
@@ -208,9 +214,8 @@ fn no_place_that_names_a_secret_is_forgotten() {
         collect_names(&schema["properties"]["spec"], "spec", &mut paths);
         in_schemas.extend(paths.into_iter().map(|path| (kind.to_owned(), path)));
     }
-    // These name objects of ours, which their own authors answer for.
-    let references = ["spec.providerRef.name", "spec.tokenSourceRef.name"];
-    in_schemas.retain(|(_, path)| !references.contains(&path.as_str()));
+    // It names an object of ours, which its own author answers for.
+    in_schemas.retain(|(_, path)| path != "spec.providerRef.name");
     let covered: BTreeSet<_> = places().into_iter().map(|(kind, path, _)| (kind.to_owned(), path)).collect();
     assert_eq!(in_schemas, covered, "name them in deploy/admission-policy/policy.yaml and here");
 }
@@ -248,6 +253,9 @@ fn an_author_may_name_what_he_may_get_himself_and_nothing_else() {
         let reason = match path.rsplit_once("spec.").unwrap().1 {
             "publishTo.secretName" => {
                 "has Secret written written, and author lacks the right to create it: verb create, resource secrets"
+            }
+            "tokenSourceRef.name" => {
+                "names TokenSource integration, and author lacks the right to use it: verb use, resource tokensources.hookkeeper.dev"
             }
             place if place.ends_with("serviceAccount.name") => {
                 "names service account sender, and author lacks the right to create its tokens: verb create, resource serviceaccounts/token"
@@ -295,6 +303,64 @@ fn only_a_changed_spec_is_judged() {
     assert!(refused.stderr.contains("annotator lacks the right to create its tokens"), "{}", refused.stderr);
     let configmap = ["create", "configmap", "unrelated", "-n", namespace, AUTHOR];
     assert_eq!(cluster.kubectl(&configmap).code, Some(0));
+}
+
+/// A live token goes where the subscription says: who may not use its source can neither name it nor send
+/// it elsewhere, and who may use one may not use the other.
+#[test]
+fn a_token_source_is_used_by_those_who_may_use_it() {
+    let cluster = cluster();
+    let namespace = cluster.namespace("used");
+    let namespace = namespace.as_str();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("object.json");
+    // As the page beside the policy writes it.
+    let readme = fs::read_to_string(in_repository("deploy/admission-policy/README.md")).unwrap();
+    let (_, role) = readme.split_once("<<'END'\n").unwrap();
+    fs::write(&file, role.split_once("\nEND\n").unwrap().0).unwrap();
+    cluster.succeed(&["apply", "-n", namespace, "-f", file.to_str().unwrap()]);
+    let binding =
+        ["create", "rolebinding", "used", "--role=use-integration", "--user=author", "-n", namespace];
+    cluster.succeed(&binding);
+    let (_, _, by_name) = places().pop().unwrap();
+    let named = object("WebhookSubscription", "named", &by_name);
+    until_rights_are_known(|| offered(cluster, AUTHOR, namespace, std::slice::from_ref(&named)));
+    let refused = offered(cluster, ANNOTATOR, namespace, std::slice::from_ref(&named));
+    let said = format!(
+        "the object names TokenSource integration, and annotator lacks the right to use it: verb use, resource \
+         tokensources.hookkeeper.dev, namespace {namespace}"
+    );
+    assert!(refused.code != Some(0) && refused.stderr.contains(&said), "{}", refused.stderr);
+
+    fs::write(&file, named.to_string()).unwrap();
+    cluster.succeed(&["create", "-n", namespace, "-f", file.to_str().unwrap(), AUTHOR]);
+    let patch = |who: &str, patch: &str| {
+        cluster.kubectl(&["patch", "whs", "named", "-n", namespace, "--type=merge", "-p", patch, who])
+    };
+    let elsewhere = r#"{"spec": {"postbackUrl": "https://elsewhere.example.com"}}"#;
+    let other = r#"{"spec": {"tokenSourceRef": {"name": "of-somebody-else"}}}"#;
+    for (who, change, lacks) in [
+        (
+            ANNOTATOR,
+            elsewhere,
+            Some("names TokenSource integration, and annotator lacks the right to use it"),
+        ),
+        (ANNOTATOR, r#"{"metadata": {"annotations": {"a": "b"}}}"#, None),
+        (AUTHOR, other, Some("names TokenSource of-somebody-else, and author lacks the right to use it")),
+        (AUTHOR, elsewhere, None),
+    ] {
+        let ended = patch(who, change);
+        match lacks {
+            None => assert_eq!(ended.code, Some(0), "{who} {change}: {}", ended.stderr),
+            Some(lacks) => {
+                assert!(
+                    ended.code != Some(0) && ended.stderr.contains(lacks),
+                    "{who} {change}: {}",
+                    ended.stderr
+                );
+            }
+        }
+    }
 }
 
 /// A subscription whose lists are full, and name these in turn.

@@ -101,7 +101,9 @@ fn the_overlay_for_some_namespaces_leaves_the_operator_one_right_in_the_whole_cl
     let roles = of_kind(&documents, "ClusterRole");
     let names: Vec<&Value> = roles.iter().map(|role| &role["metadata"]["name"]).collect();
     let ending = "hookkeeper-finalizers.hookkeeper-system";
-    assert_eq!(names, ["hookkeeper-edit.hookkeeper-system", ending, "hookkeeper-view.hookkeeper-system"]);
+    let [edit, uses, view] =
+        ["edit", "use", "view"].map(|role| Value::from(format!("hookkeeper-{role}.hookkeeper-system")));
+    assert_eq!(names, [&edit, &ending.into(), &uses, &view]);
     let rules = json!([
         {"apiGroups": ["hookkeeper.dev"], "resources": ["webhooksubscriptions", "webhookproviders"], "verbs": ["patch"]},
     ]);

@@ -98,7 +98,7 @@ fn a_release_with_the_old_names_is_upgraded_and_one_of_its_name_installed_beside
     let names = |namespace: &str| -> Vec<String> {
         let end = if namespace.is_empty() { String::new() } else { format!(".{namespace}") };
         // Role and binding, policy and binding.
-        let endings = ["", "", "-edit", "-publishing", "-secrets", "-secrets", "-view"];
+        let endings = ["", "", "-edit", "-publishing", "-secrets", "-secrets", "-use", "-view"];
         let mut names = endings.map(|ending| format!("{RELEASE}{ending}{end}")).to_vec();
         names.sort();
         names

@@ -163,4 +163,7 @@ fn who_may_view_or_edit_a_namespace_may_do_so_with_the_three_kinds() {
     );
     let editing = ["create", "update", "patch", "delete", "deletecollection"];
     assert_eq!(aggregated("hookkeeper-edit.hookkeeper-system"), (lines(&editing), "admin edit".to_owned()));
+    // Who administers a namespace can grant it; who edits in it has to be granted it.
+    let using = BTreeSet::from(["use tokensources".to_owned()]);
+    assert_eq!(aggregated("hookkeeper-use.hookkeeper-system"), (using, "admin".to_owned()));
 }

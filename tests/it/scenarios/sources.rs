@@ -88,6 +88,66 @@ async fn a_source_that_is_read_is_never_due_and_a_change_of_it_is_applied() {
     assert!(world.outside().remotes.values().all(|remote| remote.token == "third"));
 }
 
+/// What says where a token may go goes along with its copy, and an edit of it makes no token.
+#[tokio::test(start_paused = true)]
+async fn a_published_copy_is_as_confined_as_its_token_and_follows_every_change() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(1, 1);
+    let hosts = |hosts: &[&str]| -> Vec<String> { hosts.iter().map(|host| (*host).to_owned()).collect() };
+    let with = |change: &dyn Fn(&mut TokenSourceSpec)| {
+        change(world.outside().sources.get_mut(&key("source-0")).unwrap());
+    };
+    with(&|spec| {
+        spec.publish_to = Some(PublishTo { secret_name: "tokens".into() });
+        spec.allowed_hosts = hosts(&["a.example", "b.example"]);
+    });
+    let engine = world.start();
+    world.pass(HOUR).await;
+    let published = || world.outside().published[&key("source-0")].allowed_hosts.clone();
+    assert_eq!(published(), Some(hosts(&["a.example", "b.example"])));
+    for allowed in [&["b.example"][..], &[], &["c.example"]] {
+        with(&|spec| spec.allowed_hosts = hosts(allowed));
+        hand_over_source(&world, &engine, "source-0").await;
+        world.pass(MINUTE).await;
+        assert_eq!(published(), (!allowed.is_empty()).then(|| hosts(allowed)));
+    }
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (1, 0));
+    engine.stop().await;
+    // What was edited while nobody looked is brought up to date as well.
+    with(&|spec| spec.allowed_hosts = hosts(&["d.example"]));
+    let _engine = world.start();
+    world.pass(MINUTE).await;
+    assert_eq!(published(), Some(hosts(&["d.example"])));
+    assert_eq!(world.outside().mints, 1);
+}
+
+/// A copy of a token that stands in a Secret may go where that Secret and the source both allow.
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_a_secrets_token_keeps_what_its_secret_says() {
+    let world = World::new(Settings::default());
+    world.populate(1, 1);
+    let secret = SecretTokenSource { name: "token".into(), key: "token".into(), expires_at_key: None };
+    let spec = TokenSourceSpec {
+        secret: Some(secret),
+        publish_to: Some(PublishTo { secret_name: "tokens".into() }),
+        ..TokenSourceSpec::default()
+    };
+    world.declare_source_as("source-0", spec);
+    world.outside().secrets.insert("token".into(), ("first".into(), 1));
+    world.outside().secret_hosts.insert("token".into(), vec!["a.example".into(), "b.example".into()]);
+    let engine = world.start();
+    world.pass(10 * MINUTE).await;
+    let published = || world.outside().published[&key("source-0")].allowed_hosts.clone();
+    assert_eq!(published(), Some(vec!["a.example".into(), "b.example".into()]));
+    world.outside().secret_hosts.insert("token".into(), vec!["b.example".into()]);
+    world.pass(10 * MINUTE).await;
+    assert_eq!(published(), Some(vec!["b.example".into()]), "the token is the same");
+    world.outside().sources.get_mut(&key("source-0")).unwrap().allowed_hosts = vec!["a.example".into()];
+    hand_over_source(&world, &engine, "source-0").await;
+    world.pass(10 * MINUTE).await;
+    assert_eq!(published(), Some(Vec::new()), "nowhere");
+}
+
 /// Where tokens come from has changed: nobody goes on with one from where they came from before.
 #[tokio::test(start_paused = true)]
 async fn an_edited_source_is_minted_from_at_once() {

@@ -147,6 +147,8 @@ pub struct Outside {
     pub rotate_requested: BTreeMap<ObjectKey, String>,
     /// Secrets that sources read: the token and its version.
     pub secrets: BTreeMap<String, (String, u64)>,
+    /// Where they say that they may go.
+    pub secret_hosts: BTreeMap<String, Vec<String>>,
     // The durable state.
     pub statuses: BTreeMap<ObjectKey, SubscriptionStatus>,
     pub source_statuses: BTreeMap<ObjectKey, TokenSourceStatus>,
@@ -222,6 +224,7 @@ impl Outside {
             subscriptions: BTreeMap::new(),
             rotate_requested: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            secret_hosts: BTreeMap::new(),
             statuses: BTreeMap::new(),
             source_statuses: BTreeMap::new(),
             provider_statuses: BTreeMap::new(),

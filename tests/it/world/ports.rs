@@ -14,6 +14,7 @@ use hookkeeper::engine::ports::{
     Notices, Publish, PublishFailure, Published, Random, Record, RecordFailure,
 };
 use hookkeeper::rotation::time::Moment;
+use hookkeeper::secret::bounds::{Bounds, Owner};
 
 use super::outside::Received;
 use super::{CallFault, Manner, MintConduct, World, WriteFault};
@@ -349,7 +350,11 @@ impl Minter for World {
                 self.halfway().await;
                 let (token, version) = self.outside().secrets[&from.name].clone();
                 let (token, version) = (token.into(), Some(version.to_string()));
-                return Ok(Minted { token, lifetime: Lifetime::Unknown, version, allowed_hosts: None });
+                let mut bounds = Bounds::default();
+                if let Some(hosts) = self.outside().secret_hosts.get(&from.name) {
+                    bounds.confine(Owner::Secret(from.name.clone()), hosts);
+                }
+                return Ok(Minted { token, lifetime: Lifetime::Unknown, version, bounds });
             }
             let sent = InFlight::new(self, move |outside: &mut super::Outside| {
                 if let Some(failure) = outside.mint_fault.as_mut().and_then(|fault| fault(&about)) {
@@ -372,7 +377,7 @@ impl Minter for World {
                     _ => Lifetime::Stated(left),
                 };
                 let token = token.into();
-                Ok(Minted { token, lifetime, version: None, allowed_hosts: None })
+                Ok(Minted { token, lifetime, version: None, bounds: Bounds::default() })
             });
             self.halfway().await;
             let minted = sent.arrive();
