@@ -146,7 +146,7 @@ async fn what_is_refused_is_said_and_goes_on_when_it_is_put_right() {
 /// in a header at the next verification.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_secret_and_a_manual_request_reach_their_subscriptions() {
-    let trial = Trial::start(Duration::from_secs(40), 1).await;
+    let trial = Trial::start(Duration::from_secs(600), 1).await;
     trial.apply();
     trial.kubectl(&["create", "secret", "generic", "tenant", "--from-literal=key=first-tenant-key"]);
     let with_header = Trial::subscription("tenant", "job.published", &[]).replace(
