@@ -68,7 +68,7 @@ impl Canaries {
     /// Every Secret in a folder of manifests. What cannot be read holds nothing that could be used.
     pub fn add_manifests(&mut self, folder: &Path) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+            let Some(text) = read(&entry.path()) else { continue };
             for document in hookkeeper::api::manifest::read(&text).into_iter().flatten() {
                 if let hookkeeper::api::manifest::Manifest::Secret { data, .. } = document.manifest {
                     data.values().for_each(|value| self.add(value.expose()));
@@ -82,7 +82,7 @@ impl Canaries {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
                 self.add_files(&entry.path());
-            } else if let Ok(text) = fs::read_to_string(entry.path()) {
+            } else if let Some(text) = read(&entry.path()) {
                 self.add(&text);
             }
         }
@@ -108,6 +108,13 @@ impl Canaries {
             lower.chars().skip(lower[..at].chars().count().saturating_sub(200)).take(400).collect();
         Some(format!("`{canary}` in: {around}"))
     }
+}
+
+/// What may have been read of a file: the process reads none that is larger, or has no end.
+fn read(path: &Path) -> Option<String> {
+    const LARGEST: u64 = 8 << 20;
+    let metadata = fs::metadata(path).ok()?;
+    (metadata.is_file() && metadata.len() <= LARGEST).then(|| fs::read_to_string(path).ok())?
 }
 
 /// What stands in any base64 text of which the secret is a part, wherever in it that part begins.

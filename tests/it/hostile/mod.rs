@@ -3,6 +3,7 @@
 
 mod admin;
 mod destinations;
+mod files;
 mod manifests;
 mod memory;
 pub mod neighbours;
