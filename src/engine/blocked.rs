@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ids::SubscriptionId;
 
-/// Those that wait, the earliest deadline first. They are woken as places come free, and not all at
-/// once for each: that would cost as many looks as there are subscriptions, for every call.
+/// Those that wait, the earliest deadline first. As many are woken as places come free: if all were,
+/// each call would cost as many looks as there are subscriptions.
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     order: BTreeSet<(i64, SubscriptionId)>,
