@@ -110,11 +110,11 @@ impl Provider {
         let is_preset_origin = preset_origin.as_deref() == Some(origin.as_str());
         let own = Counts::of(&merged.limits)?;
         let ceiling = if is_preset_origin { Counts::of(&preset_limits)? } else { Counts::default() };
-        let verify_interval =
-            merged.verify_interval.as_ref().map_or(VERIFY_INTERVAL, |interval| interval.to_std());
-        if !verify_interval.is_zero() && verify_interval < LEAST_VERIFY_INTERVAL {
-            return Err(Field::new("spec.verifyInterval").invalid("must be 1m or longer, or 0s for never"));
-        }
+        // An object that is older than the rule may say less, and works on.
+        let verify_interval = match merged.verify_interval.as_ref().map(|interval| interval.to_std()) {
+            Some(interval) if !interval.is_zero() => interval.max(LEAST_VERIFY_INTERVAL),
+            asked => asked.unwrap_or(VERIFY_INTERVAL),
+        };
         let settles = [
             create.as_ref().and_then(|create| create.request.settle),
             update.settle,
@@ -348,8 +348,9 @@ impl Counts {
                 })
                 .transpose()
         };
-        let timeout = limits.timeout.as_ref().map(|timeout| timeout.to_std());
-        if timeout.is_some_and(|timeout| timeout.is_zero() || timeout > MAX_TIMEOUT) {
+        // An object that is older than the rule may say more, and works on.
+        let timeout = limits.timeout.as_ref().map(|timeout| timeout.to_std().min(MAX_TIMEOUT));
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(field.child("timeout").invalid("must be more than 0s and at most 1m"));
         }
         Ok(Self {

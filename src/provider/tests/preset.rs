@@ -91,15 +91,20 @@ fn the_limits_of_a_preset_are_a_ceiling_at_its_own_origin_only() {
 
 #[test]
 fn listings_are_compared_every_minute_at_most_or_never() {
-    for (interval, wanted) in
-        [("0s", Ok(0)), ("0h0m", Ok(0)), ("1m", Ok(60)), ("60s", Ok(60)), ("59s", Err(()))]
-    {
+    // One that is stored already and asks for more works on.
+    for (interval, wanted) in [("0s", 0), ("0h0m", 0), ("1m", 60), ("61s", 61), ("59s", 60)] {
         let spec = provider(&format!("{GUPY}verifyInterval: {interval}\n"));
-        let interval = Provider::resolve(&spec).map(|resolved| resolved.profile().verify_interval.as_secs());
-        assert_eq!(interval.as_ref().map_err(|_| ()).copied(), wanted, "{interval:?}");
-        if let Err(problem) = interval {
-            assert_eq!(problem.to_string(), "spec.verifyInterval: must be 1m or longer, or 0s for never");
-        }
+        let resolved = Provider::resolve(&spec).unwrap();
+        assert_eq!(resolved.profile().verify_interval.as_secs(), wanted, "{interval:?}");
+    }
+}
+
+#[test]
+fn a_request_takes_a_minute_at_most_also_where_an_older_object_says_more() {
+    for (timeout, wanted) in [("30s", 30), ("1m", 60), ("5m", 60)] {
+        let spec = provider(&format!("{GUPY}limits: {{timeout: {timeout}}}\n"));
+        let resolved = Provider::resolve(&spec).unwrap();
+        assert_eq!(resolved.profile().timeout.as_secs(), wanted, "{timeout}");
     }
 }
 

@@ -83,7 +83,6 @@ fn a_provider_that_breaks_a_rule_is_refused_with_the_field() {
         ("/limits", json!({"requestsPerMinute": 0}), "spec.limits.requestsPerMinute"),
         ("/limits", json!({"maxConcurrent": -1}), "spec.limits.maxConcurrent"),
         ("/limits", json!({"timeout": "0s"}), "spec.limits.timeout"),
-        ("/limits", json!({"timeout": "6m"}), "spec.limits.timeout"),
         ("/postback", json!({"warnHosts": ["a.example", "https://b.example"]}), "spec.postback.warnHosts[1]"),
         ("/operations", unset.clone(), "spec.operations.update"),
         ("/operations/update", unset.clone(), "spec.operations.update"),

@@ -277,6 +277,7 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         (W, "/rotation/overlap", json!("2 days"), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!("-5m"), "spec.rotation.overlap"),
         (T, "/http/timeout", json!("61s"), "spec.http.timeout"),
+        (P, "/verifyInterval", json!("59s"), "spec.verifyInterval"),
         (P, "/limits/timeout", json!("1m1s"), "spec.limits.timeout"),
         (W, "/rotation/overlap", json!(""), "spec.rotation.overlap"),
         (W, "/rotation/overlap", json!("1h1h1h1h1h"), "spec.rotation.overlap"),
