@@ -5,7 +5,7 @@ use super::{Ended, run};
 #[test]
 fn the_demo_rotates_and_says_so() {
     let Ended { code, stdout, stderr } =
-        run(&["demo", "--duration", "11s", "--token-life", "6s", "--subscriptions", "3"]);
+        run(&["demo", "--duration", "15s", "--token-life", "9s", "--subscriptions", "3"]);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let number = |what: &str| -> u64 {
         let line = stdout.lines().rfind(|line| line.trim_start().starts_with(what));
@@ -16,4 +16,15 @@ fn the_demo_rotates_and_says_so() {
     assert_eq!((number("creates"), number("late"), number("doubled")), (3, 0, 0), "{stdout}");
     assert_eq!(number("deliveries refused"), 0, "{stdout}");
     assert!(number("deliveries accepted") > 10, "{stdout}");
+}
+
+#[test]
+fn tokens_that_cannot_be_kept_fresh_are_no_demo() {
+    let ended = run(&["demo", "--token-life", "4s"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("--token-life 4s") && ended.stderr.contains("at least 8s"),
+        "{}",
+        ended.stderr
+    );
 }

@@ -25,6 +25,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
 use crate::printable::printable;
+use crate::rotation::schedule::SHORTEST_LIFETIME;
 use crate::sandbox::{
     Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, TRIAL_CLIENT_ID,
     TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
@@ -43,7 +44,7 @@ pub struct Args {
     /// How many subscriptions share the token.
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=500))]
     pub subscriptions: u16,
-    /// How long tokens live.
+    /// How long tokens live, at least 8s.
     #[arg(long, value_name = "DURATION", default_value = "20s")]
     pub token_life: Duration,
 }
@@ -55,6 +56,11 @@ pub struct Args {
 /// When a part cannot be started.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     logs::set_up(LogFormat::Human, "error")?;
+    anyhow::ensure!(
+        args.token_life.to_std() >= SHORTEST_LIFETIME,
+        "--token-life {}: one object is rotated at most every 5 s, so tokens have to live at least {SHORTEST_LIFETIME:?}",
+        args.token_life
+    );
     let (trigger, shutdown) = Shutdown::on_signals()?;
     let folder = TemporaryFolder::create()?;
     let client = Client {
