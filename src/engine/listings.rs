@@ -86,8 +86,8 @@ impl Engine {
 
     /// The same; `later`: a page is not put in line before then.
     fn file_provider_at(&mut self, id: ProviderId, later: Option<Duration>, now: Moment) {
-        self.end_reading(id);
-        let page_at = later.map(Some).unwrap_or_else(|| self.page_at(id, now));
+        self.end_reading(id, now);
+        let page_at = later.or_else(|| self.page_at(id, now));
         let line_up = page_at.is_some_and(|at| at <= now.boot);
         self.line_page_up(id, line_up, now);
         let leads = self.term.is_some();
@@ -271,7 +271,7 @@ impl Engine {
     }
 
     /// Gives the place of a listing back that is not read any more, and lets the next one begin.
-    fn end_reading(&mut self, id: ProviderId) {
+    fn end_reading(&mut self, id: ProviderId, now: Moment) {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
@@ -281,7 +281,7 @@ impl Engine {
         provider.reads = false;
         let namespace = provider.namespace;
         self.readings.give_back(namespace);
-        let (alone, now) = (self.state.is_alone(), self.ports.clock.now());
+        let alone = self.state.is_alone();
         let readings = &self.readings;
         if let Some((_, _, next)) = self.reading_queue.next(|namespace| readings.free_for(namespace, alone)) {
             if let Some(provider) = self.state.provider_mut(next) {

@@ -17,7 +17,7 @@ use super::ids::{ProviderId, SubscriptionId};
 use crate::rotation::time::between;
 
 /// Where there is less budget than work, a listing that is waited for gets every third place.
-const CALLS_BETWEEN_PAGES: u32 = 2;
+pub(super) const CALLS_BETWEEN_PAGES: u32 = 2;
 
 /// A piece of work that sends one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::namespaces::{NamespaceId, Namespaces};
 use super::origin::Origin;
 use super::pace::Pace;
 use super::ports::{Kept, Published, Remote};
-use super::ready::PagePlace;
+use super::ready::{CALLS_BETWEEN_PAGES, PagePlace};
 use super::timers::{Milliseconds, Timers};
 use crate::api::{
     ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, ObjectKey, Reason, TokenSourceSpec,
@@ -203,7 +203,7 @@ impl Provider {
     /// Whether a page of a listing has to let calls go first, where the provider's own budget is not
     /// enough for both.
     pub(super) fn lets_others_go(&mut self, now: Duration) -> bool {
-        self.bucket.available(now) < 2.0 && self.calls_since_page < 2
+        self.bucket.available(now) < 2.0 && self.calls_since_page < CALLS_BETWEEN_PAGES
     }
 
     /// What has been read of a listing, or will have been, is of no use any more.
@@ -580,7 +580,7 @@ impl State {
         object.status.webhook_id.is_some() && object.status.webhook_id.as_ref() == Self::claimed_id(object)
     }
 
-    /// The object with a better claim to the same remote. Credentials that have to be read before that
+    /// The object that comes before this one at the same remote. Credentials that have to be read before that
     /// can be said are noted.
     pub(super) fn rival(
         &self,

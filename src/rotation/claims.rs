@@ -32,7 +32,7 @@ impl fmt::Display for Claimant {
     }
 }
 
-/// Whether the first of two objects that claim the same remote has the better claim.
+/// Whether the first of two objects that claim the same remote comes before the other.
 ///
 /// An object with the id on record beats one without; then the older one wins, then the smaller
 /// UID; without a cluster there is neither, and namespace and name decide.

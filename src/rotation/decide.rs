@@ -123,7 +123,7 @@ pub enum Standing {
     Invalid,
     /// Something it refers to is not there, or not usable.
     Awaiting(Reason, String),
-    /// Another object has the better claim.
+    /// Another object comes before this one.
     Conflict(Claimant, Option<String>),
     /// An attempt failed and the next one's time has not come, or calls are held back.
     BackingOff(Reason, String),

@@ -211,7 +211,7 @@ pub struct Facts<'a> {
     pub provider: ProviderFact<'a>,
     /// Its token source.
     pub source: SourceFact<'a>,
-    /// Another object that has the better claim to the same remote.
+    /// Another object that comes before this one at the same remote.
     pub rival: Option<&'a ObjectKey>,
     /// Another object that waits for this one's remote.
     pub heir: Option<&'a ObjectKey>,
@@ -227,7 +227,7 @@ pub struct Facts<'a> {
 
 /// Finds the object that owns a remote.
 pub trait OwnerOf {
-    /// Another object that has the better claim to this id: it has it on record, or it gives the id
+    /// Another object that comes before this one at this id: it has it on record, or it gives the id
     /// in its spec and wins over the subject.
     fn owner(&self, id: &str) -> Option<&ObjectKey>;
 }

@@ -62,18 +62,7 @@ fn trusting(certificate: Option<Certificate>) -> Client {
 }
 
 pub(super) async fn serving(acceptor: TlsAcceptor) -> Server {
-    Server::start(move |stream| {
-        let acceptor = acceptor.clone();
-        async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            read_request(&mut stream).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-            let _ = stream.shutdown().await;
-        }
-    })
-    .await
+    agreeing(acceptor).await.0
 }
 
 pub(super) fn url(server: &Server, host: &str) -> String {

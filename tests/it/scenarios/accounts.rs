@@ -94,6 +94,20 @@ async fn send(world: &World, engine: &Running, key: &ObjectKey) {
     engine.send(change).await;
 }
 
+/// Two authors have the same credential, and one of them gives the id of the other's webhook.
+async fn two_of_one_account(world: &World) -> Running {
+    author(world, HONEST, Some("shared"));
+    author(world, PARTNER, Some("shared"));
+    there(world, "shared", "1");
+    declare(world, HONEST, "first", given("1"));
+    let engine = world.start();
+    world.pass(MINUTE).await;
+    declare(world, PARTNER, "second", given("1"));
+    send(world, &engine, &at(PARTNER, "second")).await;
+    world.pass(MINUTE).await;
+    engine
+}
+
 #[tokio::test(start_paused = true)]
 async fn equal_ids_of_two_accounts_are_two_webhooks() {
     let world = World::new(Settings::default());
@@ -166,15 +180,7 @@ async fn an_id_that_somebody_else_gives_keeps_nobody_from_rotating() {
 #[tokio::test(start_paused = true)]
 async fn copies_of_a_credential_are_one_account_and_the_other_namespace_is_not_named() {
     let world = World::new(Settings::default());
-    author(&world, HONEST, Some("shared"));
-    author(&world, PARTNER, Some("shared"));
-    there(&world, "shared", "1");
-    declare(&world, HONEST, "first", given("1"));
-    let engine = world.start();
-    world.pass(MINUTE).await;
-    declare(&world, PARTNER, "second", given("1"));
-    send(&world, &engine, &at(PARTNER, "second")).await;
-    world.pass(MINUTE).await;
+    let engine = two_of_one_account(&world).await;
     let expected = "another object in another namespace has the better claim to webhook 1; this object takes over when \
                     that one is deleted";
     assert_eq!(message(&world, PARTNER, "second"), expected);
@@ -253,16 +259,8 @@ async fn of_two_that_have_one_id_on_record_one_is_served_from_the_start() {
 #[tokio::test(start_paused = true)]
 async fn a_credential_that_is_renewed_in_one_copy_first_is_still_one_account() {
     let world = World::new(Settings::default());
-    author(&world, HONEST, Some("shared"));
-    author(&world, PARTNER, Some("shared"));
-    there(&world, "shared", "1");
     there(&world, "renewed", "1");
-    declare(&world, HONEST, "first", given("1"));
-    let engine = world.start();
-    world.pass(MINUTE).await;
-    declare(&world, PARTNER, "second", given("1"));
-    send(&world, &engine, &at(PARTNER, "second")).await;
-    world.pass(MINUTE).await;
+    let _engine = two_of_one_account(&world).await;
     world.outside().credentials.insert(at(HONEST, "provider"), "renewed".into());
     world.pass(2 * HOUR).await;
     assert_eq!(ready(&status(&world, HONEST, "first")).0, ConditionStatus::True);
