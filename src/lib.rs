@@ -72,6 +72,7 @@
 pub mod api;
 pub mod cli;
 pub mod engine;
+pub mod gate;
 pub mod http;
 pub mod kubernetes;
 pub mod ops;
@@ -81,4 +82,5 @@ pub mod rotation;
 pub mod sandbox;
 pub mod secret;
 pub mod sidecar;
+pub mod store;
 pub mod token_source;

@@ -12,6 +12,7 @@ mod duration;
 mod identity;
 pub mod manifest;
 mod provider;
+mod receiver;
 mod reference;
 mod request_header;
 mod schema;
@@ -28,6 +29,12 @@ pub use identity::{Declared, Identity, Kind, ObjectKey};
 pub use provider::{
     BasicAuth, BearerAuth, Empty, FieldWithEquals, Limits, ListFields, Operation, Operations, PageNumber,
     Pagination, Postback, ProviderAuth, ProviderParameter, WebhookProvider, WebhookProviderSpec,
+};
+pub use receiver::{
+    Allowance, ApiKeyVerification, DuplicateAction, Duplicates, Fallback, FallbackFields, FallbackRequest,
+    Forward, ForwardService, HandOn, HmacAlgorithm, HmacEncoding, HmacVerification, Mode, ReceiverLimits,
+    Retry, SecretsVerification, SeenToken, TestEvent, TestEventAction, TokenVerification, Verification,
+    WebhookReceiver, WebhookReceiverSpec, WebhookReceiverStatus,
 };
 pub use reference::{
     LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,

@@ -25,6 +25,12 @@ pub(super) const SCOPE: &str = r"^[!#-\[\]-~]+$";
 pub(super) const JSON_POINTER: &str = r"^(/([^/~\x00-\x1f\x7f-\x9f]|~[01])*)*$";
 /// Path and query of an operation, which stand in messages too.
 pub(super) const OPERATION_PATH: &str = r"^/[^#[:space:]\x00-\x1f\x7f-\x9f]*$";
+/// Public path of a receiver, of characters that every proxy leaves as they are; `.` and `..` are refused
+/// beside it.
+pub(super) const RECEIVER_PATH: &str = r"^(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+$";
+/// URL of the request that asks a platform for one id.
+pub(super) const FALLBACK_URL: &str =
+    r"^https?://[^/?#@{}[:space:]]+([/?][^#[:space:]\x00-\x1f\x7f-\x9f]*)?$";
 /// Name of a preset.
 pub(super) const PRESET: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Name of a parameter.
@@ -55,6 +61,12 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
         SCOPE => "must be one scope without blanks, quotes and backslashes; give several as a list",
         JSON_POINTER => "must be a JSON Pointer such as `/data/token`, without control characters",
         OPERATION_PATH => "must begin with `/` and hold neither blanks, control characters nor `#`",
+        RECEIVER_PATH => {
+            "must begin with `/`, hold no empty part and no query, and only letters, digits and `._~!$&'()*+,;=:@-`"
+        }
+        FALLBACK_URL => {
+            "must be an absolute http or https URL without user info, fragment and white space, and `{id}` only in its path or query"
+        }
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",
@@ -85,6 +97,24 @@ pub(super) const HEADERS_MESSAGE: &str =
 pub(super) const SOURCED_RULE: &str = "[has(self.value), has(self.valueFrom)].filter(x, x).size() == 1";
 /// What to do when [`SOURCED_RULE`] is broken.
 pub(super) const SOURCED_MESSAGE: &str = "give exactly one of value and valueFrom";
+/// Networks in CIDR form without bits of a host.
+pub(super) const RANGES_RULE: &str = "self.all(r, isCIDR(r) && cidr(r) == cidr(r).masked())";
+/// What to do when [`RANGES_RULE`] is broken.
+pub(super) const RANGES_MESSAGE: &str =
+    "must be networks such as 203.0.113.0/24 or 2001:db8::/32, with no bits set after the prefix";
+/// Exactly one kind of verification.
+pub(super) const VERIFICATION_RULE: &str = "[has(self.token), has(self.apiKey), has(self.basic), has(self.hmac), has(self.standardWebhooks), has(self.none)].filter(x, x).size() == 1";
+/// What to do when [`VERIFICATION_RULE`] is broken.
+pub(super) const VERIFICATION_MESSAGE: &str =
+    "give exactly one of token, apiKey, basic, hmac, standardWebhooks, none; `none: {}` verifies nothing";
+/// Where accepted tokens come from.
+pub(super) const TOKENS_RULE: &str = "[has(self.tokenSourceRef), has(self.secretKeyRefs) && self.secretKeyRefs.size() > 0].filter(x, x).size() == 1";
+/// What to do when [`TOKENS_RULE`] is broken.
+pub(super) const TOKENS_MESSAGE: &str = "give exactly one of tokenSourceRef and secretKeyRefs";
+/// At most one way to name an event.
+pub(super) const DUPLICATES_RULE: &str = "!(has(self.key) && self.key.size() > 0 && has(self.header))";
+/// What to do when [`DUPLICATES_RULE`] is broken.
+pub(super) const DUPLICATES_MESSAGE: &str = "give at most one of key and header";
 /// Exactly one kind of token source.
 pub(super) const SOURCE_RULE: &str =
     "[has(self.oauth2), has(self.http), has(self.serviceAccount), has(self.secret)].filter(x, x).size() == 1";

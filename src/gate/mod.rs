@@ -1,0 +1,10 @@
+//! The gate: takes a platform's deliveries in, proves them, keeps them safe and hands them on.
+//!
+//! Nothing that was acknowledged is lost: a delivery is verified, committed to the [`crate::store`],
+//! answered 200 and then handed on, again and again, until the application has taken it. It is handed on
+//! at least once; the header `Hookkeeper-Delivery` is the same each time.
+//!
+//! What is decided is decided by pure functions over bytes and values: [`verification`] says which
+//! credential a delivery carries, the others whether it is a repetition, a test event, or to be handed on.
+
+pub mod receiver;
