@@ -7,4 +7,7 @@
 //! What is decided is decided by pure functions over bytes and values: [`verification`] says which
 //! credential a delivery carries, the others whether it is a repetition, a test event, or to be handed on.
 
+pub mod clock;
+pub mod observer;
 pub mod receiver;
+pub mod refusal;
