@@ -27,6 +27,8 @@ pub struct Live {
     book: Mutex<Option<Arc<TokenBook>>>,
     rate: Mutex<Rate>,
     known: Mutex<HashMap<SecretKeyReference, (SecretText, Instant)>>,
+    /// Held while a token is learnt, so that of two none is lost.
+    pub(super) learning: tokio::sync::Mutex<()>,
     /// One read of the credentials at a time, and what the last ones came to.
     pub(super) reading: tokio::sync::Mutex<Reading>,
 }
@@ -51,6 +53,7 @@ impl Live {
             unusable: Mutex::new(unusable),
             book: Mutex::default(),
             known: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
         }
     }

@@ -154,8 +154,20 @@ impl Registry {
     /// Takes an object's newest version in.
     pub async fn declare(&self, identity: Identity, spec: &WebhookReceiverSpec) {
         let shared = &self.0;
-        let mut entries = shared.entries.lock().await;
         let made = Receiver::of(&identity, spec).and_then(|receiver| shared.fits(receiver));
+        let made = match made {
+            Ok(receiver) => {
+                let live = Arc::new(Live::new(Arc::new(receiver), &shared.process_key));
+                let (before, tokens) = {
+                    let entries = shared.entries.lock().await;
+                    (entries.book_of(&identity), entries.tokens_of(&live))
+                };
+                shared.load(&live, before, &tokens).await;
+                Ok(live)
+            }
+            Err(problems) => Err(problems),
+        };
+        let mut entries = shared.entries.lock().await;
         let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let mut entry = Entry {
             identity,
@@ -171,16 +183,21 @@ impl Registry {
                 }
                 entry.problems = problems;
             }
-            Ok(receiver) => {
-                entry.clear_bodies = shared.would_lie_in_clear(&receiver);
-                let live = Arc::new(Live::new(Arc::new(receiver), &shared.process_key));
-                shared.load(&live, entry.live.as_deref(), &entries).await;
+            Ok(live) => {
+                entry.clear_bodies = shared.would_lie_in_clear(live.receiver());
                 entry.live = Some(live);
             }
         }
         let key = entry.identity.key.clone();
+        let new = entry.live.clone();
         entries.receivers.insert(key, entry);
         shared.publish(&entries);
+        let tokens = new.as_ref().map(|live| entries.tokens_of(live));
+        drop(entries);
+        // What its source has published since its credentials were read.
+        if let (Some(live), Some(tokens)) = (new, tokens) {
+            shared.load_tokens(&live, &tokens).await;
+        }
     }
 
     /// An object's newest version breaks the rules; its last valid one stays at work.
@@ -205,14 +222,16 @@ impl Registry {
 
     /// A source is as it is now, or gone.
     pub async fn source(&self, key: ObjectKey, spec: Option<TokenSourceSpec>) {
-        let shared = &self.0;
-        let mut entries = shared.entries.lock().await;
-        match spec {
-            Some(spec) => entries.sources.insert(key.clone(), spec),
-            None => entries.sources.remove(&key),
+        let lives = {
+            let mut entries = self.0.entries.lock().await;
+            match spec {
+                Some(spec) => entries.sources.insert(key.clone(), spec),
+                None => entries.sources.remove(&key),
+            };
+            entries.with_tokens(entries.of_source(&key))
         };
-        for live in entries.of_source(&key) {
-            shared.load(&live, Some(&live), &entries).await;
+        for (live, tokens) in lives {
+            self.0.load_tokens(&live, &tokens).await;
         }
     }
 
@@ -222,13 +241,15 @@ impl Registry {
     /// # Errors
     /// When the store does not keep it; then it is accepted until the process ends.
     pub async fn offer(&self, source: &ObjectKey, token: OfferedToken) -> Result<(), StoreError> {
-        let shared = &self.0;
-        let mut entries = shared.entries.lock().await;
+        let lives = {
+            let mut entries = self.0.entries.lock().await;
+            entries.offered.insert(source.clone(), token.clone());
+            entries.of_source(source)
+        };
         let mut result = Ok(());
-        for live in entries.of_source(source) {
-            result = result.and(shared.learn(&live, &token, None).await);
+        for live in lives {
+            result = result.and(self.0.learn(&live, &token, None).await);
         }
-        entries.offered.insert(source.clone(), token);
         result
     }
 
@@ -250,8 +271,8 @@ impl Registry {
             }
             let began = Instant::now();
             reading.began = Some(began);
-            let entries = shared.entries.lock().await;
-            let succeeded = shared.load(live, Some(live), &entries).await;
+            let tokens = shared.entries.lock().await.tokens_of(live);
+            let succeeded = shared.load(live, None, &tokens).await;
             if succeeded {
                 reading.succeeded = Some(began);
             }
@@ -264,11 +285,13 @@ impl Registry {
     pub async fn follow_credentials(&self) -> std::convert::Infallible {
         loop {
             tokio::time::sleep(READ_AGAIN).await;
-            let entries = self.0.entries.lock().await;
-            for entry in entries.receivers.values() {
-                if let Some(live) = &entry.live {
-                    self.0.load(live, Some(live), &entries).await;
-                }
+            let lives = {
+                let entries = self.0.entries.lock().await;
+                let lives = entries.receivers.values().filter_map(|entry| entry.live.clone()).collect();
+                entries.with_tokens(lives)
+            };
+            for (live, tokens) in lives {
+                self.0.load(&live, None, &tokens).await;
             }
         }
     }
@@ -322,7 +345,43 @@ impl Registry {
     }
 }
 
+/// What the source of a receiver's tokens has at this moment.
+enum SourceNow {
+    /// Nothing that is known.
+    None,
+    /// The engine of this process has handed this one over.
+    Offered(OfferedToken),
+    /// It publishes into the Secret of this name.
+    Published(String),
+}
+
 impl Entries {
+    fn tokens_of(&self, live: &Live) -> SourceNow {
+        let Some(name) = live.source() else {
+            return SourceNow::None;
+        };
+        let source = ObjectKey::new(&live.receiver().owner.namespace, name);
+        if let Some(token) = self.offered.get(&source) {
+            return SourceNow::Offered(token.clone());
+        }
+        let publish_to = self.sources.get(&source).and_then(|spec| spec.publish_to.as_ref());
+        publish_to.map_or(SourceNow::None, |publish_to| SourceNow::Published(publish_to.secret_name.clone()))
+    }
+
+    fn with_tokens(&self, lives: Vec<Arc<Live>>) -> Vec<(Arc<Live>, SourceNow)> {
+        let with_tokens = |live: Arc<Live>| {
+            let tokens = self.tokens_of(&live);
+            (live, tokens)
+        };
+        lives.into_iter().map(with_tokens).collect()
+    }
+
+    /// The tokens that the last valid version of an object knows.
+    fn book_of(&self, identity: &Identity) -> Option<Arc<TokenBook>> {
+        let entry = self.receivers.get(&identity.key).filter(|entry| entry.identity.uid == identity.uid)?;
+        entry.live.as_ref()?.book()
+    }
+
     fn of_source(&self, source: &ObjectKey) -> Vec<Arc<Live>> {
         let of_namespace = self.receivers.iter().filter(|(key, _)| key.namespace == source.namespace);
         let lives = of_namespace.filter_map(|(_, entry)| entry.live.as_ref());
@@ -374,15 +433,15 @@ impl Shared {
             && !self.options.allow_clear_bodies
     }
 
-    /// Loads the receiver's credentials; returns whether all that there are could be read. Its tokens are
-    /// those that `before` knew, and what its source has now.
-    async fn load(&self, live: &Live, before: Option<&Live>, entries: &Entries) -> bool {
-        let Some(source) = live.source() else {
+    /// Loads the receiver's credentials; returns whether all that there are could be read. `before` are
+    /// the tokens that an earlier version of it knew.
+    async fn load(&self, live: &Live, before: Option<Arc<TokenBook>>, tokens: &SourceNow) -> bool {
+        if live.source().is_none() {
             return live.load(&*self.credentials, &self.process_key).await;
-        };
+        }
         if live.book().is_none() {
             let owner = &live.receiver().owner;
-            let book = match before.and_then(Live::book) {
+            let book = match before {
                 Some(book) => TokenBook::clone(&book),
                 None => match self.store.tokens(&owner.uid).await {
                     Ok(known) => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), known),
@@ -394,20 +453,26 @@ impl Shared {
             };
             live.set_book(book, &self.process_key);
         }
-        let source = ObjectKey::new(&live.receiver().owner.namespace, source);
-        if let Some(offered) = entries.offered.get(&source) {
-            return self.learn(live, offered, None).await.is_ok();
-        }
+        self.load_tokens(live, tokens).await
+    }
+
+    /// Takes in what the source of the receiver's tokens has at this moment; returns whether that could
+    /// be read.
+    async fn load_tokens(&self, live: &Live, tokens: &SourceNow) -> bool {
+        let secret_name = match tokens {
+            SourceNow::None => return true,
+            SourceNow::Offered(token) => return self.learn(live, token, None).await.is_ok(),
+            SourceNow::Published(secret_name) => secret_name,
+        };
         if self.options.engine {
             return true;
         }
-        match self.published(&source, entries).await {
+        match self.published(&live.receiver().owner.namespace, secret_name).await {
             Ok(Some((current, previous, expires))) => {
                 let is_alive = expires.is_none_or(|expires| expires > self.clock.now());
                 self.learn(live, &current, previous.as_ref()).await.is_ok() && is_alive
             }
-            Ok(None) => true,
-            Err(CredentialFailure::NotFound) => true,
+            Ok(None) | Err(CredentialFailure::NotFound) => true,
             Err(CredentialFailure::Unavailable(what)) => {
                 self.tell(live, &what);
                 false
@@ -421,13 +486,14 @@ impl Shared {
     }
 
     /// What a source has published: the current token, the one before, and when the current one ends.
-    async fn published(&self, source: &ObjectKey, entries: &Entries) -> Result<Option<Published>, CredentialFailure> {
-        let Some(publish_to) = entries.sources.get(source).and_then(|spec| spec.publish_to.as_ref()) else {
-            return Ok(None);
-        };
+    async fn published(
+        &self,
+        namespace: &str,
+        secret_name: &str,
+    ) -> Result<Option<Published>, CredentialFailure> {
         let read = async |key: &str| {
-            let reference = SecretKeyReference { name: publish_to.secret_name.clone(), key: key.to_owned() };
-            match self.credentials.read(&source.namespace, &reference).await {
+            let reference = SecretKeyReference { name: secret_name.to_owned(), key: key.to_owned() };
+            match self.credentials.read(namespace, &reference).await {
                 Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
                 Err(CredentialFailure::NotFound) => Ok(None),
                 Err(failure) => Err(failure),
@@ -461,6 +527,7 @@ impl Shared {
             return Ok(());
         };
         let owner = &receiver.owner;
+        let _one_at_a_time = live.learning.lock().await;
         let mut book = match live.book() {
             Some(book) => TokenBook::clone(&book),
             None => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), Vec::new()),
