@@ -108,12 +108,18 @@ impl Intake {
             return answer::closing(404);
         };
         let mut from_platform = false;
+        let subscription = named_subscription(request.headers()).map(str::to_owned);
         match self.take_in(&live, request, peer, worth, arrived, &mut from_platform).await {
             Ok(answer) => answer,
             Err(refused) => {
                 let Refused { reason, recognised, fingerprint } = refused;
                 let recognised = recognised || from_platform;
-                let fact = Fact::Refused { reason, recognised, fingerprint: fingerprint.as_deref() };
+                let fact = Fact::Refused {
+                    reason,
+                    recognised,
+                    fingerprint: fingerprint.as_deref(),
+                    subscription: subscription.as_deref(),
+                };
                 self.parts.observer.saw(&live.receiver().owner, fact);
                 answer::refused(reason)
             }
@@ -229,7 +235,7 @@ impl Intake {
         let fact = Fact::Accepted {
             fingerprint: matched.fingerprint.as_deref(),
             event: reading.event.as_deref(),
-            subscription: headers.get(SUBSCRIPTION_HEADER).and_then(|name| name.to_str().ok()),
+            subscription: named_subscription(headers),
         };
         let success = || Ok(answer::empty(receiver.success));
         if reading.test_event == Some(TestEventAction::Answer) {
@@ -310,6 +316,11 @@ impl Intake {
             Err(_) => Err(Refusal::Store.into()),
         }
     }
+}
+
+/// The subscription that a delivery names.
+fn named_subscription(headers: &HeaderMap) -> Option<&str> {
+    headers.get(SUBSCRIPTION_HEADER).and_then(|name| name.to_str().ok()).filter(|name| name.len() <= 253)
 }
 
 fn refused(reason: Refusal, fingerprint: Option<Arc<str>>) -> Refused {
