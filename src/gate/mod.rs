@@ -9,5 +9,7 @@
 
 pub mod clock;
 pub mod observer;
+pub mod preset;
 pub mod receiver;
 pub mod refusal;
+pub mod resolve;
