@@ -7,7 +7,14 @@
 //! What is decided is decided by pure functions over bytes and values: [`verification`] says which
 //! credential a delivery carries, the others whether it is a repetition, a test event, or to be handed on.
 
+pub mod acceptance;
+pub mod addresses;
 pub mod clock;
+pub mod digest;
+pub mod duplicates;
+pub mod headers;
 pub mod observer;
 pub mod receiver;
 pub mod refusal;
+pub mod tokens;
+pub mod verification;
