@@ -20,11 +20,13 @@ const LONGEST_NAME: usize = 128;
 /// Longest time of an event, in bytes. RFC 3339 and RFC 9110 need half of it.
 const LONGEST_TIME: usize = 64;
 
-/// What a delivery says.
+/// What a delivery says. Its texts are the sender's, ids of people among them, so it cannot be shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// What is done with it.
-    pub course: Course,
+    /// It is a test event; with what is done with it.
+    pub test_event: Option<TestEventAction>,
+    /// Whether it is one of those that are handed on. A test event that is to be is one.
+    pub hand_on: bool,
     /// Name of the event, fit for a line and a label.
     pub event: Option<String>,
     /// When the event happened, in the sender's words, fit for a header.
@@ -33,17 +35,6 @@ pub struct Reading {
     pub parts: Option<Vec<String>>,
     /// Id and status at the platform, if the receiver asks the platform for what was not delivered.
     pub polled: Option<Polled>,
-}
-
-/// What is done with a verified delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
-    /// It is handed on.
-    HandOn,
-    /// It is a test event, is answered, and that is all.
-    AnswerTest,
-    /// It is none of those that are handed on: it is answered and counted.
-    Leave,
 }
 
 /// What an answer of the platform, or a delivery, says of something that an application waits for.
@@ -74,16 +65,16 @@ pub fn read(body: &[u8], receiver: &Receiver) -> Reading {
 
     let found = wanted.read(body);
     let value = |index: usize| found.get(index).cloned().flatten();
-    let is_test = test.filter(|(index, test)| value(*index).as_deref() == Some(&test.equals));
-    let is_handed_on = hand_on.is_none_or(|(index, values)| {
+    let test = test.filter(|(index, test)| value(*index).as_deref() == Some(&test.equals));
+    let test_event = test.map(|(_, test)| test.action);
+    let is_wanted = hand_on.is_none_or(|(index, values)| {
         value(index).is_some_and(|found| values.iter().any(|value| *value == found))
     });
     Reading {
-        course: match is_test {
-            Some((_, test)) if test.action == TestEventAction::Answer => Course::AnswerTest,
-            Some(_) => Course::HandOn,
-            None if is_handed_on => Course::HandOn,
-            None => Course::Leave,
+        test_event,
+        hand_on: match test_event {
+            Some(action) => action == TestEventAction::Forward,
+            None => is_wanted,
         },
         event: event.and_then(value).filter(|text| is_fit(text, LONGEST_NAME)),
         event_time: time.and_then(value).filter(|text| is_fit(text, LONGEST_TIME)),

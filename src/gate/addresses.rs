@@ -9,28 +9,40 @@ use crate::http::HeaderName;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address that a request comes from; `None` when it cannot be said.
-///
-/// `X-Forwarded-For` counts only when the peer itself is a trusted proxy, and is read from the right:
-/// each proxy adds the address of its own peer there, so what stands left of an address that nobody
-/// trusts can be written by anybody. The first that is no trusted proxy is the one; when all are, the
-/// first of all. An entry that is no address is where the chain cannot be followed any further.
-#[must_use]
-pub fn client(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Option<IpAddr> {
-    let mut client = peer.to_canonical();
-    if !contains(trusted_proxies, client) {
-        return Some(client);
+/// The proxies that are believed about where a request comes from.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl TrustedProxies {
+    /// The proxies at these addresses.
+    #[must_use]
+    pub fn new(ranges: Vec<IpNet>) -> Self {
+        Self(ranges)
     }
-    // Several lines are one list (RFC 9110, section 5.3); empty elements of it are none (5.6.1).
-    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-    let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-    for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-        client = address(entry)?;
-        if !contains(trusted_proxies, client) {
-            break;
+
+    /// The address that a request comes from; `None` when it cannot be said.
+    ///
+    /// `X-Forwarded-For` counts only when the peer itself is a trusted proxy, and is read from the right:
+    /// each proxy adds the address of its own peer there, so what stands left of an address that nobody
+    /// trusts can be written by anybody. The first that is no trusted proxy is the one; when all are, the
+    /// first of all. An entry that is no address is where the chain cannot be followed any further.
+    #[must_use]
+    pub fn sender(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        let mut sender = peer.to_canonical();
+        if !contains(&self.0, sender) {
+            return Some(sender);
         }
+        // Several lines are one list (RFC 9110, section 5.3); empty elements of it are none (5.6.1).
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
+            sender = address(entry)?;
+            if !contains(&self.0, sender) {
+                break;
+            }
+        }
+        Some(sender)
     }
-    Some(client)
 }
 
 /// The address of an entry, with or without a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`,
@@ -51,8 +63,8 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
 /// Whether a delivery may come from this address: it is in one of the ranges, or there are none. An
 /// address that cannot be said is in no range.
 #[must_use]
-pub fn may_come_from(client: Option<IpAddr>, source_ranges: &[IpNet]) -> bool {
-    source_ranges.is_empty() || client.is_some_and(|client| contains(source_ranges, client))
+pub fn may_come_from(sender: Option<IpAddr>, source_ranges: &[IpNet]) -> bool {
+    source_ranges.is_empty() || sender.is_some_and(|sender| contains(source_ranges, sender))
 }
 
 /// Whether one of the ranges holds the address. An IPv4 address that is written as one of IPv6 (RFC
@@ -78,23 +90,25 @@ mod tests {
         ranges.iter().map(|range| range.parse().unwrap()).collect()
     }
 
-    fn client_of(peer: &str, lines: &[&str]) -> Option<String> {
+    fn sender_of(peer: &str, lines: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
         }
-        let trusted = nets(&["10.0.0.0/8", "fd00::/8"]);
-        client(peer.parse().unwrap(), &headers, &trusted).map(|address| address.to_string())
+        let trusted = TrustedProxies::new(nets(&["10.0.0.0/8", "fd00::/8"]));
+        trusted.sender(peer.parse().unwrap(), &headers).map(|address| address.to_string())
     }
 
     #[test]
     fn the_header_counts_only_when_the_peer_is_a_trusted_proxy() {
-        assert_eq!(client_of("192.0.2.9", &["203.0.113.1"]).as_deref(), Some("192.0.2.9"));
-        assert_eq!(client_of("10.0.0.1", &["203.0.113.1"]).as_deref(), Some("203.0.113.1"));
-        assert_eq!(client_of("::ffff:10.0.0.1", &["203.0.113.1"]).as_deref(), Some("203.0.113.1"));
-        assert_eq!(client_of("fd00::1", &["203.0.113.1"]).as_deref(), Some("203.0.113.1"));
-        assert_eq!(client_of("10.0.0.1", &[]).as_deref(), Some("10.0.0.1"));
-        let nobody = client("10.0.0.1".parse().unwrap(), &HeaderMap::new(), &[]);
+        assert_eq!(sender_of("192.0.2.9", &["203.0.113.1"]).as_deref(), Some("192.0.2.9"));
+        assert_eq!(sender_of("10.0.0.1", &["203.0.113.1"]).as_deref(), Some("203.0.113.1"));
+        assert_eq!(sender_of("::ffff:10.0.0.1", &["203.0.113.1"]).as_deref(), Some("203.0.113.1"));
+        assert_eq!(sender_of("fd00::1", &["203.0.113.1"]).as_deref(), Some("203.0.113.1"));
+        assert_eq!(sender_of("10.0.0.1", &[]).as_deref(), Some("10.0.0.1"));
+        let mut headers = HeaderMap::new();
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("203.0.113.1"));
+        let nobody = TrustedProxies::default().sender("10.0.0.1".parse().unwrap(), &headers);
         assert_eq!(nobody, Some("10.0.0.1".parse().unwrap()));
     }
 
@@ -113,7 +127,7 @@ mod tests {
             // Empty elements.
             (&["203.0.113.1, , ,10.1.1.1,", ""], "203.0.113.1"),
         ] {
-            assert_eq!(client_of("10.0.0.1", lines).as_deref(), Some(expected), "{lines:?}");
+            assert_eq!(sender_of("10.0.0.1", lines).as_deref(), Some(expected), "{lines:?}");
         }
     }
 
@@ -128,7 +142,7 @@ mod tests {
             ("[::ffff:1.2.3.4]:80", "1.2.3.4"),
             ("\t1.2.3.4 ", "1.2.3.4"),
         ] {
-            assert_eq!(client_of("10.0.0.1", &[entry]).as_deref(), Some(expected), "{entry}");
+            assert_eq!(sender_of("10.0.0.1", &[entry]).as_deref(), Some(expected), "{entry}");
         }
     }
 
@@ -152,8 +166,8 @@ mod tests {
             "1.2.3.4;5.6.7.8",
             "\u{ff11}.2.3.4",
         ] {
-            assert_eq!(client_of("10.0.0.1", &[entry]), None, "{entry}");
-            assert_eq!(client_of("10.0.0.1", &["203.0.113.1", entry, "10.1.1.1"]), None, "{entry}");
+            assert_eq!(sender_of("10.0.0.1", &[entry]), None, "{entry}");
+            assert_eq!(sender_of("10.0.0.1", &["203.0.113.1", entry, "10.1.1.1"]), None, "{entry}");
         }
         assert!(!may_come_from(None, &nets(&["0.0.0.0/0", "::/0"])));
         assert!(may_come_from(None, &[]));
@@ -202,7 +216,8 @@ mod tests {
                 None => b"203.0.113.1".to_vec(),
             };
             headers.append(FORWARDED_FOR, HeaderValue::from_bytes(&added).unwrap());
-            let found = client("10.0.0.1".parse().unwrap(), &headers, &nets(&["10.0.0.0/8"]));
+            let trusted = TrustedProxies::new(nets(&["10.0.0.0/8"]));
+            let found = trusted.sender("10.0.0.1".parse().unwrap(), &headers);
             prop_assert_eq!(found, Some("203.0.113.1".parse().unwrap()));
         }
     }

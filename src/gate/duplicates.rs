@@ -14,19 +14,20 @@ use crate::store::EventKey;
 /// thing can happen again.
 pub const SAME_BODY: Duration = Duration::from_secs(10 * 60);
 
-/// The key of a delivery. What names its event goes in with the receiver's uid, and as a digest: ids may
+/// The key of a delivery, under the key of the store ([`crate::store::Store::digest_key`]). What names its event goes in with the receiver's uid, and as a digest: ids may
 /// be tax ids. Where a part of the name is missing, is empty or too long, or is neither a text nor a
 /// number, the body is the name.
 ///
 /// Only a true id of the event can make a repetition be dropped.
 #[must_use]
-pub fn event_key(
+pub fn key(
+    digest_key: &[u8; 32],
     receiver: &Receiver,
-    key: &DigestKey,
     headers: &HeaderMap,
-    reading: &Reading,
     body: &[u8],
+    reading: &Reading,
 ) -> EventKey {
+    let key = DigestKey::new(digest_key);
     let uid = receiver.owner.uid.as_bytes();
     let named = match &receiver.duplicates.key {
         EventName::Body => None,

@@ -9,12 +9,18 @@
 
 pub mod acceptance;
 pub mod addresses;
+pub mod admin;
+mod answer;
 pub mod clock;
+mod connections;
 pub mod digest;
 pub mod duplicates;
 pub mod headers;
+mod memory;
 pub mod observer;
+mod rate;
 pub mod receiver;
 pub mod refusal;
+pub mod tls;
 pub mod tokens;
 pub mod verification;

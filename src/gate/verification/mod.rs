@@ -218,6 +218,16 @@ impl Verifier {
         }
     }
 
+    /// Whether any credential at all can be accepted at this time.
+    #[must_use]
+    pub fn is_usable(&self, now: DateTime<Utc>) -> bool {
+        match &self.method {
+            Method::Unusable => false,
+            Method::Source(source) => source.is_usable(now),
+            _ => true,
+        }
+    }
+
     /// The headers that hold the credential: never handed on.
     #[must_use]
     pub fn credential_headers(&self) -> &[HeaderName] {

@@ -38,9 +38,15 @@ impl Source {
         self.tokens = Some(tokens);
     }
 
+    pub(super) fn is_usable(&self, now: DateTime<Utc>) -> bool {
+        let accepts_any =
+            |tokens: &SourceTokens| tokens.book.accepts_any(now, tokens.overlap, tokens.revoked_before);
+        self.tokens.as_ref().is_some_and(accepts_any)
+    }
+
     pub(super) fn head(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Head {
         let Some(tokens) = &self.tokens else { return Refusal::CredentialUnusable.into() };
-        let is_usable = tokens.book.accepts_any(now, tokens.overlap, tokens.revoked_before);
+        let is_usable = self.is_usable(now);
         let token = match presented(headers, &self.header, &self.prefix) {
             Ok(token) => token,
             Err(_) if !is_usable => return Refusal::CredentialUnusable.into(),
