@@ -196,6 +196,8 @@ pub enum Reason {
     DuplicateFound,
     /// A deletion went on without the provider.
     RemoteOrphaned,
+    /// A token was applied although a gate has not taken it in.
+    GateBehind,
     /// A reason of a later release.
     #[serde(other)]
     Unknown,

@@ -34,6 +34,7 @@ impl Engine {
             }
             Change::Gone { kind: Kind::TokenSource, key, .. } => self.source_gone(&key),
             Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
+            Change::Gates(source) => self.gates_changed(&source, now),
             Change::Synced => self.synced(now),
             Change::Mark(taken_in) => taken_in.notify_one(),
         }
