@@ -58,7 +58,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Arc::new(SystemRandom),
     )?;
     let client = args.serve.client()?;
-    let serving = args.serve.serve(logs, shutdown.clone()).await?;
+    let serving = args.serve.serve(logs, axum::Router::new(), shutdown.clone()).await?;
     let manifests = serving.starting;
     manifests.says("the manifests have not been read");
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));

@@ -7,7 +7,13 @@
 //! What is decided is decided by pure functions over bytes and values: [`verification`] says which
 //! credential a delivery carries, the others whether it is a repetition, a test event, or to be handed on.
 
+pub mod admin;
+mod answer;
 pub mod clock;
+mod connections;
+mod memory;
 pub mod observer;
+mod rate;
 pub mod receiver;
 pub mod refusal;
+pub mod tls;
