@@ -10,7 +10,7 @@ use super::observe::Observer;
 use super::serve::ServeArgs;
 use crate::api::Duration;
 use crate::engine::Options;
-use crate::engine::ports::{Meter, Random};
+use crate::engine::ports::{Meter, NoGates, Random};
 use crate::kubernetes::Scope;
 use crate::kubernetes::client::connect;
 use crate::kubernetes::lease::LeaseSettings;
@@ -88,6 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secrets: Arc::new(shell.secrets),
         mint_secrets: Arc::new(shell.mint_secrets),
         service_accounts: Some(Arc::new(shell.service_accounts)),
+        gates: Arc::new(NoGates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(shell.election),
         notices: Arc::new(shell.events),

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::compose::{self, FromShell};
 use super::serve::ServeArgs;
-use crate::engine::ports::Secrets;
+use crate::engine::ports::{NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
 use crate::sidecar::shell::{Alone, Settings, Shell};
@@ -69,6 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
         service_accounts: None,
+        gates: Arc::new(NoGates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),

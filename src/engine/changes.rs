@@ -36,6 +36,7 @@ impl Engine {
             Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
             // The gate's.
             Change::Gone { kind: Kind::WebhookReceiver, .. } => {}
+            Change::Gates(source) => self.gates_changed(&source, now),
             Change::Synced => self.synced(now),
             Change::Mark(taken_in) => taken_in.notify_one(),
         }

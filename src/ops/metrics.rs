@@ -71,6 +71,7 @@ struct Inner {
     providers: Arc<Mutex<ProviderSeries>>,
     lead: Family<ProviderLabel, Histogram, fn() -> Histogram>,
     mints: Family<CallLabels, Counter>,
+    gate_behind: Counter,
     requests: Family<CallLabels, Counter>,
     durations: Family<OperationLabel, Histogram, fn() -> Histogram>,
     state: StateCollector,
@@ -122,6 +123,12 @@ impl Metrics {
         );
         let mints = Family::default();
         registry.register("hookkeeper_mints", "Mints that came to an end", mints.clone());
+        let gate_behind = Counter::default();
+        registry.register(
+            "hookkeeper_gate_behind",
+            "Tokens that were applied although the gate had not taken them in",
+            gate_behind.clone(),
+        );
         let requests = Family::default();
         registry.register(
             "hookkeeper_provider_requests",
@@ -158,6 +165,7 @@ impl Metrics {
             providers,
             lead,
             mints,
+            gate_behind,
             requests,
             durations,
             state,
@@ -223,6 +231,10 @@ impl Meter for Metrics {
         let labels = CallLabels { operation, class };
         self.0.requests.get_or_create(&labels).inc();
         self.took(operation, took);
+    }
+
+    fn gate_behind(&self) {
+        self.0.gate_behind.inc();
     }
 
     fn gauges(&self, gauges: &Gauges) {
