@@ -11,6 +11,7 @@ pub mod admin;
 mod answer;
 pub mod clock;
 mod connections;
+pub mod hand_on;
 mod memory;
 pub mod observer;
 mod rate;
