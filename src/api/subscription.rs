@@ -105,6 +105,11 @@ pub struct WebhookSubscriptionSpec {
     /// Where tokens come from: a `TokenSource` in the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_source_ref: Option<LocalReference>,
+    /// The `WebhookReceiver` in the same namespace that takes these deliveries in; it must accept tokens of
+    /// the same `TokenSource`. Deliveries then carry the header `Hookkeeper-Subscription` with the name of
+    /// this object, so that the one in which a new token was seen first is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver_ref: Option<LocalReference>,
     /// When to rotate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,

@@ -274,6 +274,7 @@ pub fn subscription(number: usize, source: &str) -> WebhookSubscriptionSpec {
         adoption_policy: None,
         token_source: None,
         token_source_ref: Some(LocalReference { name: source.into() }),
+        receiver_ref: None,
         rotation: None,
         deletion_policy: None,
         when_missing: None,

@@ -160,6 +160,7 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
             json!({ "audience": "a", "client_id": "b", "resource": "c" }),
         ),
         (W, "/postbackUrl", json!("https://example.com./")),
+        (W, "/receiverRef", json!({ "name": "gupy-in" })),
     ]
 }
 
@@ -189,6 +190,8 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         (W, "/providerRef/name", json!("Gupy"), "spec.providerRef.name"),
         (W, "/providerRef/name", json!(""), "spec.providerRef.name"),
         (W, "/providerRef/name", json!("a".repeat(254)), "spec.providerRef.name"),
+        (W, "/receiverRef", json!({ "name": "a/b" }), "spec.receiverRef.name"),
+        (W, "/receiverRef", json!({ "name": "a", "namespace": "b" }), "spec.receiverRef.namespace"),
         (T, "/publishTo/secretName", json!("a_b"), "spec.publishTo.secretName"),
         (P, "/auth/bearer/secretKeyRef/key", json!("a/b"), "spec.auth.bearer.secretKeyRef.key"),
         (P, "/preset", json!("Gupy"), "spec.preset"),
