@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
 
 use crate::gate::clock::Clock;
 use crate::store::{
@@ -133,6 +134,14 @@ impl Kept {
 impl<C: Clock> Store for MemoryStore<C> {
     fn digest_key(&self) -> &[u8; 32] {
         &[7; 32]
+    }
+
+    fn is_sealing(&self) -> bool {
+        false
+    }
+
+    fn failed(&self) -> BoxFuture<'_, StoreError> {
+        Box::pin(std::future::pending())
     }
 
     fn put(&self, delivery: NewDelivery) -> Answer<'_, Put> {
@@ -284,6 +293,7 @@ impl<C: Clock> Store for MemoryStore<C> {
                     pending: Extent::default(),
                     parked: Extent::default(),
                     oldest_pending: None,
+                    window_shortened_until: None,
                 });
                 match row.state {
                     RowState::Pending => usage.pending.deliveries += 1,
