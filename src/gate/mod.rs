@@ -18,6 +18,7 @@ mod connections;
 pub mod digest;
 pub mod duplicates;
 mod entries;
+pub mod hand_on;
 pub mod headers;
 pub mod housekeeping;
 pub mod intake;
