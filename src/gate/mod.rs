@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod observer;
+pub mod paths;
 pub mod preset;
 pub mod receiver;
 pub mod refusal;
