@@ -47,7 +47,7 @@ pub use status::{
     CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };
 pub use subscription::{
-    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, TokenPlaceholder,
+    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, TokenPlace, TokenPlaceholder,
     WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
 };
 pub use token_source::{

@@ -53,7 +53,8 @@ pub const WRITTEN_ON_THE_WAY: [&str; 24] = [
 /// Those that begin with `Hookkeeper-` are our own.
 #[must_use]
 pub fn is_of_the_platform(name: &str) -> bool {
-    let is_ours = name.get(.."hookkeeper-".len()).is_some_and(|start| start.eq_ignore_ascii_case("hookkeeper-"));
+    let is_ours =
+        name.get(.."hookkeeper-".len()).is_some_and(|start| start.eq_ignore_ascii_case("hookkeeper-"));
     !is_ours && !WRITTEN_ON_THE_WAY.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 

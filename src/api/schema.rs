@@ -73,7 +73,9 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
             "must be an absolute http or https URL without user info, fragment and white space; `{id}` may stand in its path and query, and there is no other placeholder (write %7B and %7D for braces)"
         }
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
-        RECEIVER_PRESET => "must be the name of a preset such as gupy or standardWebhooks: letters and digits",
+        RECEIVER_PRESET => {
+            "must be the name of a preset such as gupy or standardWebhooks: letters and digits"
+        }
         SERVICE_NAME => "must be the name of a Service: lower-case letters, digits and `-`, without dots",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",
@@ -156,7 +158,8 @@ pub(super) const TEST_EVENT_RULE: &str = "has(self.path) == has(self.equals)";
 pub(super) const TEST_EVENT_MESSAGE: &str =
     "give both path and equals, or neither where the preset gives them";
 /// The first wait is not longer than the longest.
-pub(super) const RETRY_RULE: &str = "!has(self.interval) || !has(self.maxInterval) || duration(self.interval) <= duration(self.maxInterval)";
+pub(super) const RETRY_RULE: &str =
+    "!has(self.interval) || !has(self.maxInterval) || duration(self.interval) <= duration(self.maxInterval)";
 /// What to do when [`RETRY_RULE`] is broken.
 pub(super) const RETRY_MESSAGE: &str = "interval must not be longer than maxInterval";
 /// What one application can stand.

@@ -228,7 +228,33 @@ pub enum WhenMissing {
     Stall,
 }
 
+/// Where a subscription sends its token.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenPlace<'a> {
+    /// The header.
+    pub header: &'a str,
+    /// What stands before the token; empty for nothing.
+    pub prefix: &'a str,
+}
+
+impl TokenPlace<'_> {
+    /// Whether a receiver that reads the one reads the other: the case of a header makes no difference.
+    #[must_use]
+    pub fn is_same(self, other: Self) -> bool {
+        self.header.eq_ignore_ascii_case(other.header) && self.prefix == other.prefix
+    }
+}
+
 impl WebhookSubscriptionSpec {
+    /// The first header that holds the token.
+    #[must_use]
+    pub fn token_place(&self) -> Option<TokenPlace<'_>> {
+        self.client_headers.iter().find_map(|header| {
+            let token = header.value_from.as_ref()?.token.as_ref()?;
+            Some(TokenPlace { header: &header.name, prefix: token.prefix.as_deref().unwrap_or_default() })
+        })
+    }
+
     /// Whether the provider is to deliver.
     #[must_use]
     pub fn is_active(&self) -> bool {

@@ -27,6 +27,7 @@ pub mod live;
 mod loader;
 mod memory;
 pub mod observer;
+pub mod paths;
 pub mod ports;
 pub mod preset;
 mod rate;

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::preset::Preset;
 use super::receiver::{
-    Destination, Duplicates, EventName, Fallback, Forward, HandOn, Pointer, Proof, Receiver, TestEvent, Tokens,
+    Destination, Duplicates, EventName, Fallback, Forward, HandOn, Pointer, Proof, Receiver, TestEvent,
+    Tokens,
 };
 use crate::api::validation::Problem;
 use crate::api::{
@@ -90,10 +91,10 @@ impl Receiver {
             max_body: usize::try_from(spec.max_body_bytes.unwrap_or(MAX_BODY)).unwrap_or(usize::MAX),
             max_pending: extent(spec.max_pending.as_ref()),
             max_parked: extent(spec.max_parked.as_ref()),
-            hand_on: spec
-                .hand_on
-                .as_ref()
-                .map(|hand_on| HandOn { path: Pointer::parse(&hand_on.path), values: hand_on.values.clone() }),
+            hand_on: spec.hand_on.as_ref().map(|hand_on| HandOn {
+                path: Pointer::parse(&hand_on.path),
+                values: hand_on.values.clone(),
+            }),
             test_event,
             duplicates,
             event_name: preset.event_name.as_deref().map(Pointer::parse),
@@ -138,9 +139,9 @@ impl Problems {
     }
 
     fn header(&mut self, field: &str, name: &str) -> Option<HeaderName> {
-        HeaderName::from_bytes(name.as_bytes())
-            .ok()
-            .or_else(|| self.note(field, "must be a header name: letters, digits and `-`, without blanks or colons"))
+        HeaderName::from_bytes(name.as_bytes()).ok().or_else(|| {
+            self.note(field, "must be a header name: letters, digits and `-`, without blanks or colons")
+        })
     }
 }
 
@@ -162,7 +163,8 @@ fn source_ranges(spec: &WebhookReceiverSpec, problems: &mut Problems) -> Vec<IpN
         .filter_map(|(index, range)| {
             let parsed = range.parse().ok();
             parsed.or_else(|| {
-                problems.note(&format!("spec.sourceRanges[{index}]"), "must be a network such as 203.0.113.0/24")
+                problems
+                    .note(&format!("spec.sourceRanges[{index}]"), "must be a network such as 203.0.113.0/24")
             })
         })
         .collect()
@@ -215,11 +217,7 @@ fn token(given: &TokenVerification, preset: &Preset, problems: &mut Problems) ->
         Some(source) => Tokens::Source(source.name.clone()),
         None => Tokens::Secrets(given.secret_key_refs.clone()),
     };
-    Some(Proof::Token {
-        header: problems.header(FIELD, name)?,
-        prefix: prefix.unwrap_or_default(),
-        tokens,
-    })
+    Some(Proof::Token { header: problems.header(FIELD, name)?, prefix: prefix.unwrap_or_default(), tokens })
 }
 
 fn hmac(
@@ -231,8 +229,10 @@ fn hmac(
     const FIELD: &str = "spec.verification.hmac.header";
     let Some(name) = given.header.as_ref().or(preset.hmac.header.as_ref()) else {
         let who = preset_name.map_or_else(String::new, |name| format!(", and the preset {name} names none"));
-        return problems
-            .note(FIELD, format!("is required: name the header in which the platform sends the signature{who}"));
+        return problems.note(
+            FIELD,
+            format!("is required: name the header in which the platform sends the signature{who}"),
+        );
     };
     Some(Proof::Hmac {
         header: problems.header(FIELD, name)?,
@@ -250,7 +250,8 @@ fn test_event(spec: &WebhookReceiverSpec, preset: &Preset, problems: &mut Proble
         return None;
     }
     let own_name = own.and_then(|event| Some((event.path.as_ref()?, event.equals.as_ref()?)));
-    let name = own_name.or_else(|| of_preset.and_then(|event| Some((event.path.as_ref()?, event.equals.as_ref()?))));
+    let name =
+        own_name.or_else(|| of_preset.and_then(|event| Some((event.path.as_ref()?, event.equals.as_ref()?))));
     let Some((path, equals)) = name else {
         return problems.note(
             "spec.testEvent",
@@ -258,16 +259,13 @@ fn test_event(spec: &WebhookReceiverSpec, preset: &Preset, problems: &mut Proble
         );
     };
     let action = own.and_then(|event| event.action).or_else(|| of_preset.and_then(|event| event.action));
-    Some(TestEvent {
-        path: Pointer::parse(path),
-        equals: equals.clone(),
-        action: action.unwrap_or_default(),
-    })
+    Some(TestEvent { path: Pointer::parse(path), equals: equals.clone(), action: action.unwrap_or_default() })
 }
 
 fn duplicates(spec: &WebhookReceiverSpec, preset: &Preset, problems: &mut Problems) -> Option<Duplicates> {
     let own = spec.duplicates.clone().unwrap_or_default();
-    let names_event = |duplicates: &crate::api::Duplicates| !duplicates.key.is_empty() || duplicates.header.is_some();
+    let names_event =
+        |duplicates: &crate::api::Duplicates| !duplicates.key.is_empty() || duplicates.header.is_some();
     // A preset drops what its own key names, and nothing else.
     let (named, action) = if names_event(&own) {
         (&own, own.action)
@@ -318,7 +316,8 @@ fn forward(spec: &WebhookReceiverSpec, problems: &mut Problems) -> Option<Forwar
 
 fn fallback(given: &crate::api::Fallback) -> Fallback {
     let fields = given.fields.clone().unwrap_or_default();
-    let pointer = |field: Option<String>, otherwise: &str| Pointer::parse(field.as_deref().unwrap_or(otherwise));
+    let pointer =
+        |field: Option<String>, otherwise: &str| Pointer::parse(field.as_deref().unwrap_or(otherwise));
     Fallback {
         secrets: given.secret_key_refs.clone(),
         after: length(given.after.as_ref(), ASK_AFTER),

@@ -1,5 +1,7 @@
 use super::*;
-use crate::api::{DuplicateAction, HmacAlgorithm, HmacEncoding, Mode, ObjectKey, TestEventAction, validation};
+use crate::api::{
+    DuplicateAction, HmacAlgorithm, HmacEncoding, Mode, ObjectKey, TestEventAction, validation,
+};
 use crate::gate::preset::presets;
 
 const HOUR: u64 = 3600;
@@ -80,7 +82,9 @@ fn every_preset_can_be_read_and_is_named() {
     let names: Vec<_> = presets().collect();
     assert_eq!(names, ["gupy", "idunico", "pulpo", "qualp", "standardWebhooks"]);
     for name in names {
-        receiver(&format!("{{preset: {name}, verification: {{none: {{}}}}, forward: {{url: 'https://a.example'}}}}"));
+        receiver(&format!(
+            "{{preset: {name}, verification: {{none: {{}}}}, forward: {{url: 'https://a.example'}}}}"
+        ));
     }
     assert_eq!(
         wrong("{preset: gupi, verification: {none: {}}, forward: {url: 'https://a.example'}}"),
@@ -280,7 +284,9 @@ fn the_prefix_of_a_preset_goes_with_its_header_and_the_defaults_of_waits_with_ea
 #[test]
 fn a_test_event_without_a_preset_needs_its_name() {
     assert_eq!(
-        wrong("{verification: {none: {}}, testEvent: {action: Forward}, forward: {url: 'https://a.example'}}"),
+        wrong(
+            "{verification: {none: {}}, testEvent: {action: Forward}, forward: {url: 'https://a.example'}}"
+        ),
         ["spec.testEvent"]
     );
 }

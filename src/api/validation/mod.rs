@@ -17,9 +17,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    Kind, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec, WebhookSubscriptionSpec, crd,
-};
+use super::{Kind, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec, WebhookSubscriptionSpec, crd};
 
 /// A rule that an object breaks: which field, and what to do about it.
 ///
