@@ -3,15 +3,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use prometheus_client::registry::Registry as Series;
-
-use super::gate_ports::ShellCredentials;
-use super::gating::{FromShell, Gate, GateArgs};
+use super::gating::GateArgs;
 use super::serve::ProcessArgs;
-use crate::ops::shutdown::Shutdown;
-use crate::ops::system::SystemRandom;
 
 /// How many connections are kept open to one application.
 const CONNECTIONS_PER_HOST: usize = 500;

@@ -12,15 +12,16 @@ use axum::Router;
 use ipnet::IpNet;
 use prometheus_client::registry::Registry as Series;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::engine::ports::Random;
 use crate::api::{Duration, ObjectKey, WebhookReceiverStatus};
+use crate::engine::ports::Random;
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
+use crate::gate::change::ReceiverChange;
 use crate::gate::clock::{Clock, SystemClock};
 use crate::gate::hand_on::{self, HandingOn};
 use crate::gate::housekeeping::Housekeeping;
@@ -36,9 +37,9 @@ use crate::ops::gate_journal::GateJournal;
 use crate::ops::gate_metrics::GateMetrics;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
-use crate::store::seal::MasterKey;
-use crate::store::sqlite::{self, SqliteStore};
+use crate::store::seal::{MasterKey, Sealer};
 use crate::store::{Extent, Store};
+use crate::store::{SqliteOptions, SqliteStore};
 
 /// What all receivers of one namespace may have in the store.
 const NAMESPACE_SHARE: Extent = Extent { deliveries: 1_000_000, bytes: 10 * 1024 * 1024 * 1024 };
@@ -107,6 +108,8 @@ pub(super) struct FromShell {
     pub(super) written: BTreeMap<ObjectKey, WebhookReceiverStatus>,
     /// An engine in the same process hands tokens over.
     pub(super) engine: bool,
+    /// Told of each source whose receivers may be other ones now.
+    pub(super) sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
 }
 
 /// A gate whose store is open and whose listener is bound; nothing is taken in yet.
@@ -143,8 +146,13 @@ impl Gate {
             _ => None,
         };
         let keys: Result<Vec<_>, _> = args.data_key_file.iter().map(|path| MasterKey::read(path)).collect();
-        let options = sqlite::Options { keys: keys?, may_vanish: args.data_may_vanish };
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&data, options)).await?;
+        let mut keys = keys?.into_iter();
+        let options = SqliteOptions {
+            may_vanish: args.data_may_vanish,
+            sealer: keys.next().map(|first| Sealer::new(first, keys.next())),
+            ..SqliteOptions::new(data)
+        };
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?;
         let store: Arc<dyn Store> = Arc::new(opened?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let board = Arc::new(Board::new(Arc::clone(&clock)));
@@ -163,6 +171,7 @@ impl Gate {
             allow_clear_bodies: args.allow_clear_bodies,
             engine: from_shell.engine,
             public_url: args.public_url.clone(),
+            sources_changed: from_shell.sources_changed.clone(),
         };
         let random = random_bytes::<32>()?;
         let registry = Registry::new(
@@ -174,8 +183,7 @@ impl Gate {
         );
         let handing_on = HandingOn::new(
             Arc::clone(&store),
-            Arc::new(client.clone()),
-            Arc::new(hand_on::ByName),
+            client.clone(),
             registry.receivers(),
             Arc::clone(&observer),
             Arc::clone(&clock),
@@ -221,7 +229,9 @@ impl Gate {
     /// What people on the same host may see and do.
     pub(super) fn by_hand(&self) -> Router {
         let nudge = self.handing_on.nudge();
-        admin::routes(Arc::clone(&self.store), Arc::clone(&self.clock), move |row| nudge.nudge(&row.owner.uid))
+        admin::routes(Arc::clone(&self.store), Arc::clone(&self.clock), move |row| {
+            nudge.stored(&row.owner.uid)
+        })
     }
 
     /// Takes deliveries in and hands them on until the process is asked to end, and then as long as is
@@ -233,7 +243,20 @@ impl Gate {
         shutdown: Shutdown,
         draining: impl FnOnce() + Send,
     ) -> anyhow::Result<()> {
-        let Self { args, store, registry, board, metrics, handing_on, intake, listener, tls, from_shell, clock, client } = self;
+        let Self {
+            args,
+            store,
+            registry,
+            board,
+            metrics,
+            handing_on,
+            intake,
+            listener,
+            tls,
+            from_shell,
+            clock,
+            client,
+        } = self;
         ready.await;
         info!(
             address = %listener.local_addr()?,
@@ -242,9 +265,10 @@ impl Gate {
             "the gate takes deliveries in"
         );
         let (stage, stages) = watch::channel(Stage::Open);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, mut stopped) = watch::channel(false);
         let mut taking_in = tokio::spawn(listener::serve(listener, tls.clone(), intake, stages));
-        let mut handing_on = tokio::spawn(handing_on.run(stopped));
+        let mut handing_on =
+            tokio::spawn(handing_on.run(async move { drop(stopped.wait_for(|stop| *stop).await) }));
         let housekeeping = Housekeeping {
             registry: registry.clone(),
             store: Arc::clone(&store),
@@ -293,6 +317,25 @@ impl Gate {
     }
 }
 
+/// Hands what is declared to the registry, one change after the other; `synced` is dropped when everything
+/// that was there at the start is at work. Ends when nobody sends changes any more.
+pub(super) async fn follow<Synced: Send>(
+    registry: Registry,
+    mut changes: mpsc::Receiver<ReceiverChange>,
+    synced: Synced,
+) {
+    let mut synced = Some(synced);
+    while let Some(change) = changes.recv().await {
+        match change {
+            ReceiverChange::Declared(declared) => registry.declare(declared.identity, &declared.spec).await,
+            ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
+            ReceiverChange::Gone(key) => registry.gone(&key).await,
+            ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
+            ReceiverChange::Synced => drop(synced.take()),
+        }
+    }
+}
+
 /// How long the last writes may take.
 const LAST_WRITES: StdDuration = StdDuration::from_secs(10);
 
@@ -301,7 +344,7 @@ struct Nudged(hand_on::Nudge);
 
 impl Delivered for Nudged {
     fn delivered(&self, live: &Arc<Live>, _: &bytes::Bytes) {
-        self.0.nudge(&live.receiver().owner.uid);
+        self.0.stored(&live.receiver().owner.uid);
     }
 }
 

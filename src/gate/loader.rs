@@ -152,7 +152,8 @@ impl Loader {
             Some(book) => TokenBook::clone(&book),
             None => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), Vec::new()),
         };
-        let published = |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
+        let published =
+            |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
         let (of_current, of_previous) = (published(current), previous.and_then(published));
         let current = PublishedToken {
             text: &current.text,

@@ -13,6 +13,7 @@ pub mod admin;
 mod answer;
 pub mod board;
 mod body;
+pub mod change;
 pub mod clock;
 mod connections;
 pub mod digest;
