@@ -23,6 +23,7 @@ use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
 use crate::gate::change::ReceiverChange;
 use crate::gate::clock::{Clock, SystemClock};
+use crate::gate::evidence::Evidence;
 use crate::gate::hand_on::{self, HandingOn};
 use crate::gate::housekeeping::Housekeeping;
 use crate::gate::intake::{self, Delivered, Intake};
@@ -106,6 +107,8 @@ pub(super) struct FromShell {
     pub(super) statuses: Arc<dyn Statuses>,
     /// The statuses as they were last written.
     pub(super) written: BTreeMap<ObjectKey, WebhookReceiverStatus>,
+    /// The name of this gate in statuses.
+    pub(super) name: String,
     /// An engine in the same process hands tokens over.
     pub(super) engine: bool,
     /// Told of each source whose receivers may be other ones now.
@@ -118,6 +121,7 @@ pub(super) struct Gate {
     store: Arc<dyn Store>,
     registry: Registry,
     board: Arc<Board>,
+    evidence: Arc<Evidence>,
     metrics: GateMetrics,
     handing_on: HandingOn,
     intake: Arc<Intake>,
@@ -156,9 +160,11 @@ impl Gate {
         let store: Arc<dyn Store> = Arc::new(opened?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let board = Arc::new(Board::new(Arc::clone(&clock)));
+        let evidence = Arc::new(Evidence::new(Arc::clone(&clock)));
         let metrics = GateMetrics::new(series, Arc::clone(&board));
         let observer: Arc<dyn Observer> = Arc::new(Observers(vec![
             Arc::clone(&board) as _,
+            Arc::clone(&evidence) as _,
             Arc::new(metrics.clone()),
             Arc::new(GateJournal),
         ]));
@@ -210,6 +216,7 @@ impl Gate {
             store,
             registry,
             board,
+            evidence,
             metrics,
             handing_on,
             intake,
@@ -224,6 +231,11 @@ impl Gate {
     /// The receivers.
     pub(super) fn registry(&self) -> Registry {
         self.registry.clone()
+    }
+
+    /// Which tokens come in.
+    pub(super) fn evidence(&self) -> Arc<Evidence> {
+        Arc::clone(&self.evidence)
     }
 
     /// What people on the same host may see and do.
@@ -248,6 +260,7 @@ impl Gate {
             store,
             registry,
             board,
+            evidence,
             metrics,
             handing_on,
             intake,
@@ -273,6 +286,8 @@ impl Gate {
             registry: registry.clone(),
             store: Arc::clone(&store),
             board,
+            evidence,
+            gate: from_shell.name,
             statuses: from_shell.statuses,
             gauges: Arc::new(metrics),
             clock,

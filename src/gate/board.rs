@@ -30,6 +30,12 @@ impl Board {
         receivers.get(uid).cloned().unwrap_or_default()
     }
 
+    /// This had happened before the process began.
+    pub fn resume(&self, uid: &str, happened: Happened) {
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        receivers.entry(uid.into()).or_insert(happened);
+    }
+
     /// Forgets those that are no longer there.
     pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
         let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,6 +51,7 @@ impl Observer for Board {
             Some(happened) => happened,
             None => receivers.entry(Arc::clone(&owner.uid)).or_default(),
         };
+        happened.risk.saw(&fact, now);
         match fact {
             Fact::Accepted { .. } => happened.accepted = Some(now),
             Fact::Refused { recognised: true, .. } => happened.refused = Some(now),
@@ -99,8 +106,8 @@ mod tests {
         board.saw(&owner, refused(true));
         board.saw(&owner, Fact::Accepted { fingerprint: None, event: None, subscription: None });
         let now = began + chrono::TimeDelta::seconds(60);
-        let expected = Happened { accepted: Some(now), refused: Some(now), ..Happened::default() };
-        assert_eq!(board.of("c"), expected);
+        let happened = board.of("c");
+        assert_eq!((happened.accepted, happened.refused, happened.paused), (Some(now), Some(now), None));
         board.retain(|_| false);
         assert_eq!(board.of("c"), Happened::default());
     }

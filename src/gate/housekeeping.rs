@@ -9,9 +9,10 @@ use tracing::{debug, warn};
 
 use super::board::Board;
 use super::clock::Clock;
+use super::evidence::Evidence;
 use super::ports::Statuses;
 use super::registry::{Registry, View};
-use super::status::status;
+use super::status::{resumed, status};
 use crate::api::{ObjectKey, WebhookReceiverStatus};
 use crate::store::{Store, Usage};
 
@@ -32,6 +33,10 @@ pub struct Housekeeping {
     pub store: Arc<dyn Store>,
     /// What has happened.
     pub board: Arc<Board>,
+    /// Which tokens came in.
+    pub evidence: Arc<Evidence>,
+    /// The name of this gate in statuses.
+    pub gate: String,
     /// Where statuses are kept.
     pub statuses: Arc<dyn Statuses>,
     /// What shows the state of the store.
@@ -77,8 +82,11 @@ impl Housekeeping {
         for view in &views {
             let (key, uid) = (&view.identity.key, view.identity.uid.as_str());
             let before = written.get(key).cloned().unwrap_or_default();
+            let removed_after = view.receiver.as_ref().and_then(|receiver| receiver.removed_after);
+            self.board.resume(uid, resumed(&before, removed_after));
             let of_receiver = usage.iter().flatten().find(|usage| *usage.owner.uid == *uid);
-            let status = status(&before, view, &self.board.of(uid), of_receiver, now);
+            let mut status = status(&before, view, &self.board.of(uid), of_receiver, now);
+            status.tokens = self.evidence.tokens(uid, &self.gate);
             if status == before {
                 continue;
             }

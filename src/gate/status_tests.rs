@@ -3,7 +3,9 @@ use std::sync::Arc;
 use super::*;
 use crate::api::validation::Problem;
 use crate::api::{Identity, ObjectKey, WebhookReceiverSpec};
+use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
+use crate::gate::refusal::Refusal;
 use crate::store::{Extent, Owner};
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -147,8 +149,21 @@ fn what_waits_is_said_with_its_reason() {
 
 #[test]
 fn the_risk_of_removal_and_a_shortened_window_are_conditions_of_their_own() {
-    let happened =
-        Happened { refused_for: Some((TimeDelta::hours(75), TimeDelta::days(7))), ..Happened::default() };
+    let mut risk = Risk::default();
+    let refused = Fact::Refused {
+        reason: Refusal::RetiredToken,
+        recognised: true,
+        fingerprint: None,
+        subscription: None,
+    };
+    risk.saw(&refused, now() - TimeDelta::hours(75));
+    risk.saw(&refused, now());
+    let happened = Happened { risk, ..Happened::default() };
+    let gupy = Receiver {
+        removed_after: Some(std::time::Duration::from_secs(7 * 24 * 3_600)),
+        ..Receiver::clone(view().receiver.as_ref().unwrap())
+    };
+    let view = || View { receiver: Some(Arc::new(gupy.clone())), ..view() };
     let shortened = Usage { window_shortened_until: Some(at("2026-11-27T10:00:00Z")), ..usage(0, 0) };
     let status = of(&view(), &happened, &shortened);
     let risk = told(&status, ConditionType::RemovalRisk).unwrap();
@@ -160,6 +175,10 @@ fn the_risk_of_removal_and_a_shortened_window_are_conditions_of_their_own() {
     let window = told(&status, ConditionType::DuplicateWindowShortened).unwrap();
     assert!(window.contains("until 2026-11-27T10:00:00Z"), "{window}");
     assert!(told(&status, ConditionType::Ready).unwrap().starts_with("True"));
+    // A new process knows of it from what was written.
+    let resumed = resumed(&status, gupy.removed_after);
+    let again = super::status(&status, &view(), &resumed, Some(&usage(0, 0)), now());
+    assert!(told(&again, ConditionType::RemovalRisk).unwrap().starts_with("True RemovalLikely: for 3 days"));
     // Both go with their cause.
     let status = super::status(&status, &view(), &Happened::default(), Some(&usage(0, 0)), now());
     assert_eq!(told(&status, ConditionType::RemovalRisk), None);

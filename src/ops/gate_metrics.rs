@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::Utc;
 use prometheus_client::collector::Collector;
@@ -221,6 +222,7 @@ impl Gauges for GateMetrics {
                     uid: view.identity.uid.clone(),
                     usage: usage.iter().find(|usage| *usage.owner.uid == *view.identity.uid).cloned(),
                     unusable: view.unusable.len(),
+                    removed_after: view.receiver.as_ref().and_then(|receiver| receiver.removed_after),
                 })
                 .collect();
         }
@@ -260,6 +262,7 @@ struct Row {
     uid: String,
     usage: Option<Usage>,
     unusable: usize,
+    removed_after: Option<Duration>,
 }
 
 impl Collector for StateCollector {
