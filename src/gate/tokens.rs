@@ -375,6 +375,22 @@ mod tests {
     }
 
     #[test]
+    fn reading_the_same_again_gives_no_token_more_time() {
+        let mut book = book();
+        learn(&mut book, 0, true, 0);
+        let (current, fingerprint, before) = (text(1), name(1), text(0));
+        let current =
+            PublishedToken { text: &current, fingerprint: Some(&fingerprint), minted: Some(at(100)) };
+        let before = PublishedToken { text: &before, fingerprint: None, minted: None };
+        for now in (100..10_000).step_by(100) {
+            let previous = Some(&before).filter(|_| now % 200 == 0);
+            assert_eq!(book.learn(&bearer(), &current, previous, at(now), OVERLAP), now == 100, "{now}");
+            let expected = if now <= 7_300 { accepted(0) } else { retired(0) };
+            assert_eq!(judge(&book, 0, now), expected, "{now}");
+        }
+    }
+
+    #[test]
     fn a_token_that_comes_back_is_the_current_one_again() {
         let mut book = book();
         learn(&mut book, 0, false, 0);
