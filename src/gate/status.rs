@@ -190,3 +190,7 @@ fn days(time: TimeDelta) -> String {
         (days, hours) => format!("{days} d {hours} h"),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

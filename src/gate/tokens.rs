@@ -13,6 +13,7 @@
 //! | stopped being the current one up to [`RECOGNISED`] before the overlap | retired |
 //! | is anything else | unknown |
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,6 +152,31 @@ impl TokenBook {
         self.entries.retain(|entry| entry.accepted(now, overlap, None).is_some());
         self.forget_the_oldest();
         before != self.known()
+    }
+
+    /// Whether the token with this fingerprint is in it.
+    #[must_use]
+    pub fn knows(&self, fingerprint: &str) -> bool {
+        self.entries.iter().any(|entry| *entry.fingerprint == *fingerprint)
+    }
+
+    /// Takes in which tokens subscriptions still carry, by fingerprint; returns whether anything has
+    /// changed. Deliveries with them go on, so none of them has stopped being current; of the others only
+    /// the newest is.
+    pub fn carried(&mut self, fingerprints: &BTreeSet<Arc<str>>, now: DateTime<Utc>) -> bool {
+        let newest = self.entries.iter().map(|entry| entry.minted).max();
+        let mut changed = false;
+        for entry in &mut self.entries {
+            let is_carried = fingerprints.contains(&entry.fingerprint);
+            let retired = match entry.retired {
+                Some(_) if is_carried => None,
+                None if !is_carried && Some(entry.minted) != newest => Some(now),
+                as_it_was => as_it_was,
+            };
+            changed |= retired != entry.retired;
+            entry.retired = retired;
+        }
+        changed
     }
 
     /// Judges a presented token, as it stands after the prefix.
