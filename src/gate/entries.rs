@@ -84,4 +84,3 @@ impl Entries {
         owners.into_iter().map(|(path, (_, _, key))| (path, key.clone())).collect()
     }
 }
-

@@ -155,10 +155,12 @@ impl Intake {
         if body.size_hint().lower() > receiver.max_body as u64 {
             // Whether it is the platform's own delivery matters to whoever watches for refusals.
             let head = live.head(&head.headers, self.parts.clock.now());
-            return Err(Refused { recognised: matches!(head, Head::Accepted(_)), ..Refusal::TooLarge.into() });
+            return Err(Refused {
+                recognised: matches!(head, Head::Accepted(_)),
+                ..Refusal::TooLarge.into()
+            });
         }
-        let Proven { matched, body, portion } =
-            self.prove(live, &head.headers, body, worth, arrived).await?;
+        let Proven { matched, body, portion } = self.prove(live, &head.headers, body, worth, arrived).await?;
         // From here on the sender is the platform.
         *from_platform = true;
         let _verified = worth.verified();

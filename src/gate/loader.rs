@@ -152,7 +152,8 @@ impl Loader {
             Some(book) => TokenBook::clone(&book),
             None => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), Vec::new()),
         };
-        let published = |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
+        let published =
+            |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
         let (of_current, of_previous) = (published(current), previous.and_then(published));
         let current = PublishedToken {
             text: &current.text,
@@ -166,10 +167,9 @@ impl Loader {
         });
         let prefix = Prefix::new(header, prefix);
         let now = self.clock.now();
-        let mut changed = book.learn(&prefix, &current, previous.as_ref(), now, receiver.overlap);
-        if let Some(carried) = live.carried() {
-            changed |= book.carried(&carried, now);
-        }
+        // What is carried comes first: learning must not forget any of it.
+        let mut changed = live.carried().is_some_and(|carried| book.carried(&carried, now));
+        changed |= book.learn(&prefix, &current, previous.as_ref(), now, receiver.overlap);
         if !changed {
             return Ok(());
         }

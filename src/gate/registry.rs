@@ -149,7 +149,8 @@ impl Registry {
             Err(problems) => Err(problems),
         };
         let mut entries = shared.entries.lock().await;
-        let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let before =
+            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let mut entry = Entry {
             identity,
             live: before.and_then(|entry| entry.live),
@@ -184,7 +185,8 @@ impl Registry {
     /// An object's newest version breaks the rules; its last valid one stays at work.
     pub async fn refuse(&self, identity: Identity, problems: Vec<Problem>) {
         let mut entries = self.0.entries.lock().await;
-        let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let before =
+            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let live = before.and_then(|entry| entry.live);
         let key = identity.key.clone();
         entries.receivers.insert(key, Entry { identity, live, problems, clear_bodies: false, gone: false });
@@ -336,9 +338,10 @@ impl Registry {
             let conflict = receiver.as_ref().and_then(|receiver| {
                 owners.get(&receiver.path).filter(|owner| **owner != entry.identity.key).cloned()
             });
-            let url = receiver.as_ref().zip(shared.options.public_url.as_ref()).map(|(receiver, base)| {
-                format!("{}{}", base.as_str().trim_end_matches('/'), receiver.path)
-            });
+            let url = receiver
+                .as_ref()
+                .zip(shared.options.public_url.as_ref())
+                .map(|(receiver, base)| format!("{}{}", base.as_str().trim_end_matches('/'), receiver.path));
             View {
                 identity: entry.identity.clone(),
                 conflict,
@@ -347,9 +350,10 @@ impl Registry {
                 problems: entry.problems.clone(),
                 clear_bodies: entry.clear_bodies,
                 unusable: entry.live.as_ref().map(|live| live.unusable()).unwrap_or_default(),
-                none_usable: entry.live.as_ref().is_some_and(|live| {
-                    !live.verifier().is_usable(shared.loader.clock.now())
-                }),
+                none_usable: entry
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| !live.verifier().is_usable(shared.loader.clock.now())),
                 gone: entry.gone,
             }
         };
@@ -366,9 +370,10 @@ impl Shared {
         let mut beginnings =
             allowed.filter(|(of, _)| **of == **namespace).map(|(_, beginning)| beginning.as_str());
         let is_within = |beginning: &str| {
-            receiver.path.strip_prefix(beginning).is_some_and(|rest| {
-                rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/')
-            })
+            receiver
+                .path
+                .strip_prefix(beginning)
+                .is_some_and(|rest| rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/'))
         };
         if receiver.path.starts_with(&own) || beginnings.any(is_within) {
             return Ok(receiver);
@@ -425,4 +430,3 @@ impl Shared {
         self.by_uid.send_replace(Arc::new(by_uid));
     }
 }
-
