@@ -167,10 +167,9 @@ impl Loader {
         });
         let prefix = Prefix::new(header, prefix);
         let now = self.clock.now();
-        let mut changed = book.learn(&prefix, &current, previous.as_ref(), now, receiver.overlap);
-        if let Some(carried) = live.carried() {
-            changed |= book.carried(&carried, now);
-        }
+        // What is carried comes first: learning must not forget any of it.
+        let mut changed = live.carried().is_some_and(|carried| book.carried(&carried, now));
+        changed |= book.learn(&prefix, &current, previous.as_ref(), now, receiver.overlap);
         if !changed {
             return Ok(());
         }

@@ -65,6 +65,10 @@ pub struct TokenBook {
     key: DigestKey,
     uid: Arc<str>,
     entries: Vec<Entry>,
+    /// The current one, once it was learnt.
+    current: Option<Digest>,
+    /// Fingerprints of those that subscriptions still carry.
+    carried: BTreeSet<Arc<str>>,
 }
 
 /// A token of a source as it stands after the prefix of its header.
@@ -102,7 +106,8 @@ impl TokenBook {
     /// ([`crate::store::Store::digest_key`]).
     #[must_use]
     pub fn new(key: DigestKey, uid: Arc<str>, known: Vec<KnownToken>) -> Self {
-        let mut book = Self { key, uid, entries: known.into_iter().map(Entry::from).collect() };
+        let entries = known.into_iter().map(Entry::from).collect();
+        let mut book = Self { key, uid, entries, current: None, carried: BTreeSet::new() };
         book.forget_the_oldest();
         book
     }
@@ -118,8 +123,9 @@ impl TokenBook {
     ///
     /// The token before the current one stops being it now, if that was not known yet: when exactly the
     /// current one was published is not said, and a token that is wrongly refused is the worse mistake.
-    /// One that is neither had its successor before the current one was minted. A token that cannot be
-    /// used ([`usable_token`]) is left out.
+    /// One that is neither had its successor before the current one was minted. Those that subscriptions
+    /// still carry ([`Self::carried`]) have not stopped at all. A token that cannot be used
+    /// ([`usable_token`]) is left out.
     pub fn learn(
         &mut self,
         prefix: &Prefix,
@@ -138,16 +144,20 @@ impl TokenBook {
             (Some(_), Some((_, current))) => current.minted.map_or(now, |minted| minted.min(now)),
             _ => now,
         };
-        if let Some((digest, previous)) = previous {
-            let entry = self.entry(digest, previous);
-            entry.retired = entry.retired.or(Some(now));
-        }
-        let current = current.map(|(digest, current)| {
+        if let Some((digest, current)) = current {
             self.entry(digest, current).retired = None;
-            digest
-        });
-        for entry in self.entries.iter_mut().filter(|entry| Some(entry.digest) != current) {
-            entry.retired = entry.retired.or(Some(replaced.max(entry.minted).min(now)));
+        }
+        if let Some((digest, previous)) = previous {
+            self.entry(digest, previous);
+        }
+        self.current = current.map(|(digest, _)| digest);
+        let previous = previous.map(|(digest, _)| digest);
+        for entry in &mut self.entries {
+            let is_over = Some(entry.digest) != self.current && !self.carried.contains(&entry.fingerprint);
+            if is_over && entry.retired.is_none() {
+                let is_previous = Some(entry.digest) == previous;
+                entry.retired = Some(if is_previous { now } else { replaced.max(entry.minted).min(now) });
+            }
         }
         self.entries.retain(|entry| entry.accepted(now, overlap, None).is_some());
         self.forget_the_oldest();
@@ -161,16 +171,19 @@ impl TokenBook {
     }
 
     /// Takes in which tokens subscriptions still carry, by fingerprint; returns whether anything has
-    /// changed. Deliveries with them go on, so none of them has stopped being current; of the others only
-    /// the newest is.
+    /// changed. Deliveries with them go on, so none of them has stopped being current, until it is told
+    /// otherwise; of the others only the current one is.
     pub fn carried(&mut self, fingerprints: &BTreeSet<Arc<str>>, now: DateTime<Utc>) -> bool {
-        let newest = self.entries.iter().map(|entry| entry.minted).max();
+        self.carried.clone_from(fingerprints);
+        let newest = self.entries.iter().max_by_key(|entry| entry.minted).map(|entry| entry.digest);
+        let current = self.current.or(newest);
         let mut changed = false;
         for entry in &mut self.entries {
-            let is_carried = fingerprints.contains(&entry.fingerprint);
             let retired = match entry.retired {
-                Some(_) if is_carried => None,
-                None if !is_carried && Some(entry.minted) != newest => Some(now),
+                Some(_) if fingerprints.contains(&entry.fingerprint) => None,
+                None if !fingerprints.contains(&entry.fingerprint) && Some(entry.digest) != current => {
+                    Some(now)
+                }
                 as_it_was => as_it_was,
             };
             changed |= retired != entry.retired;
@@ -401,6 +414,22 @@ mod tests {
     }
 
     #[test]
+    fn reading_the_same_again_gives_no_token_more_time() {
+        let mut book = book();
+        learn(&mut book, 0, true, 0);
+        let (current, fingerprint, before) = (text(1), name(1), text(0));
+        let current =
+            PublishedToken { text: &current, fingerprint: Some(&fingerprint), minted: Some(at(100)) };
+        let before = PublishedToken { text: &before, fingerprint: None, minted: None };
+        for now in (100..10_000).step_by(100) {
+            let previous = Some(&before).filter(|_| now % 200 == 0);
+            assert_eq!(book.learn(&bearer(), &current, previous, at(now), OVERLAP), now == 100, "{now}");
+            let expected = if now <= 7_300 { accepted(0) } else { retired(0) };
+            assert_eq!(judge(&book, 0, now), expected, "{now}");
+        }
+    }
+
+    #[test]
     fn a_token_that_comes_back_is_the_current_one_again() {
         let mut book = book();
         learn(&mut book, 0, false, 0);
@@ -410,6 +439,55 @@ mod tests {
         assert_eq!(judge(&book, 1, 1_000_000), Judgement::Unknown);
         assert!(!learn(&mut book, 0, false, 200), "nothing has changed");
         assert!(learn(&mut book, 0, false, 1_000_000), "the other one is forgotten");
+    }
+
+    #[test]
+    fn what_subscriptions_still_carry_is_not_over_however_long_that_lasts() {
+        let carrying = |numbers: &[usize]| -> BTreeSet<Arc<str>> {
+            numbers.iter().map(|number| name(*number).into()).collect()
+        };
+        let mut book = book();
+        learn(&mut book, 0, true, 0);
+        assert!(!book.carried(&carrying(&[0]), at(10)));
+        learn(&mut book, 1, true, 100);
+        learn(&mut book, 2, true, 200);
+        let month = 30 * 86_400;
+        assert_eq!(judge(&book, 0, month), accepted(0));
+        assert_eq!(judge(&book, 1, 200 + 7_201), retired(1));
+        // Reading the same again changes nothing, and a restart does not either.
+        let known = book.known();
+        for restart in [false, true] {
+            if restart {
+                book = TokenBook::new(DigestKey::new(&[1; 32]), "uid-1".into(), book.known());
+                assert!(!book.carried(&carrying(&[0]), at(month)));
+            }
+            let (current, fingerprint, before) = (text(2), name(2), text(1));
+            let current =
+                PublishedToken { text: &current, fingerprint: Some(&fingerprint), minted: Some(at(200)) };
+            let before = PublishedToken { text: &before, fingerprint: None, minted: None };
+            book.learn(&bearer(), &current, Some(&before), at(300), OVERLAP);
+            assert_eq!(book.known(), known);
+        }
+        // The last subscription has taken the update: from now on the overlap counts.
+        assert!(book.carried(&carrying(&[2]), at(month)));
+        assert_eq!(judge(&book, 0, month + 7_200), accepted(0));
+        assert_eq!(judge(&book, 0, month + 7_201), retired(0));
+        // One that had stopped already is carried again.
+        assert!(book.carried(&carrying(&[0]), at(month + 8_000)));
+        assert_eq!(judge(&book, 0, 2 * month), accepted(0));
+        assert_eq!(judge(&book, 2, 2 * month), accepted(2));
+    }
+
+    #[test]
+    fn an_older_token_that_is_current_again_stays_it_though_nobody_carries_it_yet() {
+        let mut book = book();
+        learn(&mut book, 0, false, 0);
+        learn(&mut book, 1, false, 100);
+        let (current, fingerprint) = (text(0), name(0));
+        let current = PublishedToken { text: &current, fingerprint: Some(&fingerprint), minted: Some(at(0)) };
+        book.learn(&bearer(), &current, None, at(200), OVERLAP);
+        assert!(!book.carried(&BTreeSet::new(), at(300)));
+        assert_eq!(judge(&book, 0, 1_000_000), accepted(0));
     }
 
     #[test]

@@ -91,6 +91,7 @@ mod tests {
     fn in_another_header_a_prefix_is_what_it_is() {
         assert_eq!(stripped("x-token", "Token ", "Token abc").as_deref(), Some("abc"));
         assert_eq!(stripped("x-token", "Token ", "token abc"), None);
+        assert_eq!(stripped("x-token", "Token ", "Token\tabc"), None);
         assert_eq!(stripped("x-token", "sha256=", "sha256=abc").as_deref(), Some("abc"));
         assert_eq!(stripped("x-token", "sha256=", "SHA256=abc"), None);
         assert_eq!(stripped("x-token", "", "abc").as_deref(), Some("abc"));
