@@ -204,6 +204,8 @@ pub enum Reason {
     DuplicateFound,
     /// A deletion went on without the provider.
     RemoteOrphaned,
+    /// A token was applied although a gate has not taken it in.
+    GateBehind,
     /// Deliveries are taken in and proven.
     Accepting,
     /// A credential cannot be used.

@@ -65,6 +65,7 @@ use super::token_source::{InlineTokenSource, TokenSourceSpec};
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("[has(self.tokenSource), has(self.tokenSourceRef)].filter(x, x).size() == 1").message("give exactly one of tokenSource and tokenSourceRef"))]
+#[x_kube(validation = Rule::new(schema::RECEIVER_RULE).message(schema::RECEIVER_MESSAGE))]
 pub struct WebhookSubscriptionSpec {
     /// The `WebhookProvider`, in the same namespace. Cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf").message("cannot be changed; delete this object and create another one"))]
@@ -106,7 +107,7 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_source_ref: Option<LocalReference>,
     /// The `WebhookReceiver` in the same namespace that takes these deliveries in; it must accept tokens of
-    /// the same `TokenSource`. Deliveries then carry the header `Hookkeeper-Subscription` with the name of
+    /// the same `TokenSource`, and takes the token's header and prefix from here. Deliveries then carry the header `Hookkeeper-Subscription` with the name of
     /// this object, so that the one in which a new token was seen first is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receiver_ref: Option<LocalReference>,

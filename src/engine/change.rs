@@ -38,6 +38,8 @@ pub enum Change {
         /// Whether its deletion policy is followed; otherwise it is orphaned with a warning.
         prune: bool,
     },
+    /// Who proves deliveries with this token source's tokens is not who it was, or what they have kept.
+    Gates(ObjectKey),
     /// Everything that was there at the start has been handed over.
     Synced,
     /// Answers when everything that was handed over before has been taken in.

@@ -34,6 +34,9 @@ impl Engine {
             }
             Change::Gone { kind: Kind::TokenSource, key, .. } => self.source_gone(&key),
             Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
+            // The gate's.
+            Change::Gone { kind: Kind::WebhookReceiver, .. } => {}
+            Change::Gates(source) => self.gates_changed(&source, now),
             Change::Synced => self.synced(now),
             Change::Mark(taken_in) => taken_in.notify_one(),
         }
@@ -339,6 +342,8 @@ impl Engine {
                 self.record_provider(id, now);
                 self.attend_users_of_provider(id);
             }
+            // The gate's.
+            Kind::WebhookReceiver => {}
         }
     }
 

@@ -115,6 +115,7 @@ impl Engine {
         let facts = Facts {
             provider: provider_fact(provider, document.desired.as_deref()),
             source: source_fact(source),
+            gate_lacks: source.is_some_and(|source| self.gate_lacks(source, &object)),
             rival: rival.as_ref(),
             heir: heir.as_ref(),
             held_back: self.held_back(provider, now),

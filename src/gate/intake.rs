@@ -142,9 +142,8 @@ impl Intake {
         let (head, body) = request.into_parts();
         if !receiver.source_ranges.is_empty() {
             let sender = self.parts.trusted_proxies.sender(peer.ip(), &head.headers);
-            let is_inside = sender.is_some_and(|sender| {
-                receiver.source_ranges.iter().any(|range| range.contains(&sender))
-            });
+            let is_inside = sender
+                .is_some_and(|sender| receiver.source_ranges.iter().any(|range| range.contains(&sender)));
             if !is_inside {
                 return Err(Refusal::Source.into());
             }
@@ -153,8 +152,7 @@ impl Intake {
         if body.size_hint().lower() > receiver.max_body as u64 {
             return Err(Refusal::TooLarge.into());
         }
-        let Proven { matched, body, portion } =
-            self.prove(live, &head.headers, body, worth, arrived).await?;
+        let Proven { matched, body, portion } = self.prove(live, &head.headers, body, worth, arrived).await?;
         // From here on the sender is the platform.
         *from_platform = true;
         let _verified = worth.verified();

@@ -127,6 +127,8 @@ pub struct SourceState {
     pub failing: Option<(Reason, String)>,
     /// A published token is left for its readers until this time.
     pub apply_after: Option<Wait>,
+    /// The token in hand is left until then for those that prove deliveries with it.
+    pub for_gates: Option<Wait>,
     /// Whether the source returned the token in hand, without a new life, when asked last.
     pub not_renewed: bool,
     /// What people should know of the life of the token in hand.
@@ -211,6 +213,8 @@ pub struct Facts<'a> {
     pub provider: ProviderFact<'a>,
     /// Its token source.
     pub source: SourceFact<'a>,
+    /// Somebody who proves deliveries does not know the token in place, and nobody has it any more.
+    pub gate_lacks: bool,
     /// Another object that comes before this one at the same remote.
     pub rival: Option<&'a ObjectKey>,
     /// Another object that waits for this one's remote.

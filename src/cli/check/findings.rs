@@ -112,6 +112,7 @@ fn collisions(documents: &[(&str, Document)], findings: &mut Findings) {
         Manifest::WebhookProvider(spec) => secret_references(spec),
         Manifest::TokenSource(spec) => secret_references(spec),
         Manifest::WebhookSubscription(spec) => secret_references(spec),
+        Manifest::WebhookReceiver(spec) => secret_references(spec),
         Manifest::Secret { .. } | Manifest::Other { .. } => Vec::new(),
     };
     let named: Vec<_> =

@@ -9,6 +9,7 @@ mod deleting;
 mod failures;
 mod fan_out;
 mod flaky;
+mod gates;
 mod leadership;
 mod letting_go;
 mod load;

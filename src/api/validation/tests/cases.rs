@@ -8,6 +8,7 @@ use super::Kind;
 pub(crate) const W: Kind = Kind::WebhookSubscription;
 pub(crate) const T: Kind = Kind::TokenSource;
 pub(crate) const P: Kind = Kind::WebhookProvider;
+pub(crate) const R: Kind = Kind::WebhookReceiver;
 
 fn subscription() -> Value {
     json!({ "spec": {
@@ -65,11 +66,46 @@ fn provider() -> Value {
     } })
 }
 
+fn receiver() -> Value {
+    let refs = json!([{ "name": "unico", "key": "old" }, { "name": "unico", "key": "new" }]);
+    json!({ "spec": {
+        "preset": "idunico",
+        "path": "/default/unico",
+        "verification": { "basic": { "secretKeyRefs": refs } },
+        "sourceRanges": ["203.0.113.0/24", "2001:db8::/32"],
+        "maxBodyBytes": 65536,
+        "maxPending": { "deliveries": 1000, "bytes": 1_073_741_824 },
+        "handOn": { "path": "/status", "values": ["2", "3", "4", "5"] },
+        "testEvent": { "path": "/event", "equals": "SampleEvent", "action": "Forward" },
+        "duplicates": { "key": ["/id", "/status"], "window": "24h", "action": "Mark" },
+        "forward": {
+            "service": { "name": "onboarding", "port": 8080, "path": "/unico?a=b" },
+            "timeout": "10s", "maxConcurrent": 500,
+            "retry": { "maxAttempts": 50, "interval": "5s", "maxInterval": "10m" }
+        },
+        "retention": "72h",
+        "fallback": {
+            "secretKeyRefs": [{ "name": "expect", "key": "token" }],
+            "request": {
+                "method": "POST",
+                "url": "https://api.id.unico.app/processes/v1/{id}?x={id}",
+                "headers": [{ "name": "APIKEY", "valueFrom": { "secretKeyRef": { "name": "a", "key": "b" } } }],
+                "tokenSourceRef": { "name": "unico" },
+                "body": "{\"id\": \"{id}\"}"
+            },
+            "fields": { "id": "/id", "status": "/status" },
+            "until": ["3", "4", "5"]
+        },
+        "limits": { "requestsPerSecond": 100 }
+    } })
+}
+
 pub(crate) fn example(kind: Kind) -> Value {
     match kind {
         Kind::WebhookSubscription => subscription(),
         Kind::TokenSource => source(),
         Kind::WebhookProvider => provider(),
+        Kind::WebhookReceiver => receiver(),
     }
 }
 
@@ -160,7 +196,6 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
             json!({ "audience": "a", "client_id": "b", "resource": "c" }),
         ),
         (W, "/postbackUrl", json!("https://example.com./")),
-        (W, "/receiverRef", json!({ "name": "gupy-in" })),
     ]
 }
 

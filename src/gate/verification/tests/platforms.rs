@@ -1,0 +1,1 @@
+//! The examples of the platforms' own documents, as they stand there.
