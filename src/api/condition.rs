@@ -46,6 +46,8 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing will happen until a person changes something.
     Stalled,
+    /// A delivery has been seen with the token in place.
+    TokenObserved,
     /// Some of a receiver's credentials cannot be used.
     CredentialUnusable,
     /// The application takes deliveries.
@@ -206,6 +208,14 @@ pub enum Reason {
     RemoteOrphaned,
     /// A token was applied although a gate has not taken it in.
     GateBehind,
+    /// A delivery has been seen with the token in place.
+    DeliverySeen,
+    /// No delivery has been seen with the token in place yet.
+    AwaitingDelivery,
+    /// Deliveries still come with a token that was replaced.
+    OldTokenStillSeen,
+    /// Nobody can say whose deliveries come.
+    NotAttributable,
     /// Deliveries are taken in and proven.
     Accepting,
     /// A credential cannot be used.

@@ -11,6 +11,7 @@ use super::duration::Duration;
 use super::provider::Empty;
 use super::reference::{LocalReference, NamedValue, SecretKeyReference};
 use super::schema;
+use super::subscription::TokenPlace;
 use super::token_source::HttpMethod;
 
 /// Where a platform's deliveries are taken in, proven and handed on.
@@ -282,7 +283,8 @@ pub struct TestEvent {
     pub action: Option<TestEventAction>,
 }
 
-/// What is done with a test event.
+/// What is done with a test event, which proves the credential. `Answer`: answered 200. `Forward`: handed on
+/// as well. Default: the preset's, otherwise `Answer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TestEventAction {
     /// It is answered 200, and that is all. The default.
@@ -319,7 +321,9 @@ pub struct Duplicates {
     pub action: Option<DuplicateAction>,
 }
 
-/// What is done with a repeated delivery.
+/// What is done with a repeated delivery. `Drop`: answered 200 and not handed on, if its body is the same
+/// too. `Mark`: handed on, with the header `Hookkeeper-Duplicate-Of` if the application has taken the first
+/// one. Default: the preset's where the key is the preset's too, otherwise `Mark`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DuplicateAction {
     /// It is answered 200 and not handed on, if its body is the same too.
@@ -329,7 +333,9 @@ pub enum DuplicateAction {
     Mark,
 }
 
-/// Whether deliveries are kept before they are acknowledged.
+/// Whether deliveries are kept before they are acknowledged. `Stored`: a delivery is acknowledged when it is
+/// durable, and handed on from there until the application has taken it. `Direct`: it is passed on at once,
+/// and what the application answers is the answer; nothing is kept, repeated or known again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// A delivery is acknowledged when it is stored, and handed on from there. The default.
@@ -539,6 +545,17 @@ pub struct SeenToken {
 }
 
 impl WebhookReceiverSpec {
+    /// Lets it read tokens where a subscription sends them, whatever header it names itself. Without effect
+    /// on a receiver that accepts no tokens of a `TokenSource`.
+    pub fn reads_token_at(&mut self, place: TokenPlace<'_>) {
+        if let Some(token) = &mut self.verification.token
+            && token.token_source_ref.is_some()
+        {
+            token.header = Some(place.header.to_owned());
+            token.prefix = Some(place.prefix.to_owned());
+        }
+    }
+
     /// Whether nothing is handed on.
     #[must_use]
     pub fn is_suspended(&self) -> bool {

@@ -138,13 +138,8 @@ impl ProcessArgs {
             }
         });
         let log_level = self.allow_log_level_changes.then_some(logs.level);
-        let shown = Admin {
-            heartbeat: Arc::clone(&heartbeat),
-            readiness: readiness.clone(),
-            metrics: metrics.clone(),
-            log_level,
-            by_hand,
-        };
+        let shown =
+            Admin { heartbeat: Arc::clone(&heartbeat), readiness: readiness.clone(), metrics: metrics.clone(), log_level, by_hand };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
                 let listener = admin::listen(address).await?;
@@ -186,12 +181,7 @@ impl ProcessArgs {
 
 impl ServeArgs {
     /// Starts the admin server: see [`ProcessArgs::serve`].
-    pub(super) async fn serve(
-        &self,
-        logs: Logs,
-        by_hand: Router,
-        shutdown: Shutdown,
-    ) -> anyhow::Result<Serving> {
+    pub(super) async fn serve(&self, logs: Logs, by_hand: Router, shutdown: Shutdown) -> anyhow::Result<Serving> {
         self.process.serve(logs, !self.no_object_metrics, by_hand, shutdown).await
     }
 

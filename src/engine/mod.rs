@@ -26,6 +26,7 @@ mod clocks;
 mod comparing;
 mod dependencies;
 mod entry;
+mod evidence;
 mod failures;
 mod finish;
 mod gates;

@@ -11,6 +11,7 @@ use super::accounts::{Accounts, Belonging, Shared, base_of, keyed, place_of};
 use super::blocked::Blocked;
 use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
+use super::evidence::Received;
 use super::gates::Offering;
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
@@ -239,6 +240,8 @@ pub(super) struct State {
     /// Providers that have got their first holder, or lost their last.
     pub(super) holders_changed: BTreeSet<ProviderId>,
     pub(super) namespaces: Namespaces,
+    /// The subscriptions of each receiver.
+    pub(super) received: BTreeMap<ObjectKey, BTreeSet<SubscriptionId>>,
     /// Sources whose members carry other tokens than before.
     pub(super) carried_changed: BTreeSet<SourceId>,
 }
@@ -481,6 +484,7 @@ impl State {
             entry.member = member;
         }
         self.count_holder(id, holds);
+        self.receive(id, object.spec.as_ref());
         if let Some((source_id, source)) = source.and_then(|id| Some((id, self.sources.get_mut(id.0)?))) {
             source.members = source.members + u32::from(member) - u32::from(was_member);
             source.refresh();
@@ -508,9 +512,38 @@ impl State {
         }
     }
 
+    /// Notes which receiver takes a subscription's deliveries in.
+    fn receive(&mut self, id: SubscriptionId, spec: Option<&WebhookSubscriptionSpec>) {
+        let Some(entry) = self.subscriptions.get_mut(id.0) else {
+            return;
+        };
+        let wanted = spec.and_then(|spec| {
+            let receiver = spec.receiver_ref.as_ref()?.name.as_str().into();
+            Some(Received { receiver, action: spec.action.as_deref().map(Box::from) })
+        });
+        if entry.received.as_deref() == wanted.as_ref() {
+            return;
+        }
+        let before = std::mem::replace(&mut entry.received, wanted.clone().map(Box::new));
+        let key = entry.key.clone();
+        if let Some(before) = before {
+            let receiver = key.sibling(&before.receiver);
+            if let Some(of_receiver) = self.received.get_mut(&receiver) {
+                of_receiver.remove(&id);
+                if of_receiver.is_empty() {
+                    self.received.remove(&receiver);
+                }
+            }
+        }
+        if let Some(wanted) = wanted {
+            self.received.entry(key.sibling(&wanted.receiver)).or_default().insert(id);
+        }
+    }
+
     /// Takes a subscription out of every index.
     pub(super) fn unindex(&mut self, id: SubscriptionId) {
         self.count_holder(id, false);
+        self.receive(id, None);
         let Some(entry) = self.subscriptions.get_mut(id.0) else {
             return;
         };

@@ -109,7 +109,7 @@ impl Engine {
         let source = self.state.source(self.state.entry(id)?.source?)?;
         let token: SecretText = source.token.clone()?;
         let hand = source.state.hand.clone()?;
-        let spec = Arc::new(object.spec.clone()?);
+        let spec = Arc::new(object.spec.as_ref()?.as_sent(&object.identity.key.name).into_owned());
         let token_bounds = source.bounds();
         Some((
             Document { namespace: Arc::clone(&object.identity.key.namespace), spec, token, token_bounds },

@@ -294,3 +294,292 @@ impl<'a> Visitor<'_> for Name<'a> {
         self.visit_bytes(name.as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::gate::receiver::{Fallback, HandOn, TestEvent};
+    use crate::gate::verification::tests::{pointer, receiver};
+
+    /// What is at this place.
+    fn at(path: &str, body: impl AsRef<[u8]>) -> Option<String> {
+        at_all(&[path], body).remove(0)
+    }
+
+    fn at_all(paths: &[&str], body: impl AsRef<[u8]>) -> Vec<Option<String>> {
+        let paths: Vec<Pointer> = paths.iter().map(|path| pointer(path)).collect();
+        let mut wanted = Wanted::default();
+        for path in &paths {
+            wanted.add(path);
+        }
+        wanted.read(body.as_ref())
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn texts_and_numbers_are_read_as_they_are_written() {
+        for (body, expected) in [
+            (r#"{"a":"text"}"#, some("text")),
+            (r#"{"a":"t\u0065x\/t"}"#, some("tex/t")),
+            (r#"{"a":"\ud83d\ude00"}"#, some("\u{1f600}")),
+            (r#"{"a":3}"#, some("3")),
+            (r#"{"a":-3.50e+2}"#, some("-3.50e+2")),
+            // Numbers that no number of ours could hold.
+            (r#"{"a":123456789012345678901234567890}"#, some("123456789012345678901234567890")),
+            (r#"{"a":1e999}"#, some("1e999")),
+            ("\u{feff}{\"a\":\"text\"}", some("text")),
+            (" \n{ \"a\" : \"text\" }\t", some("text")),
+            (r#"{"a":""}"#, None),
+            (r#"{"a":null}"#, None),
+            (r#"{"a":true}"#, None),
+            (r#"{"a":{}}"#, None),
+            (r#"{"a":["text"]}"#, None),
+            (r#"{"a":"\ud83d"}"#, None),
+            (r#"{"b":"text"}"#, None),
+            (r#"["text"]"#, None),
+            (r#""text""#, None),
+        ] {
+            assert_eq!(at("/a", body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn places_are_found_in_objects_and_lists() {
+        let body =
+            r#"{"a":{"b":[10,{"c":"deep"},"x"]},"0":"zero","":{"":"empty"},"a/b":"slash","m~n":"tilde"}"#;
+        for (path, expected) in [
+            ("/a/b/0", some("10")),
+            ("/a/b/1/c", some("deep")),
+            ("/a/b/2", some("x")),
+            ("/a/b/3", None),
+            ("/a/b/-", None),
+            ("/a/b/00", None),
+            ("/a/b/01", None),
+            ("/a/b/+1", None),
+            ("/a/b/99999999999999999999", None),
+            ("/0", some("zero")),
+            ("//", some("empty")),
+            ("/a/b/1/c/d", None),
+        ] {
+            assert_eq!(at(path, body), expected, "{path}");
+        }
+        let mut wanted = Wanted::default();
+        let (slash, tilde) = (Pointer(vec!["a/b".to_owned()]), Pointer(vec!["m~n".to_owned()]));
+        wanted.add(&slash);
+        wanted.add(&tilde);
+        assert_eq!(wanted.read(body.as_bytes()), [some("slash"), some("tilde")]);
+    }
+
+    #[test]
+    fn places_may_lie_in_each_other_and_may_be_the_same() {
+        let body = r#"{"a":{"b":{"c":1}},"d":"x"}"#;
+        let found = at_all(&["/a", "/a/b/c", "/a/b", "/d", "/d", ""], body);
+        assert_eq!(found, [None, some("1"), None, some("x"), some("x"), None]);
+        assert_eq!(at_all(&["", "/a"], "17"), [some("17"), None]);
+    }
+
+    #[test]
+    fn of_a_member_that_comes_twice_the_last_one_counts() {
+        assert_eq!(at("/a", r#"{"a":"1","a":"2"}"#), some("2"));
+        assert_eq!(at("/a", r#"{"a":"1","\u0061":"2"}"#), some("2"));
+        assert_eq!(at("/a", r#"{"a":"1","a":null}"#), None);
+        assert_eq!(at("/a/b", r#"{"a":{"b":1},"a":{}}"#), None);
+        assert_eq!(at("/a/b", r#"{"a":{"b":1},"a":3}"#), None);
+        assert_eq!(at("/a/b", r#"{"a":3,"a":{"b":1}}"#), some("1"));
+        assert_eq!(at_all(&["/a", "/a/b"], r#"{"a":{"b":1},"a":3}"#), [some("3"), None]);
+    }
+
+    #[test]
+    fn what_is_no_json_says_nothing() {
+        for body in [
+            &b""[..],
+            b"a=b&c=d",
+            b"{\"a\":1",
+            b"{\"a\":1}}",
+            b"{\"a\":1} x",
+            b"{\"a\":1}{\"a\":2}",
+            b"{'a':1}",
+            b"{\"a\":1,}",
+            b"{\"a\":01}",
+            b"{\"a\":NaN}",
+            b"{\"a\":1,\"b\":\"\xff\"}",
+            b"\xff\xfe{\x00",
+            b"{\"a\":1,\"b\":\"\x01\"}",
+        ] {
+            assert_eq!(at("/a", body), None, "{:?}", String::from_utf8_lossy(body));
+        }
+        // Half of a surrogate pair where nobody looks is no reason to read nothing.
+        assert_eq!(at("/a", r#"{"b":"\ud83d","\ud83d":2,"a":1}"#), some("1"));
+    }
+
+    #[test]
+    fn nothing_is_too_deep_or_too_large_to_be_passed_over() {
+        let deep = "[".repeat(1 << 20);
+        assert_eq!(at("/a", format!(r#"{{"b":{deep}{},"a":1}}"#, "]".repeat(1 << 20))), some("1"));
+        assert_eq!(at("/a", format!(r#"{{"a":1,"b":{deep}"#)), None);
+        let path = "/0".repeat(128);
+        assert_eq!(at(&path, &deep), None);
+        let nested = format!("{}7{}", "[".repeat(100), "]".repeat(100));
+        assert_eq!(at(&"/0".repeat(100), &nested), some("7"));
+        // Deeper than any parser of this kind goes: nothing is said, and nothing breaks.
+        let nested = format!("{}7{}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(at(&"/0".repeat(200), &nested), None);
+
+        let digits = "9".repeat(1 << 20);
+        assert_eq!(at_all(&["/a", "/b"], format!(r#"{{"a":{digits},"b":2}}"#)), [None, some("2")]);
+        let text = format!(r#"{{"a":"{}","b":2}}"#, "\\u0061".repeat(257));
+        assert_eq!(at_all(&["/a", "/b"], text), [None, some("2")]);
+        let text = format!(r#"{{"a":"{}"}}"#, "\\u0061".repeat(256));
+        assert_eq!(at("/a", text), Some("a".repeat(256)));
+        let members: String = (0..100_000).map(|index| format!(r#""k{index}":{index},"#)).collect();
+        assert_eq!(at("/a", format!(r#"{{{members}"a":1}}"#)), some("1"));
+    }
+
+    #[test]
+    fn only_the_values_that_are_listed_are_handed_on() {
+        let mut receiver = receiver();
+        assert!(read(b"no JSON", &receiver).hand_on);
+        let values = ["2", "3", "done"].map(str::to_owned).to_vec();
+        receiver.hand_on = Some(HandOn { path: pointer("/status"), values });
+        for (body, expected) in [
+            (r#"{"status":3}"#, true),
+            (r#"{"status":"3"}"#, true),
+            (r#"{"status":"done"}"#, true),
+            (r#"{"status":1}"#, false),
+            (r#"{"status":3.0}"#, false),
+            (r#"{"status":33}"#, false),
+            (r#"{"status":"Done"}"#, false),
+            (r#"{"status":[3]}"#, false),
+            (r#"{"status":true}"#, false),
+            (r#"{}"#, false),
+            ("3", false),
+            ("", false),
+        ] {
+            assert_eq!(read(body.as_bytes(), &receiver).hand_on, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_test_event_comes_before_what_is_handed_on() {
+        let mut receiver = receiver();
+        receiver.hand_on = Some(HandOn { path: pointer("/status"), values: vec!["3".to_owned()] });
+        for (action, hand_on) in [(TestEventAction::Answer, false), (TestEventAction::Forward, true)] {
+            receiver.test_event =
+                Some(TestEvent { path: pointer("/event"), equals: "SampleEvent".to_owned(), action });
+            let reading = read(br#"{"event":"SampleEvent"}"#, &receiver);
+            assert_eq!((reading.test_event, reading.hand_on), (Some(action), hand_on));
+            for other in [r#"{"event":"sampleevent","status":3}"#, r#"{"status":3}"#] {
+                let reading = read(other.as_bytes(), &receiver);
+                assert_eq!((reading.test_event, reading.hand_on), (None, true), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_times_are_fit_for_a_header_or_are_none() {
+        let mut receiver = receiver();
+        receiver.event_name = Some(pointer("/event"));
+        receiver.event_time = Some(pointer("/date"));
+        let read = |event: &str, date: &str| {
+            let body = serde_json::json!({ "event": event, "date": date }).to_string();
+            let reading = super::read(body.as_bytes(), &receiver);
+            (reading.event, reading.event_time)
+        };
+        let time = "2019-06-19T23:48:46.952Z";
+        assert_eq!(read("candidate.hired", time), (some("candidate.hired"), some(time)));
+        assert_eq!(read("a b", "Wed, 19 Jun 2019 23:48:46 GMT").0, some("a b"));
+        for unfit in ["", " ", "a\r\nX-Forged: 1", "a\u{0}", "a\u{1b}[2J", "\u{202e}a", "\u{e9}", " a", "a "]
+        {
+            assert_eq!(read(unfit, unfit), (None, None), "{unfit:?}");
+        }
+        assert_eq!(read(&"a".repeat(128), &"1".repeat(64)), (Some("a".repeat(128)), Some("1".repeat(64))));
+        assert_eq!(read(&"a".repeat(129), &"1".repeat(65)), (None, None));
+        let reading = super::read(br#"{"event":7,"date":1560988126952}"#, &receiver);
+        assert_eq!((reading.event, reading.event_time), (some("7"), some("1560988126952")));
+    }
+
+    #[test]
+    fn id_and_status_at_the_platform_are_read_together() {
+        let mut receiver = receiver();
+        receiver.fallback = Some(Arc::new(Fallback {
+            secrets: Vec::new(),
+            after: Duration::from_secs(10),
+            every: Duration::from_secs(10),
+            give_up_after: Duration::from_secs(86_400),
+            request: crate::api::FallbackRequest::default(),
+            id: pointer("/id"),
+            status: pointer("/status"),
+            until: vec!["3".to_owned()],
+        }));
+        let polled =
+            read(br#"{"id":"tx-1","status":3}"#, &receiver).polled.map(|polled| (polled.id, polled.status));
+        assert_eq!(polled, Some(("tx-1".to_owned(), "3".to_owned())));
+        assert!(read(br#"{"id":"tx-1"}"#, &receiver).polled.is_none());
+        let answer = br#"{"process":{"id":"tx-1","state":"DONE"}}"#;
+        let polled = read_polled(answer, &pointer("/process/id"), &pointer("/process/state")).unwrap();
+        assert_eq!((polled.id.as_str(), polled.status.as_str()), ("tx-1", "DONE"));
+        assert!(read_polled(answer, &pointer("/process/id"), &pointer("/state")).is_none());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            "\\PC{0,4}".prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map("[ab01]|", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn expected(value: Option<&Value>) -> Option<String> {
+        match value? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+        .filter(|text| !text.is_empty() && text.len() <= LONGEST_VALUE)
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_what_a_whole_parse_finds(
+            value in any_json(),
+            paths in prop::collection::vec("(/[ab01]?){0,4}", 1..6),
+            pretty in any::<bool>(),
+        ) {
+            let body = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+            let expected: Vec<_> = paths.iter().map(|path| expected(value.pointer(path))).collect();
+            prop_assert_eq!(at_all(&paths, body.unwrap()), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
+            at_all(&["", "/a", "/0/a"], &body);
+        }
+
+        #[test]
+        fn a_body_that_is_cut_says_nothing(value in any_json(), cut in any::<prop::sample::Index>()) {
+            let body = serde_json::to_string(&serde_json::json!({ "a": 1, "b": value })).unwrap();
+            let cut = cut.index(body.len());
+            prop_assert_eq!(at("/a", &body.as_bytes()[..cut]), None);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What is declared: receivers and the sources of their tokens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,6 +16,8 @@ pub(super) struct Entries {
     pub(super) receivers: BTreeMap<ObjectKey, Entry>,
     pub(super) sources: BTreeMap<ObjectKey, TokenSourceSpec>,
     pub(super) offered: BTreeMap<ObjectKey, OfferedToken>,
+    /// Which tokens of a source subscriptions still carry, by fingerprint.
+    pub(super) carried: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
 }
 
 pub(super) struct Entry {
@@ -40,6 +42,12 @@ impl Entries {
         }
         let publish_to = self.sources.get(&source).and_then(|spec| spec.publish_to.as_ref());
         publish_to.map_or(SourceNow::None, |publish_to| SourceNow::Published(publish_to.secret_name.clone()))
+    }
+
+    /// Which tokens of the receiver's source subscriptions still carry.
+    pub(super) fn carried_of(&self, live: &Live) -> Option<&BTreeSet<Arc<str>>> {
+        let source = ObjectKey::new(&live.receiver().owner.namespace, live.source()?);
+        self.carried.get(&source)
     }
 
     pub(super) fn with_tokens(&self, lives: Vec<Arc<Live>>) -> Vec<(Arc<Live>, SourceNow)> {
@@ -76,3 +84,4 @@ impl Entries {
         owners.into_iter().map(|(path, (_, _, key))| (path, key.clone())).collect()
     }
 }
+

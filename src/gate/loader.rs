@@ -1,5 +1,6 @@
 //! Reading the credentials of receivers: what Secrets hold, and the tokens of sources.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -151,8 +152,7 @@ impl Loader {
             Some(book) => TokenBook::clone(&book),
             None => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), Vec::new()),
         };
-        let published =
-            |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
+        let published = |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
         let (of_current, of_previous) = (published(current), previous.and_then(published));
         let current = PublishedToken {
             text: &current.text,
@@ -165,12 +165,35 @@ impl Loader {
             minted: (previous.minted > DateTime::<Utc>::UNIX_EPOCH).then_some(previous.minted),
         });
         let prefix = Prefix::new(header, prefix);
-        if !book.learn(&prefix, &current, previous.as_ref(), self.clock.now(), receiver.overlap) {
+        let now = self.clock.now();
+        let mut changed = book.learn(&prefix, &current, previous.as_ref(), now, receiver.overlap);
+        if let Some(carried) = live.carried() {
+            changed |= book.carried(&carried, now);
+        }
+        if !changed {
             return Ok(());
         }
         let known = book.known();
         // Accepted before it is stored: a delivery may come first.
         live.set_book(book, &self.process_key);
         self.store.set_tokens(&owner.uid, known).await
+    }
+
+    /// Takes in which tokens subscriptions still carry.
+    pub(super) async fn carried(
+        &self,
+        live: &Live,
+        fingerprints: BTreeSet<Arc<str>>,
+    ) -> Result<(), StoreError> {
+        let _one_at_a_time = live.learning.lock().await;
+        live.set_carried(fingerprints.clone());
+        let Some(book) = live.book() else { return Ok(()) };
+        let mut book = TokenBook::clone(&book);
+        if !book.carried(&fingerprints, self.clock.now()) {
+            return Ok(());
+        }
+        let known = book.known();
+        live.set_book(book, &self.process_key);
+        self.store.set_tokens(&live.receiver().owner.uid, known).await
     }
 }

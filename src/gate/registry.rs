@@ -3,13 +3,13 @@
 //! Changes come in one after the other and are carried out whole: a receiver has its credentials before
 //! it has its path, and its old version stays at work until then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use super::digest::DigestKey;
@@ -32,7 +32,7 @@ const BETWEEN_READS: Duration = Duration::from_secs(1);
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
 /// What may differ from process to process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Beginnings of paths that namespaces may use besides their own: `(namespace, "/prefix")`.
     pub allowed_paths: Vec<(String, String)>,
@@ -42,10 +42,15 @@ pub struct Options {
     pub engine: bool,
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
+    /// Told of each source whose receivers may be other ones now. It must not wait.
+    pub sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
 }
 
 /// The receivers by their uid.
 pub type ByUid = Arc<BTreeMap<Arc<str>, Arc<Receiver>>>;
+
+/// Receivers at work, by the source of their tokens.
+type Served = HashMap<ObjectKey, Vec<Arc<Live>>>;
 
 /// The receivers of a process. Cheap to clone.
 #[derive(Clone)]
@@ -56,6 +61,8 @@ struct Shared {
     loader: Loader,
     routes: RwLock<Arc<HashMap<String, Arc<Live>>>>,
     by_uid: watch::Sender<ByUid>,
+    /// The receivers of each source.
+    served: RwLock<Arc<Served>>,
     entries: tokio::sync::Mutex<Entries>,
     store_trouble: Mutex<Option<String>>,
 }
@@ -105,6 +112,7 @@ impl Registry {
             options,
             routes: RwLock::default(),
             by_uid: watch::Sender::new(ByUid::default()),
+            served: RwLock::default(),
             entries: tokio::sync::Mutex::default(),
             store_trouble: Mutex::default(),
         }))
@@ -130,6 +138,9 @@ impl Registry {
                 let live = Arc::new(Live::new(Arc::new(receiver), &shared.loader.process_key));
                 let (before, tokens) = {
                     let entries = shared.entries.lock().await;
+                    if let Some(carried) = entries.carried_of(&live) {
+                        live.set_carried(carried.clone());
+                    }
                     (entries.book_of(&identity), entries.tokens_of(&live))
                 };
                 shared.loader.load(&live, before, &tokens).await;
@@ -138,8 +149,7 @@ impl Registry {
             Err(problems) => Err(problems),
         };
         let mut entries = shared.entries.lock().await;
-        let before =
-            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let mut entry = Entry {
             identity,
             live: before.and_then(|entry| entry.live),
@@ -174,8 +184,7 @@ impl Registry {
     /// An object's newest version breaks the rules; its last valid one stays at work.
     pub async fn refuse(&self, identity: Identity, problems: Vec<Problem>) {
         let mut entries = self.0.entries.lock().await;
-        let before =
-            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let live = before.and_then(|entry| entry.live);
         let key = identity.key.clone();
         entries.receivers.insert(key, Entry { identity, live, problems, clear_bodies: false, gone: false });
@@ -223,6 +232,37 @@ impl Registry {
             result = result.and(self.0.loader.learn(&live, &token, None).await);
         }
         result
+    }
+
+    /// Whether a receiver accepts the tokens of this source.
+    #[must_use]
+    pub fn serves(&self, source: &ObjectKey) -> bool {
+        self.0.served.read().unwrap_or_else(PoisonError::into_inner).contains_key(source)
+    }
+
+    /// Whether a receiver of this source does not know the token with this fingerprint.
+    #[must_use]
+    pub fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lives = served.get(source).into_iter().flatten();
+        lives.any(|live| live.book().is_some_and(|book| !book.knows(fingerprint)))
+    }
+
+    /// Subscriptions still carry the tokens of this source with these fingerprints: none of them is over.
+    pub fn carried(&self, source: &ObjectKey, fingerprints: &BTreeSet<Arc<str>>) {
+        let (shared, source, fingerprints) = (Arc::clone(&self.0), source.clone(), fingerprints.clone());
+        tokio::spawn(async move {
+            let lives = {
+                let mut entries = shared.entries.lock().await;
+                entries.carried.insert(source.clone(), fingerprints.clone());
+                entries.of_source(&source)
+            };
+            for live in lives {
+                if let Err(error) = shared.loader.carried(&live, fingerprints.clone()).await {
+                    debug!("which tokens are still carried is not kept: {error}");
+                }
+            }
+        });
     }
 
     /// Whether a read of the receiver's credentials has succeeded that began after `arrived`: reads them
@@ -296,10 +336,9 @@ impl Registry {
             let conflict = receiver.as_ref().and_then(|receiver| {
                 owners.get(&receiver.path).filter(|owner| **owner != entry.identity.key).cloned()
             });
-            let url = receiver
-                .as_ref()
-                .zip(shared.options.public_url.as_ref())
-                .map(|(receiver, base)| format!("{}{}", base.as_str().trim_end_matches('/'), receiver.path));
+            let url = receiver.as_ref().zip(shared.options.public_url.as_ref()).map(|(receiver, base)| {
+                format!("{}{}", base.as_str().trim_end_matches('/'), receiver.path)
+            });
             View {
                 identity: entry.identity.clone(),
                 conflict,
@@ -308,10 +347,9 @@ impl Registry {
                 problems: entry.problems.clone(),
                 clear_bodies: entry.clear_bodies,
                 unusable: entry.live.as_ref().map(|live| live.unusable()).unwrap_or_default(),
-                none_usable: entry
-                    .live
-                    .as_ref()
-                    .is_some_and(|live| !live.verifier().is_usable(shared.loader.clock.now())),
+                none_usable: entry.live.as_ref().is_some_and(|live| {
+                    !live.verifier().is_usable(shared.loader.clock.now())
+                }),
                 gone: entry.gone,
             }
         };
@@ -328,10 +366,9 @@ impl Shared {
         let mut beginnings =
             allowed.filter(|(of, _)| **of == **namespace).map(|(_, beginning)| beginning.as_str());
         let is_within = |beginning: &str| {
-            receiver
-                .path
-                .strip_prefix(beginning)
-                .is_some_and(|rest| rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/'))
+            receiver.path.strip_prefix(beginning).is_some_and(|rest| {
+                rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/')
+            })
         };
         if receiver.path.starts_with(&own) || beginnings.any(is_within) {
             return Ok(receiver);
@@ -355,9 +392,13 @@ impl Shared {
         let owners = entries.owners_of_paths();
         let mut routes = HashMap::new();
         let mut by_uid = BTreeMap::new();
+        let mut served: Served = HashMap::new();
         for (key, entry) in &entries.receivers {
             let Some(live) = &entry.live else { continue };
             let receiver = live.receiver();
+            if let Some(source) = live.source() {
+                served.entry(key.sibling(source)).or_default().push(Arc::clone(live));
+            }
             let has_path = owners.get(&receiver.path) == Some(key);
             if has_path && !entry.clear_bodies {
                 routes.insert(receiver.path.clone(), Arc::clone(live));
@@ -370,6 +411,18 @@ impl Shared {
             by_uid.insert(Arc::clone(&receiver.owner.uid), receiver);
         }
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        let served = Arc::new(served);
+        let before = std::mem::replace(
+            &mut *self.served.write().unwrap_or_else(PoisonError::into_inner),
+            Arc::clone(&served),
+        );
+        if let Some(changed) = &self.options.sources_changed {
+            let sources: BTreeSet<&ObjectKey> = before.keys().chain(served.keys()).collect();
+            for source in sources {
+                changed(source);
+            }
+        }
         self.by_uid.send_replace(Arc::new(by_uid));
     }
 }
+

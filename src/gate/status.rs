@@ -4,9 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::receiver::Proof;
 use super::registry::View;
-use crate::api::{
-    Condition, ConditionStatus, ConditionType, Mode, Reason, WebhookReceiverStatus, set_condition,
-};
+use crate::api::{Condition, ConditionStatus, ConditionType, Mode, Reason, WebhookReceiverStatus, set_condition};
 use crate::store::Usage;
 
 /// How exactly times are told that change with every delivery.
@@ -112,10 +110,7 @@ fn trouble(view: &View) -> Option<(Reason, String)> {
     }
     if let Some(other) = &view.conflict {
         let message = if other.namespace == view.identity.key.namespace {
-            format!(
-                "the older WebhookReceiver {} has the same path; give this one another spec.path",
-                other.name
-            )
+            format!("the older WebhookReceiver {} has the same path; give this one another spec.path", other.name)
         } else {
             "an older WebhookReceiver of another namespace has the same path; give this one another spec.path"
                 .to_owned()
@@ -156,15 +151,12 @@ fn handing_on(view: &View, happened: &Happened, usage: Option<&Usage>) -> Option
         return None;
     }
     let (waiting, parked) = usage.map_or((0, 0), |usage| (usage.pending.deliveries, usage.parked.deliveries));
-    let since = usage
-        .and_then(|usage| usage.oldest_pending)
-        .map(|oldest| format!(", the oldest since {}", oldest.to_rfc3339_opts(SecondsFormat::Secs, true)));
+    let since = usage.and_then(|usage| usage.oldest_pending).map(|oldest| {
+        format!(", the oldest since {}", oldest.to_rfc3339_opts(SecondsFormat::Secs, true))
+    });
     let waits = format!("{waiting} wait{}", since.unwrap_or_default());
     if view.gone {
-        return Some((
-            false,
-            (Reason::ManifestGone, format!("its manifest is gone, so nothing is handed on; {waits}")),
-        ));
+        return Some((false, (Reason::ManifestGone, format!("its manifest is gone, so nothing is handed on; {waits}"))));
     }
     if receiver.suspended {
         return Some((false, (Reason::Suspended, format!("spec.suspend is true; {waits}"))));

@@ -99,8 +99,7 @@ fn who_verifies_nothing_says_so() {
 
 #[test]
 fn an_invalid_version_says_whether_another_one_is_at_work() {
-    let problems =
-        vec![Problem { field: "spec.path".to_owned(), problem: "must begin with /hr/".to_owned() }];
+    let problems = vec![Problem { field: "spec.path".to_owned(), problem: "must begin with /hr/".to_owned() }];
     let invalid = View { problems, ..view() };
     let status = of(&invalid, &Happened::default(), &usage(0, 0));
     let expected = "False InvalidSpec: spec.path: must begin with /hr/. Its last valid version stays at work";
@@ -119,10 +118,7 @@ fn of_a_conflict_nothing_of_another_namespace_is_named() {
     assert!(told(&own, ConditionType::Ready).unwrap().contains("WebhookReceiver older has"));
     let foreign = of(&with("shop"), &Happened::default(), &usage(0, 0));
     let told = told(&foreign, ConditionType::Ready).unwrap();
-    assert!(
-        told.starts_with("False Conflict") && !told.contains("older has") && !told.contains("shop"),
-        "{told}"
-    );
+    assert!(told.starts_with("False Conflict") && !told.contains("older has") && !told.contains("shop"), "{told}");
 }
 
 #[test]
@@ -152,11 +148,7 @@ fn the_risk_of_removal_and_a_shortened_window_are_conditions_of_their_own() {
     let shortened = Usage { window_shortened_until: Some(at("2026-11-27T10:00:00Z")), ..usage(0, 0) };
     let status = of(&view(), &happened, &shortened);
     let risk = told(&status, ConditionType::RemovalRisk).unwrap();
-    assert!(
-        risk.starts_with("True DeliveriesRefused: for 3 d 3 h every delivery")
-            && risk.contains("after 7 days"),
-        "{risk}"
-    );
+    assert!(risk.starts_with("True DeliveriesRefused: for 3 d 3 h every delivery") && risk.contains("after 7 days"), "{risk}");
     let window = told(&status, ConditionType::DuplicateWindowShortened).unwrap();
     assert!(window.contains("until 2026-11-27T10:00:00Z"), "{window}");
     assert!(told(&status, ConditionType::Ready).unwrap().starts_with("True"));

@@ -93,11 +93,7 @@ impl GateMetrics {
         let failed = counter("hookkeeper_gate_attempts_failed", "Attempts to hand a delivery on that failed");
         let parked = counter("hookkeeper_gate_parked", "Deliveries that were parked");
         let refused = Family::default();
-        registry.register(
-            "hookkeeper_gate_refused",
-            "Requests that were refused, by reason",
-            Family::clone(&refused),
-        );
+        registry.register("hookkeeper_gate_refused", "Requests that were refused, by reason", Family::clone(&refused));
         let duplicates = Family::default();
         registry.register(
             "hookkeeper_gate_duplicates",
@@ -182,10 +178,7 @@ impl Observer for GateMetrics {
                 inner.handed_on.get_or_create(&of).inc();
                 inner.age.get_or_create(&of).observe(age.as_secs_f64());
                 if marked {
-                    inner
-                        .duplicates
-                        .get_or_create(&Duplicate { receiver: of.receiver, action: "marked" })
-                        .inc();
+                    inner.duplicates.get_or_create(&Duplicate { receiver: of.receiver, action: "marked" }).inc();
                 }
             }
             Fact::AttemptFailed { .. } => {
@@ -226,11 +219,8 @@ impl Gauges for GateMetrics {
         }
         // What belongs to no receiver that is there waits for a person.
         let is_there = |usage: &&Usage| views.iter().all(|view| *view.identity.uid != *usage.owner.uid);
-        last.ownerless = usage
-            .iter()
-            .filter(is_there)
-            .map(|usage| usage.parked.deliveries + usage.pending.deliveries)
-            .sum();
+        last.ownerless =
+            usage.iter().filter(is_there).map(|usage| usage.parked.deliveries + usage.pending.deliveries).sum();
     }
 }
 
@@ -274,9 +264,7 @@ impl Collector for StateCollector {
         };
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a floating-point number")]
         let number = |value: u64| value as f64;
-        let of = |row: &Row, value: fn(&Usage) -> u64| {
-            row.usage.as_ref().map_or(0.0, |usage| number(value(usage)))
-        };
+        let of = |row: &Row, value: fn(&Usage) -> u64| row.usage.as_ref().map_or(0.0, |usage| number(value(usage)));
         gauge("hookkeeper_gate_pending", "Deliveries that wait to be handed on", &|row| {
             of(row, |usage| usage.pending.deliveries)
         })?;
@@ -305,7 +293,9 @@ impl Collector for StateCollector {
         gauge(
             "hookkeeper_gate_refused_for_seconds",
             "For how long all deliveries of the platform have been refused, when that may cost the webhook",
-            &|row| self.board.of(&row.uid).refused_for.map_or(0.0, |(refused, _)| refused.as_seconds_f64()),
+            &|row| {
+                self.board.of(&row.uid).refused_for.map_or(0.0, |(refused, _)| refused.as_seconds_f64())
+            },
         )?;
         let mut encoder = encoder.encode_descriptor(
             "hookkeeper_gate_ownerless",

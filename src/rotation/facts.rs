@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::backoff::Wait;
 use super::inventory::Inventory;
 use super::life::Remark;
+use super::observed::Observed;
 use super::target::{Target, former, with_other_slash};
 use super::time::Moment;
 use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
@@ -285,6 +286,8 @@ pub struct Memory {
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.
     pub duplicate_check: Option<DateTime<Utc>>,
+    /// What has been seen of its tokens in deliveries.
+    pub observed: Observed,
     /// How often in a row it could not be let go.
     pub unreleased: u32,
     /// Boot time of the applied token's mint.
@@ -306,6 +309,7 @@ impl Memory {
         if let Some((_, seen)) = &mut self.request_seen {
             *seen = (*seen).min(now);
         }
+        self.observed.clamp(now);
     }
 }
 

@@ -69,7 +69,7 @@ pub use platforms::{Authentication, IdUnico, Platform, ProcessPlan, Pulpo, QualP
 pub use senders::{SenderChange, SenderConfig, SenderView};
 pub use tokens::{Client, ClientChange, Death};
 pub use webhooks::Late;
-pub use write::{SandboxInfo, WriteOptions, Written, write_manifests};
+pub use write::{SandboxInfo, WriteOptions, Written, trial_platforms, write_manifests};
 
 use crate::secret::SecretText;
 use admin::GUPY;
@@ -84,6 +84,18 @@ pub const TRIAL_MANAGEMENT_TOKEN: &str = "sandbox-management-token";
 pub const TRIAL_CLIENT_ID: &str = "hr-integration";
 /// The secret of that client.
 pub const TRIAL_CLIENT_SECRET: &str = "sandbox-client-secret";
+/// What IDUnico's deliveries of a trial show, as user and password.
+pub const TRIAL_IDUNICO_CREDENTIALS: &str = "sandbox-idunico:sandbox-idunico-password";
+/// What IDUnico's Get Process of a trial asks for.
+pub const TRIAL_IDUNICO_API_KEY: &str = "sandbox-idunico-api-key";
+/// The token that Pulpo has made for a trial.
+pub const TRIAL_PULPO_TOKEN: &str = "sandbox-pulpo-webhook-token";
+/// What QualP's deliveries of a trial are signed with.
+pub const TRIAL_QUALP_SECRET: &str = "sandbox-qualp-webhook-secret";
+/// The access token in the bodies of QualP's deliveries of a trial; nobody but the application may see it.
+pub const TRIAL_QUALP_ACCESS_TOKEN: &str = "sandbox-qualp-living-access-token";
+/// The tax id in the same bodies: a number that nobody has.
+pub const TRIAL_QUALP_TAX_ID: &str = "11222333000181";
 /// What every token of a sandbox begins with, so that one is recognised where none should be.
 pub const TRIAL_TOKEN_PREFIX: &str = "sandbox-token-";
 
@@ -202,8 +214,8 @@ impl Sandbox {
         let shared = Arc::new(Shared::new(&config, &base_url(address))?);
         let mut running = JoinSet::new();
         running.spawn(deliveries::run(Arc::clone(&shared)));
-        for (post, config) in shared.senders.iter().zip(config.senders) {
-            running.spawn(senders::run(Arc::clone(&shared), Arc::clone(post), config));
+        for post in &shared.senders {
+            running.spawn(senders::run(Arc::clone(&shared), Arc::clone(post)));
         }
         Ok(Self {
             server: tokio::spawn(server::run(listener, Arc::clone(&shared))),

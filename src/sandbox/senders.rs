@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -115,7 +116,12 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(config: &SenderConfig, ledger: Arc<DeliveryLedger>) -> Result<Self, Error> {
+    /// A sender whose first event is one interval away from `now`.
+    pub(super) fn new(
+        config: &SenderConfig,
+        now: DateTime<Utc>,
+        ledger: Arc<DeliveryLedger>,
+    ) -> Result<Self, Error> {
         if config.interval.is_some_and(|interval| interval.is_zero()) {
             return Err(Error::Setting("the interval of a sender must not be zero"));
         }
@@ -124,9 +130,11 @@ impl Post {
         }
         let platform = config.platform.clone().into_sends();
         let disturbances = config.disturbances.clone();
+        let mut desk = Desk::new(platform, Random::from_system()?, disturbances, ledger);
+        desk.beat(now, Rhythm { interval: config.interval, events: config.events });
         Ok(Self {
             name: config.name.clone(),
-            desk: Mutex::new(Desk::new(platform, Random::from_system()?, disturbances, ledger)),
+            desk: Mutex::new(desk),
             wire: Mutex::new(config.target.clone().map(Wire::to).transpose()?),
             wake: Notify::new(),
         })
@@ -189,8 +197,7 @@ impl Post {
 }
 
 /// Sends until it is aborted.
-pub(super) async fn run(shared: Arc<Shared>, post: Arc<Post>, config: SenderConfig) {
-    post.desk().beat(shared.clock.now(), Rhythm { interval: config.interval, events: config.events });
+pub(super) async fn run(shared: Arc<Shared>, post: Arc<Post>) {
     let mut in_flight = JoinSet::new();
     loop {
         let wire = post.wire().clone();

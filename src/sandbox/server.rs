@@ -52,7 +52,7 @@ impl Shared {
         let mut credentials = vec![config.management_token.clone()];
         credentials.extend(config.clients.iter().map(|client| client.secret.clone()));
         credentials.extend(config.senders.iter().flat_map(|sender| sender.platform.credentials()));
-        let post = |sender| Post::new(sender, Arc::clone(&account)).map(Arc::new);
+        let post = |sender| Post::new(sender, clock.now(), Arc::clone(&account)).map(Arc::new);
         Ok(Self {
             senders: config.senders.iter().map(post).collect::<Result<_, _>>()?,
             gupy: Mutex::new(Sender::new(config.deliver_to.clone(), base_url)?),

@@ -297,6 +297,7 @@ fn names_a_token(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Disturbances;
     use super::super::schedule::RETRY_MINUTES;
     use super::*;
 
@@ -355,6 +356,55 @@ mod tests {
         });
         assert_eq!(numbers, (1..=RETRY_MINUTES.len() + 1).collect::<Vec<_>>());
         assert_eq!(bench.world.summary(bench.now).events_lost, 1);
+    }
+
+    fn disturbed(disturbances: Disturbances) -> Bench {
+        let deliver_to = Some("http://127.0.0.1:1/".parse().unwrap());
+        let mut bench = Bench::new(Config { disturbances, deliver_to, ..hourly() });
+        bench.create("x");
+        bench
+    }
+
+    #[test]
+    fn an_event_may_come_again_although_it_was_accepted() {
+        let mut bench = disturbed(Disturbances { duplicates: 1.0, ..Disturbances::default() });
+        let mut bodies = Vec::new();
+        bench.run(10 * HOUR + HOUR / 2, |parcel| {
+            bodies.push(parcel.body.clone());
+            Outcome::Accepted
+        });
+        assert_eq!(bodies.len(), 10 + 9);
+        let summary = bench.world.account.account(&[]);
+        assert_eq!((summary.sent, summary.attempts_acknowledged, summary.lost), (10, 19, 10));
+        // A copy that fails is tried again like any other, and is no loss of the event.
+        let mut bench = disturbed(Disturbances { duplicates: 1.0, ..Disturbances::default() });
+        let mut seen = std::collections::HashSet::new();
+        bench.run(24 * HOUR, |parcel| match seen.insert(parcel.attempt.event.clone()) {
+            true => Outcome::Accepted,
+            false => Outcome::Refused,
+        });
+        let summary = bench.world.summary(bench.now);
+        assert!(summary.deliveries_refused > 100);
+        assert_eq!(summary.events_lost, 0);
+    }
+
+    #[test]
+    fn events_overtake_each_other_and_their_dates_tell_the_order() {
+        let mut bench = disturbed(Disturbances { reorder: 0.3, seed: 2, ..Disturbances::default() });
+        let mut dates = Vec::new();
+        bench.run(100 * HOUR, |parcel| {
+            let body: serde_json::Value = serde_json::from_str(&parcel.body).unwrap();
+            dates.push(body["date"].as_str().unwrap().to_owned());
+            Outcome::Accepted
+        });
+        assert!(dates.len() > 90 && !dates.is_sorted());
+    }
+
+    #[test]
+    fn events_can_be_lost_before_they_are_sent() {
+        let mut bench = disturbed(Disturbances { lose: 1.0, ..Disturbances::default() });
+        bench.run(10 * HOUR, |_| panic!("nothing is sent"));
+        assert_eq!(bench.world.account.account(&[]).withheld, 10);
     }
 
     #[test]

@@ -549,10 +549,11 @@ pub(super) async fn lists_are_in_order_and_go_on_where_they_ended(ground: &dyn G
         expected.push((id(number), namespace, name));
     }
     expected.reverse();
+    let mut parked = Vec::new();
     for taken in store.take(UID, 3, at(1), LEASE).await.unwrap() {
         store.park(taken.id, taken.claim, failure("gave up")).await.unwrap();
+        parked.push(taken.id);
     }
-    let parked: Vec<_> = [0, 4, 8].map(id).to_vec();
     for namespace in [None, Some("a"), Some("b"), Some("c")] {
         for receiver in [None, Some("one"), Some("three")] {
             for state in [None, Some(RowState::Pending), Some(RowState::Parked)] {

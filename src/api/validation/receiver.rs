@@ -1,9 +1,11 @@
 //! The rules of a `WebhookReceiver` that neither a structural schema nor a CEL rule can hold.
 
+use std::net::IpAddr;
+
 use serde::de::IgnoredAny;
 
 use super::{Problem, beside};
-use crate::api::{FallbackRequest, WebhookReceiverSpec};
+use crate::api::{FallbackRequest, WebhookReceiverSpec, schema};
 
 pub(super) fn check(spec: &WebhookReceiverSpec, problems: &mut Vec<Problem>) {
     let verification = &spec.verification;
@@ -13,15 +15,10 @@ pub(super) fn check(spec: &WebhookReceiverSpec, problems: &mut Vec<Problem>) {
     if let Some(prefix) = verification.hmac.as_ref().and_then(|hmac| hmac.prefix.as_ref()) {
         beside::header_value("spec.verification.hmac.prefix", prefix, problems);
     }
-    for (index, range) in spec.source_ranges.iter().enumerate() {
-        // Parsers differ in what they take for a number.
-        let length = range.rsplit_once('/').map_or("", |(_, length)| length);
-        if length.len() > 1 && length.starts_with('0') {
-            problems.push(Problem::new(
-                format!("spec.sourceRanges[{index}]"),
-                "the length of the prefix must have no leading zero",
-            ));
-        }
+    // The evaluator in process reads leading zeros as the API server does not.
+    let problem = Problem::new("spec.sourceRanges", schema::RANGES_MESSAGE);
+    if !spec.source_ranges.iter().all(|range| is_plain(range)) && !problems.contains(&problem) {
+        problems.push(problem);
     }
     if let Some(url) = &spec.forward.url {
         beside::url("spec.forward.url", url, problems);
@@ -29,6 +26,13 @@ pub(super) fn check(spec: &WebhookReceiverSpec, problems: &mut Vec<Problem>) {
     if let Some(fallback) = &spec.fallback {
         asking("spec.fallback.request", &fallback.request, problems);
     }
+}
+
+/// Whether address and length are written without leading zeros.
+fn is_plain(range: &str) -> bool {
+    range.split_once('/').is_some_and(|(address, length)| {
+        address.parse::<IpAddr>().is_ok() && (length == "0" || !length.starts_with('0'))
+    })
 }
 
 fn asking(path: &str, request: &FallbackRequest, problems: &mut Vec<Problem>) {

@@ -120,10 +120,11 @@ fn unique_keys(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<P
         let identity: Vec<Option<&str>> =
             keys.iter().map(|key| item.get(key).and_then(Value::as_str)).collect();
         if let Some(first) = seen.insert(identity, index) {
-            problems.push(Problem::new(
-                format!("{path}[{index}].{}", keys.join(",")),
-                format!("is the same as in entry [{first}]"),
-            ));
+            let field = match keys.as_slice() {
+                [key] => format!("{path}[{index}].{key}"),
+                _ => format!("{path}[{index}]"),
+            };
+            problems.push(Problem::new(field, format!("is the same as in entry [{first}]")));
         }
     }
 }

@@ -18,7 +18,7 @@ mod prefix;
 mod source;
 mod standard_webhooks;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod token;
 
 use std::fmt;

@@ -9,6 +9,7 @@ mod deletion;
 mod due;
 mod find;
 mod missing;
+mod observed;
 mod order;
 mod properties;
 mod purity;

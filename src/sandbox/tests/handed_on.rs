@@ -205,7 +205,7 @@ async fn the_application_fails_as_asked_and_says_what_it_processed() {
     let body = r#"{"id":"e1","event":"job.published"}"#;
     let ledger = sandbox.delivery_ledger();
     ledger.sent(EventKey::of(body.as_bytes()), Expected::Once);
-    ledger.answered(EventKey::of(body.as_bytes()), Reply::Acknowledged);
+    ledger.answered(EventKey::of(body.as_bytes()), super::super::account::Reply::Acknowledged);
     let mut busy = Fault::status(Target::Application, 429).times(1);
     busy.retry_after = Some("3".into());
     busy.webhook = Some("e1".into());

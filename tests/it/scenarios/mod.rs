@@ -15,6 +15,7 @@ mod letting_go;
 mod load;
 mod long_lists;
 mod lost;
+mod observed;
 mod ownership;
 mod pages;
 mod short_lives;

@@ -170,6 +170,8 @@ pub struct Outside {
     pub tokens: BTreeMap<String, Issued>,
     newest: BTreeMap<String, String>,
     pub remotes: BTreeMap<String, Remote>,
+    /// The object that a webhook's deliveries name, by action.
+    pub named: BTreeMap<String, String>,
     pub orphans: Orphans,
     /// How long listings do not show a new remote.
     pub listing_lag: TimeDelta,
@@ -241,6 +243,7 @@ impl Outside {
             tokens: BTreeMap::new(),
             newest: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            named: BTreeMap::new(),
             orphans: Orphans::default(),
             listing_lag: TimeDelta::zero(),
             stored_with: "",
