@@ -24,7 +24,7 @@ pub(in crate::gate) mod request;
 mod retention;
 mod scheduler;
 #[cfg(test)]
-mod tests;
+pub(in crate::gate) mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};

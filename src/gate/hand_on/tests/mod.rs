@@ -6,4 +6,4 @@ pub(in crate::gate) mod memory;
 mod outages;
 mod scheduling;
 mod wire;
-mod world;
+pub(in crate::gate) mod world;
