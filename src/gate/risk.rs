@@ -218,9 +218,11 @@ mod tests {
         risk.saw(&refused(true), DateTime::<Utc>::MIN_UTC);
         risk.saw(&refused(true), DateTime::<Utc>::MAX_UTC);
         for removed_after in [Duration::ZERO, Duration::MAX, Duration::from_nanos(1)] {
-            drop(risk.refused_for(removed_after));
-            drop(Risk::resumed(Some((DateTime::<Utc>::MIN_UTC, 9)), None, None, removed_after));
+            let told = risk.refused_for(removed_after);
+            assert!(told.is_none_or(|told| told.at_least <= told.removed_after), "{removed_after:?}");
+            let resumed = Risk::resumed(Some((DateTime::<Utc>::MIN_UTC, 9)), None, None, removed_after);
+            assert_ne!(resumed, Risk::default());
         }
-        assert_eq!(risk.refused_for(Duration::ZERO), None);
+        assert_eq!(risk.refused_for(Duration::ZERO), None, "it never removes any");
     }
 }
