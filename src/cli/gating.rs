@@ -23,6 +23,7 @@ use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
 use crate::gate::change::ReceiverChange;
 use crate::gate::clock::{Clock, SystemClock};
+use crate::gate::direct::Direct;
 use crate::gate::evidence::Evidence;
 use crate::gate::hand_on::{self, HandingOn};
 use crate::gate::housekeeping::Housekeeping;
@@ -200,7 +201,7 @@ impl Gate {
         let intake = Arc::new(Intake::new(intake::Parts {
             registry: registry.clone(),
             store: Arc::clone(&store),
-            client: client.clone(),
+            direct: Direct::new(client.clone(), Arc::clone(&observer)),
             observer,
             delivered,
             clock: Arc::clone(&clock),

@@ -19,7 +19,7 @@ use super::answer::{self, Answer};
 use super::body;
 use super::clock::Clock;
 use super::connections::Worth;
-//DIRECT
+use super::direct::{Delivery, Direct};
 use super::duplicates;
 use super::headers;
 use super::live::Live;
@@ -29,7 +29,6 @@ use super::refusal::Refusal;
 use super::registry::Registry;
 use super::verification::{Head, Matched};
 use crate::api::{Mode, TestEventAction};
-use crate::http::Client;
 use crate::store::{DeliveryId, Extent, NewDelivery, Put, Room, Store};
 
 /// What a verified delivery is told to, beside the store.
@@ -45,7 +44,7 @@ pub struct Parts {
     /// Where deliveries are kept.
     pub store: Arc<dyn Store>,
     /// Passes on what is not kept.
-    pub client: Client,
+    pub direct: Direct,
     /// What happens is told to it.
     pub observer: Arc<dyn Observer>,
     /// What a stored delivery is told to: whoever hands it on, and whoever waits for it.
@@ -254,7 +253,35 @@ impl Intake {
             observer.saw(&receiver.owner, Fact::NotHandedOn);
             return success();
         }
-        //DIRECTBLOCK
+        if receiver.mode == Mode::Direct {
+            let now = self.parts.clock.now();
+            let delivery = Delivery {
+                id: DeliveryId::new(now, (self.parts.random)()),
+                headers,
+                credential_headers: live.verifier().credential_headers(),
+                content_type: headers::content_type(headers, receiver.content_type.as_deref()),
+                event_time: reading.event_time.as_deref(),
+                body,
+            };
+            let passed = self.parts.direct.pass_on(receiver, delivery).await;
+            drop(portion);
+            if let Some(reason) = passed.refusal {
+                let fact = Fact::Refused {
+                    reason,
+                    recognised: true,
+                    fingerprint: matched.fingerprint.as_deref(),
+                    subscription: headers::subscription(headers),
+                };
+                observer.saw(&receiver.owner, fact);
+            } else {
+                observer.saw(&receiver.owner, fact);
+            }
+            let mut answer = answer::with_body(passed.status, passed.body);
+            if let Some(wait) = passed.retry_after {
+                answer::retry_after(&mut answer, wait);
+            }
+            return Ok(answer);
+        }
         let arrived = self.parts.clock.now();
         let delivery = NewDelivery {
             id: DeliveryId::new(arrived, (self.parts.random)()),

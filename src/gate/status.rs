@@ -78,7 +78,8 @@ pub fn status(
     );
     let removed_after = view.receiver.as_ref().and_then(|receiver| receiver.removed_after);
     let risk = removed_after.and_then(|removed_after| happened.risk.refused_for(removed_after));
-    let risk = risk.map(|refused| condition(ConditionType::RemovalRisk, ConditionStatus::True, removal(&refused)));
+    let risk =
+        risk.map(|refused| condition(ConditionType::RemovalRisk, ConditionStatus::True, removal(&refused)));
     put(ConditionType::RemovalRisk, risk);
     let shortened = usage.and_then(|usage| usage.window_shortened_until).filter(|until| *until > now);
     let shortened = shortened.map(|until| {

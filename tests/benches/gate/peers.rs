@@ -252,7 +252,8 @@ fn postgresql_server(place: &Place, installed: &Path, port: u16) -> Result<Proce
 
 fn copy(from: &Path, into: &Path) -> Result<PathBuf, String> {
     let to = into.join("programs");
-    let copied = Command::new("cp").arg("-r").arg(from).arg(&to).status().map_err(|error| error.to_string())?;
+    let copied =
+        Command::new("cp").arg("-r").arg(from).arg(&to).status().map_err(|error| error.to_string())?;
     if copied.success() { Ok(to) } else { Err(format!("{} cannot be copied", from.display())) }
 }
 
@@ -264,5 +265,7 @@ fn unprivileged_user() -> Result<(u32, u32), String> {
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    find("postgres").or_else(|| find("nobody")).ok_or_else(|| "there is no user that PostgreSQL could run as".to_owned())
+    find("postgres")
+        .or_else(|| find("nobody"))
+        .ok_or_else(|| "there is no user that PostgreSQL could run as".to_owned())
 }
