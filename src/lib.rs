@@ -37,6 +37,7 @@
 //! | [`ops`] | logs, metrics, health, shutdown | [`ops::admin`] |
 //! | [`cli`] | one file for each subcommand | [`cli::main`] |
 //! | [`secret`] | the one type in which tokens and credentials travel | [`secret::SecretText`] |
+//! | `shares` | what is scarce, shared by namespace: places and turns | `shares::Places` |
 //! | [`printable`] | texts of others, made fit for a line and a terminal | [`printable::printable`] |
 //!
 //! # Invariants
@@ -81,6 +82,7 @@ pub mod provider;
 pub mod rotation;
 pub mod sandbox;
 pub mod secret;
+mod shares;
 pub mod sidecar;
 pub mod store;
 pub mod token_source;

@@ -46,6 +46,14 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing will happen until a person changes something.
     Stalled,
+    /// Some of a receiver's credentials cannot be used.
+    CredentialUnusable,
+    /// The application takes deliveries.
+    HandingOn,
+    /// The platform will remove the webhook if it goes on being refused.
+    RemovalRisk,
+    /// Repeated deliveries may not be known as such for the whole window.
+    DuplicateWindowShortened,
 }
 
 /// Whether a condition holds.
@@ -196,6 +204,22 @@ pub enum Reason {
     DuplicateFound,
     /// A deletion went on without the provider.
     RemoteOrphaned,
+    /// Deliveries are taken in and proven.
+    Accepting,
+    /// A credential cannot be used.
+    CredentialUnusable,
+    /// Bodies that hold live credentials would be kept in clear.
+    BodiesInClear,
+    /// The application does not take deliveries.
+    ApplicationUnavailable,
+    /// Deliveries are parked.
+    Parked,
+    /// There are more events than are remembered.
+    TooManyEvents,
+    /// The platform's deliveries have been refused for a while, and none was taken.
+    DeliveriesRefused,
+    /// The object is no longer there.
+    ManifestGone,
     /// A reason of a later release.
     #[serde(other)]
     Unknown,

@@ -4,11 +4,13 @@
 //! and at most one line on standard error. Subcommands decide nothing: they put other rooms
 //! together and print.
 
+mod ask;
 pub mod check;
 pub mod completions;
 mod compose;
 pub mod controller;
 pub mod crds;
+pub mod deliveries;
 pub mod demo;
 pub mod health;
 mod observe;
@@ -56,6 +58,7 @@ enum Command {
     Demo(demo::Args),
     Controller(controller::Args),
     Sidecar(sidecar::Args),
+    Deliveries(deliveries::Args),
     Sandbox(sandbox::Args),
     Check(check::CheckArgs),
     Health(health::Args),
@@ -92,6 +95,7 @@ fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
         Command::Controller(args) => finish(threads, controller::run(args)),
         Command::Sidecar(args) => finish(threads, sidecar::run(args)),
         Command::Sandbox(args) => finish(threads, sandbox::run(args)),
+        Command::Deliveries(args) => block_on(threads, deliveries::run(args)),
         Command::Health(args) => block_on(threads, health::run(args)),
         Command::Check(args) => check::run(&args),
         Command::Crds(args) => crds::run(args),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use axum::Router;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -102,7 +103,13 @@ impl ServeArgs {
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
-    pub(super) async fn serve(&self, logs: Logs, shutdown: Shutdown) -> anyhow::Result<Serving> {
+    /// `by_hand` is what people on the same host may see and do.
+    pub(super) async fn serve(
+        &self,
+        logs: Logs,
+        by_hand: Router,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Serving> {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
         let readiness = Readiness::default();
         let starting = readiness.awaits("the process is starting");
@@ -117,7 +124,7 @@ impl ServeArgs {
             }
         });
         let log_level = self.allow_log_level_changes.then_some(logs.level);
-        let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level };
+        let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level, by_hand };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
                 let listener = admin::listen(address).await?;

@@ -45,7 +45,6 @@ mod publishing;
 mod ready;
 mod records;
 mod repeated;
-mod shares;
 mod state;
 mod steps;
 mod tidying;
@@ -65,10 +64,10 @@ use self::change::Change;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
 use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
 use self::records::Write;
-use self::shares::{Places, Waiting};
 use self::state::State;
 use self::timers::Alarm;
 use crate::rotation::time::Moment;
+use crate::shares::{Places, Waiting};
 
 /// The outside, as the engine sees it.
 #[derive(Clone)]

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::ids::Slab;
-
-/// A number that stands for a namespace.
-pub(super) type NamespaceId = u32;
+pub(super) use crate::shares::NamespaceId;
 
 /// A namespace that something is in.
 #[derive(Debug)]

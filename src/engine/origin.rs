@@ -15,9 +15,9 @@ use super::budget::Bucket;
 use super::ids::ProviderId;
 use super::namespaces::NamespaceId;
 use super::ready::{Allowance, Ready, Taken};
-use super::shares::{Places, Turns};
 use crate::rotation::facts::HeldBack;
 use crate::rotation::time::{Moment, between};
+use crate::shares::{Places, Turns};
 
 /// The share of an origin's budget that objects of a namespace get that keep failing.
 const FAILING_SHARE: f64 = 0.2;

@@ -7,10 +7,17 @@
 //! What is decided is decided by pure functions over bytes and values: [`verification`] says which
 //! credential a delivery carries, the others whether it is a repetition, a test event, or to be handed on.
 
+pub mod admin;
+mod answer;
+pub mod change;
 pub mod clock;
+mod connections;
+mod memory;
 pub mod observer;
 pub mod paths;
 pub mod preset;
+mod rate;
 pub mod receiver;
 pub mod refusal;
 pub mod resolve;
+pub mod tls;

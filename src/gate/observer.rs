@@ -33,6 +33,8 @@ pub enum Fact<'a> {
         recognised: bool,
         /// Fingerprint of the retired token it carried.
         fingerprint: Option<&'a str>,
+        /// The subscription that the header `Hookkeeper-Subscription` named.
+        subscription: Option<&'a str>,
     },
     /// The application has taken a delivery.
     HandedOn {

@@ -117,6 +117,21 @@ pub enum Proof {
     None,
 }
 
+impl Proof {
+    /// The keys of Secrets that hold its credentials; tokens of a source are in none of them.
+    #[must_use]
+    pub fn secrets(&self) -> &[SecretKeyReference] {
+        match self {
+            Self::Token { tokens: Tokens::Secrets(secrets), .. }
+            | Self::ApiKey { secrets, .. }
+            | Self::Basic { secrets }
+            | Self::Hmac { secrets, .. }
+            | Self::StandardWebhooks { secrets } => secrets,
+            Self::Token { tokens: Tokens::Source(_), .. } | Self::None => &[],
+        }
+    }
+}
+
 /// Where accepted tokens come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tokens {

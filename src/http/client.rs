@@ -21,7 +21,7 @@ use super::files::{Contents, Parts};
 use super::lookups::{Author, Lookups};
 use super::resolver::{GuardedResolver, PURPOSE, Purpose};
 use super::{
-    Answer, Body, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
+    Answer, Body, Content, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
     SystemResolver, written,
 };
 use crate::secret::SecretText;
@@ -250,6 +250,19 @@ impl Client {
     /// [`Answer`], even when its body cannot be read: what 404 or 500 mean, and whether a body is
     /// needed, is for the caller to say.
     pub async fn send(&self, request: Request) -> Result<Answer, Error> {
+        self.exchange(request, None).await
+    }
+
+    /// Like [`Self::send`], for a caller who needs the beginning of the answer's body alone: what goes
+    /// beyond so many bytes is left out, and the connection that it would come on is closed.
+    ///
+    /// # Errors
+    /// Like those of [`Self::send`], but for bodies that are too large.
+    pub async fn send_for_beginning(&self, request: Request, most: usize) -> Result<Answer, Error> {
+        self.exchange(request, Some(most)).await
+    }
+
+    async fn exchange(&self, request: Request, most: Option<usize>) -> Result<Answer, Error> {
         let target = Target::of(&request.url)?;
         written::judge(&request)?;
         self.shared.policy.check(&target)?;
@@ -267,7 +280,8 @@ impl Client {
             .map_err(|error| Error::from_reqwest(error, &target, proxy))?;
 
         let mut answer = read_head(&response, &target)?;
-        answer.body = timeout_at(deadline, read_body(response, &target)).await.map_err(|_| late()).flatten();
+        answer.body =
+            timeout_at(deadline, read_body(response, &target, most)).await.map_err(|_| late()).flatten();
         Ok(answer)
     }
 }
@@ -307,7 +321,11 @@ fn prepare(request: Request) -> Result<reqwest::Request, Error> {
                 .map_err(|_| Error::invalid("the content type holds a character that no header may"))?;
             headers.insert(CONTENT_TYPE, value);
         }
-        *wire.body_mut() = Some(secret_bytes(content).into());
+        let bytes = match content {
+            Content::Text(text) => secret_bytes(text),
+            Content::Bytes(bytes) => bytes,
+        };
+        *wire.body_mut() = Some(bytes.into());
     }
     *wire.headers_mut() = headers;
     Ok(wire)
@@ -361,20 +379,24 @@ fn read_head(response: &Response, target: &Target) -> Result<Answer, Error> {
     })
 }
 
-/// Reads the body to its end, or to the limit, and unpacks it.
-async fn read_body(mut response: Response, target: &Target) -> Result<Body, Error> {
+/// Reads the body to its end, or to the limit, and unpacks it. What goes beyond `most` is left out.
+async fn read_body(mut response: Response, target: &Target, most: Option<usize>) -> Result<Body, Error> {
     let host = || target.to_string();
     let codings = response.headers().get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
     let coding = Coding::named(codings).ok_or_else(|| Error::UnexpectedEncoding { host: host() })?;
     let announced = response.content_length().unwrap_or(0);
-    if usize::try_from(announced).is_ok_and(|length| length > MAX_BODY) {
+    if most.is_none() && usize::try_from(announced).is_ok_and(|length| length > MAX_BODY) {
         return Err(Error::TooLarge { host: host() });
     }
     let mut body = Body::default();
     while let Some(chunk) =
         response.chunk().await.map_err(|error| Error::from_reqwest(error, target, None))?
     {
-        body.extend(&chunk).map_err(|_| Error::TooLarge { host: host() })?;
+        let wanted = most.map_or(chunk.len(), |most| most.saturating_sub(body.len()).min(chunk.len()));
+        body.extend(chunk.get(..wanted).unwrap_or_default()).map_err(|_| Error::TooLarge { host: host() })?;
+        if wanted < chunk.len() {
+            break;
+        }
     }
     coding.unpack(body).map_err(|error| match error {
         UnpackError::TooLarge => Error::TooLarge { host: host() },

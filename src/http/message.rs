@@ -1,8 +1,10 @@
 //! What is sent and what comes back.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::{Method, Url};
 
@@ -25,7 +27,7 @@ pub struct Request {
     pub headers: Vec<(HeaderName, SecretText)>,
     /// Content type and content. A `Content-Type` among the headers wins over the one here; with
     /// an empty one the content is sent without that header.
-    pub body: Option<(String, SecretText)>,
+    pub body: Option<(String, Content)>,
     /// Where the values in it may go, which is asked right before it is sent.
     pub bounds: Bounds,
     /// How long everything together may take: resolving, connecting, sending, and reading the
@@ -41,6 +43,69 @@ impl fmt::Debug for Request {
             .field("host", &self.url.host_str())
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a request carries. It counts as secret, and prints as `[redacted]`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Text that was made here, wiped when it is dropped.
+    Text(SecretText),
+    /// Bytes that came from elsewhere and go on as they are. They are shared with whoever else holds
+    /// them, and so are wiped by nobody in particular; the binary wipes all memory that is freed.
+    Bytes(Bytes),
+}
+
+impl Content {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// The bytes themselves.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.expose().as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// The text, as far as it is one: what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn to_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl From<SecretText> for Content {
+    fn from(text: SecretText) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Bytes> for Content {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "[redacted, {} bytes]", self.as_bytes().len())
     }
 }
 
@@ -73,5 +138,20 @@ impl fmt::Debug for Answer {
             .field("retry_after", &self.retry_after)
             .field("body", &self.body)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_never_printed_and_read_as_far_as_it_is_text() {
+        let bytes = Content::from(Bytes::from_static(b"token \xff"));
+        assert_eq!(format!("{bytes:?}"), "[redacted, 7 bytes]");
+        assert_eq!(bytes.to_text(), "token \u{fffd}");
+        let text = Content::from("token");
+        assert_eq!((format!("{text:?}").as_str(), text.as_bytes()), ("[redacted, 5 bytes]", &b"token"[..]));
+        assert!(Content::from(Bytes::new()).is_empty() && !text.is_empty());
     }
 }

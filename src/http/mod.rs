@@ -21,7 +21,8 @@
 //!   resolves the names, so what is left of the policy is what a URL shows: addresses in it, and names
 //!   that are not public by their form.
 //! - [`Client::follow_files`] keeps issuers and the proxy's credentials in step with their files.
-//! - [`Answer`] holds a status, the few headers anybody reads, and at most [`MAX_BODY`] bytes,
+//! - [`Answer`] holds a status, the few headers anybody reads, and at most [`MAX_BODY`] bytes, or
+//!   fewer where the caller wants no more ([`Client::send_for_beginning`]),
 //!   unpacked where the server compressed them, that are wiped when dropped and never printed.
 //! - [`Error`] says what happened in fixed words: no body, header value, path or query is in it.
 //!   [`Error::outcome_unknown`] tells whether the server may have carried the request out.
@@ -54,7 +55,7 @@ pub use destination::DestinationPolicy;
 pub use error::Error;
 pub use files::{FileError, Files};
 pub use json::read_json;
-pub use message::{Answer, Request};
+pub use message::{Answer, Content, Request};
 pub use name::is_public_name;
 pub use proxy::{InvalidProxy, ProxyUrl};
 pub use reqwest::header::HeaderName;

@@ -70,7 +70,11 @@ pub(super) fn judge(request: &Request) -> Result<(), Error> {
         }
     }
     if let Some((content_type, content)) = &request.body {
-        found.body(content_type, content.expose());
+        let text = content.to_text();
+        found.body(content_type, &text);
+        if let Cow::Owned(text) = text {
+            drop(Zeroizing::new(text));
+        }
     }
     found.first
 }
@@ -453,6 +457,10 @@ mod tests {
         assert!(with(|request| {
             request.body =
                 Some(("application/json".to_owned(), r#"{"a":"https:\/\/\u0065vil.example"}"#.into()));
+        }));
+        assert!(with(|request| {
+            let bytes = bytes::Bytes::from_static(b"\xff https://evil.example \xfe");
+            request.body = Some(("application/octet-stream".to_owned(), bytes.into()));
         }));
     }
 

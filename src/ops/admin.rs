@@ -1,4 +1,5 @@
-//! The admin server: `/livez`, `/readyz`, `/metrics` and `/log-level`.
+//! The admin server: `/livez`, `/readyz`, `/metrics`, `/log-level`, and what a process adds for people on
+//! the same host.
 //!
 //! It holds no secret and answers reads only, but for the log level where that was asked for. It may
 //! listen on a network, so what clients can cost is bounded, and whatever they do, who comes next is
@@ -23,8 +24,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::by_hand::{self, Ends};
 use super::health::{Heartbeat, Readiness};
-use super::log_level::{self, Ends, LONGEST_LEVEL, LevelSwitch};
+use super::log_level::{self, LONGEST_LEVEL, LevelSwitch};
 use super::logs::LogLevel;
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::places::{Bounds, Places};
@@ -42,6 +44,8 @@ pub struct Admin {
     pub metrics: Metrics,
     /// What is logged, if that may be changed from here.
     pub log_level: Option<LogLevel>,
+    /// What only a person on the same host may see and do, beside the log level.
+    pub by_hand: Router,
 }
 
 /// What clients can cost.
@@ -142,6 +146,7 @@ async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router
 fn router(admin: Admin) -> Router {
     let scrapes = Scrapes::new(admin.metrics.clone());
     let switch = admin.log_level.clone().map(LevelSwitch::new);
+    let by_hand = admin.by_hand.clone().layer(axum::middleware::from_fn(by_hand::only));
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -152,6 +157,7 @@ fn router(admin: Admin) -> Router {
                 .route("/log-level", put(log_level::put).layer(DefaultBodyLimit::max(LONGEST_LEVEL)))
                 .with_state(switch),
         )
+        .merge(by_hand)
 }
 
 async fn livez(State(admin): State<Admin>) -> Response {

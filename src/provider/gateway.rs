@@ -216,7 +216,7 @@ impl Connection {
             method: operation.method.clone(),
             url,
             headers,
-            body: document.map(|document| (operation.content_type.clone(), document)),
+            body: document.map(|document| (operation.content_type.clone(), document.into())),
             bounds,
             // Last, so that the least time lies between asking and sending.
             timeout: guard.cut(provider.profile.timeout)?,

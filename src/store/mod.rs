@@ -119,7 +119,7 @@ pub struct NewDelivery {
     pub id: DeliveryId,
     /// Who it is for.
     pub owner: Owner,
-    /// When it arrived.
+    /// When it arrived. All times of the store are kept to the microsecond.
     pub arrived: DateTime<Utc>,
     /// The bytes as they came.
     pub body: Bytes,
@@ -288,6 +288,9 @@ pub struct Usage {
     pub parked: Extent,
     /// When the oldest that waits arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
+    /// Keys had to go before they expired, because the receiver has too many: until this time a
+    /// repeated delivery may not be known as such.
+    pub window_shortened_until: Option<DateTime<Utc>>,
 }
 
 /// Something an application waits for.
@@ -350,6 +353,10 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub trait Store: Send + Sync {
     /// The key for [`Digest`]s: random, made with the store, never shown.
     fn digest_key(&self) -> &[u8; 32];
+    /// Whether bodies are sealed before they are written.
+    fn is_sealing(&self) -> bool;
+    /// Ends when nothing can be made durable any more ([`StoreError::Broken`]); the process must end too.
+    fn failed(&self) -> BoxFuture<'_, StoreError>;
     /// Stores a delivery, due at once.
     fn put(&self, delivery: NewDelivery) -> Answer<'_, Put>;
     /// Takes up to `most` of the receiver's deliveries that are due at `now`, the oldest due first. They
@@ -378,7 +385,8 @@ pub trait Store: Send + Sync {
     ) -> Answer<'_, ()>;
     /// It is given back as it was: no attempt was made.
     fn give_back(&self, id: DeliveryId, claim: Claim) -> Answer<'_, ()>;
-    /// It waits for a person from now on. Without effect when the claim is no longer the row's.
+    /// It waits for a person from now on; the attempt that ended with this counts. Without effect when
+    /// the claim is no longer the row's.
     fn park(&self, id: DeliveryId, claim: Claim, failure: LastFailure) -> Answer<'_, ()>;
     /// All that waits for a receiver that is gone is parked; returns how many.
     fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64>;

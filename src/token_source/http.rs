@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::values::{Values, form, parse_url, unusable};
 use crate::api::{HttpMethod, HttpTokenSource, ResponseFormat};
 use crate::engine::ports::Refusal;
-use crate::http::{HeaderName, Method, Request};
-use crate::secret::SecretText;
+use crate::http::{Content, HeaderName, Method, Request};
 
 /// The request that asks the endpoint for a token.
 pub(super) async fn request(
@@ -48,13 +47,13 @@ pub(super) async fn request(
 async fn body(
     source: &HttpTokenSource,
     values: &mut Values<'_>,
-) -> Result<Option<(String, SecretText)>, Refusal> {
+) -> Result<Option<(String, Content)>, Refusal> {
     match (!source.form.is_empty(), !source.json.is_empty(), &source.body) {
         (false, false, None) => Ok(None),
         (true, false, None) => {
             let fields = values.named(&source.form, "http.form").await?;
             let content = form(fields.iter().map(|(name, value)| (*name, value)));
-            Ok(Some(("application/x-www-form-urlencoded".to_owned(), content)))
+            Ok(Some(("application/x-www-form-urlencoded".to_owned(), content.into())))
         }
         (false, true, None) => {
             let members = values.named(&source.json, "http.json").await?;
@@ -66,7 +65,7 @@ async fn body(
         }
         (false, false, Some(body)) => {
             let content = values.sourced(body.value.as_ref(), body.value_from.as_ref(), "http.body").await?;
-            Ok(Some((body.content_type.clone(), content)))
+            Ok(Some((body.content_type.clone(), content.into())))
         }
         _ => Err(unusable("http: set at most one of form, json and body")),
     }

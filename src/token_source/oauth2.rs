@@ -65,7 +65,7 @@ fn compose(
         method: Method::POST,
         url,
         headers,
-        body: Some(("application/x-www-form-urlencoded".to_owned(), content)),
+        body: Some(("application/x-www-form-urlencoded".to_owned(), content.into())),
         bounds: Bounds::default(),
         timeout,
     })
@@ -88,6 +88,7 @@ fn basic(client_id: &SecretText, client_secret: &SecretText) -> SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Content;
 
     fn composed(source: &OAuth2TokenSource, id: &str, secret: &str) -> Result<Request, Refusal> {
         let url = "https://auth.example.com/token".parse().unwrap();
@@ -97,7 +98,10 @@ mod tests {
     fn body(request: &Request) -> &str {
         let (content_type, content) = request.body.as_ref().unwrap();
         assert_eq!(content_type, "application/x-www-form-urlencoded");
-        content.expose()
+        match content {
+            Content::Text(text) => text.expose(),
+            Content::Bytes(_) => panic!("text that was made here"),
+        }
     }
 
     #[test]

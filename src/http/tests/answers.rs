@@ -130,6 +130,26 @@ async fn nothing_else_may_be_set_by_hand() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_a_body_is_read_where_no_more_is_wanted() {
+    let endless = Server::never_ending("HTTP/1.1 503 Busy\r\n\r\n", b"0123456789").await;
+    let large =
+        Server::never_ending("HTTP/1.1 503 Busy\r\nContent-Length: 9007199254740993\r\n\r\n", b"0123456789")
+            .await;
+    let short = Server::answering("HTTP/1.1 503 Busy\r\nContent-Length: 5\r\n\r\n01234").await;
+    for (server, most, expected) in [
+        (&endless, 12, "012345678901"),
+        (&large, 12, "012345678901"),
+        (&large, 0, ""),
+        (&short, 12, "01234"),
+        (&short, 5, "01234"),
+    ] {
+        let request = request(Method::POST, &server.url("/"), LONG);
+        let answer = client(LOOPBACK).send_for_beginning(request, most).await.unwrap();
+        assert_eq!((answer.status, answer.body.unwrap().as_bytes()), (503, expected.as_bytes()));
+    }
+}
+
+#[tokio::test]
 async fn a_body_is_read_up_to_its_limit() {
     let largest = format!("HTTP/1.1 200 OK\r\nContent-Length: {MAX_BODY}\r\n\r\n").into_bytes();
     let server = Server::answering([largest, vec![b'x'; MAX_BODY]].concat()).await;

@@ -116,7 +116,12 @@ impl<'cluster> Installed<'cluster> {
     }
 
     fn assert_versions(&self, served: &str, stored: &str) {
-        assert_eq!(self.versions(), vec![(served.to_owned(), stored.to_owned()); DEFINITIONS.len()], "{:?}", self.helm);
+        assert_eq!(
+            self.versions(),
+            vec![(served.to_owned(), stored.to_owned()); DEFINITIONS.len()],
+            "{:?}",
+            self.helm
+        );
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! A namespace has one author, and no author may cost another anything. Everything scarce is
 //! therefore shared by namespace, and by these types alone: workers of calls and of mints, listings
-//! that are being read, writes, the budget of an origin, and the engine's own attention.
+//! that are being read, writes, the budget of an origin, the engine's own attention, and the places
+//! and the memory for deliveries that are being handed on.
 //!
 //! Two bounds follow, whatever is behind the work:
 //! - **Places.** A namespace gets another place only while it holds fewer than are free. One that
@@ -14,48 +15,49 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::namespaces::NamespaceId;
+/// A number that stands for a namespace.
+pub(crate) type NamespaceId = u32;
 
 /// Places that can be held at the same time, such as workers.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     all: usize,
     taken: usize,
     held: HashMap<NamespaceId, usize>,
 }
 
 impl Places {
-    pub(super) fn new(all: usize) -> Self {
+    pub(crate) fn new(all: usize) -> Self {
         Self { all, taken: 0, held: HashMap::new() }
     }
 
     /// Whether anybody may have another place.
-    pub(super) fn any_free(&self) -> bool {
+    pub(crate) fn any_free(&self) -> bool {
         self.taken < self.all
     }
 
     /// Whether this namespace may have another place. `alone`: there is no other namespace to leave
     /// something for.
-    pub(super) fn free_for(&self, namespace: NamespaceId, alone: bool) -> bool {
+    pub(crate) fn free_for(&self, namespace: NamespaceId, alone: bool) -> bool {
         let free = self.all.saturating_sub(self.taken);
         free > 0 && (alone || self.held(namespace) < free)
     }
 
     /// How many places it has.
-    pub(super) fn held(&self, namespace: NamespaceId) -> usize {
+    pub(crate) fn held(&self, namespace: NamespaceId) -> usize {
         self.held.get(&namespace).copied().unwrap_or(0)
     }
 
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         self.taken
     }
 
-    pub(super) fn take(&mut self, namespace: NamespaceId) {
+    pub(crate) fn take(&mut self, namespace: NamespaceId) {
         self.taken += 1;
         *self.held.entry(namespace).or_default() += 1;
     }
 
-    pub(super) fn give_back(&mut self, namespace: NamespaceId) {
+    pub(crate) fn give_back(&mut self, namespace: NamespaceId) {
         let Some(held) = self.held.get_mut(&namespace) else {
             debug_assert!(false, "a place is given back that was not taken");
             return;
@@ -71,7 +73,7 @@ impl Places {
 /// Who had how many turns, as far as it still matters: start-time fair queueing (Goyal, Vin and
 /// Cheng, 1996) with every turn of one length.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     now: u64,
     /// When the last turn of those ends that are ahead of the others.
     ends: HashMap<NamespaceId, u64>,
@@ -80,12 +82,12 @@ pub(super) struct Turns {
 
 impl Turns {
     /// When its next turn begins: who is behind comes first. Who did not wait has saved nothing up.
-    pub(super) fn next(&self, namespace: NamespaceId) -> u64 {
+    pub(crate) fn next(&self, namespace: NamespaceId) -> u64 {
         self.ends.get(&namespace).map_or(self.now, |end| self.now.max(*end))
     }
 
     /// It has a turn, which it has waited for since `start`.
-    pub(super) fn take_from(&mut self, namespace: NamespaceId, start: u64) {
+    pub(crate) fn take_from(&mut self, namespace: NamespaceId, start: u64) {
         self.now = self.now.max(start);
         self.ends.insert(namespace, start.max(self.next(namespace)) + 1);
         self.takes += 1;
@@ -98,14 +100,14 @@ impl Turns {
     }
 
     /// It has its next turn now.
-    pub(super) fn take(&mut self, namespace: NamespaceId) {
+    pub(crate) fn take(&mut self, namespace: NamespaceId) {
         self.take_from(namespace, self.next(namespace));
     }
 }
 
 /// Work that waits for its turn: by namespace, and inside a namespace in the order of its keys.
 #[derive(Debug)]
-pub(super) struct Waiting<K, W> {
+pub(crate) struct Waiting<K, W> {
     lines: HashMap<NamespaceId, Line<K, W>>,
     /// The first of each line: since when its turn is, its key, whose it is.
     order: BTreeSet<(u64, K, NamespaceId)>,
@@ -126,11 +128,11 @@ impl<K: Ord + Clone, W> Default for Waiting<K, W> {
 }
 
 impl<K: Ord + Clone, W> Waiting<K, W> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    pub(super) fn put(&mut self, namespace: NamespaceId, key: K, work: W) {
+    pub(crate) fn put(&mut self, namespace: NamespaceId, key: K, work: W) {
         let start = self.turns.next(namespace);
         let line = self.lines.entry(namespace).or_insert_with(|| Line { start, work: BTreeMap::new() });
         let first = line.work.first_key_value().map(|(first, _)| first.clone());
@@ -145,7 +147,7 @@ impl<K: Ord + Clone, W> Waiting<K, W> {
         }
     }
 
-    pub(super) fn remove(&mut self, namespace: NamespaceId, key: &K) -> Option<W> {
+    pub(crate) fn remove(&mut self, namespace: NamespaceId, key: &K) -> Option<W> {
         let line = self.lines.get_mut(&namespace)?;
         let first = line.work.first_key_value().map(|(first, _)| first.clone())?;
         let work = line.work.remove(key)?;
@@ -165,7 +167,7 @@ impl<K: Ord + Clone, W> Waiting<K, W> {
     }
 
     /// Takes the next piece of work of those namespaces that may have one.
-    pub(super) fn next(&mut self, may_have: impl Fn(NamespaceId) -> bool) -> Option<(NamespaceId, K, W)> {
+    pub(crate) fn next(&mut self, may_have: impl Fn(NamespaceId) -> bool) -> Option<(NamespaceId, K, W)> {
         let (start, key, namespace) =
             self.order.iter().find(|(_, _, namespace)| may_have(*namespace))?.clone();
         let work = self.remove(namespace, &key)?;

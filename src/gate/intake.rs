@@ -1,0 +1,328 @@
+//! A request's way from the public listener to its answer.
+//!
+//! What the head of a request can decide is decided before a byte of its body is read. Nothing is
+//! answered with 2xx that was not verified, and nothing that is to be kept before it is stored.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::{Method, Request};
+use tokio::time::Instant;
+
+use super::acceptance;
+use super::addresses::TrustedProxies;
+use super::answer::{self, Answer};
+use super::body;
+use super::clock::Clock;
+use super::connections::Worth;
+use super::direct;
+use super::duplicates;
+use super::live::Live;
+use super::memory::{Memory, Portion};
+use super::observer::{Fact, Observer};
+use super::refusal::Refusal;
+use super::registry::Registry;
+use super::verification::{Head, Matched};
+use crate::api::{DuplicateAction, Mode, TestEventAction};
+use crate::http::Client;
+use crate::store::{DeliveryId, Extent, NewDelivery, Put, Room, Store};
+
+/// Names the subscription that a delivery belongs to; hookkeeper puts it into the subscription.
+pub const SUBSCRIPTION_HEADER: &str = "hookkeeper-subscription";
+
+/// What a verified delivery is told to, beside the store.
+pub trait Delivered: Send + Sync {
+    /// A delivery was stored.
+    fn delivered(&self, live: &Arc<Live>, body: &Bytes);
+}
+
+/// What the intake works with.
+pub struct Parts {
+    /// The receivers.
+    pub registry: Registry,
+    /// Where deliveries are kept.
+    pub store: Arc<dyn Store>,
+    /// Passes on what is not kept.
+    pub client: Client,
+    /// What happens is told to it.
+    pub observer: Arc<dyn Observer>,
+    /// What a stored delivery is told to: whoever hands it on, and whoever waits for it.
+    pub delivered: Vec<Arc<dyn Delivered>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Draws what makes ids unlike each other.
+    pub random: Arc<dyn Fn() -> [u8; 10] + Send + Sync>,
+    /// Who is believed about where a request comes from.
+    pub trusted_proxies: TrustedProxies,
+    /// What all receivers of one namespace may have in the store.
+    pub namespace_share: Extent,
+}
+
+/// Takes deliveries in.
+pub struct Intake {
+    parts: Parts,
+    memory: Memory,
+}
+
+/// A request that was refused.
+struct Refused {
+    reason: Refusal,
+    recognised: bool,
+    fingerprint: Option<Arc<str>>,
+}
+
+impl From<Refusal> for Refused {
+    fn from(reason: Refusal) -> Self {
+        Self { reason, recognised: false, fingerprint: None }
+    }
+}
+
+/// A verified delivery.
+struct Proven {
+    matched: Matched,
+    body: Bytes,
+    portion: Portion,
+}
+
+impl Intake {
+    /// Begins with no memory taken.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self { parts, memory: Memory::default() }
+    }
+
+    /// The bytes of memory that bodies take.
+    #[must_use]
+    pub fn memory_taken(&self) -> usize {
+        self.memory.taken()
+    }
+
+    /// Answers one request.
+    pub(super) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr, worth: &Worth) -> Answer {
+        let arrived = Instant::now();
+        // The path as it was sent: nothing is decoded, and the query is no part of it.
+        let Some(live) = self.parts.registry.at(request.uri().path()) else {
+            return answer::closing(404);
+        };
+        let mut from_platform = false;
+        let subscription = named_subscription(request.headers()).map(str::to_owned);
+        match self.take_in(&live, request, peer, worth, arrived, &mut from_platform).await {
+            Ok(answer) => answer,
+            Err(refused) => {
+                let Refused { reason, recognised, fingerprint } = refused;
+                let recognised = recognised || from_platform;
+                let fact = Fact::Refused {
+                    reason,
+                    recognised,
+                    fingerprint: fingerprint.as_deref(),
+                    subscription: subscription.as_deref(),
+                };
+                self.parts.observer.saw(&live.receiver().owner, fact);
+                answer::refused(reason)
+            }
+        }
+    }
+
+    async fn take_in(
+        &self,
+        live: &Arc<Live>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        worth: &Worth,
+        arrived: Instant,
+        from_platform: &mut bool,
+    ) -> Result<Answer, Refused> {
+        let receiver = live.receiver();
+        if request.method() != Method::POST {
+            return Err(Refusal::Method.into());
+        }
+        let (head, body) = request.into_parts();
+        if !receiver.source_ranges.is_empty() {
+            let sender = self.parts.trusted_proxies.sender(peer.ip(), &head.headers);
+            let is_inside = sender.is_some_and(|sender| {
+                receiver.source_ranges.iter().any(|range| range.contains(&sender))
+            });
+            if !is_inside {
+                return Err(Refusal::Source.into());
+            }
+            *from_platform = true;
+        }
+        if body.size_hint().lower() > receiver.max_body as u64 {
+            return Err(Refusal::TooLarge.into());
+        }
+        let Proven { matched, body, portion } =
+            self.prove(live, &head.headers, body, worth, arrived).await?;
+        // From here on the sender is the platform.
+        *from_platform = true;
+        let _verified = worth.verified();
+        if !live.admits(Instant::now()) {
+            return Err(Refusal::TooMany.into());
+        }
+        self.accept(live, &head.headers, body, portion, &matched).await
+    }
+
+    /// Finds out whether a request is genuine, and reads its body.
+    async fn prove(
+        &self,
+        live: &Arc<Live>,
+        headers: &HeaderMap,
+        body: Incoming,
+        worth: &Worth,
+        arrived: Instant,
+    ) -> Result<Proven, Refused> {
+        let receiver = live.receiver();
+        let now = self.parts.clock.now();
+        let mut head = live.head(headers, now);
+        if let Head::Refused(Refusal::UnknownCredential, _) = head {
+            self.read_again(live, arrived).await?;
+            head = live.head(headers, now);
+        }
+        match head {
+            Head::Refused(reason, fingerprint) => Err(refused(reason, fingerprint)),
+            Head::Accepted(matched) => {
+                let _verified = worth.verified();
+                let mut portion = self.memory.portion(&receiver.owner, true);
+                let body = body::read(body, receiver.max_body, &mut portion).await;
+                let body = body.map_err(|reason| Refused { recognised: true, ..reason.into() })?;
+                Ok(Proven { matched, body, portion })
+            }
+            Head::NeedsBody(presented) => {
+                let mut portion = self.memory.portion(&receiver.owner, false);
+                let body = body::read(body, receiver.max_body, &mut portion).await?;
+                let mut judged = presented.judge(&body);
+                if let Err(Refusal::UnknownCredential) = judged {
+                    self.read_again(live, arrived).await?;
+                    judged = match live.head(headers, now) {
+                        Head::NeedsBody(presented) => presented.judge(&body),
+                        Head::Accepted(matched) => Ok(matched),
+                        Head::Refused(reason, _) => Err(reason),
+                    };
+                }
+                let matched = judged?;
+                portion.verified();
+                Ok(Proven { matched, body, portion })
+            }
+        }
+    }
+
+    /// A credential is unknown: it may be one that was made a moment ago, so the Secrets are read again.
+    ///
+    /// # Errors
+    /// When they cannot be read, so that nobody can say whether the credential is genuine.
+    async fn read_again(&self, live: &Arc<Live>, arrived: Instant) -> Result<(), Refused> {
+        if self.parts.registry.is_fresh(live, arrived).await {
+            Ok(())
+        } else {
+            Err(Refusal::CredentialUnsure.into())
+        }
+    }
+
+    /// Does with a verified delivery what its receiver says.
+    async fn accept(
+        &self,
+        live: &Arc<Live>,
+        headers: &HeaderMap,
+        body: Bytes,
+        portion: Portion,
+        matched: &Matched,
+    ) -> Result<Answer, Refused> {
+        let receiver = live.receiver();
+        let observer = &self.parts.observer;
+        let reading = acceptance::read(&body, receiver);
+        let fact = Fact::Accepted {
+            fingerprint: matched.fingerprint.as_deref(),
+            event: reading.event.as_deref(),
+            subscription: named_subscription(headers),
+        };
+        let success = || Ok(answer::empty(receiver.success));
+        if reading.test_event == Some(TestEventAction::Answer) {
+            observer.saw(&receiver.owner, fact);
+            observer.saw(&receiver.owner, Fact::TestEvent);
+            return success();
+        }
+        if !reading.hand_on {
+            observer.saw(&receiver.owner, fact);
+            observer.saw(&receiver.owner, Fact::NotHandedOn);
+            return success();
+        }
+        if receiver.mode == Mode::Direct {
+            let passed = direct::pass_on(&self.parts.client, receiver, headers, body, &reading).await;
+            drop(portion);
+            let passed = passed?;
+            observer.saw(&receiver.owner, fact);
+            let mut answer = answer::with_body(passed.status, passed.content_type, passed.body);
+            if let Some(wait) = passed.retry_after {
+                answer::retry_after(&mut answer, wait);
+            }
+            return Ok(answer);
+        }
+        let arrived = self.parts.clock.now();
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let delivery = NewDelivery {
+            id: DeliveryId::new(arrived, (self.parts.random)()),
+            owner: receiver.owner.clone(),
+            arrived,
+            body: body.clone(),
+            content_type: content_type.map(str::to_owned).or_else(|| receiver.content_type.clone()),
+            event_time: reading.event_time.clone(),
+            key: duplicates::key(self.parts.store.digest_key(), receiver, headers, &body, &reading),
+            room: Room {
+                pending: receiver.max_pending,
+                parked: receiver.max_parked,
+                namespace: self.parts.namespace_share,
+            },
+        };
+        debug_assert!(receiver.duplicates.action != DuplicateAction::Drop || delivery.key.drop_repeated);
+        match self.put(live, delivery, body, portion).await? {
+            Put::Stored => observer.saw(&receiver.owner, fact),
+            Put::Repeated(of) | Put::Revived(of) => {
+                observer.saw(&receiver.owner, fact);
+                observer.saw(&receiver.owner, Fact::Repeated(of));
+            }
+            Put::Full(_) => return Err(Refusal::NoRoom.into()),
+        }
+        success()
+    }
+
+    /// Stores a delivery, and tells whoever waits for it: also when the sender has gone away meanwhile.
+    async fn put(
+        &self,
+        live: &Arc<Live>,
+        delivery: NewDelivery,
+        body: Bytes,
+        portion: Portion,
+    ) -> Result<Put, Refused> {
+        let (store, live) = (Arc::clone(&self.parts.store), Arc::clone(live));
+        let delivered = self.parts.delivered.clone();
+        let storing = tokio::spawn(async move {
+            let put = store.put(delivery).await;
+            drop(portion);
+            if let Ok(Put::Stored | Put::Revived(_)) = put {
+                for told in &delivered {
+                    told.delivered(&live, &body);
+                }
+            }
+            put
+        });
+        match storing.await {
+            Ok(Ok(put)) => Ok(put),
+            Ok(Err(error)) => {
+                self.parts.registry.store_failed(&error);
+                Err(Refusal::Store.into())
+            }
+            Err(_) => Err(Refusal::Store.into()),
+        }
+    }
+}
+
+/// The subscription that a delivery names.
+fn named_subscription(headers: &HeaderMap) -> Option<&str> {
+    headers.get(SUBSCRIPTION_HEADER).and_then(|name| name.to_str().ok()).filter(|name| name.len() <= 253)
+}
+
+fn refused(reason: Refusal, fingerprint: Option<Arc<str>>) -> Refused {
+    Refused { reason, recognised: fingerprint.is_some(), fingerprint }
+}

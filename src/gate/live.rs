@@ -1,0 +1,152 @@
+//! A receiver at work: with the credentials that it has at this moment.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use hyper::HeaderMap;
+use tokio::time::Instant;
+
+use super::ports::{CredentialFailure, Credentials};
+use super::rate::Rate;
+use super::receiver::{Proof, Receiver, Tokens};
+use super::tokens::TokenBook;
+use super::verification::{Head, Loaded, ProcessKey, SourceTokens, Unusable, Verifier};
+use crate::api::SecretKeyReference;
+use crate::secret::SecretText;
+
+/// How long credentials are believed that cannot be read any more.
+const LAST_KNOWN: Duration = Duration::from_secs(60 * 60);
+
+/// A receiver at work.
+pub struct Live {
+    receiver: Arc<Receiver>,
+    verifier: RwLock<Arc<Verifier>>,
+    unusable: Mutex<Vec<Unusable>>,
+    book: Mutex<Option<Arc<TokenBook>>>,
+    rate: Mutex<Rate>,
+    known: Mutex<HashMap<SecretKeyReference, (SecretText, Instant)>>,
+    /// Held while a token is learnt, so that of two none is lost.
+    pub(super) learning: tokio::sync::Mutex<()>,
+    /// One read of the credentials at a time, and what the last ones came to.
+    pub(super) reading: tokio::sync::Mutex<Reading>,
+}
+
+/// What reading the credentials came to.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// When the last read began.
+    pub(super) began: Option<Instant>,
+    /// When the last one began that succeeded.
+    pub(super) succeeded: Option<Instant>,
+}
+
+impl Live {
+    /// A receiver without any credential: it refuses everything until some are loaded.
+    pub(super) fn new(receiver: Arc<Receiver>, key: &ProcessKey) -> Self {
+        let (verifier, unusable) = Verifier::new(&receiver.proof, &[], key);
+        Self {
+            rate: Mutex::new(Rate::new(receiver.requests_per_second)),
+            receiver,
+            verifier: RwLock::new(Arc::new(verifier)),
+            unusable: Mutex::new(unusable),
+            book: Mutex::default(),
+            known: Mutex::default(),
+            learning: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn receiver(&self) -> &Arc<Receiver> {
+        &self.receiver
+    }
+
+    /// Judges a request by its head.
+    pub(super) fn head(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Head {
+        self.verifier().head(headers, now)
+    }
+
+    /// The verifier at this moment.
+    #[must_use]
+    pub fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether one more is taken in now.
+    pub(super) fn admits(&self, now: Instant) -> bool {
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).admits(now)
+    }
+
+    /// The credentials that cannot be used.
+    pub(super) fn unusable(&self) -> Vec<Unusable> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The name of the source of its tokens, if they come from one.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        match &self.receiver.proof {
+            Proof::Token { tokens: Tokens::Source(name), .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The tokens that it knows.
+    pub(super) fn book(&self) -> Option<Arc<TokenBook>> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on it knows these tokens.
+    pub(super) fn set_book(&self, book: TokenBook, key: &ProcessKey) {
+        let book = Arc::new(book);
+        let (verifier, _) = Verifier::new(&self.receiver.proof, &[], key);
+        let verifier = verifier.with_tokens(SourceTokens {
+            book: Arc::clone(&book),
+            overlap: self.receiver.overlap,
+            revoked_before: self.receiver.revoked_before,
+        });
+        *self.book.lock().unwrap_or_else(PoisonError::into_inner) = Some(book);
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
+    }
+
+    /// Reads the credentials again. Returns whether all of them could be read, or are surely not there.
+    pub(super) async fn load(&self, credentials: &dyn Credentials, key: &ProcessKey) -> bool {
+        let namespace = &self.receiver.owner.namespace;
+        let references = self.receiver.proof.secrets();
+        let mut read = Vec::with_capacity(references.len());
+        for reference in references {
+            read.push((reference, credentials.read(namespace, reference).await));
+        }
+        let now = Instant::now();
+        let mut all_known = true;
+        let mut loaded = Vec::with_capacity(read.len());
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            for (reference, found) in read {
+                match found {
+                    Ok(text) => {
+                        known.insert(reference.clone(), (text, now));
+                    }
+                    // A Secret that is gone ends its credentials at once.
+                    Err(CredentialFailure::NotFound) => {
+                        known.remove(reference);
+                    }
+                    Err(CredentialFailure::Unavailable(_)) => {
+                        all_known = false;
+                        known.retain(|other, (_, read)| other != reference || now - *read < LAST_KNOWN);
+                    }
+                }
+                if let Some((text, _)) = known.get(reference) {
+                    loaded.push(Loaded { reference: reference.clone(), text: text.clone() });
+                }
+            }
+        }
+        let (verifier, unusable) = Verifier::new(&self.receiver.proof, &loaded, key);
+        *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
+        *self.unusable.lock().unwrap_or_else(PoisonError::into_inner) = unusable;
+        all_known
+    }
+}
