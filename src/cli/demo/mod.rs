@@ -17,7 +17,7 @@ use super::compose::{self, FromShell};
 use super::output;
 use crate::api::{Duration, Kind, SubscriptionStatus};
 use crate::engine::Options;
-use crate::engine::ports::Secrets;
+use crate::engine::ports::{NoGates, Secrets};
 use crate::http::{self, DestinationPolicy};
 use crate::ops::health::Heartbeat;
 use crate::ops::logs::{self, LogFormat};
@@ -107,6 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
         service_accounts: None,
+        gates: Arc::new(NoGates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),
