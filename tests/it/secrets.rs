@@ -93,7 +93,7 @@ fn no_type_that_holds_a_secret_prints_it() {
         url: Url::parse("https://user:canary-in-a-url@a.example/canary-in-a-path?a=canary-in-a-query")
             .unwrap(),
         headers: vec![(HeaderName::from_static("token"), canary())],
-        body: Some(("application/json".to_owned(), canary())),
+        body: Some(("application/json".to_owned(), hookkeeper::http::Content::Text(canary()))),
         bounds: Bounds::default(),
         timeout: Duration::ZERO,
     };
