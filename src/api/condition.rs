@@ -228,8 +228,12 @@ pub enum Reason {
     Parked,
     /// There are more events than are remembered.
     TooManyEvents,
-    /// The platform's deliveries have been refused for a while, and none was taken.
-    DeliveriesRefused,
+    /// All deliveries of the platform have been refused for a while.
+    RemovalPossible,
+    /// All deliveries of the platform have been refused for nearly half the time that it allows.
+    RemovalLikely,
+    /// All deliveries of the platform have been refused for nearly as long as it allows.
+    RemovalNear,
     /// The object is no longer there.
     ManifestGone,
     /// A reason of a later release.

@@ -35,6 +35,8 @@ impl Engine {
             }
             Change::Gone { kind: Kind::TokenSource, key, .. } => self.source_gone(&key),
             Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
+            // The gate's.
+            Change::Gone { kind: Kind::WebhookReceiver, .. } => {}
             Change::Evidence(evidence) => self.evidence(&evidence),
             Change::Gates(source) => self.gates_changed(&source, now),
             Change::Synced => self.synced(now),
@@ -354,6 +356,8 @@ impl Engine {
                 self.record_provider(id, now);
                 self.attend_users_of_provider(id);
             }
+            // The gate's.
+            Kind::WebhookReceiver => {}
         }
     }
 

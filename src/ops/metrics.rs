@@ -106,7 +106,12 @@ impl Metrics {
     /// series for each subscription, on; the engine's beats go to `heartbeat`.
     #[must_use]
     pub fn new(heartbeat: Arc<Heartbeat>, per_object: bool) -> Self {
-        let mut registry = Registry::default();
+        Self::with(Registry::default(), heartbeat, per_object)
+    }
+
+    /// Begins at zero, beside what is registered already.
+    #[must_use]
+    pub fn with(mut registry: Registry, heartbeat: Arc<Heartbeat>, per_object: bool) -> Self {
         let rotations = Family::default();
         registry.register("hookkeeper_rotations", "Rotations that came to an end", rotations.clone());
         let lead: Family<_, _, fn() -> Histogram> =
@@ -423,7 +428,7 @@ impl Collector for StateCollector {
     }
 }
 
-fn labelled<const N: usize>(
+pub(super) fn labelled<const N: usize>(
     encoder: &mut MetricEncoder<'_>,
     labels: &[(&str, &str); N],
     value: &impl EncodeGaugeValue,

@@ -80,8 +80,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = sandbox.url();
     let written = write_manifests(
         &folder.0.join("manifests"),
-        &SandboxInfo { url: url.clone(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client },
-        &WriteOptions { subscriptions: usize::from(args.subscriptions) },
+        &SandboxInfo {
+            url: url.clone(),
+            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
+            client,
+            platforms: Vec::new(),
+        },
+        &WriteOptions { subscriptions: usize::from(args.subscriptions), gate: None },
     )?;
     let shell = Shell::open(
         Settings {
