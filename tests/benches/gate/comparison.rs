@@ -4,12 +4,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::Options;
 use crate::deliveries::Deliveries;
 use crate::load::{self, Outcome, Pace, Until};
 use crate::process::{cpu, free_address, memory};
 use crate::report::Report;
 use crate::subject::{Application, PATH, Place, Running, Subject};
-use crate::Options;
 
 /// How many connections a platform is taken to have when it sends as fast as it can.
 pub const CONNECTIONS: usize = 64;
@@ -81,7 +81,8 @@ fn measure(subject: &Subject, options: &Options, folder: &Path) -> Result<Measur
     };
     let time = Until::Passed(Duration::from_secs(options.seconds));
     // Connections, caches and compilers that compile what is used often.
-    let warm = trial.load(CONNECTIONS, Pace::Closed, Until::Passed(Duration::from_secs(2).min(time.passed())));
+    let warm =
+        trial.load(CONNECTIONS, Pace::Closed, Until::Passed(Duration::from_secs(2).min(time.passed())));
     if warm.outcome.acknowledged() == 0 {
         return Err(format!("it acknowledges nothing: {}", warm.outcome.failures()));
     }

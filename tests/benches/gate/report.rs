@@ -80,7 +80,11 @@ impl Report {
     fn preamble(&self) -> String {
         let text = |name: &str| self.machine[name].as_str().unwrap_or_default().to_owned();
         let sync = &self.machine["fsyncMilliseconds"];
-        let built = if self.machine["optimised"] == true { "" } else { " NOT OPTIMISED: these figures mean nothing." };
+        let built = if self.machine["optimised"] == true {
+            ""
+        } else {
+            " NOT OPTIMISED: these figures mean nothing."
+        };
         format!(
             "{} cores ({}), Linux {}; 4 KiB are on the disk after {:.2} ms (p99 {:.2} ms). The load and the application are on the same cores.{built}",
             self.machine["cores"],
@@ -93,14 +97,17 @@ impl Report {
 
     fn print_comparison(&self) {
         let rates: Vec<u32> = self.subjects[0].any().rates.iter().map(|(rate, _)| *rate).collect();
-        let of_rates: String = rates.iter().map(|rate| format!(" at {}/s |", whole(u64::from(*rate)))).collect();
+        let of_rates: String =
+            rates.iter().map(|rate| format!(" at {}/s |", whole(u64::from(*rate)))).collect();
         println!(
             "\n| | acknowledged a second, {CONNECTIONS} connections | of the limit | p50 / p99 then, ms | CPU each, µs |{of_rates} memory, MB |"
         );
         println!("|---|---|---|---|---|{}---|", "---|".repeat(rates.len()));
         for subject in &self.subjects {
-            let closed = |figure: &dyn Fn(&Loaded) -> f64| subject.median(|measured| figure(&measured.closed));
-            let latencies: String = (0..rates.len()).map(|at| format!(" {} |", subject.at_rate(at))).collect();
+            let closed =
+                |figure: &dyn Fn(&Loaded) -> f64| subject.median(|measured| figure(&measured.closed));
+            let latencies: String =
+                (0..rates.len()).map(|at| format!(" {} |", subject.at_rate(at))).collect();
             println!(
                 "| {} | {}{} | {} | {:.1} / {:.1} | {:.0} |{latencies} {:.0} |",
                 subject.title,
@@ -113,7 +120,9 @@ impl Report {
                 subject.median(|measured| measured.memory as f64) / 1e6,
             );
         }
-        println!("\nLatencies are p50 / p99 / the longest, in milliseconds, from the moment a delivery was due.\n");
+        println!(
+            "\nLatencies are p50 / p99 / the longest, in milliseconds, from the moment a delivery was due.\n"
+        );
         for subject in &self.subjects {
             println!("- **{}**: {}.", subject.title, subject.less);
         }
@@ -124,7 +133,9 @@ impl Report {
         if handing_on().next().is_none() {
             return;
         }
-        println!("\n| | acknowledged | lost | handed on again | still waiting when the fastest load ended | until handed on, s |");
+        println!(
+            "\n| | acknowledged | lost | handed on again | still waiting when the fastest load ended | until handed on, s |"
+        );
         println!("|---|---|---|---|---|---|");
         for subject in handing_on() {
             let ledgers = || subject.rounds.values().filter_map(|measured| measured.ledger);
@@ -254,7 +265,7 @@ pub fn whole(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::marks::Marks;
 use crate::process::{Process, free_address};
 use crate::{application, client, hookkeeper, peers};
-use crate::marks::Marks;
 
 /// Where deliveries are sent.
 pub const PATH: &str = "/bench/deliveries";
