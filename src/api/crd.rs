@@ -1,4 +1,4 @@
-//! The definitions of the three kinds as they are installed.
+//! The definitions of the four kinds as they are installed.
 //!
 //! What the derive makes of the types is finished here and nowhere else; the command line, the
 //! validation without a server and the tests all use the result.
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use super::{Kind, TokenSource, WebhookProvider, WebhookSubscription};
+use super::{Kind, TokenSource, WebhookProvider, WebhookReceiver, WebhookSubscription};
 
 /// A definition could not be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,11 @@ pub struct CrdError {
 }
 
 /// All kinds, in the order in which they refer to each other.
-pub const KINDS: [Kind; 3] = [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookSubscription];
+pub const KINDS: [Kind; 4] =
+    [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookReceiver, Kind::WebhookSubscription];
+
+/// The kinds that the engine works with: all but the gate's.
+pub const ENGINE_KINDS: [Kind; 3] = [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookSubscription];
 
 /// The `CustomResourceDefinition` of a kind.
 #[must_use]
@@ -27,10 +31,12 @@ pub fn definition(kind: Kind) -> &'static Value {
     static PROVIDER: OnceLock<Value> = OnceLock::new();
     static SOURCE: OnceLock<Value> = OnceLock::new();
     static SUBSCRIPTION: OnceLock<Value> = OnceLock::new();
+    static RECEIVER: OnceLock<Value> = OnceLock::new();
     match kind {
         Kind::WebhookProvider => PROVIDER.get_or_init(|| finish(&WebhookProvider::crd())),
         Kind::TokenSource => SOURCE.get_or_init(|| finish(&TokenSource::crd())),
         Kind::WebhookSubscription => SUBSCRIPTION.get_or_init(|| finish(&WebhookSubscription::crd())),
+        Kind::WebhookReceiver => RECEIVER.get_or_init(|| finish(&WebhookReceiver::crd())),
     }
 }
 
@@ -47,6 +53,7 @@ pub fn file_name(kind: Kind) -> &'static str {
         Kind::WebhookProvider => "webhookproviders.yaml",
         Kind::TokenSource => "tokensources.yaml",
         Kind::WebhookSubscription => "webhooksubscriptions.yaml",
+        Kind::WebhookReceiver => "webhookreceivers.yaml",
     }
 }
 
@@ -100,6 +107,14 @@ fn finish_node(schema: &mut Value) {
     };
     // With it an explicit null would bypass the default and the type.
     node.remove("nullable");
+    // The API server knows the signed formats only; that nothing is negative, the minimum says.
+    if let Some(format) = node.get_mut("format") {
+        match format.as_str() {
+            Some("uint8" | "uint16" | "uint32") => *format = "int32".into(),
+            Some("uint64") => *format = "int64".into(),
+            _ => {}
+        }
+    }
     if let Some(Value::String(description)) = node.get_mut("description") {
         *description = one_line_each_paragraph(description);
     }

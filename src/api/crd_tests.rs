@@ -71,6 +71,15 @@ fn definitions_are_complete_and_carry_no_status_of_their_own() {
         .filter_map(|column| column["name"].as_str())
         .collect();
     assert_eq!(columns, ["Ready", "Healthy", "Action", "Expires", "Next", "Last Rotated", "Age"]);
+    let columns: Vec<&str> = definition(Kind::WebhookReceiver)
+        .pointer("/spec/versions/0/additionalPrinterColumns")
+        .and_then(Value::as_array)
+        .unwrap()
+        .iter()
+        .filter(|column| column.get("priority").is_none())
+        .filter_map(|column| column["name"].as_str())
+        .collect();
+    assert_eq!(columns, ["Ready", "URL", "Waiting", "Last Delivery", "Age"]);
 }
 
 /// `rotation::schedule::plan` is made of these; a reader who knows `renewBefore` alone would be surprised.
@@ -142,7 +151,7 @@ fn the_schema_is_structural_and_keeps_gitops_tools_quiet() {
 }
 
 #[test]
-fn only_subscriptions_have_defaults_in_their_spec() {
+fn few_fields_have_defaults_in_a_spec() {
     let mut defaults = Vec::new();
     walk_all(|path, node| {
         if let Some(default) = node.get("default") {
@@ -153,6 +162,8 @@ fn only_subscriptions_have_defaults_in_their_spec() {
     assert_eq!(
         defaults,
         [
+            "WebhookReceiver.spec.mode=\"Stored\"",
+            "WebhookReceiver.spec.suspend=false",
             "WebhookSubscription.spec.active=true",
             "WebhookSubscription.spec.adoptionPolicy=\"Never\"",
             "WebhookSubscription.spec.deletionPolicy=\"Orphan\"",

@@ -37,7 +37,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// The three kinds.
+/// The four kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// The platform that sends the webhooks.
@@ -46,6 +46,8 @@ pub enum Kind {
     TokenSource,
     /// One webhook at the provider.
     WebhookSubscription,
+    /// Where a platform's deliveries are taken in.
+    WebhookReceiver,
 }
 
 impl fmt::Display for Kind {
@@ -54,6 +56,7 @@ impl fmt::Display for Kind {
             Self::WebhookProvider => "WebhookProvider",
             Self::TokenSource => "TokenSource",
             Self::WebhookSubscription => "WebhookSubscription",
+            Self::WebhookReceiver => "WebhookReceiver",
         })
     }
 }

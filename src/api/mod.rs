@@ -1,7 +1,7 @@
 //! The custom resources: their types, their schema and their validation.
 //!
-//! Nothing here does I/O or reads a clock. Everything a user can write is one of the three kinds
-//! [`WebhookProvider`], [`WebhookSubscription`] and [`TokenSource`], all in group
+//! Nothing here does I/O or reads a clock. Everything a user can write is one of the four kinds
+//! [`WebhookProvider`], [`WebhookSubscription`], [`TokenSource`] and [`WebhookReceiver`], all in group
 //! `hookkeeper.dev`, version `v1alpha1`, namespaced. Every reference stays inside the object's own
 //! namespace: no reference has a `namespace` field.
 
@@ -39,14 +39,16 @@ pub use receiver::{
 pub use reference::{
     LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,
 };
-pub use request_header::{UNSETTABLE_HEADER_MESSAGE, UNSETTABLE_HEADERS, is_settable};
+pub use request_header::{
+    UNSETTABLE_HEADER_MESSAGE, UNSETTABLE_HEADERS, WRITTEN_ON_THE_WAY, is_of_the_platform, is_settable,
+};
 pub use secret_references::secret_references;
 pub use status::{
     CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };
 pub use subscription::{
-    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, TokenPlaceholder,
-    WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
+    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, SUBSCRIPTION_HEADER, TokenPlace,
+    TokenPlaceholder, WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
 };
 pub use token_source::{
     ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource, OAuth2TokenSource,
@@ -54,9 +56,9 @@ pub use token_source::{
     TokenSourceSpec,
 };
 
-/// Group of the three kinds.
+/// Group of the four kinds.
 pub const GROUP: &str = "hookkeeper.dev";
-/// Version of the three kinds.
+/// Version of the four kinds.
 pub const VERSION: &str = "v1alpha1";
 /// Any string; a change asks for one rotation now.
 pub const ROTATE_ANNOTATION: &str = "hookkeeper.dev/rotate-requested-at";

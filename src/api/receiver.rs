@@ -11,6 +11,7 @@ use super::duration::Duration;
 use super::provider::Empty;
 use super::reference::{LocalReference, NamedValue, SecretKeyReference};
 use super::schema;
+use super::subscription::TokenPlace;
 use super::token_source::HttpMethod;
 
 /// Where a platform's deliveries are taken in, proven and handed on.
@@ -46,15 +47,19 @@ use super::token_source::HttpMethod;
     selectable = ".spec.preset"
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::DIRECT_RULE).message(schema::DIRECT_MESSAGE))]
+#[x_kube(validation = Rule::new(schema::REVOKED_RULE).message(schema::REVOKED_MESSAGE))]
 pub struct WebhookReceiverSpec {
-    /// A built-in description of a platform's deliveries such as `gupy`; it gives what is not set below.
+    /// A built-in description of a platform's deliveries, which gives what is not set below: `gupy`,
+    /// `idunico`, `pulpo`, `qualp` or `standardWebhooks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = schema::PRESET))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::RECEIVER_PRESET))]
     pub preset: Option<String>,
     /// The public path, matched exactly and as it is written. Default: `/NAMESPACE/NAME`. It begins with
     /// `/NAMESPACE/`, unless the process allows the namespace another beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = schema::RECEIVER_PATH))]
+    #[x_kube(validation = Rule::new(schema::PATH_PARTS_RULE).message(schema::PATH_PARTS_MESSAGE))]
     pub path: Option<String>,
     /// How a delivery proves where it comes from.
     pub verification: Verification,
@@ -141,9 +146,11 @@ pub struct Verification {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new(schema::TOKENS_RULE).message(schema::TOKENS_MESSAGE))]
 pub struct TokenVerification {
-    /// Name of the header. Required unless the preset gives it.
+    /// Name of the header. Required unless the preset gives it, or a subscription names this receiver with
+    /// `receiverRef`: then header and prefix are those in which that subscription sends its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = schema::HTTP_TOKEN))]
+    #[x_kube(validation = Rule::new(schema::RECEIVED_HEADER_RULE).message(schema::RECEIVED_HEADER_MESSAGE))]
     pub header: Option<String>,
     /// What stands before the token, such as `"Bearer "`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,7 +161,7 @@ pub struct TokenVerification {
     pub token_source_ref: Option<LocalReference>,
     /// Keys of Secrets, any of which is accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4))]
+    #[schemars(length(min = 1, max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into(), "key".into()]))]
     pub secret_key_refs: Vec<SecretKeyReference>,
 }
@@ -166,6 +173,7 @@ pub struct ApiKeyVerification {
     /// Name of the header; then the whole Secret is the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = schema::HTTP_TOKEN))]
+    #[x_kube(validation = Rule::new(schema::RECEIVED_HEADER_RULE).message(schema::RECEIVED_HEADER_MESSAGE))]
     pub header: Option<String>,
     /// Keys of Secrets, any of which is accepted.
     #[schemars(length(min = 1, max = 4))]
@@ -190,6 +198,7 @@ pub struct HmacVerification {
     /// Name of the header. Required unless the preset gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = schema::HTTP_TOKEN))]
+    #[x_kube(validation = Rule::new(schema::RECEIVED_HEADER_RULE).message(schema::RECEIVED_HEADER_MESSAGE))]
     pub header: Option<String>,
     /// The hash function. Default: `Sha256`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,19 +268,23 @@ pub struct HandOn {
 /// How a test event is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::TEST_EVENT_RULE).message(schema::TEST_EVENT_MESSAGE))]
 pub struct TestEvent {
-    /// Where in the body its name stands: a JSON Pointer (RFC 6901).
+    /// Where in the body its name stands: a JSON Pointer (RFC 6901). Default: the preset's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = schema::JSON_POINTER))]
-    pub path: String,
-    /// Its name.
+    pub path: Option<String>,
+    /// Its name. Default: the preset's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
-    pub equals: String,
+    pub equals: Option<String>,
     /// What is done with it. Default: `Answer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<TestEventAction>,
 }
 
-/// What is done with a test event.
+/// What is done with a test event, which proves the credential. `Answer`: answered 200. `Forward`: handed on
+/// as well. Default: the preset's, otherwise `Answer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TestEventAction {
     /// It is answered 200, and that is all. The default.
@@ -285,27 +298,32 @@ pub enum TestEventAction {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new(schema::DUPLICATES_RULE).message(schema::DUPLICATES_MESSAGE))]
-#[x_kube(validation = Rule::new("!has(self.action) || self.action != 'Drop' || has(self.key) || has(self.header)").message("Drop needs key or header: two events may have the same body"))]
+#[x_kube(validation = Rule::new(schema::DROP_RULE).message(schema::DROP_MESSAGE))]
 pub struct Duplicates {
-    /// JSON Pointers (RFC 6901) to what together names an event.
+    /// JSON Pointers (RFC 6901) to what together names an event. Default: the preset's; without one the
+    /// body as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(min = 1, max = 256), regex(pattern = schema::JSON_POINTER)))]
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 256), regex(pattern = schema::JSON_POINTER)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub key: Vec<String>,
     /// The header that names an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = schema::HTTP_TOKEN))]
+    #[x_kube(validation = Rule::new(schema::RECEIVED_HEADER_RULE).message(schema::RECEIVED_HEADER_MESSAGE))]
     pub header: Option<String>,
-    /// How long an event is remembered. Default: 24h.
+    /// How long an event is remembered. Default: 24h, and 10m where only the body names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('168h')").message("must be longer than zero and at most 168h"))]
+    #[x_kube(validation = Rule::new(schema::WINDOW_RULE).message(schema::WINDOW_MESSAGE))]
     pub window: Option<Duration>,
-    /// What is done with a repeated delivery. Default: `Mark`.
+    /// What is done with a repeated delivery. Default: the preset's where the key is the preset's too,
+    /// otherwise `Mark`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<DuplicateAction>,
 }
 
-/// What is done with a repeated delivery.
+/// What is done with a repeated delivery. `Drop`: answered 200 and not handed on, if its body is the same
+/// too. `Mark`: handed on, with the header `Hookkeeper-Duplicate-Of` if the application has taken the first
+/// one. Default: the preset's where the key is the preset's too, otherwise `Mark`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DuplicateAction {
     /// It is answered 200 and not handed on, if its body is the same too.
@@ -315,7 +333,9 @@ pub enum DuplicateAction {
     Mark,
 }
 
-/// Whether deliveries are kept before they are acknowledged.
+/// Whether deliveries are kept before they are acknowledged. `Stored`: a delivery is acknowledged when it is
+/// durable, and handed on from there until the application has taken it. `Direct`: it is passed on at once,
+/// and what the application answers is the answer; nothing is kept, repeated or known again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Mode {
     /// A delivery is acknowledged when it is stored, and handed on from there. The default.
@@ -356,7 +376,7 @@ pub struct Forward {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ForwardService {
     /// Name of the Service.
-    #[schemars(length(min = 1, max = 63), regex(pattern = schema::OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::SERVICE_NAME))]
     pub name: String,
     /// Number of its port.
     #[schemars(range(min = 1, max = 65_535))]
@@ -370,6 +390,7 @@ pub struct ForwardService {
 /// How often and when a delivery that was refused is tried again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::RETRY_RULE).message(schema::RETRY_MESSAGE))]
 pub struct Retry {
     /// How many answers other than 2xx, 429 and 503 the application may give before the delivery is
     /// parked. Default: 50.
@@ -378,11 +399,11 @@ pub struct Retry {
     pub max_attempts: Option<u16>,
     /// How long to wait after the first one; each further wait is twice as long. Default: 5s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms')").message("must be 100ms or longer"))]
+    #[x_kube(validation = Rule::new(schema::RETRY_INTERVAL_RULE).message(schema::RETRY_INTERVAL_MESSAGE))]
     pub interval: Option<Duration>,
     /// The longest wait. Default: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms')").message("must be 100ms or longer"))]
+    #[x_kube(validation = Rule::new(schema::RETRY_INTERVAL_RULE).message(schema::RETRY_INTERVAL_MESSAGE))]
     pub max_interval: Option<Duration>,
 }
 
@@ -430,6 +451,9 @@ pub struct Fallback {
 /// The request that asks a platform for one id.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(schema::ASKS_FOR_ID_RULE).message(schema::ASKS_FOR_ID_MESSAGE))]
+#[x_kube(validation = Rule::new(schema::ASKING_BODY_RULE).message(schema::ASKING_BODY_MESSAGE))]
+#[x_kube(validation = Rule::new(schema::ONE_AUTHORIZATION_RULE).message(schema::ONE_AUTHORIZATION_MESSAGE))]
 pub struct FallbackRequest {
     /// The method. Default: `GET`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -521,6 +545,17 @@ pub struct SeenToken {
 }
 
 impl WebhookReceiverSpec {
+    /// Lets it read tokens where a subscription sends them, whatever header it names itself. Without effect
+    /// on a receiver that accepts no tokens of a `TokenSource`.
+    pub fn reads_token_at(&mut self, place: TokenPlace<'_>) {
+        if let Some(token) = &mut self.verification.token
+            && token.token_source_ref.is_some()
+        {
+            token.header = Some(place.header.to_owned());
+            token.prefix = Some(place.prefix.to_owned());
+        }
+    }
+
     /// Whether nothing is handed on.
     #[must_use]
     pub fn is_suspended(&self) -> bool {

@@ -28,9 +28,14 @@ pub(super) const OPERATION_PATH: &str = r"^/[^#[:space:]\x00-\x1f\x7f-\x9f]*$";
 /// Public path of a receiver, of characters that every proxy leaves as they are; `.` and `..` are refused
 /// beside it.
 pub(super) const RECEIVER_PATH: &str = r"^(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+$";
-/// URL of the request that asks a platform for one id.
+/// URL of the request that asks a platform for one id: braces stand for that alone.
 pub(super) const FALLBACK_URL: &str =
-    r"^https?://[^/?#@{}[:space:]]+([/?][^#[:space:]\x00-\x1f\x7f-\x9f]*)?$";
+    r"^https?://[^/?#@{}[:space:]]+([/?]([^#{}[:space:]\x00-\x1f\x7f-\x9f]|\{id\})*)?$";
+/// Name of a Service, a label of the DNS (RFC 1123). Not written as [`PRESET`] is: a pattern has one
+/// explanation.
+pub(super) const SERVICE_NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+/// Name of a preset of receivers, of which some are written in two words.
+pub(super) const RECEIVER_PRESET: &str = "^[a-z][A-Za-z0-9]*$";
 /// Name of a preset.
 pub(super) const PRESET: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// Name of a parameter.
@@ -65,9 +70,13 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
             "must begin with `/`, hold no empty part and no query, and only letters, digits and `._~!$&'()*+,;=:@-`"
         }
         FALLBACK_URL => {
-            "must be an absolute http or https URL without user info, fragment and white space, and `{id}` only in its path or query"
+            "must be an absolute http or https URL without user info, fragment and white space; `{id}` may stand in its path and query, and there is no other placeholder (write %7B and %7D for braces)"
         }
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
+        RECEIVER_PRESET => {
+            "must be the name of a preset such as gupy or standardWebhooks: letters and digits"
+        }
+        SERVICE_NAME => "must be the name of a Service: lower-case letters, digits and `-`, without dots",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",
         ALLOWED_HOST => "must be a host without scheme, port and path; an IPv6 address stands in brackets",
@@ -108,13 +117,75 @@ pub(super) const VERIFICATION_RULE: &str = "[has(self.token), has(self.apiKey), 
 pub(super) const VERIFICATION_MESSAGE: &str =
     "give exactly one of token, apiKey, basic, hmac, standardWebhooks, none; `none: {}` verifies nothing";
 /// Where accepted tokens come from.
-pub(super) const TOKENS_RULE: &str = "[has(self.tokenSourceRef), has(self.secretKeyRefs) && self.secretKeyRefs.size() > 0].filter(x, x).size() == 1";
+pub(super) const TOKENS_RULE: &str =
+    "[has(self.tokenSourceRef), has(self.secretKeyRefs)].filter(x, x).size() == 1";
 /// What to do when [`TOKENS_RULE`] is broken.
 pub(super) const TOKENS_MESSAGE: &str = "give exactly one of tokenSourceRef and secretKeyRefs";
 /// At most one way to name an event.
-pub(super) const DUPLICATES_RULE: &str = "!(has(self.key) && self.key.size() > 0 && has(self.header))";
+pub(super) const DUPLICATES_RULE: &str = "!(has(self.key) && has(self.header))";
 /// What to do when [`DUPLICATES_RULE`] is broken.
 pub(super) const DUPLICATES_MESSAGE: &str = "give at most one of key and header";
+/// Two events may have the same body, so a body alone drops nothing.
+pub(super) const DROP_RULE: &str =
+    "!has(self.action) || self.action != 'Drop' || has(self.key) || has(self.header)";
+/// What to do when [`DROP_RULE`] is broken.
+pub(super) const DROP_MESSAGE: &str =
+    "Drop needs key or header, which name an event: two events may have the same body; or set action to Mark";
+/// How long an event is remembered.
+pub(super) const WINDOW_RULE: &str = "duration(self) > duration('0s') && duration(self) <= duration('168h')";
+/// What to do when [`WINDOW_RULE`] is broken.
+pub(super) const WINDOW_MESSAGE: &str = "must be longer than zero and at most 168h";
+/// `Direct` keeps nothing, so nothing can be said of what is kept.
+pub(super) const DIRECT_RULE: &str = "!has(self.mode) || self.mode != 'Direct' || !(has(self.retention) || has(self.forward.retry) || has(self.duplicates) || has(self.fallback) || has(self.maxPending) || has(self.maxParked))";
+/// What to do when [`DIRECT_RULE`] is broken.
+pub(super) const DIRECT_MESSAGE: &str = "mode Direct keeps nothing: leave out retention, forward.retry, duplicates, fallback, maxPending and maxParked, or set mode to Stored";
+/// Other credentials have no time at which they were minted.
+pub(super) const REVOKED_RULE: &str = "!has(self.revokedBefore) || (has(self.verification.token) && has(self.verification.token.tokenSourceRef))";
+/// What to do when [`REVOKED_RULE`] is broken.
+pub(super) const REVOKED_MESSAGE: &str = "revokedBefore is about the tokens of verification.token.tokenSourceRef; to revoke another credential, remove its entry from secretKeyRefs";
+/// Parts that proxies and clients resolve on the way.
+pub(super) const PATH_PARTS_RULE: &str = "!self.matches('/[.][.]?(/|$)')";
+/// What to do when [`PATH_PARTS_RULE`] is broken.
+pub(super) const PATH_PARTS_MESSAGE: &str =
+    "must have no part `.` or `..`: clients and proxies resolve those before the gate sees the path";
+/// Headers that HTTP itself, a proxy or hookkeeper writes; the list of [`super::WRITTEN_ON_THE_WAY`].
+pub(super) const RECEIVED_HEADER_RULE: &str = "!self.lowerAscii().startsWith('hookkeeper-') && !(self.lowerAscii() in ['accept-encoding', 'connection', 'content-encoding', 'content-length', 'content-type', 'expect', 'forwarded', 'host', 'http2-settings', 'keep-alive', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'via', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-port', 'x-forwarded-proto', 'x-real-ip'])";
+/// What to do when [`RECEIVED_HEADER_RULE`] is broken.
+pub(super) const RECEIVED_HEADER_MESSAGE: &str = "names a header that HTTP itself, a proxy on the way or hookkeeper writes; name the header in which the platform sends it";
+/// A test event is known by a place and what stands there.
+pub(super) const TEST_EVENT_RULE: &str = "has(self.path) == has(self.equals)";
+/// What to do when [`TEST_EVENT_RULE`] is broken.
+pub(super) const TEST_EVENT_MESSAGE: &str =
+    "give both path and equals, or neither where the preset gives them";
+/// The first wait is not longer than the longest.
+pub(super) const RETRY_RULE: &str =
+    "!has(self.interval) || !has(self.maxInterval) || duration(self.interval) <= duration(self.maxInterval)";
+/// What to do when [`RETRY_RULE`] is broken.
+pub(super) const RETRY_MESSAGE: &str = "interval must not be longer than maxInterval";
+/// What one application can stand.
+pub(super) const RETRY_INTERVAL_RULE: &str =
+    "duration(self) >= duration('100ms') && duration(self) <= duration('24h')";
+/// What to do when [`RETRY_INTERVAL_RULE`] is broken.
+pub(super) const RETRY_INTERVAL_MESSAGE: &str = "must be 100ms or longer, and at most 24h";
+/// Who asks for an id says which.
+pub(super) const ASKS_FOR_ID_RULE: &str =
+    "self.url.contains('{id}') || (has(self.body) && self.body.contains('{id}'))";
+/// What to do when [`ASKS_FOR_ID_RULE`] is broken.
+pub(super) const ASKS_FOR_ID_MESSAGE: &str =
+    "`{id}` must stand in url or in body: it is what the platform is asked for";
+/// A token has one place.
+pub(super) const ONE_AUTHORIZATION_RULE: &str = "!has(self.tokenSourceRef) || !has(self.headers) || !self.headers.exists(h, h.name.lowerAscii() == 'authorization')";
+/// What to do when [`ONE_AUTHORIZATION_RULE`] is broken.
+pub(super) const ONE_AUTHORIZATION_MESSAGE: &str =
+    "tokenSourceRef sets the header Authorization; leave it out of headers, or leave tokenSourceRef out";
+/// A body goes with a method that has one.
+pub(super) const ASKING_BODY_RULE: &str = "!has(self.body) || (has(self.method) && self.method != 'GET')";
+/// What to do when [`ASKING_BODY_RULE`] is broken.
+pub(super) const ASKING_BODY_MESSAGE: &str = "a GET has no body; set method to POST, or leave body out";
+/// What the receiver accepts is what the subscription sends.
+pub(super) const RECEIVER_RULE: &str = "!has(self.receiverRef) || has(self.tokenSourceRef)";
+/// What to do when [`RECEIVER_RULE`] is broken.
+pub(super) const RECEIVER_MESSAGE: &str = "receiverRef needs tokenSourceRef: the receiver accepts the tokens that a TokenSource publishes, and nothing publishes those of tokenSource";
 /// Exactly one kind of token source.
 pub(super) const SOURCE_RULE: &str =
     "[has(self.oauth2), has(self.http), has(self.serviceAccount), has(self.secret)].filter(x, x).size() == 1";

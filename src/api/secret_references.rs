@@ -31,6 +31,10 @@ fn collect(value: &Value, found: &mut Vec<SecretKeyReference>) {
                                 .map(|key| SecretKeyReference { name: name.to_owned(), key: key.to_owned() })
                         }));
                     }
+                    "secretKeyRefs" => {
+                        let entries = member.as_array().into_iter().flatten();
+                        found.extend(entries.filter_map(|entry| serde_json::from_value(entry.clone()).ok()));
+                    }
                     // Documents of operations are the provider's, whatever they look like.
                     "operations" => {}
                     _ => collect(member, found),

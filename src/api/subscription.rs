@@ -1,5 +1,6 @@
 //! `WebhookSubscription`: one webhook at the provider.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
@@ -65,6 +66,7 @@ use super::token_source::{InlineTokenSource, TokenSourceSpec};
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("[has(self.tokenSource), has(self.tokenSourceRef)].filter(x, x).size() == 1").message("give exactly one of tokenSource and tokenSourceRef"))]
+#[x_kube(validation = Rule::new(schema::RECEIVER_RULE).message(schema::RECEIVER_MESSAGE))]
 pub struct WebhookSubscriptionSpec {
     /// The `WebhookProvider`, in the same namespace. Cannot be changed.
     #[x_kube(validation = Rule::new("self == oldSelf").message("cannot be changed; delete this object and create another one"))]
@@ -106,7 +108,7 @@ pub struct WebhookSubscriptionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_source_ref: Option<LocalReference>,
     /// The `WebhookReceiver` in the same namespace that takes these deliveries in; it must accept tokens of
-    /// the same `TokenSource`. Deliveries then carry the header `Hookkeeper-Subscription` with the name of
+    /// the same `TokenSource`, and takes the token's header and prefix from here. Deliveries then carry the header `Hookkeeper-Subscription` with the name of
     /// this object, so that the one in which a new token was seen first is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receiver_ref: Option<LocalReference>,
@@ -227,7 +229,53 @@ pub enum WhenMissing {
     Stall,
 }
 
+/// The header in which deliveries name their subscription: those of an object with `receiverRef`.
+pub const SUBSCRIPTION_HEADER: &str = "Hookkeeper-Subscription";
+
+/// Where a subscription sends its token.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenPlace<'a> {
+    /// The header.
+    pub header: &'a str,
+    /// What stands before the token; empty for nothing.
+    pub prefix: &'a str,
+}
+
+impl TokenPlace<'_> {
+    /// Whether a receiver that reads the one reads the other: the case of a header makes no difference.
+    #[must_use]
+    pub fn is_same(self, other: Self) -> bool {
+        self.header.eq_ignore_ascii_case(other.header) && self.prefix == other.prefix
+    }
+}
+
 impl WebhookSubscriptionSpec {
+    /// The first header that holds the token.
+    #[must_use]
+    pub fn token_place(&self) -> Option<TokenPlace<'_>> {
+        self.client_headers.iter().find_map(|header| {
+            let token = header.value_from.as_ref()?.token.as_ref()?;
+            Some(TokenPlace { header: &header.name, prefix: token.prefix.as_deref().unwrap_or_default() })
+        })
+    }
+
+    /// What the provider is told of the object of this name: with the header by which its deliveries are
+    /// known at its receiver, if it names one.
+    #[must_use]
+    pub fn as_sent(&self, name: &str) -> Cow<'_, Self> {
+        if self.receiver_ref.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut sent = self.clone();
+        sent.client_headers.retain(|header| !header.name.eq_ignore_ascii_case(SUBSCRIPTION_HEADER));
+        sent.client_headers.push(ClientHeader {
+            name: SUBSCRIPTION_HEADER.to_owned(),
+            value: Some(name.to_owned()),
+            value_from: None,
+        });
+        Cow::Owned(sent)
+    }
+
     /// Whether the provider is to deliver.
     #[must_use]
     pub fn is_active(&self) -> bool {

@@ -2,12 +2,14 @@
 
 mod findings;
 mod input;
+mod receivers;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::output;
+use crate::gate::paths::AllowedPath;
 use crate::printable::printable;
 use findings::Findings;
 
@@ -17,6 +19,10 @@ pub struct CheckArgs {
     /// Files, folders (their .yaml, .yml and .json files) or `-` for standard input.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Let receivers of the namespace have paths that begin with PREFIX/, besides those that begin with
+    /// /NAMESPACE/: what the gate is started with.
+    #[arg(long, value_name = "NAMESPACE=/PREFIX")]
+    pub allow_path: Vec<AllowedPath>,
 }
 
 /// Judges the files, prints a line for each of the first problems and warnings, and a summary.
@@ -25,7 +31,7 @@ pub struct CheckArgs {
 /// When standard output cannot be written to; what is wrong with the files is no error.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = input::read(&args.files);
-    let findings = findings::judge(&inputs);
+    let findings = findings::judge(&inputs, &args.allow_path);
     print(&findings, &mut output::standard())?;
     Ok(if findings.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -53,5 +59,7 @@ fn count(number: usize, of_what: &str) -> String {
     format!("{number} {of_what}{plural}")
 }
 
+#[cfg(test)]
+mod receiver_tests;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::known::Version;
 use crate::api::validation::{self, Problem, Spec};
 use crate::api::{
     Declared, FINALIZER, FORCE_ORPHAN_ANNOTATION, Identity, Kind, ObjectKey, ROTATE_ANNOTATION,
-    SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
+    SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus, WebhookReceiverStatus,
 };
 use crate::engine::change::Change;
 use crate::engine::ports::Invalid;
@@ -31,6 +31,7 @@ pub(super) fn version_of(kind: Kind, object: &DynamicObject) -> Version {
         Kind::WebhookProvider => digest(&status::<WebhookProviderStatus>(recorded)),
         Kind::TokenSource => digest(&status::<TokenSourceStatus>(recorded)),
         Kind::WebhookSubscription => digest(&status::<SubscriptionStatus>(recorded)),
+        Kind::WebhookReceiver => digest(&status::<WebhookReceiverStatus>(recorded)),
     };
     Version {
         uid: object.uid().unwrap_or_default(),
@@ -52,8 +53,8 @@ fn status<Status: DeserializeOwned + Default>(recorded: &Value) -> Status {
     serde_json::from_value(recorded.clone()).unwrap_or_default()
 }
 
-/// What the engine is told of an object.
-pub(super) fn change_of(kind: Kind, object: &DynamicObject) -> Change {
+/// What the engine is told of an object; nothing of those that are the gate's.
+pub(super) fn change_of(kind: Kind, object: &DynamicObject) -> Option<Change> {
     let identity = identity_of(object);
     let recorded = &object.data["status"];
     let whole = json!({ "spec": object.data["spec"] });
@@ -67,8 +68,10 @@ pub(super) fn change_of(kind: Kind, object: &DynamicObject) -> Change {
         Kind::WebhookSubscription => {
             declared(&whole, &identity, recorded).map(|declared| Change::Subscription(Box::new(declared)))
         }
+        Kind::WebhookReceiver => return None,
     };
-    result.unwrap_or_else(|problem| Change::Invalid { kind, identity, problem, status: recorded.clone() })
+    let invalid = |problem| Change::Invalid { kind, identity, problem, status: recorded.clone() };
+    Some(result.unwrap_or_else(invalid))
 }
 
 fn declared<S: Spec, Status: DeserializeOwned + Default>(
@@ -142,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_valid_object_is_declared_with_what_matters_of_it() {
-        let Change::Subscription(declared) = change_of(Kind::WebhookSubscription, &object(subscription()))
+        let Some(Change::Subscription(declared)) =
+            change_of(Kind::WebhookSubscription, &object(subscription()))
         else {
             panic!("no subscription")
         };
@@ -158,7 +162,8 @@ mod tests {
         let mut broken = subscription();
         broken["spec"]["postbackUrl"] = json!(17);
         broken["spec"]["action"] = json!("no spaces");
-        let Change::Invalid { problem, identity, .. } = change_of(Kind::WebhookSubscription, &object(broken))
+        let Some(Change::Invalid { problem, identity, .. }) =
+            change_of(Kind::WebhookSubscription, &object(broken))
         else {
             panic!("valid")
         };

@@ -1,4 +1,4 @@
-//! The three kinds as kube's dynamic interface names them.
+//! The four kinds as kube's dynamic interface names them.
 //!
 //! Objects are read without their types: one that does not decode must be reported as invalid and
 //! must not stop the watch.
@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use kube::core::ApiResource;
 use kube::{Api, Client, CustomResourceExt};
 
-use crate::api::{Kind, TokenSource, WebhookProvider, WebhookSubscription};
+use crate::api::{Kind, TokenSource, WebhookProvider, WebhookReceiver, WebhookSubscription};
 
 /// How the API server names a kind.
 pub(super) fn resource(kind: Kind) -> ApiResource {
@@ -15,6 +15,7 @@ pub(super) fn resource(kind: Kind) -> ApiResource {
         Kind::WebhookProvider => WebhookProvider::api_resource(),
         Kind::TokenSource => TokenSource::api_resource(),
         Kind::WebhookSubscription => WebhookSubscription::api_resource(),
+        Kind::WebhookReceiver => WebhookReceiver::api_resource(),
     }
 }
 

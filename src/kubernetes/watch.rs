@@ -1,4 +1,4 @@
-//! Watching the three kinds, and telling the engine what changes.
+//! Watching the kinds that the engine works with, and telling the engine what changes.
 //!
 //! A re-list is the truth about deletions: what it does not contain is gone, whether or not the watch
 //! has said so.
@@ -21,7 +21,7 @@ use super::known::{By, Entry, Known};
 use super::objects::{change_of, key_of, version_of};
 use super::record::looked_at;
 use super::resources::resource;
-use crate::api::crd::KINDS;
+use crate::api::crd::ENGINE_KINDS;
 use crate::api::{FINALIZER, Kind, ObjectKey};
 use crate::engine::change::Change;
 use crate::ops::causes::told;
@@ -69,7 +69,7 @@ impl Watcher {
         };
         let mut tasks = tokio::task::JoinSet::new();
         let mut rounds = Vec::new();
-        for kind in KINDS {
+        for kind in ENGINE_KINDS {
             for namespace in &namespaces {
                 let one = One {
                     number: rounds.len(),
@@ -304,7 +304,10 @@ impl One {
             // The engine knows more already, by a write of its own.
             return true;
         }
-        self.changes.send(change_of(self.kind, &object)).await.is_ok()
+        match change_of(self.kind, &object) {
+            Some(change) => self.changes.send(change).await.is_ok(),
+            None => true,
+        }
     }
 
     async fn tell_gone(&self, key: ObjectKey) -> bool {

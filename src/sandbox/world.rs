@@ -4,12 +4,15 @@
 //! provider time testable in microseconds.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use super::account::{DeliveryLedger, EventKey, Expected, Reply};
 use super::clock::after;
+use super::disturbances::{Breakage, Unrest};
 use super::document::{Document, Status};
 use super::faults::{Fault, FaultBook, Subject};
 use super::ledger::{Delivery, Event, Ledger, LedgerSummary, Outcome, Vanishing};
@@ -30,6 +33,10 @@ pub(super) struct World {
     pub(super) faults: FaultBook,
     pub(super) management_token: SecretText,
     pub(super) schedule: Schedule,
+    pub(super) account: Arc<DeliveryLedger>,
+    /// Whether deliveries go to somebody who hands them on.
+    pub(super) is_handed_on: bool,
+    pub(super) unrest: Unrest,
     rate_limit: RateLimit,
     delivery_interval: Option<Duration>,
     retries_repeat_headers: bool,
@@ -42,6 +49,7 @@ pub(super) struct Parcel {
     pub(super) attempt: Attempt,
     pub(super) load: Load,
     pub(super) body: String,
+    pub(super) breakage: Breakage,
 }
 
 impl World {
@@ -54,6 +62,9 @@ impl World {
             faults: FaultBook::default(),
             management_token: config.management_token.clone(),
             schedule: Schedule::default(),
+            account: Arc::default(),
+            is_handed_on: config.deliver_to.is_some(),
+            unrest: Unrest::new(config.disturbances.clone()),
             rate_limit: RateLimit::new(config.requests_per_minute),
             delivery_interval: config.delivery_interval,
             retries_repeat_headers: config.retries_repeat_headers,
@@ -63,7 +74,7 @@ impl World {
 
     /// The fault that strikes this request, noted in the ledger.
     pub(super) fn strike(&mut self, now: DateTime<Utc>, subject: &Subject) -> Option<Fault> {
-        let (fault, effect) = self.faults.strike(subject)?;
+        let (fault, effect) = self.faults.strike(subject, now)?;
         let target = subject.target;
         self.ledger.record(now, Event::Fault { fault, target });
         Some(effect)
@@ -114,6 +125,16 @@ impl World {
         removed
     }
 
+    /// Sets how often each webhook has an event from now on.
+    pub(super) fn set_delivery_interval(&mut self, now: DateTime<Utc>, interval: Option<Duration>) {
+        self.delivery_interval = interval;
+        self.schedule.forget_events();
+        let Some(interval) = interval else { return };
+        for webhook in self.webhooks.iter() {
+            self.schedule.file(after(now, interval), Job::Fresh { webhook: webhook.id.clone() });
+        }
+    }
+
     /// The next delivery that is due, if one is.
     pub(super) fn next_parcel(&mut self, now: DateTime<Utc>) -> Option<Parcel> {
         loop {
@@ -127,14 +148,40 @@ impl World {
                         let next = Job::Fresh { webhook: webhook.clone() };
                         self.schedule.file(after(now, interval), next);
                     }
-                    Attempt { webhook, event: self.random.uuid(), date: now, number: 1, kept: None }
+                    let event = self.random.uuid();
+                    let attempt = Attempt { webhook, event, date: now, number: 1, kept: None, copy: false };
+                    match self.hold_back(now, attempt) {
+                        Some(attempt) => attempt,
+                        None => continue,
+                    }
                 }
             };
             // A webhook that is gone or inactive by now gets nothing, retries included.
-            if let Some(parcel) = self.pack(attempt) {
+            if let Some(mut parcel) = self.pack(attempt) {
+                parcel.breakage = self.unrest.breaks();
+                if self.is_handed_on {
+                    // Gupy documents its id as what tells duplicates, so one of them is enough.
+                    self.account.sent(EventKey::of(parcel.body.as_bytes()), Expected::Once);
+                }
                 return Some(parcel);
             }
         }
+    }
+
+    /// What is left of a new event: some are lost on request, some come later.
+    fn hold_back(&mut self, now: DateTime<Utc>, attempt: Attempt) -> Option<Attempt> {
+        if self.unrest.loses() {
+            if let Some(parcel) = self.pack(attempt) {
+                self.account.withheld(EventKey::of(parcel.body.as_bytes()));
+            }
+            return None;
+        }
+        let Some(intervals) = self.unrest.holds_back() else {
+            return Some(attempt);
+        };
+        let later = self.delivery_interval.unwrap_or_default().mul_f64(intervals);
+        self.schedule.file(after(now, later), Job::Again(attempt));
+        None
     }
 
     fn pack(&self, attempt: Attempt) -> Option<Parcel> {
@@ -154,7 +201,7 @@ impl World {
             headers: document.delivery_headers(),
             token: webhook.token.as_ref().map(|token| token.label.clone()),
         });
-        Some(Parcel { load, body: body.to_string(), attempt })
+        Some(Parcel { load, body: body.to_string(), attempt, breakage: Breakage::None })
     }
 
     /// Notes what became of a delivery, files the retry, removes a webhook that only ever fails.
@@ -166,13 +213,25 @@ impl World {
         answer: Option<u16>,
         real: impl Fn(Duration) -> Duration,
     ) {
-        let Parcel { mut attempt, load, .. } = parcel;
+        let Parcel { mut attempt, load, body, .. } = parcel;
         let token = load.token.clone();
         let failed = outcome != Outcome::Accepted;
+        if self.is_handed_on {
+            let reply = match outcome {
+                Outcome::Accepted => Reply::Acknowledged,
+                Outcome::Unanswered => Reply::Unanswered,
+                _ => Reply::Refused,
+            };
+            self.account.answered(EventKey::of(body.as_bytes()), reply);
+        }
         if self.retries_repeat_headers {
             attempt.kept = Some(load);
         }
-        let lost = failed && !self.schedule.retry(now, &attempt, real);
+        if !failed && !attempt.copy && self.unrest.repeats() {
+            let copy = Attempt { copy: true, number: 1, ..attempt.clone() };
+            self.schedule.file(after(now, self.delivery_interval.unwrap_or_default()), Job::Again(copy));
+        }
+        let lost = failed && !self.schedule.retry(now, &attempt, real) && !attempt.copy;
         let removed = self.webhooks.get_mut(&attempt.webhook).is_some_and(|webhook| {
             webhook.failing_since = failed.then(|| webhook.failing_since.unwrap_or(now));
             webhook.failing_since.is_some_and(|since| after(since, self.removal) <= now)
@@ -238,6 +297,7 @@ fn names_a_token(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Disturbances;
     use super::super::schedule::RETRY_MINUTES;
     use super::*;
 
@@ -296,6 +356,55 @@ mod tests {
         });
         assert_eq!(numbers, (1..=RETRY_MINUTES.len() + 1).collect::<Vec<_>>());
         assert_eq!(bench.world.summary(bench.now).events_lost, 1);
+    }
+
+    fn disturbed(disturbances: Disturbances) -> Bench {
+        let deliver_to = Some("http://127.0.0.1:1/".parse().unwrap());
+        let mut bench = Bench::new(Config { disturbances, deliver_to, ..hourly() });
+        bench.create("x");
+        bench
+    }
+
+    #[test]
+    fn an_event_may_come_again_although_it_was_accepted() {
+        let mut bench = disturbed(Disturbances { duplicates: 1.0, ..Disturbances::default() });
+        let mut bodies = Vec::new();
+        bench.run(10 * HOUR + HOUR / 2, |parcel| {
+            bodies.push(parcel.body.clone());
+            Outcome::Accepted
+        });
+        assert_eq!(bodies.len(), 10 + 9);
+        let summary = bench.world.account.account(&[]);
+        assert_eq!((summary.sent, summary.attempts_acknowledged, summary.lost), (10, 19, 10));
+        // A copy that fails is tried again like any other, and is no loss of the event.
+        let mut bench = disturbed(Disturbances { duplicates: 1.0, ..Disturbances::default() });
+        let mut seen = std::collections::HashSet::new();
+        bench.run(24 * HOUR, |parcel| match seen.insert(parcel.attempt.event.clone()) {
+            true => Outcome::Accepted,
+            false => Outcome::Refused,
+        });
+        let summary = bench.world.summary(bench.now);
+        assert!(summary.deliveries_refused > 100);
+        assert_eq!(summary.events_lost, 0);
+    }
+
+    #[test]
+    fn events_overtake_each_other_and_their_dates_tell_the_order() {
+        let mut bench = disturbed(Disturbances { reorder: 0.3, seed: 2, ..Disturbances::default() });
+        let mut dates = Vec::new();
+        bench.run(100 * HOUR, |parcel| {
+            let body: serde_json::Value = serde_json::from_str(&parcel.body).unwrap();
+            dates.push(body["date"].as_str().unwrap().to_owned());
+            Outcome::Accepted
+        });
+        assert!(dates.len() > 90 && !dates.is_sorted());
+    }
+
+    #[test]
+    fn events_can_be_lost_before_they_are_sent() {
+        let mut bench = disturbed(Disturbances { lose: 1.0, ..Disturbances::default() });
+        bench.run(10 * HOUR, |_| panic!("nothing is sent"));
+        assert_eq!(bench.world.account.account(&[]).withheld, 10);
     }
 
     #[test]

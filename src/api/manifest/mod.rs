@@ -15,7 +15,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::validation::{self, Problem, Spec};
-use super::{GROUP, Kind, ObjectKey, TokenSourceSpec, VERSION, WebhookProviderSpec, WebhookSubscriptionSpec};
+use super::{
+    GROUP, Kind, ObjectKey, TokenSourceSpec, VERSION, WebhookProviderSpec, WebhookReceiverSpec,
+    WebhookSubscriptionSpec,
+};
 use crate::secret::SecretText;
 use metadata::Metadata;
 
@@ -41,6 +44,8 @@ pub enum Manifest {
     TokenSource(Box<TokenSourceSpec>),
     /// The platform that sends the webhooks; its spec keeps all rules but those of its preset.
     WebhookProvider(Box<WebhookProviderSpec>),
+    /// Where a platform's deliveries are taken in; its spec keeps all rules but those of its preset.
+    WebhookReceiver(Box<WebhookReceiverSpec>),
     /// A Kubernetes `Secret`.
     Secret {
         /// Namespace, `default` when none is given.
@@ -71,6 +76,7 @@ impl Manifest {
             Self::WebhookSubscription(_) => Some(Kind::WebhookSubscription),
             Self::TokenSource(_) => Some(Kind::TokenSource),
             Self::WebhookProvider(_) => Some(Kind::WebhookProvider),
+            Self::WebhookReceiver(_) => Some(Kind::WebhookReceiver),
             Self::Secret { .. } | Self::Other { .. } => None,
         }
     }
@@ -330,7 +336,11 @@ fn ours(kind: &str, value: &Value) -> Result<Declared, Vec<Problem>> {
         "WebhookSubscription" => decode(value, Manifest::WebhookSubscription),
         "TokenSource" => decode(value, Manifest::TokenSource),
         "WebhookProvider" => decode(value, Manifest::WebhookProvider),
-        _ => Err(vec![Problem::new("kind", "must be WebhookSubscription, TokenSource or WebhookProvider")]),
+        "WebhookReceiver" => decode(value, Manifest::WebhookReceiver),
+        _ => Err(vec![Problem::new(
+            "kind",
+            "must be WebhookSubscription, TokenSource, WebhookProvider or WebhookReceiver",
+        )]),
     };
     match decoded {
         Ok(decoded) if problems.is_empty() => Ok(decoded),

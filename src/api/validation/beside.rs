@@ -90,13 +90,13 @@ fn template(path: &str, value: &str, problems: &mut Vec<Problem>) {
 }
 
 /// Control characters cannot be sent in a header (RFC 9110, section 5.5).
-fn header_value(path: &str, value: &str, problems: &mut Vec<Problem>) {
+pub(super) fn header_value(path: &str, value: &str, problems: &mut Vec<Problem>) {
     if value.chars().any(|character| character.is_control() && character != '\t') {
         problems.push(Problem::new(path, "must hold no control characters"));
     }
 }
 
-fn named_headers(path: &str, headers: &[NamedValue], problems: &mut Vec<Problem>) {
+pub(super) fn named_headers(path: &str, headers: &[NamedValue], problems: &mut Vec<Problem>) {
     for (index, header) in headers.iter().enumerate() {
         if !is_settable(&header.name) {
             problems.push(Problem::new(format!("{path}[{index}].name"), UNSETTABLE_HEADER_MESSAGE));
@@ -166,7 +166,7 @@ fn header_map(path: &str, headers: &BTreeMap<String, String>, problems: &mut Vec
 
 /// What the rule in the schema lets pass and a URL parser does not, or reads in another way than
 /// people do.
-fn url(path: &str, value: &str, problems: &mut Vec<Problem>) {
+pub(super) fn url(path: &str, value: &str, problems: &mut Vec<Problem>) {
     let strange = value.chars().any(|character| character.is_control() || character == '\\');
     if strange || !has_whole_escapes(value) || !Url::parse(value).is_ok_and(|url| has_whole_host(&url)) {
         let problem = Problem::new(path, schema::URL_MESSAGE);

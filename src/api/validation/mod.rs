@@ -6,6 +6,7 @@
 //! folder of files has no server at all.
 
 mod beside;
+mod receiver;
 mod rules;
 mod structural;
 
@@ -16,7 +17,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Kind, TokenSourceSpec, WebhookProviderSpec, WebhookSubscriptionSpec, crd};
+use super::{Kind, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec, WebhookSubscriptionSpec, crd};
 
 /// A rule that an object breaks: which field, and what to do about it.
 ///
@@ -30,7 +31,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { field: field.into(), problem: problem.into() }
     }
 }
@@ -47,7 +48,7 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// The spec of one of the three kinds.
+/// The spec of one of the four kinds.
 pub trait Spec: DeserializeOwned {
     /// The kind whose spec it is.
     const KIND: Kind;
@@ -80,6 +81,14 @@ impl Spec for WebhookProviderSpec {
     }
 }
 
+impl Spec for WebhookReceiverSpec {
+    const KIND: Kind = Kind::WebhookReceiver;
+
+    fn check_beside_schema(&self, problems: &mut Vec<Problem>) {
+        receiver::check(self, problems);
+    }
+}
+
 /// Checks the spec of an object against all rules of its kind.
 ///
 /// `object` is the whole object; of it only `spec` is looked at. With `old`, the object as it was
@@ -93,6 +102,7 @@ pub fn validate(kind: Kind, object: &Value, old: Option<&Value>) -> Result<(), V
         Kind::WebhookProvider => decode::<WebhookProviderSpec>(object, old).map(drop),
         Kind::TokenSource => decode::<TokenSourceSpec>(object, old).map(drop),
         Kind::WebhookSubscription => decode::<WebhookSubscriptionSpec>(object, old).map(drop),
+        Kind::WebhookReceiver => decode::<WebhookReceiverSpec>(object, old).map(drop),
     }
 }
 

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::Problem;
 use crate::api::{Kind, crd};
 
-/// Rules of the three kinds, compiled once for each thread: the evaluator is not shared either.
+/// Rules of the four kinds, compiled once for each thread: the evaluator is not shared either.
 #[derive(Default)]
 struct Compiled {
     provider: OnceCell<CompiledSchema>,
     source: OnceCell<CompiledSchema>,
     subscription: OnceCell<CompiledSchema>,
+    receiver: OnceCell<CompiledSchema>,
 }
 
 thread_local! {
@@ -27,6 +28,7 @@ pub(super) fn check(kind: Kind, spec: &Value, old: Option<&Value>, path: &str, p
             Kind::WebhookProvider => &compiled.provider,
             Kind::TokenSource => &compiled.source,
             Kind::WebhookSubscription => &compiled.subscription,
+            Kind::WebhookReceiver => &compiled.receiver,
         };
         let schema = cell.get_or_init(|| {
             let schema = crd::schema(kind).pointer("/properties/spec");

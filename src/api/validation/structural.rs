@@ -101,10 +101,12 @@ fn array(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<Problem
     unique_keys(schema, items, path, problems);
 }
 
-/// Entries of a list that is a map are told apart by their keys.
+/// Entries of a list that is a map are told apart by their keys, those of a set by themselves.
 fn unique_keys(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<Problem>) {
-    if text(schema, "x-kubernetes-list-type") != Some("map") {
-        return;
+    match text(schema, "x-kubernetes-list-type") {
+        Some("map") => {}
+        Some("set") => return unique_texts(items, path, problems),
+        _ => return,
     }
     let keys: Vec<&str> = schema
         .get("x-kubernetes-list-map-keys")
@@ -118,10 +120,21 @@ fn unique_keys(schema: &Value, items: &[Value], path: &str, problems: &mut Vec<P
         let identity: Vec<Option<&str>> =
             keys.iter().map(|key| item.get(key).and_then(Value::as_str)).collect();
         if let Some(first) = seen.insert(identity, index) {
-            problems.push(Problem::new(
-                format!("{path}[{index}].{}", keys.join(",")),
-                format!("is the same as in entry [{first}]"),
-            ));
+            let field = match keys.as_slice() {
+                [key] => format!("{path}[{index}].{key}"),
+                _ => format!("{path}[{index}]"),
+            };
+            problems.push(Problem::new(field, format!("is the same as in entry [{first}]")));
+        }
+    }
+}
+
+fn unique_texts(items: &[Value], path: &str, problems: &mut Vec<Problem>) {
+    let mut seen = HashMap::new();
+    for (index, text) in items.iter().enumerate().filter_map(|(index, item)| Some((index, item.as_str()?))) {
+        if let Some(first) = seen.insert(text, index) {
+            problems
+                .push(Problem::new(format!("{path}[{index}]"), format!("is the same as in entry [{first}]")));
         }
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Input;
+use super::receivers;
 use crate::api::manifest::{
     self, Document, DocumentError, MOST_DOCUMENTS, MOST_PROBLEMS, MOST_TOLD, Manifest,
 };
-use crate::api::{Kind, ObjectKey, SecretKeyReference, crd, secret_references};
+use crate::api::{
+    Kind, ObjectKey, SecretKeyReference, TokenSourceSpec, WebhookReceiverSpec, crd, secret_references,
+};
+use crate::gate::paths::AllowedPath;
 use crate::provider::Provider;
 use crate::sidecar::collisions;
 
@@ -28,13 +32,13 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    fn problem(&mut self, file: &str, at: &str, problem: impl std::fmt::Display) {
+    pub(super) fn problem(&mut self, file: &str, at: &str, problem: impl std::fmt::Display) {
         self.problems += 1;
         let is_told = self.tell(file, || format!("{at}: {problem}"));
         self.problems_told += usize::from(is_told);
     }
 
-    fn warning(&mut self, file: &str, at: &str, warning: impl std::fmt::Display) {
+    pub(super) fn warning(&mut self, file: &str, at: &str, warning: impl std::fmt::Display) {
         self.warnings += 1;
         let is_told = self.tell(file, || format!("{at}: warning: {warning}"));
         self.warnings_told += usize::from(is_told);
@@ -62,16 +66,43 @@ impl Findings {
 
 /// The objects that the given files declare, valid or not.
 #[derive(Default)]
-struct Declared {
+pub(super) struct Declared<'a> {
     places: BTreeMap<(Kind, ObjectKey), String>,
     broken: BTreeSet<(Kind, ObjectKey)>,
     providers: BTreeMap<ObjectKey, Provider>,
+    /// Token sources that keep their rules.
+    pub(super) sources: BTreeMap<ObjectKey, &'a TokenSourceSpec>,
+    /// Receivers that keep their rules.
+    pub(super) receivers: BTreeMap<ObjectKey, &'a WebhookReceiverSpec>,
+}
+
+impl Declared<'_> {
+    /// Whether the object is declared here and nowhere before.
+    pub(super) fn is_first(&self, kind: Kind, file: &str, document: &Document) -> bool {
+        self.places.get(&(kind, document.key())).is_some_and(|place| *place == where_in(file, document))
+    }
+
+    /// An object that is not among the files may be somewhere else: that is a doubt and no problem.
+    pub(super) fn warn_if_absent(
+        &self,
+        file: &str,
+        at: &str,
+        field: &str,
+        kind: Kind,
+        key: &ObjectKey,
+        findings: &mut Findings,
+    ) {
+        let target = (kind, key.clone());
+        if !self.places.contains_key(&target) && !self.broken.contains(&target) {
+            findings.warning(file, at, format!("{field}: there is no {kind} {key} in the given files"));
+        }
+    }
 }
 
 /// Judges all documents: their own rules, the providers' rules, and references among them.
-pub(super) fn judge(inputs: &[Input]) -> Findings {
+pub(super) fn judge(inputs: &[Input], allowed_paths: &[AllowedPath]) -> Findings {
     let mut findings = Findings::default();
-    let mut declared = Declared::default();
+    let mut broken = BTreeSet::new();
     let mut documents = Vec::new();
     for input in inputs {
         match &input.text {
@@ -88,12 +119,13 @@ pub(super) fn judge(inputs: &[Input]) -> Findings {
                     findings.documents += 1;
                     match result {
                         Ok(document) => documents.push((input.file.as_str(), document)),
-                        Err(error) => unusable(&input.file, &error, &mut declared, &mut findings),
+                        Err(error) => unusable(&input.file, &error, &mut broken, &mut findings),
                     }
                 }
             }
         }
     }
+    let mut declared = Declared { broken, ..Declared::default() };
     for (file, document) in &documents {
         declare(file, document, &mut declared, &mut findings);
     }
@@ -102,6 +134,7 @@ pub(super) fn judge(inputs: &[Input]) -> Findings {
             subscription(file, document, &declared, &mut findings);
         }
     }
+    receivers::judge(&documents, &declared, allowed_paths, &mut findings);
     collisions(&documents, &mut findings);
     findings
 }
@@ -112,6 +145,7 @@ fn collisions(documents: &[(&str, Document)], findings: &mut Findings) {
         Manifest::WebhookProvider(spec) => secret_references(spec),
         Manifest::TokenSource(spec) => secret_references(spec),
         Manifest::WebhookSubscription(spec) => secret_references(spec),
+        Manifest::WebhookReceiver(spec) => secret_references(spec),
         Manifest::Secret { .. } | Manifest::Other { .. } => Vec::new(),
     };
     let named: Vec<_> =
@@ -134,7 +168,12 @@ fn collisions(documents: &[(&str, Document)], findings: &mut Findings) {
     }
 }
 
-fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings: &mut Findings) {
+fn unusable(
+    file: &str,
+    error: &DocumentError,
+    broken: &mut BTreeSet<(Kind, ObjectKey)>,
+    findings: &mut Findings,
+) {
     let at = format!("{file}: {}", error.subject());
     for problem in &error.problems {
         findings.problem(file, &at, problem);
@@ -143,11 +182,11 @@ fn unusable(file: &str, error: &DocumentError, declared: &mut Declared, findings
     let kind =
         error.kind.as_deref().and_then(|kind| crd::KINDS.into_iter().find(|ours| ours.to_string() == kind));
     if let (Some(kind), Some(key)) = (kind, &error.key) {
-        declared.broken.insert((kind, key.clone()));
+        broken.insert((kind, key.clone()));
     }
 }
 
-fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &mut Findings) {
+fn declare<'a>(file: &str, document: &'a Document, declared: &mut Declared<'a>, findings: &mut Findings) {
     let Some(kind) = document.manifest.kind() else {
         return;
     };
@@ -157,18 +196,25 @@ fn declare(file: &str, document: &Document, declared: &mut Declared, findings: &
         findings.problem(file, &at, format!("is declared a second time, first in {first}"));
         return;
     }
-    declared.places.insert((kind, key.clone()), format!("{file} {}", document.position));
-    if let Manifest::WebhookProvider(spec) = &document.manifest {
-        match Provider::resolve(spec) {
+    declared.places.insert((kind, key.clone()), where_in(file, document));
+    match &document.manifest {
+        Manifest::WebhookProvider(spec) => match Provider::resolve(spec) {
             Ok(provider) => {
                 declared.providers.insert(key, provider);
             }
             Err(invalid) => findings.problem(file, &at, invalid),
+        },
+        Manifest::TokenSource(spec) => {
+            declared.sources.insert(key, spec);
         }
+        Manifest::WebhookReceiver(spec) => {
+            declared.receivers.insert(key, spec);
+        }
+        Manifest::WebhookSubscription(_) | Manifest::Secret { .. } | Manifest::Other { .. } => {}
     }
 }
 
-fn subscription(file: &str, document: &Document, declared: &Declared, findings: &mut Findings) {
+fn subscription(file: &str, document: &Document, declared: &Declared<'_>, findings: &mut Findings) {
     let Manifest::WebhookSubscription(spec) = &document.manifest else {
         return;
     };
@@ -190,15 +236,17 @@ fn subscription(file: &str, document: &Document, declared: &Declared, findings: 
         ("spec.tokenSourceRef.name", Kind::TokenSource, source),
     ];
     for (field, kind, key) in references {
-        let Some(key) = key else { continue };
-        let target = (kind, key);
-        if !declared.places.contains_key(&target) && !declared.broken.contains(&target) {
-            let (kind, key) = target;
-            findings.warning(file, &at, format!("{field}: there is no {kind} {key} in the given files"));
+        if let Some(key) = key {
+            declared.warn_if_absent(file, &at, field, kind, &key, findings);
         }
     }
 }
 
-fn place_of(file: &str, document: &Document, kind: Kind) -> String {
+/// File and position, as another finding names them.
+fn where_in(file: &str, document: &Document) -> String {
+    format!("{file} {}", document.position)
+}
+
+pub(super) fn place_of(file: &str, document: &Document, kind: Kind) -> String {
     format!("{file}: {}: {kind} {}", document.position, document.key())
 }

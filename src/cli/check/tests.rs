@@ -26,12 +26,17 @@ spec:
   tokenSourceRef: {name: integration}
 ";
 
-fn judge(files: &[(&str, &str)]) -> Findings {
+pub(super) fn judge(files: &[(&str, &str)]) -> Findings {
+    judge_allowing(files, &[])
+}
+
+pub(super) fn judge_allowing(files: &[(&str, &str)], allowed: &[&str]) -> Findings {
+    let allowed: Vec<_> = allowed.iter().map(|entry| entry.parse().unwrap()).collect();
     let inputs: Vec<input::Input> = files
         .iter()
         .map(|(file, text)| input::Input { file: (*file).to_owned(), text: Ok((*text).to_owned()) })
         .collect();
-    findings::judge(&inputs)
+    findings::judge(&inputs, &allowed)
 }
 
 #[test]
@@ -250,7 +255,7 @@ fn folders_are_read_in_order_and_unreadable_files_are_problems() {
     let inputs = input::read(&[folder.path().to_owned(), empty, missing]);
     let names: Vec<&str> = inputs.iter().map(|input| input.file.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]);
-    let findings = findings::judge(&inputs);
+    let findings = findings::judge(&inputs, &[]);
     assert_eq!((findings.problems, findings.documents), (3, 2), "{findings:?}");
 }
 
@@ -260,7 +265,7 @@ fn the_exit_code_tells_whether_there_is_a_problem() {
     let file = folder.path().join("a.yaml");
     let code = |text: &str| {
         fs::write(&file, text).unwrap();
-        let args = CheckArgs { files: vec![file.clone()] };
+        let args = CheckArgs { files: vec![file.clone()], allow_path: Vec::new() };
         format!("{:?}", run(&args).unwrap())
     };
     assert_eq!(code(SUBSCRIPTION), format!("{:?}", ExitCode::SUCCESS));

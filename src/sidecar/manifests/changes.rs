@@ -25,7 +25,8 @@ pub(super) fn identity(
     }
 }
 
-pub(super) fn change(spec: Spec, identity: Identity, entry: Option<&Entry>) -> Change {
+/// Nothing for what is the gate's.
+pub(super) fn change(spec: Spec, identity: Identity, entry: Option<&Entry>) -> Option<Change> {
     fn declared<Spec, Status: Default + serde::de::DeserializeOwned>(
         spec: Spec,
         identity: Identity,
@@ -39,11 +40,12 @@ pub(super) fn change(spec: Spec, identity: Identity, entry: Option<&Entry>) -> C
             status: status.and_then(|status| serde_json::from_str(status.get()).ok()).unwrap_or_default(),
         })
     }
-    match spec {
+    Some(match spec {
         Spec::Provider(spec) => Change::Provider(declared(*spec, identity, entry)),
         Spec::TokenSource(spec) => Change::TokenSource(declared(*spec, identity, entry)),
         Spec::Subscription(spec) => Change::Subscription(declared(*spec, identity, entry)),
-    }
+        Spec::Receiver(_) => return None,
+    })
 }
 
 /// What others refer to comes before them, and goes after them. The sort is stable, so the
@@ -52,7 +54,7 @@ pub(super) fn order(change: &Change) -> u8 {
     let of_kind = |kind: &Kind| match kind {
         Kind::WebhookProvider => 0,
         Kind::TokenSource => 1,
-        Kind::WebhookSubscription => 2,
+        Kind::WebhookSubscription | Kind::WebhookReceiver => 2,
     };
     match change {
         Change::Provider(_) => of_kind(&Kind::WebhookProvider),
@@ -60,7 +62,7 @@ pub(super) fn order(change: &Change) -> u8 {
         Change::Subscription(_) => of_kind(&Kind::WebhookSubscription),
         Change::Invalid { kind, .. } => of_kind(kind),
         Change::Gone { kind, .. } => 5 - of_kind(kind),
-        Change::Synced | Change::Mark(_) => 6,
+        Change::Gates(_) | Change::Evidence(_) | Change::Synced | Change::Mark(_) => 6,
     }
 }
 

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use crate::api::manifest::{self, DocumentError, MOST_PROBLEMS, Manifest};
 use crate::api::{
     ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION,
-    SecretKeyReference, TokenSourceSpec, WebhookProviderSpec, WebhookSubscriptionSpec, secret_references,
-    split_hosts,
+    SecretKeyReference, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec, WebhookSubscriptionSpec,
+    crd, secret_references, split_hosts,
 };
 use crate::engine::ports::Invalid;
 use crate::sidecar::secrets::SecretManifest;
@@ -28,7 +28,7 @@ pub struct FileContent {
 /// A document about a known object.
 #[derive(Debug)]
 pub enum Item {
-    /// One of the three kinds.
+    /// One of the four kinds.
     Object {
         /// Its kind.
         kind: Kind,
@@ -59,7 +59,7 @@ pub struct Annotations {
     pub force_orphan: bool,
 }
 
-/// A valid spec of one of the three kinds.
+/// A valid spec of one of the four kinds.
 #[derive(Clone, Debug)]
 pub enum Spec {
     /// Of a `WebhookProvider`.
@@ -68,6 +68,8 @@ pub enum Spec {
     TokenSource(Box<TokenSourceSpec>),
     /// Of a `WebhookSubscription`.
     Subscription(Box<WebhookSubscriptionSpec>),
+    /// Of a `WebhookReceiver`.
+    Receiver(Box<WebhookReceiverSpec>),
 }
 
 impl FileContent {
@@ -88,6 +90,7 @@ impl Spec {
             Self::Provider(spec) => to_raw_value(spec),
             Self::TokenSource(spec) => to_raw_value(spec),
             Self::Subscription(spec) => to_raw_value(spec),
+            Self::Receiver(spec) => to_raw_value(spec),
         }
     }
 
@@ -97,6 +100,7 @@ impl Spec {
             Self::Provider(spec) => secret_references(spec),
             Self::TokenSource(spec) => secret_references(spec),
             Self::Subscription(spec) => secret_references(spec),
+            Self::Receiver(spec) => secret_references(spec),
         }
     }
 
@@ -107,6 +111,7 @@ impl Spec {
             Kind::WebhookProvider => Self::Provider(serde_json::from_str(text)?),
             Kind::TokenSource => Self::TokenSource(serde_json::from_str(text)?),
             Kind::WebhookSubscription => Self::Subscription(serde_json::from_str(text)?),
+            Kind::WebhookReceiver => Self::Receiver(serde_json::from_str(text)?),
         })
     }
 }
@@ -138,6 +143,7 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
         Manifest::WebhookProvider(spec) => (Kind::WebhookProvider, Spec::Provider(spec)),
         Manifest::TokenSource(spec) => (Kind::TokenSource, Spec::TokenSource(spec)),
         Manifest::WebhookSubscription(spec) => (Kind::WebhookSubscription, Spec::Subscription(spec)),
+        Manifest::WebhookReceiver(spec) => (Kind::WebhookReceiver, Spec::Receiver(spec)),
         Manifest::Secret { data, .. } => {
             let allowed_hosts = annotation(ALLOWED_HOSTS_ANNOTATION);
             let secret = SecretManifest {
@@ -163,9 +169,7 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
 
 fn broken(error: DocumentError, content: &mut FileContent) {
     let name = error.kind.as_deref();
-    let kind = [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookSubscription]
-        .into_iter()
-        .find(|kind| name == Some(&kind.to_string()));
+    let kind = crd::KINDS.into_iter().find(|kind| name == Some(&kind.to_string()));
     match (kind, &error.key) {
         (Some(kind), Some(key)) => {
             let key = key.clone();

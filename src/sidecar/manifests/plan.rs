@@ -186,7 +186,7 @@ impl Planner {
                     continue;
                 };
                 let identity = identity(key, entry, valid.generation, &Annotations::default());
-                plan.changes.push(change(spec, identity, Some(entry)));
+                plan.changes.extend(change(spec, identity, Some(entry)));
                 if newest.is_some_and(|newest| newest.generation == valid.generation)
                     && let Some(known) = self.known.get_mut(&id)
                 {
@@ -264,7 +264,7 @@ impl Planner {
         }
         let identity = identity(&key, &declared, generation, &annotations);
         match spec {
-            Ok(spec) => plan.changes.push(change(spec, identity, Some(&declared))),
+            Ok(spec) => plan.changes.extend(change(spec, identity, Some(&declared))),
             Err(problem) => {
                 plan.warnings.push(format!(
                     "{file}: {id} is invalid, its last valid version stays in force: {problem}"

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::api::{
     Condition, ConditionStatus, ConditionType, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus,
-    WebhookProviderStatus,
+    WebhookProviderStatus, WebhookReceiverStatus, crd::KINDS,
 };
 use crate::sidecar::durable::remedy;
 
@@ -175,8 +175,6 @@ struct File {
     objects: BTreeMap<String, Box<RawValue>>,
 }
 
-const KINDS: [Kind; 3] = [Kind::WebhookProvider, Kind::TokenSource, Kind::WebhookSubscription];
-
 impl Content {
     /// Reads a file's text.
     pub(super) fn parse(text: &str) -> Result<Self, Unreadable> {
@@ -273,6 +271,7 @@ fn check_status(kind: Kind, entry: &Entry) -> Result<(), serde_json::Error> {
         Kind::WebhookSubscription => serde_json::from_str::<SubscriptionStatus>(status.get()).map(drop),
         Kind::TokenSource => serde_json::from_str::<TokenSourceStatus>(status.get()).map(drop),
         Kind::WebhookProvider => serde_json::from_str::<WebhookProviderStatus>(status.get()).map(drop),
+        Kind::WebhookReceiver => serde_json::from_str::<WebhookReceiverStatus>(status.get()).map(drop),
     }
 }
 

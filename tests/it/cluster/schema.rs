@@ -16,9 +16,9 @@ use super::super::readme::blocks;
 use super::super::{in_repository, run};
 use super::Cluster;
 
-use cases::{P, T, W, changed, example};
+use cases::{P, R, T, W, changed, example};
 
-const KINDS: [Kind; 3] = [P, T, W];
+const KINDS: [Kind; 4] = [P, T, W, R];
 
 #[test]
 fn the_definitions_are_served_and_the_server_finds_nothing_to_complain_about() {
@@ -41,9 +41,12 @@ fn the_definitions_are_served_and_the_server_finds_nothing_to_complain_about() {
 #[test]
 fn explain_lists_every_field() {
     let cluster = Cluster::shared();
-    for (short, file) in
-        [("whp", "webhookproviders"), ("tsrc", "tokensources"), ("whs", "webhooksubscriptions")]
-    {
+    for (short, file) in [
+        ("whp", "webhookproviders"),
+        ("tsrc", "tokensources"),
+        ("whs", "webhooksubscriptions"),
+        ("whr", "webhookreceivers"),
+    ] {
         let text = fs::read_to_string(in_repository(&format!("crds/{file}.yaml"))).unwrap();
         let definition: Value = serde_saphyr::from_str(&text).unwrap();
         let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];

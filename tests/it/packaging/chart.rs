@@ -351,8 +351,8 @@ fn definitions_are_kept_unless_told_otherwise() {
             .map(|document| document["metadata"]["annotations"]["helm.sh/resource-policy"].clone())
             .collect()
     };
-    assert_eq!(policies(json!({})), vec![json!("keep"); 3]);
-    assert_eq!(policies(json!({"crds": {"keep": false}})), vec![Value::Null; 3]);
+    assert_eq!(policies(json!({})), vec![json!("keep"); 4]);
+    assert_eq!(policies(json!({"crds": {"keep": false}})), vec![Value::Null; 4]);
     assert!(policies(json!({"crds": {"enabled": false}})).is_empty());
 }
 

@@ -110,7 +110,7 @@ fn its_binary_works_without_privileges_on_a_root_that_is_read_only() {
     assert_eq!(ended.stdout, format!("hookkeeper {}\n", env!("CARGO_PKG_VERSION")));
     let ended = image.run("crds");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stdout.matches("kind: CustomResourceDefinition").count(), 3);
+    assert_eq!(ended.stdout.matches("kind: CustomResourceDefinition").count(), 4);
     let ended = image.run("demo --duration 12s --token-life 10s");
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
 }

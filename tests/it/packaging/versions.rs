@@ -15,7 +15,8 @@ use super::helm::{Helm, RELEASE, arguments, copy_of_the_chart};
 
 const NEW: &str = "v1beta1";
 const OLD: &str = "v1alpha1";
-const DEFINITIONS: [&str; 3] = ["webhooksubscriptions", "webhookproviders", "tokensources"];
+const DEFINITIONS: [&str; 4] =
+    ["webhooksubscriptions", "webhookproviders", "tokensources", "webhookreceivers"];
 
 /// Releases of the chart, each a folder, that differ in the versions of the definitions.
 struct Releases(tempfile::TempDir);
@@ -115,7 +116,12 @@ impl<'cluster> Installed<'cluster> {
     }
 
     fn assert_versions(&self, served: &str, stored: &str) {
-        assert_eq!(self.versions(), vec![(served.to_owned(), stored.to_owned()); 3], "{:?}", self.helm);
+        assert_eq!(
+            self.versions(),
+            vec![(served.to_owned(), stored.to_owned()); DEFINITIONS.len()],
+            "{:?}",
+            self.helm
+        );
     }
 }
 

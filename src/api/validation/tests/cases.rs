@@ -8,6 +8,7 @@ use super::Kind;
 pub(crate) const W: Kind = Kind::WebhookSubscription;
 pub(crate) const T: Kind = Kind::TokenSource;
 pub(crate) const P: Kind = Kind::WebhookProvider;
+pub(crate) const R: Kind = Kind::WebhookReceiver;
 
 fn subscription() -> Value {
     json!({ "spec": {
@@ -65,16 +66,72 @@ fn provider() -> Value {
     } })
 }
 
+fn receiver() -> Value {
+    let refs = json!([{ "name": "unico", "key": "old" }, { "name": "unico", "key": "new" }]);
+    json!({ "spec": {
+        "preset": "idunico",
+        "path": "/default/unico",
+        "verification": { "basic": { "secretKeyRefs": refs } },
+        "sourceRanges": ["203.0.113.0/24", "2001:db8::/32"],
+        "maxBodyBytes": 65536,
+        "maxPending": { "deliveries": 1000, "bytes": 1_073_741_824 },
+        "handOn": { "path": "/status", "values": ["2", "3", "4", "5"] },
+        "testEvent": { "path": "/event", "equals": "SampleEvent", "action": "Forward" },
+        "duplicates": { "key": ["/id", "/status"], "window": "24h", "action": "Mark" },
+        "forward": {
+            "service": { "name": "onboarding", "port": 8080, "path": "/unico?a=b" },
+            "timeout": "10s", "maxConcurrent": 500,
+            "retry": { "maxAttempts": 50, "interval": "5s", "maxInterval": "10m" }
+        },
+        "retention": "72h",
+        "fallback": {
+            "secretKeyRefs": [{ "name": "expect", "key": "token" }],
+            "request": {
+                "method": "POST",
+                "url": "https://api.id.unico.app/processes/v1/{id}?x={id}",
+                "headers": [{ "name": "APIKEY", "valueFrom": { "secretKeyRef": { "name": "a", "key": "b" } } }],
+                "tokenSourceRef": { "name": "unico" },
+                "body": "{\"id\": \"{id}\"}"
+            },
+            "fields": { "id": "/id", "status": "/status" },
+            "until": ["3", "4", "5"]
+        },
+        "limits": { "requestsPerSecond": 100 }
+    } })
+}
+
 pub(crate) fn example(kind: Kind) -> Value {
     match kind {
         Kind::WebhookSubscription => subscription(),
         Kind::TokenSource => source(),
         Kind::WebhookProvider => provider(),
+        Kind::WebhookReceiver => receiver(),
     }
+}
+
+/// A spec of a receiver that passes deliveries on at once, with one more member.
+fn direct(name: &str, value: Value) -> Value {
+    let mut spec = json!({
+        "mode": "Direct", "verification": { "none": {} }, "forward": { "url": "https://app.example.com/in" }
+    });
+    match name.strip_prefix("forward.") {
+        Some(name) => spec["forward"][name] = value,
+        None => spec[name] = value,
+    }
+    spec
+}
+
+/// A verification by one token.
+fn token(members: Value) -> Value {
+    json!({ "token": members })
 }
 
 /// Sets the value at a pointer below `/spec`, or takes it out with `Value::Null` for a removal.
 pub(crate) fn set(object: &mut Value, pointer: &str, value: Value) {
+    if pointer.is_empty() {
+        object["spec"] = value;
+        return;
+    }
     let (parent, last) = pointer.rsplit_once('/').unwrap();
     let parent = object.pointer_mut(&format!("/spec{parent}")).unwrap();
     match parent {
@@ -160,7 +217,62 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
             json!({ "audience": "a", "client_id": "b", "resource": "c" }),
         ),
         (W, "/postbackUrl", json!("https://example.com./")),
-        (W, "/receiverRef", json!({ "name": "gupy-in" })),
+        (
+            W,
+            "",
+            json!({ "providerRef": { "name": "a" }, "postbackUrl": "https://example.com/a/b", "tokenSourceRef": { "name": "s" },
+                    "receiverRef": { "name": "b" } }),
+        ),
+        (R, "/preset", json!("standardWebhooks")),
+        (R, "/path", json!("/team-a/gupy.v1/~x@y:z;1,2=3!$&'()*+")),
+        (R, "/path", json!(format!("/{}", "x".repeat(511)))),
+        (R, "/path", json!("/a/..b/.c/...")),
+        (R, "/sourceRanges", json!(["0.0.0.0/0", "::/0", "203.0.113.7/32", "2001:db8::7/128"])),
+        (R, "/sourceRanges", (0..64).map(|number| format!("10.{number}.0.0/16")).collect()),
+        (R, "/sourceRanges", json!(null)),
+        (R, "/verification", json!({ "none": {} })),
+        (
+            R,
+            "/verification",
+            token(json!({ "header": "token", "prefix": "Bearer ", "tokenSourceRef": { "name": "a" } })),
+        ),
+        (R, "/verification", token(json!({ "secretKeyRefs": [{ "name": "a", "key": "b" }] }))),
+        (
+            R,
+            "/verification",
+            json!({ "hmac": { "header": "X-Signature", "algorithm": "Sha512", "encoding": "Base64", "prefix": "sha512=",
+                    "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+        ),
+        (
+            R,
+            "/verification",
+            json!({ "apiKey": { "header": "X-Api-Key", "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+        ),
+        (
+            R,
+            "/verification",
+            json!({ "standardWebhooks": { "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+        ),
+        (R, "/maxBodyBytes", json!(16_777_216)),
+        (R, "/maxPending", json!({ "bytes": 1_099_511_627_776_i64 })),
+        (R, "/testEvent", json!({ "action": "Answer" })),
+        (R, "/duplicates", json!({ "header": "webhook-id", "window": "168h", "action": "Drop" })),
+        (R, "/duplicates", json!({ "window": "1ms" })),
+        (R, "/mode", json!("Stored")),
+        (R, "", direct("suspend", json!(true))),
+        (R, "", direct("forward.timeout", json!("1m"))),
+        (R, "", direct("handOn", json!({ "path": "/status", "values": ["2"] }))),
+        (R, "/forward/service/path", json!(null)),
+        (R, "/forward/retry", json!({ "interval": "24h" })),
+        (R, "/retention", json!("9999h")),
+        (R, "/fallback/request", json!({ "url": "https://api.example.com/{id}" })),
+        (R, "/fallback/request/method", json!("PUT")),
+        (
+            R,
+            "",
+            json!({ "verification": token(json!({ "header": "x", "tokenSourceRef": { "name": "a" } })),
+                    "forward": { "url": "https://app.example.com" }, "revokedBefore": "2026-11-27T03:00:00Z" }),
+        ),
     ]
 }
 
@@ -319,6 +431,204 @@ pub(crate) fn breaking_the_schema() -> Vec<(Kind, &'static str, Value, &'static 
         (P, "/operations/list/method", json!("get"), "spec.operations.list.method"),
         (P, "/operations/beforeUpdate", json!({}), "spec.operations.beforeUpdate"),
         (P, "/postback", json!({ "warnHosts": ["https://x"] }), "spec.postback.warnHosts[0]"),
+        (W, "/receiverRef", json!({ "name": "a" }), "spec"),
+        // Receivers: what stands where.
+        (R, "/preset", json!("Gupy"), "spec.preset"),
+        (R, "/preset", json!("standard-webhooks"), "spec.preset"),
+        (R, "/verifications", json!({}), "spec.verifications"),
+        (R, "/path", json!("default/unico"), "spec.path"),
+        (R, "/path", json!("/default//unico"), "spec.path"),
+        (R, "/path", json!("/default/unico/"), "spec.path"),
+        (R, "/path", json!("/"), "spec.path"),
+        (R, "/path", json!("/default/unico?x"), "spec.path"),
+        (R, "/path", json!("/default/%2e%2e/x"), "spec.path"),
+        (R, "/path", json!("/default/../x"), "spec.path"),
+        (R, "/path", json!("/default/."), "spec.path"),
+        (R, "/path", json!("/default/\u{e9}"), "spec.path"),
+        (R, "/path", json!(format!("/{}", "x".repeat(512))), "spec.path"),
+        // Verification.
+        (R, "/verification", json!(null), "spec.verification"),
+        (R, "/verification", json!({}), "spec.verification"),
+        (R, "/verification/none", json!({}), "spec.verification"),
+        (R, "/verification", json!({ "none": { "x": 1 } }), "spec.verification.none.x"),
+        (R, "/verification", token(json!({ "header": "x" })), "spec.verification.token"),
+        (
+            R,
+            "/verification",
+            token(
+                json!({ "header": "x", "tokenSourceRef": { "name": "a" }, "secretKeyRefs": [{ "name": "a", "key": "b" }] }),
+            ),
+            "spec.verification.token",
+        ),
+        (R, "/verification", token(json!({ "secretKeyRefs": [] })), "spec.verification.token.secretKeyRefs"),
+        (
+            R,
+            "/verification",
+            token(json!({ "tokenSourceRef": { "name": "a", "namespace": "b" } })),
+            "spec.verification.token.tokenSourceRef.namespace",
+        ),
+        (
+            R,
+            "/verification",
+            token(json!({ "prefix": "a\n", "tokenSourceRef": { "name": "a" } })),
+            "spec.verification.token.prefix",
+        ),
+        (
+            R,
+            "/verification",
+            token(json!({ "header": "Content-Type", "tokenSourceRef": { "name": "a" } })),
+            "spec.verification.token.header",
+        ),
+        (R, "/verification/basic", json!({}), "spec.verification.basic.secretKeyRefs"),
+        (R, "/verification/basic/secretKeyRefs", json!([]), "spec.verification.basic.secretKeyRefs"),
+        (
+            R,
+            "/verification/basic/secretKeyRefs/1",
+            json!({ "name": "unico", "key": "old" }),
+            "spec.verification.basic.secretKeyRefs[1]",
+        ),
+        (
+            R,
+            "/verification/basic/secretKeyRefs",
+            (0..5).map(|number| json!({ "name": format!("s{number}"), "key": "k" })).collect(),
+            "spec.verification.basic.secretKeyRefs",
+        ),
+        (R, "/verification/basic/header", json!("X"), "spec.verification.basic.header"),
+        (
+            R,
+            "/verification",
+            json!({ "apiKey": { "header": "TRANSFER-Encoding", "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+            "spec.verification.apiKey.header",
+        ),
+        (
+            R,
+            "/verification",
+            json!({ "apiKey": { "header": "X-Api-Key: x", "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+            "spec.verification.apiKey.header",
+        ),
+        (
+            R,
+            "/verification",
+            json!({ "hmac": { "header": "hookkeeper-Subscription", "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+            "spec.verification.hmac.header",
+        ),
+        (
+            R,
+            "/verification",
+            json!({ "hmac": { "algorithm": "Md5", "secretKeyRefs": [{ "name": "a", "key": "b" }] } }),
+            "spec.verification.hmac.algorithm",
+        ),
+        // Networks.
+        (R, "/sourceRanges", json!(["203.0.113.1/24"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["203.0.113.0"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["203.0.113.0/33"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["10.0.0.0/08"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["010.0.0.0/8"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["::ffff:10.0.0.0/104"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["fe80::1%eth0/64"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["2001:db8::1/64"]), "spec.sourceRanges"),
+        (R, "/sourceRanges", json!(["gupy.io"]), "spec.sourceRanges"),
+        (R, "/sourceRanges/1", json!("203.0.113.0/24"), "spec.sourceRanges[1]"),
+        (R, "/sourceRanges/1", json!("x".repeat(44)), "spec.sourceRanges[1]"),
+        (
+            R,
+            "/sourceRanges",
+            (0..65).map(|number| format!("10.{number}.0.0/16")).collect(),
+            "spec.sourceRanges",
+        ),
+        // Bounds.
+        (R, "/maxBodyBytes", json!(0), "spec.maxBodyBytes"),
+        (R, "/maxBodyBytes", json!(16_777_217), "spec.maxBodyBytes"),
+        (R, "/maxBodyBytes", json!("1Mi"), "spec.maxBodyBytes"),
+        (R, "/maxPending/deliveries", json!(0), "spec.maxPending.deliveries"),
+        (R, "/maxPending/bytes", json!(-1), "spec.maxPending.bytes"),
+        (R, "/maxParked", json!({ "bytes": 1_099_511_627_777_i64 }), "spec.maxParked.bytes"),
+        (R, "/limits/requestsPerSecond", json!(0), "spec.limits.requestsPerSecond"),
+        (R, "/retention", json!("0s"), "spec.retention"),
+        (R, "/suspend", json!("yes"), "spec.suspend"),
+        // What of a delivery is looked at.
+        (R, "/handOn/values", json!(null), "spec.handOn.values"),
+        (R, "/handOn/values", json!([]), "spec.handOn.values"),
+        (R, "/handOn/values/3", json!(5), "spec.handOn.values[3]"),
+        (R, "/handOn/values/3", json!("2"), "spec.handOn.values[3]"),
+        (R, "/handOn/path", json!("status"), "spec.handOn.path"),
+        (R, "/testEvent", json!({ "path": "/event" }), "spec.testEvent"),
+        (R, "/testEvent", json!({ "equals": "SampleEvent" }), "spec.testEvent"),
+        (R, "/testEvent/action", json!("Drop"), "spec.testEvent.action"),
+        (R, "/duplicates", json!({ "action": "Drop" }), "spec.duplicates"),
+        (R, "/duplicates/header", json!("webhook-id"), "spec.duplicates"),
+        (R, "/duplicates/key", json!([]), "spec.duplicates.key"),
+        (R, "/duplicates/key/1", json!("status"), "spec.duplicates.key[1]"),
+        (R, "/duplicates", json!({ "header": "Host" }), "spec.duplicates.header"),
+        (R, "/duplicates/window", json!("0s"), "spec.duplicates.window"),
+        (R, "/duplicates/window", json!("168h1s"), "spec.duplicates.window"),
+        // Handing on.
+        (R, "/forward", json!(null), "spec.forward"),
+        (R, "/forward/service", json!(null), "spec.forward"),
+        (R, "/forward/url", json!("https://app.example.com"), "spec.forward"),
+        (R, "/forward", json!({ "url": "app.example.com" }), "spec.forward.url"),
+        (R, "/forward", json!({ "url": "https://user:pass@app.example.com/" }), "spec.forward.url"),
+        (R, "/forward/service/name", json!("app.other"), "spec.forward.service.name"),
+        (R, "/forward/service/name", json!("a".repeat(64)), "spec.forward.service.name"),
+        (R, "/forward/service/namespace", json!("other"), "spec.forward.service.namespace"),
+        (R, "/forward/service/port", json!(0), "spec.forward.service.port"),
+        (R, "/forward/service/port", json!(65_536), "spec.forward.service.port"),
+        (R, "/forward/service/port", json!("http"), "spec.forward.service.port"),
+        (R, "/forward/service/path", json!("unico"), "spec.forward.service.path"),
+        (R, "/forward/timeout", json!("61s"), "spec.forward.timeout"),
+        (R, "/forward/maxConcurrent", json!(501), "spec.forward.maxConcurrent"),
+        (R, "/forward/maxConcurrent", json!(0), "spec.forward.maxConcurrent"),
+        (R, "/forward/retry/maxAttempts", json!(0), "spec.forward.retry.maxAttempts"),
+        (R, "/forward/retry/interval", json!("11m"), "spec.forward.retry"),
+        (R, "/forward/retry/interval", json!("0s"), "spec.forward.retry.interval"),
+        (R, "/forward/retry/maxInterval", json!("25h"), "spec.forward.retry.maxInterval"),
+        // Combinations without a meaning.
+        (R, "/mode", json!("direct"), "spec.mode"),
+        (R, "/mode", json!("Direct"), "spec"),
+        (R, "", direct("retention", json!("1h")), "spec"),
+        (R, "", direct("duplicates", json!({ "key": ["/id"] })), "spec"),
+        (R, "", direct("forward.retry", json!({ "maxAttempts": 3 })), "spec"),
+        (R, "", direct("maxPending", json!({ "deliveries": 3 })), "spec"),
+        (R, "", direct("maxParked", json!({ "deliveries": 3 })), "spec"),
+        (R, "", direct("fallback", receiver()["spec"]["fallback"].clone()), "spec"),
+        (R, "/revokedBefore", json!("2026-11-27T03:00:00Z"), "spec"),
+        (R, "/revokedBefore", json!("yesterday"), "spec.revokedBefore"),
+        // Asking.
+        (R, "/fallback/secretKeyRefs", json!([]), "spec.fallback.secretKeyRefs"),
+        (R, "/fallback/until", json!([]), "spec.fallback.until"),
+        (R, "/fallback/until", json!(null), "spec.fallback.until"),
+        (R, "/fallback/every", json!("999ms"), "spec.fallback.every"),
+        (R, "/fallback/after", json!("0s"), "spec.fallback.after"),
+        (R, "/fallback/giveUpAfter", json!("0s"), "spec.fallback.giveUpAfter"),
+        (R, "/fallback/request", json!({ "url": "https://api.example.com/" }), "spec.fallback.request"),
+        (R, "/fallback/request/method", json!("GET"), "spec.fallback.request"),
+        (
+            R,
+            "/fallback/request/headers/1",
+            json!({ "name": "AUTHORIZATION", "value": "a" }),
+            "spec.fallback.request",
+        ),
+        (
+            R,
+            "/fallback/request/headers/1",
+            json!({ "name": "apikey", "value": "a" }),
+            "spec.fallback.request.headers",
+        ),
+        (R, "/fallback/request/url", json!("https://{id}.example.com/"), "spec.fallback.request.url"),
+        (
+            R,
+            "/fallback/request/url",
+            json!("https://api.example.com/{id}/{name}"),
+            "spec.fallback.request.url",
+        ),
+        (
+            R,
+            "/fallback/request/url",
+            json!("https://api.example.com/{id}/{{id}}"),
+            "spec.fallback.request.url",
+        ),
+        (R, "/fallback/request/url", json!("https://a:b@api.example.com/{id}"), "spec.fallback.request.url"),
+        (R, "/fallback/fields/status", json!("status"), "spec.fallback.fields.status"),
     ]
 }
 
@@ -380,5 +690,29 @@ pub(crate) fn breaking_a_rule_beside_it() -> Vec<(Kind, &'static str, Value, &'s
         (P, "/operations/create/json", json!("{token}"), "spec.operations.create.json"),
         (P, "/operations/create/json", deep, "spec.operations.create.json"),
         (P, "/operations/create/json", json!(["x".repeat(70_000)]), "spec.operations.create.json"),
+        (R, "/handOn/path", json!("/a\u{202e}b"), "spec.handOn.path"),
+        (R, "/forward", json!({ "url": "https://app.example.com/%zz" }), "spec.forward.url"),
+        (R, "/forward", json!({ "url": "https://app..example.com/" }), "spec.forward.url"),
+        (
+            R,
+            "/verification",
+            token(json!({ "header": "x", "prefix": "a\u{1}", "tokenSourceRef": { "name": "a" } })),
+            "spec.verification.token.prefix",
+        ),
+        (R, "/fallback/request/url", json!("https://api.example.com/{id}/%zz"), "spec.fallback.request.url"),
+        (R, "/fallback/request/body", json!("{\"id\": {id}}"), "spec.fallback.request.body"),
+        (R, "/fallback/request/body", json!("id={id}"), "spec.fallback.request.body"),
+        (
+            R,
+            "/fallback/request/headers/1",
+            json!({ "name": "Content-Length", "value": "1" }),
+            "spec.fallback.request.headers[1].name",
+        ),
+        (
+            R,
+            "/fallback/request/headers/1",
+            json!({ "name": "X-Process", "value": "{id}" }),
+            "spec.fallback.request.headers[1].value",
+        ),
     ]
 }

@@ -4,7 +4,7 @@ use super::*;
 
 mod cases;
 
-use cases::{P, W, changed, example, set};
+use cases::{P, R, W, changed, example, set};
 
 const CANARY: &str = "s3cr3t-c4n4ry";
 
@@ -99,6 +99,21 @@ fn no_problem_quotes_a_value() {
 }
 
 #[test]
+fn headers_that_the_rule_of_the_schema_names_are_those_of_the_list() {
+    let of = |name: &str| problems(R, &changed(R, "/duplicates", &json!({ "header": name })));
+    for name in crate::api::WRITTEN_ON_THE_WAY {
+        assert_eq!(of(&name.to_uppercase()).len(), 1, "{name}");
+        assert!(!crate::api::is_of_the_platform(name), "{name}");
+    }
+    assert_eq!(of("HookKeeper-Delivery").len(), 1);
+    assert!(!crate::api::is_of_the_platform("HookKeeper-Delivery"));
+    for name in ["authorization", "token", "signature", "cookie", "webhook-id", "x-hookkeeper-id"] {
+        assert_eq!(of(name), [], "{name}");
+        assert!(crate::api::is_of_the_platform(name), "{name}");
+    }
+}
+
+#[test]
 fn nulls_count_as_left_out_but_not_inside_a_document() {
     let mut object = example(P);
     set(&mut object, "/suspend", json!(null));
@@ -161,6 +176,16 @@ mod properties {
                 "list",
                 "method",
                 "path",
+                "verification",
+                "hmac",
+                "header",
+                "secretKeyRefs",
+                "sourceRanges",
+                "duplicates",
+                "forward",
+                "retry",
+                "fallback",
+                "mode",
             ])
             .prop_map(ToOwned::to_owned),
             ".{0,8}",
