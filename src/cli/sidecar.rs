@@ -11,7 +11,7 @@ use super::serve::ServeArgs;
 use crate::engine::ports::{NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
-use crate::sidecar::shell::{Alone, Settings, Shell};
+use crate::sidecar::shell::{Alone, Parts, Settings, Shell};
 
 /// Keeps the subscriptions in a folder of manifests fresh, without a cluster.
 ///
@@ -52,6 +52,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             state: args.state.clone(),
             secrets_dir: args.secrets_dir.clone(),
             publish_dir: args.publish_dir.clone(),
+            parts: Parts::Engine,
             prune: args.prune,
             require_allowed_hosts: args.serve.require_allowed_hosts,
         },
