@@ -46,6 +46,8 @@ pub enum ConditionType {
     Reconciling,
     /// Nothing will happen until a person changes something.
     Stalled,
+    /// A delivery has been seen with the token in place.
+    TokenObserved,
     /// Some of a receiver's credentials cannot be used.
     CredentialUnusable,
     /// The application takes deliveries.
@@ -204,6 +206,16 @@ pub enum Reason {
     DuplicateFound,
     /// A deletion went on without the provider.
     RemoteOrphaned,
+    /// A token was applied although a gate has not taken it in.
+    GateBehind,
+    /// A delivery has been seen with the token in place.
+    DeliverySeen,
+    /// No delivery has been seen with the token in place yet.
+    AwaitingDelivery,
+    /// Deliveries still come with a token that was replaced.
+    OldTokenStillSeen,
+    /// Nobody can say whose deliveries come.
+    NotAttributable,
     /// Deliveries are taken in and proven.
     Accepting,
     /// A credential cannot be used.
@@ -216,8 +228,12 @@ pub enum Reason {
     Parked,
     /// There are more events than are remembered.
     TooManyEvents,
-    /// The platform's deliveries have been refused for a while, and none was taken.
-    DeliveriesRefused,
+    /// All deliveries of the platform have been refused for a while.
+    RemovalPossible,
+    /// All deliveries of the platform have been refused for nearly half the time that it allows.
+    RemovalLikely,
+    /// All deliveries of the platform have been refused for nearly as long as it allows.
+    RemovalNear,
     /// The object is no longer there.
     ManifestGone,
     /// A reason of a later release.

@@ -47,8 +47,8 @@ pub use status::{
     CreationRecord, Failures, Ownership, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
 };
 pub use subscription::{
-    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, TokenPlace, TokenPlaceholder,
-    WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
+    AdoptionPolicy, ClientHeader, DeletionPolicy, HeaderSource, Rotation, SUBSCRIPTION_HEADER, TokenPlace,
+    TokenPlaceholder, WebhookSubscription, WebhookSubscriptionSpec, WhenMissing,
 };
 pub use token_source::{
     ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource, OAuth2TokenSource,

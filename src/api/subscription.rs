@@ -1,5 +1,6 @@
 //! `WebhookSubscription`: one webhook at the provider.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
@@ -228,6 +229,9 @@ pub enum WhenMissing {
     Stall,
 }
 
+/// The header in which deliveries name their subscription: those of an object with `receiverRef`.
+pub const SUBSCRIPTION_HEADER: &str = "Hookkeeper-Subscription";
+
 /// Where a subscription sends its token.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenPlace<'a> {
@@ -253,6 +257,23 @@ impl WebhookSubscriptionSpec {
             let token = header.value_from.as_ref()?.token.as_ref()?;
             Some(TokenPlace { header: &header.name, prefix: token.prefix.as_deref().unwrap_or_default() })
         })
+    }
+
+    /// What the provider is told of the object of this name: with the header by which its deliveries are
+    /// known at its receiver, if it names one.
+    #[must_use]
+    pub fn as_sent(&self, name: &str) -> Cow<'_, Self> {
+        if self.receiver_ref.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut sent = self.clone();
+        sent.client_headers.retain(|header| !header.name.eq_ignore_ascii_case(SUBSCRIPTION_HEADER));
+        sent.client_headers.push(ClientHeader {
+            name: SUBSCRIPTION_HEADER.to_owned(),
+            value: Some(name.to_owned()),
+            value_from: None,
+        });
+        Cow::Owned(sent)
     }
 
     /// Whether the provider is to deliver.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::ports::{Leadership, Meter, Notices, Publish, Record, Secrets, ServiceAccounts};
+use crate::engine::ports::{Gates, Leadership, Meter, Notices, Publish, Record, Secrets, ServiceAccounts};
 use crate::engine::{Engine, Options, Ports};
 use crate::http::Client;
 use crate::ops::system::{SystemClock, SystemRandom};
@@ -19,6 +19,8 @@ pub(super) struct FromShell {
     /// Where there is a cluster.
     pub(super) service_accounts: Option<Arc<dyn ServiceAccounts>>,
     pub(super) publish: Arc<dyn Publish>,
+    /// Those that prove deliveries with the tokens.
+    pub(super) gates: Arc<dyn Gates>,
     pub(super) leadership: Arc<dyn Leadership>,
     pub(super) notices: Arc<dyn Notices>,
 }
@@ -33,6 +35,7 @@ pub(super) fn engine(shell: FromShell, client: Client, meter: Arc<dyn Meter>, op
         random: Arc::new(SystemRandom),
         record: shell.record,
         publish: shell.publish,
+        gates: shell.gates,
         minter: Arc::new(minter),
         remotes: Arc::new(Gateway::new(client, shell.secrets)),
         leadership: shell.leadership,

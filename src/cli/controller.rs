@@ -10,7 +10,7 @@ use super::observe::Observer;
 use super::serve::ServeArgs;
 use crate::api::Duration;
 use crate::engine::Options;
-use crate::engine::ports::{Meter, Random};
+use crate::engine::ports::{Meter, NoGates, Random};
 use crate::kubernetes::Scope;
 use crate::kubernetes::client::connect;
 use crate::kubernetes::lease::LeaseSettings;
@@ -51,7 +51,7 @@ pub struct Args {
     /// in a cluster that is a copy of another.
     #[arg(long)]
     pub observe: bool,
-    /// What all commands that run for ever take.
+    /// What all commands that run an engine take.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
@@ -61,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let logs = args.serve.set_up_logs()?;
+    let logs = args.serve.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let clients = connect(args.context.as_deref()).await?;
     let client = args.serve.client()?;
@@ -88,6 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secrets: Arc::new(shell.secrets),
         mint_secrets: Arc::new(shell.mint_secrets),
         service_accounts: Some(Arc::new(shell.service_accounts)),
+        gates: Arc::new(NoGates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(shell.election),
         notices: Arc::new(shell.events),

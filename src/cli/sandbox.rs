@@ -1,4 +1,4 @@
-//! `hookkeeper sandbox`: a Gupy-like provider and a token server to try things out against.
+//! `hookkeeper sandbox`: platforms and a token server to try things out against.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -12,12 +12,13 @@ use super::output;
 use crate::api::Duration;
 use crate::printable::printable;
 use crate::sandbox::{
-    Client, Config, Sandbox, SandboxInfo, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN,
-    WriteOptions, write_manifests,
+    Client, Config, Sandbox, SandboxInfo, SenderConfig, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET,
+    TRIAL_MANAGEMENT_TOKEN, WriteOptions, trial_platforms, write_manifests,
 };
 use crate::secret::SecretText;
 
-/// Runs a Gupy-like provider and a token server, with faults on request.
+/// Runs a Gupy-like provider and a token server, with faults on request; with --gate, other platforms
+/// and an application too.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where to listen. Nothing guards it: stay on loopback.
@@ -39,6 +40,11 @@ pub struct Args {
     /// Send deliveries there instead of to the sandbox's own receiver.
     #[arg(long, value_name = "URL")]
     pub deliver_to: Option<Url>,
+    /// Send as four platforms to the receivers of the gate at this base URL, and play the application
+    /// behind it; with --write, write those receivers too.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://127.0.0.1:8090",
+        value_parser = gate, conflicts_with = "deliver_to")]
+    pub gate: Option<Url>,
     /// Write manifests and secrets that run against this sandbox into this folder.
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
@@ -53,6 +59,20 @@ pub struct Args {
     #[arg(long, value_name = "SECRET", default_value = TRIAL_CLIENT_SECRET, hide_default_value = true,
         env = "HOOKKEEPER_SANDBOX_CLIENT_SECRET", hide_env_values = true, value_parser = secret)]
     pub client_secret: SecretText,
+}
+
+fn gate(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !bare || !url.username().is_empty() {
+        return Err("write scheme, host and port such as http://127.0.0.1:8090".to_owned());
+    }
+    Ok(url)
+}
+
+/// Where the gate takes in what is meant for the receiver of this name.
+fn receiver_at(gate: &Url, name: &str) -> anyhow::Result<Url> {
+    Ok(gate.join(&format!("/default/{name}"))?)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape that clap asks for")]
@@ -73,21 +93,36 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         token_life: args.token_life.to_std(),
         revokes_previous: args.revokes_previous,
     };
-    let info =
-        |url| SandboxInfo { url, management_token: args.management_token.clone(), client: client.clone() };
+    let info = |url| SandboxInfo {
+        url,
+        management_token: args.management_token.clone(),
+        client: client.clone(),
+        platforms: trial_platforms(),
+    };
+    let interval = args.delivery_interval.to_std();
+    let mut senders = Vec::new();
+    let mut deliver_to = args.deliver_to.clone();
+    if let Some(gate) = &args.gate {
+        deliver_to = Some(receiver_at(gate, "gupy")?);
+        for (name, platform) in trial_platforms() {
+            let target = Some(receiver_at(gate, &name)?);
+            senders.push(SenderConfig { target, interval: Some(interval), ..SenderConfig::of(platform) });
+        }
+    }
     let sandbox = Sandbox::start(Config {
         listen: args.listen,
         management_token: args.management_token.clone(),
         clients: vec![client.clone()],
         time_scale: args.time_scale,
-        delivery_interval: Some(args.delivery_interval.to_std()),
-        deliver_to: args.deliver_to.clone(),
+        delivery_interval: Some(interval),
+        deliver_to: deliver_to.clone(),
+        senders,
         ..Config::default()
     })
     .await
     .context("the sandbox cannot start")?;
     let url = sandbox.url();
-    let receiver = args.deliver_to.as_ref().map_or_else(|| format!("{url}/receive/"), ToString::to_string);
+    let receiver = deliver_to.as_ref().map_or_else(|| format!("{url}/receive/"), ToString::to_string);
     say(&[
         format!("provider API   {url}/api/v1/webhooks"),
         format!("token server   {url}/oauth/token (client {})", client.id),
@@ -95,8 +130,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         format!("ledger         {url}/admin/summary, {url}/admin/ledger"),
         format!("faults         {url}/admin/faults"),
     ])?;
+    if let Some(gate) = &args.gate {
+        say(&[
+            format!("other senders  {url}/admin/senders, to {gate}default/…"),
+            format!("application    {url}/application/…"),
+            format!("account        {url}/admin/account"),
+        ])?;
+    }
     if let Some(folder) = &args.write {
-        let options = WriteOptions { subscriptions: args.subscriptions };
+        let options = WriteOptions { subscriptions: args.subscriptions, gate: args.gate.clone() };
         let written = write_manifests(folder, &info(url), &options)?;
         say(&[
             format!("manifests      {}", folder.display()),
@@ -141,5 +183,17 @@ mod tests {
         let args = Program::try_parse_from(["x", "--client-secret", "hush"]).unwrap().args;
         assert_eq!(args.listen.port(), 8480);
         assert!(!format!("{args:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_gate_is_a_base_url() {
+        let parse = |words: &[&str]| Program::try_parse_from([&["x"], words].concat());
+        let gate = |words: &[&str]| parse(words).unwrap().args.gate.unwrap().to_string();
+        assert_eq!(gate(&["--gate"]), "http://127.0.0.1:8090/");
+        assert_eq!(gate(&["--gate", "https://hooks.example.com"]), "https://hooks.example.com/");
+        for wrong in ["127.0.0.1:8090", "http://a/b", "ftp://a", "http://u@a"] {
+            assert!(parse(&["--gate", wrong]).is_err(), "{wrong}");
+        }
+        assert!(parse(&["--gate", "--deliver-to", "http://a"]).is_err());
     }
 }

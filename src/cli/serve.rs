@@ -1,4 +1,4 @@
-//! What the commands that run for ever have in common.
+//! What the commands that run until they are ended have in common.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,31 +23,25 @@ use crate::ops::shutdown::Shutdown;
 /// The scheduler turns every second; one that has not for this long hangs.
 const HEARTBEAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Arguments of the commands that run for ever.
+/// Arguments of all commands that run until they are ended.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ServeArgs {
+pub struct ProcessArgs {
     /// Allow a destination that is not public or not https; may be given several times.
     #[arg(long, value_name = "[http://]HOST|CIDR[:PORT]")]
     pub allow_destination: Vec<AllowedDestination>,
     /// Trust the certificates (PEM) in this file besides the public ones; read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// Go through this proxy to providers and token servers: https by CONNECT, and the proxy resolves
-    /// the names. Plain http goes past it.
+    /// Go through this proxy to providers, token servers and applications: https by CONNECT, and the
+    /// proxy resolves the names. Plain http goes past it.
     #[arg(long, value_name = "URL", value_parser = ProxyParser)]
     pub proxy: Option<ProxyUrl>,
     /// File with `user:password` for the proxy; read again when it changes.
     #[arg(long, value_name = "FILE", requires = "proxy")]
     pub proxy_credentials_file: Option<PathBuf>,
-    /// Send Secrets only to hosts that their annotation hookkeeper.dev/allowed-hosts names.
-    #[arg(long)]
-    pub require_allowed_hosts: bool,
     /// Where /livez, /readyz and /metrics are served, or `off`.
     #[arg(long, value_name = "ADDRESS|off", default_value = "127.0.0.1:8080")]
     pub admin_listen: AdminListen,
-    /// Leave the metric out that has a series for each subscription.
-    #[arg(long)]
-    pub no_object_metrics: bool,
     /// Form of the log lines.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -57,6 +51,20 @@ pub struct ServeArgs {
     /// Let the same host change the log level with PUT /log-level; it goes back after an hour.
     #[arg(long)]
     pub allow_log_level_changes: bool,
+}
+
+/// Arguments of the commands that run an engine.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeArgs {
+    /// What all commands that run until they are ended take.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+    /// Send Secrets only to hosts that their annotation hookkeeper.dev/allowed-hosts names.
+    #[arg(long)]
+    pub require_allowed_hosts: bool,
+    /// Leave the metric out that has a series for each subscription.
+    #[arg(long)]
+    pub no_object_metrics: bool,
     /// How many steps may be under way at the same time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
@@ -90,30 +98,36 @@ impl FromStr for AdminListen {
 /// What such a command shows of itself.
 pub(super) struct Serving {
     pub(super) metrics: Metrics,
+    /// Beats as long as what must move moves.
+    pub(super) heartbeat: Arc<Heartbeat>,
+    /// What is missing.
+    pub(super) readiness: Readiness,
     /// Until it is dropped the process is not ready.
     pub(super) starting: Awaited,
     /// The admin server; it must not end.
     pub(super) admin: JoinHandle<()>,
 }
 
-impl ServeArgs {
+impl ProcessArgs {
     /// Sets the log up; before anything that has something to say.
     pub(super) fn set_up_logs(&self) -> anyhow::Result<Logs> {
         Ok(logs::set_up(self.log_format, &self.log_level)?)
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
-    /// `by_hand` is what people on the same host may see and do.
+    /// `by_hand` is what people on the same host may see and do; `object_metrics` switches the metric on
+    /// that has a series for each subscription.
     pub(super) async fn serve(
         &self,
         logs: Logs,
+        object_metrics: bool,
         by_hand: Router,
         shutdown: Shutdown,
     ) -> anyhow::Result<Serving> {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
         let readiness = Readiness::default();
         let starting = readiness.awaits("the process is starting");
-        let metrics = Metrics::new(Arc::clone(&heartbeat), !self.no_object_metrics);
+        let metrics = Metrics::new(Arc::clone(&heartbeat), object_metrics);
         let ending = shutdown.clone();
         tokio::spawn(service_manager::keep_informed(readiness.clone(), Arc::clone(&heartbeat), shutdown));
         tokio::spawn(async move {
@@ -124,7 +138,13 @@ impl ServeArgs {
             }
         });
         let log_level = self.allow_log_level_changes.then_some(logs.level);
-        let shown = Admin { heartbeat, readiness, metrics: metrics.clone(), log_level, by_hand };
+        let shown = Admin {
+            heartbeat: Arc::clone(&heartbeat),
+            readiness: readiness.clone(),
+            metrics: metrics.clone(),
+            log_level,
+            by_hand,
+        };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
                 let listener = admin::listen(address).await?;
@@ -133,11 +153,12 @@ impl ServeArgs {
             }
             AdminListen::Off => tokio::spawn(std::future::pending()),
         };
-        Ok(Serving { metrics, starting, admin })
+        Ok(Serving { metrics, heartbeat, readiness, starting, admin })
     }
 
-    /// The client for providers and token servers; and what is worth knowing about its way out.
-    pub(super) fn client(&self) -> Result<Client, SetupError> {
+    /// The client for the outside, with so many connections to one host; and what is worth knowing about
+    /// its way out.
+    pub(super) fn client(&self, connections_per_host: usize) -> Result<Client, SetupError> {
         let client = Client::new(Config {
             destinations: DestinationPolicy::new(self.allow_destination.clone()),
             files: Files {
@@ -145,7 +166,7 @@ impl ServeArgs {
                 proxy_credentials: self.proxy_credentials_file.clone(),
             },
             proxy: self.proxy.clone(),
-            connections_per_host: self.options().calls(),
+            connections_per_host,
             ..Config::default()
         })?;
         match &self.proxy {
@@ -160,6 +181,23 @@ impl ServeArgs {
             }
         }
         Ok(client)
+    }
+}
+
+impl ServeArgs {
+    /// Starts the admin server: see [`ProcessArgs::serve`].
+    pub(super) async fn serve(
+        &self,
+        logs: Logs,
+        by_hand: Router,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<Serving> {
+        self.process.serve(logs, !self.no_object_metrics, by_hand, shutdown).await
+    }
+
+    /// The client for providers and token servers.
+    pub(super) fn client(&self) -> Result<Client, SetupError> {
+        self.process.client(self.options().calls())
     }
 
     /// How the engine works.

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::compose::{self, FromShell};
 use super::serve::ServeArgs;
-use crate::engine::ports::Secrets;
+use crate::engine::ports::{NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
 use crate::sidecar::shell::{Alone, Parts, Settings, Shell};
@@ -34,7 +34,7 @@ pub struct Args {
     /// otherwise the provider keeps its copies.
     #[arg(long)]
     pub prune: bool,
-    /// What all commands that run for ever take.
+    /// What all commands that run an engine take.
     #[command(flatten)]
     pub serve: ServeArgs,
 }
@@ -44,7 +44,7 @@ pub struct Args {
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let logs = args.serve.set_up_logs()?;
+    let logs = args.serve.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let shell = Shell::open(
         Settings {
@@ -70,6 +70,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
         service_accounts: None,
+        gates: Arc::new(NoGates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),
@@ -116,8 +117,8 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_documentation() {
         let args = parse(&[]).unwrap();
-        assert_eq!(args.serve.admin_listen, AdminListen::At(([127, 0, 0, 1], 8080).into()));
-        assert_eq!(args.serve.log_level, "info");
+        assert_eq!(args.serve.process.admin_listen, AdminListen::At(([127, 0, 0, 1], 8080).into()));
+        assert_eq!(args.serve.process.log_level, "info");
         assert_eq!(args.serve.workers, 16);
         assert_eq!(args.serve.shutdown_timeout.milliseconds(), 20_000);
         assert!(!args.prune && !args.serve.require_allowed_hosts);
@@ -136,9 +137,9 @@ mod tests {
             "json",
         ])
         .unwrap();
-        assert_eq!(args.serve.admin_listen, AdminListen::Off);
-        assert_eq!(args.serve.allow_destination.len(), 2);
-        assert_eq!(args.serve.log_format, LogFormat::Json);
+        assert_eq!(args.serve.process.admin_listen, AdminListen::Off);
+        assert_eq!(args.serve.process.allow_destination.len(), 2);
+        assert_eq!(args.serve.process.log_format, LogFormat::Json);
         for wrong in [
             ["--admin-listen", "8080"],
             ["--workers", "0"],

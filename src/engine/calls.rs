@@ -12,8 +12,8 @@ use super::ids::{ProviderId, SourceId, SubscriptionId};
 use super::listings::Paused;
 use super::namespaces::NamespaceId;
 use super::ports::{
-    Applied, CallFailure, CallGuard, Document, Listing, MintFailure, Minted, PublishFailure, Published,
-    RecordFailure, Refusal, Remote,
+    Applied, CallFailure, CallGuard, Document, GateFailure, Listing, MintFailure, Minted, PublishFailure,
+    Published, RecordFailure, Refusal, Remote,
 };
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus};
 use crate::rotation::decide::Why;
@@ -36,6 +36,8 @@ pub(super) enum About {
     Subscription(SubscriptionId),
     Mint(SourceId),
     Publishing(SourceId),
+    /// Handing a token to those that prove deliveries with it.
+    Gates(SourceId),
     Listing(ProviderId),
     /// Reading a credential to know whose it is.
     Account(ProviderId),
@@ -135,6 +137,10 @@ pub(super) enum Report {
         forgotten: u64,
         tokens: Box<Published>,
         result: Result<(), PublishFailure>,
+    },
+    Offered {
+        fingerprint: String,
+        result: Result<(), GateFailure>,
     },
     /// A page of a listing.
     Listed {

@@ -14,6 +14,7 @@ use crate::api::{
     SubscriptionStatus, TokenSourceSpec, WebhookSubscriptionSpec,
 };
 use crate::rotation::backoff::{self, Wait};
+use crate::rotation::observed::{self, Observed};
 use crate::rotation::status;
 use crate::rotation::time::{Moment, between};
 
@@ -36,6 +37,8 @@ impl Engine {
             Change::Gone { kind: Kind::WebhookProvider, key, .. } => self.provider_gone(&key),
             // The gate's.
             Change::Gone { kind: Kind::WebhookReceiver, .. } => {}
+            Change::Evidence(evidence) => self.evidence(&evidence),
+            Change::Gates(source) => self.gates_changed(&source, now),
             Change::Synced => self.synced(now),
             Change::Mark(taken_in) => taken_in.notify_one(),
         }
@@ -88,6 +91,11 @@ impl Engine {
         }
         let spec_changed = object.spec != before.spec;
         let asked = spec_changed || object.identity.rotate_requested != before.identity.rotate_requested;
+        let receiver = |object: &Object| object.spec.as_ref().and_then(|spec| spec.receiver_ref.clone());
+        let has_another_receiver = receiver(&object) != receiver(&before);
+        if has_another_receiver {
+            observed::begin_anew(&mut object.status.conditions, now.wall);
+        }
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -97,6 +105,9 @@ impl Engine {
         let request = object.identity.rotate_requested.clone();
         entry.remember(|memory| {
             memory.deleting_since = None;
+            if has_another_receiver {
+                memory.observed = Observed::default();
+            }
             let seen = memory.deletion_seen.unwrap_or(now.wall);
             memory.deletion_seen = object.identity.deleted.map(|_| seen);
             if spec_changed && object.status.webhook_id.is_none() {
@@ -154,10 +165,14 @@ impl Engine {
             .map(|minted| now.boot.saturating_sub(between(minted, now.wall)));
         let request = object.identity.rotate_requested.clone();
         let (status, has_id) = (&object.status, object.status.webhook_id.is_some());
+        let is_received = object.spec.as_ref().is_some_and(|spec| spec.receiver_ref.is_some());
         let is_deleted = object.identity.deleted.is_some();
         entry.remember(|memory| {
             memory.listing_after = (!has_id).then_some(now.wall);
             memory.deletion_seen = is_deleted.then_some(now.wall);
+            if is_received {
+                memory.observed = Observed::resumed(status, now.wall);
+            }
             note_request(&mut memory.request_seen, request, now);
             if let Some(failures) = status.failures.as_ref().filter(|of| !is_of_mint(of)) {
                 let cap = backoff::LONGEST_LONG_WAIT;

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
+use super::evidence::Received;
 use super::ids::{ProviderId, SourceId};
 use super::namespaces::NamespaceId;
 use super::ready::Place;
@@ -130,6 +131,8 @@ pub(super) struct Entry {
     pub(super) claims: [Option<u64>; 2],
     /// What a listing must show for nothing to be done.
     pub(super) expected: Option<Expected>,
+    /// The receiver that takes its deliveries in, where it names one.
+    pub(super) received: Option<Box<Received>>,
     /// Fingerprint it carries as a member of its source.
     pub(super) carried: Option<Arc<str>>,
     pub(super) summary: Summary,
@@ -160,6 +163,7 @@ impl Entry {
             unrecorded: None,
             claims: [None, None],
             expected: None,
+            received: None,
             carried: None,
             summary: Summary {
                 state: "degraded",

@@ -84,6 +84,9 @@ impl Engine {
             (About::Publishing(id), Report::PublishedWritten { forgotten, tokens, result }) => {
                 self.published_written(id, forgotten, *tokens, result, now);
             }
+            (About::Gates(id), Report::Offered { fingerprint, result }) => {
+                self.offered(id, &fingerprint, result, now);
+            }
             (About::Listing(id), Report::Listed { started, paused, result }) => {
                 self.listed(id, started, paused, result, now);
             }
@@ -116,6 +119,7 @@ impl Engine {
             About::Subscription(id) => self.rest(id),
             About::Mint(id) => self.mint_broken(id, what, now),
             About::Publishing(id) => self.publishing_broken(id, what, now),
+            About::Gates(id) => self.not_offered(id, what, now),
             About::Listing(id) => self.listing_broken(id, what, now),
             About::Account(id) => self.identified(id, now),
             About::Aside => {}

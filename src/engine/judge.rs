@@ -7,7 +7,7 @@ use super::entry::Object;
 use super::ids::{ProviderId, SubscriptionId};
 use super::state::{Owners, Provider, Source};
 use crate::api::{Failures, Reason, SubscriptionStatus};
-use crate::rotation::conditions::View;
+use crate::rotation::conditions::{Received, View};
 use crate::rotation::decide::{self, Standing, Step};
 use crate::rotation::facts::{Drift, Facts, HeldBack, ProviderFact, SourceFact, Subject};
 use crate::rotation::status;
@@ -115,6 +115,7 @@ impl Engine {
         let facts = Facts {
             provider: provider_fact(provider, document.desired.as_deref()),
             source: source_fact(source),
+            gate_lacks: source.is_some_and(|source| self.gate_lacks(source, &object)),
             rival: rival.as_ref(),
             heir: heir.as_ref(),
             held_back: self.held_back(provider, now),
@@ -142,7 +143,7 @@ impl Engine {
             return Wanted { desired: None, refused: None };
         };
         Wanted {
-            desired: Some(remote.document_digest(spec)),
+            desired: Some(remote.document_digest(&spec.as_sent(&object.identity.key.name))),
             refused: remote.check(spec).err().map(|problem| problem.to_string()),
         }
     }
@@ -206,6 +207,11 @@ impl Engine {
             },
             remark: source.and_then(|source| source.state.remark),
             happened: shown.happened,
+            received: match object.spec.as_ref().map(|spec| spec.receiver_ref.as_ref()) {
+                Some(Some(receiver)) => Received::At(&receiver.name, &memory.observed),
+                Some(None) => Received::Elsewhere,
+                None => Received::Unknown,
+            },
         };
         status::present(fields, &view)
     }

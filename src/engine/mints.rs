@@ -44,6 +44,7 @@ impl Engine {
         if spec.secret.is_some() {
             self.alarm_source(id, now.boot);
         }
+        self.offer_hand(id, now);
         self.record_source(id, now);
     }
 
@@ -232,6 +233,7 @@ impl Engine {
         source.state.failing = None;
         source.state.not_renewed = false;
         source.state.apply_after = None;
+        source.state.for_gates = None;
         source.state.wait = (!polled).then(|| Wait::starting(started.wall, schedule::mint_spacing(lifetime)));
         source.state.hand = Some(hand);
         source.token = Some(minted.token);
@@ -239,6 +241,7 @@ impl Engine {
         source.refresh();
         self.record_source(id, now);
         self.publish_hand(id, now);
+        self.offer_hand(id, now);
         self.attend_users_of_source(id);
     }
 

@@ -26,8 +26,10 @@ mod clocks;
 mod comparing;
 mod dependencies;
 mod entry;
+mod evidence;
 mod failures;
 mod finish;
+mod gates;
 mod gauges;
 mod hold_back;
 mod ids;
@@ -62,7 +64,7 @@ use tokio::sync::mpsc;
 use self::calls::Job;
 use self::change::Change;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
-use self::ports::{Clock, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
+use self::ports::{Clock, Gates, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
 use self::records::Write;
 use self::state::State;
 use self::timers::Alarm;
@@ -80,6 +82,8 @@ pub struct Ports {
     pub record: Arc<dyn Record>,
     /// Publishes tokens.
     pub publish: Arc<dyn Publish>,
+    /// Prove deliveries.
+    pub gates: Arc<dyn Gates>,
     /// Obtains tokens.
     pub minter: Arc<dyn Minter>,
     /// Calls providers.
@@ -155,6 +159,8 @@ pub struct Engine {
     /// Numbers for what is in line by its arrival.
     arrivals: u64,
     jobs: FuturesUnordered<Job>,
+    /// How many of them hand tokens to gates.
+    offers: usize,
     /// Those that send requests to providers.
     workers: Places,
     /// The origin that had the last turn.
@@ -192,6 +198,7 @@ impl Engine {
             attention: Waiting::default(),
             arrivals: 0,
             jobs: FuturesUnordered::new(),
+            offers: 0,
             workers: Places::new(workers),
             last_origin: String::new(),
             more_turns: false,
@@ -278,6 +285,7 @@ impl Engine {
                 }
                 Some(Alarm::Source(id)) => self.source_alarm(id, now),
                 Some(Alarm::Provider(id)) => self.provider_alarm(id, now),
+                Some(Alarm::Gates(id)) => self.gates_alarm(id),
                 None => break,
             }
         }
@@ -288,6 +296,7 @@ impl Engine {
             self.attend(id, now);
         }
         self.attend_freed(now);
+        self.tell_gates(now);
         self.keep_changed_providers(now);
         self.start_writes();
         if !self.stopping {
@@ -372,7 +381,8 @@ impl Engine {
         loop {
             self.start_writes();
             let now = self.ports.clock.now().boot;
-            if (self.jobs.is_empty() && self.write_queue.is_empty()) || now >= limit {
+            // A gate that does not answer is not waited for: nothing is begun after it any more.
+            if (self.jobs.len() <= self.offers && self.write_queue.is_empty()) || now >= limit {
                 break;
             }
             let sleep = self.ports.clock.sleep(limit.saturating_sub(now));
@@ -388,7 +398,7 @@ impl Engine {
                 () = sleep => break,
             }
         }
-        if !self.jobs.is_empty() {
+        if self.jobs.len() > self.offers {
             tracing::warn!(steps = self.jobs.len(), "stopping although some steps have not ended");
         }
     }

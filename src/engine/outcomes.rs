@@ -166,6 +166,9 @@ impl Engine {
         let Success { remote_id, ownership, sent, secrets, happened } = success;
         let Sent { hand, digest, origin } = sent;
         let of_its_source = self.is_in_hand(id, hand);
+        let is_received = object.spec.as_ref().is_some_and(|spec| spec.receiver_ref.is_some());
+        let carried = object.status.token_fingerprint.as_deref();
+        let replaced = carried.filter(|carried| is_received && *carried != hand.fingerprint);
         let mut recovered = false;
         let mut handled = None;
         if let Some(entry) = self.state.entry_mut(id) {
@@ -187,6 +190,9 @@ impl Engine {
                 memory.last_attempt = None;
                 memory.secrets_changed = false;
                 memory.strangers_token &= !of_its_source;
+                if let Some(before) = replaced {
+                    memory.observed.replaced(before, now.wall);
+                }
                 memory.listing_after = Some(now.wall);
                 memory.drift = match memory.drift {
                     Some(Drift::Seen) => Some(Drift::Reapplied),

@@ -3,9 +3,11 @@
 //! The shells, the rooms that talk to the network and the simulation implement them; the simulation
 //! runs the very same engine on virtual time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 pub use super::accounts::Account;
@@ -191,6 +193,66 @@ pub trait Publish: Send + Sync {
         secret_name: &'a str,
         tokens: &'a Published,
     ) -> BoxFuture<'a, Result<(), PublishFailure>>;
+}
+
+/// A token, for whoever proves deliveries with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The token.
+    pub token: SecretText,
+    /// Drawn at the mint.
+    pub fingerprint: String,
+    /// When it was asked for.
+    pub minted: DateTime<Utc>,
+    /// When it ends; `None` when nobody knows.
+    pub expires: Option<DateTime<Utc>>,
+}
+
+/// Why gates have not taken a token in; trying again may help.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct GateFailure(pub String);
+
+/// Those that prove deliveries with the tokens of a source: they know each before the provider does.
+///
+/// Whenever one begins or ceases to serve a source, the shell says so with
+/// [`Change::Gates`](super::change::Change::Gates).
+pub trait Gates: Send + Sync {
+    /// Whether somebody proves deliveries with this source's tokens. It must not wait.
+    fn serves(&self, source: &ObjectKey) -> bool;
+    /// Whether somebody who proves deliveries with this source's tokens has not kept the one with this
+    /// fingerprint. `false` where nobody does, and as long as it is not known what they have kept. Asked
+    /// often, so it must not wait.
+    fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool;
+    /// Hands a token over. Ends well when everybody who serves the source accepts it from now on, also
+    /// after a restart.
+    fn offer<'a>(
+        &'a self,
+        source: &'a ObjectKey,
+        token: &'a Offered,
+    ) -> BoxFuture<'a, Result<(), GateFailure>>;
+    /// Says which tokens subscriptions still carry, by fingerprint: a token that is brought to many takes
+    /// its time, and the one before it is not over until the last of them has moved. Said whenever it
+    /// changes, and once at the start; it must not wait.
+    fn carried(&self, _source: &ObjectKey, _fingerprints: &BTreeSet<Arc<str>>) {}
+}
+
+/// Nobody proves deliveries.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGates;
+
+impl Gates for NoGates {
+    fn serves(&self, _: &ObjectKey) -> bool {
+        false
+    }
+
+    fn lacks(&self, _: &ObjectKey, _: &str) -> bool {
+        false
+    }
+
+    fn offer<'a>(&'a self, _: &'a ObjectKey, _: &'a Offered) -> BoxFuture<'a, Result<(), GateFailure>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Obtains tokens.
@@ -393,6 +455,8 @@ pub trait Meter: Send + Sync {
     fn provider_request(&self, operation: &'static str, class: &'static str, took: Duration);
     /// A provider is gone, and nothing is counted for it any more.
     fn provider_gone(&self, _: &ObjectKey) {}
+    /// A token was applied although those that prove deliveries with it had not all confirmed it.
+    fn gate_behind(&self) {}
     /// The state of everything, every some seconds.
     fn gauges(&self, gauges: &Gauges);
     /// The scheduler is alive.
@@ -451,7 +515,7 @@ pub struct SubscriptionGauge {
     /// Why.
     pub reason: Reason,
     /// When its token ends; absent for suspended and inactive ones.
-    pub expires: Option<chrono::DateTime<chrono::Utc>>,
+    pub expires: Option<DateTime<Utc>>,
 }
 
 /// Something people may want to hear of.

@@ -81,6 +81,8 @@ impl Engine {
                     source.published.tokens = Some(tokens);
                 }
                 source.refresh();
+                self.leave_for_readers(id, now);
+                self.offer_hand(id, now);
                 self.plan_tending(id, now);
                 self.publish_hosts(id);
             }
@@ -92,6 +94,18 @@ impl Engine {
         }
         self.record_source(id, now);
         self.attend_users_of_source(id);
+    }
+
+    /// A token that was published a moment ago, by this process or by another, is still left for its
+    /// readers: they do not read faster because somebody else leads.
+    fn leave_for_readers(&mut self, id: SourceId, now: Moment) {
+        let pause = self.publishing_pause(id);
+        if let Some(source) = self.state.source_mut(id)
+            && let Some(hand) = &source.state.hand
+        {
+            let left = pause.saturating_sub(between(hand.minted.wall, now.wall));
+            source.state.apply_after = (!left.is_zero()).then(|| Wait::starting(now.wall, left));
+        }
     }
 
     /// Whether what was known of the Secret has been forgotten since a read or a write of it began: what
@@ -226,6 +240,7 @@ impl Engine {
                     source.published.pending = None;
                     if is_new {
                         source.state.apply_after = Some(Wait::starting(now.wall, pause));
+                        source.wait_for_gates(now, pause);
                     }
                     source.state.failing = None;
                     self.record_source(id, now);
@@ -250,7 +265,7 @@ impl Engine {
     }
 
     /// How long kubelets get to bring the published token to its readers.
-    fn publishing_pause(&self, id: SourceId) -> Duration {
+    pub(super) fn publishing_pause(&self, id: SourceId) -> Duration {
         let Some(source) = self.state.source(id) else {
             return Duration::ZERO;
         };

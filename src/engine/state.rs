@@ -11,6 +11,8 @@ use super::accounts::{Accounts, Belonging, Shared, base_of, keyed, place_of};
 use super::blocked::Blocked;
 use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
+use super::evidence::Received;
+use super::gates::Offering;
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, Slab, SourceId, SubscriptionId};
 use super::keeping::Keeping;
@@ -79,6 +81,8 @@ pub(super) struct Source {
     pub(super) members: u32,
     /// How many of the members carry each fingerprint.
     pub(super) carried: BTreeMap<Arc<str>, u32>,
+    /// Whether a fingerprint has come to them or left them.
+    pub(super) carried_changed: bool,
     /// Those that asked for the mint that is waited for.
     pub(super) waiting: BTreeSet<SubscriptionId>,
     /// Its place in line for a mint: the earliest deadline among them, in epoch milliseconds.
@@ -90,6 +94,7 @@ pub(super) struct Source {
     /// How long mints take, at the most, lately.
     pub(super) slowest: Duration,
     pub(super) published: Publication,
+    pub(super) offering: Offering,
     /// The object's status is being written.
     pub(super) recording: bool,
     /// It could not be written.
@@ -235,6 +240,10 @@ pub(super) struct State {
     /// Providers that have got their first holder, or lost their last.
     pub(super) holders_changed: BTreeSet<ProviderId>,
     pub(super) namespaces: Namespaces,
+    /// The subscriptions of each receiver.
+    pub(super) received: BTreeMap<ObjectKey, BTreeSet<SubscriptionId>>,
+    /// Sources whose members carry other tokens than before.
+    pub(super) carried_changed: BTreeSet<SourceId>,
 }
 
 /// Claim to a remote that is not known yet.
@@ -256,7 +265,7 @@ impl State {
         let mut origins = self.origins.values();
         subscriptions.all(|(_, entry)| !entry.is_busy() && entry.calling.is_none())
             && providers.all(|(_, provider)| provider.calls == 0 && !provider.is_listing())
-            && sources.all(|(_, source)| !source.minting && !source.published.busy)
+            && sources.all(|(_, source)| !source.minting && !source.published.busy && !source.offering.busy)
             && origins.all(Origin::is_at_rest)
     }
 
@@ -361,6 +370,7 @@ impl State {
             users: BTreeSet::new(),
             members: 0,
             carried: BTreeMap::new(),
+            carried_changed: false,
             waiting: BTreeSet::new(),
             wanted: None,
             minting: false,
@@ -369,6 +379,7 @@ impl State {
             last_lifetime: None,
             slowest: Duration::ZERO,
             published: Publication::default(),
+            offering: Offering::default(),
             recording: false,
             unrecorded: false,
             timer: None,
@@ -473,9 +484,13 @@ impl State {
             entry.member = member;
         }
         self.count_holder(id, holds);
-        if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
+        self.receive(id, object.spec.as_ref());
+        if let Some((source_id, source)) = source.and_then(|id| Some((id, self.sources.get_mut(id.0)?))) {
             source.members = source.members + u32::from(member) - u32::from(was_member);
             source.refresh();
+            if std::mem::take(&mut source.carried_changed) {
+                self.carried_changed.insert(source_id);
+            }
         }
     }
 
@@ -497,9 +512,38 @@ impl State {
         }
     }
 
+    /// Notes which receiver takes a subscription's deliveries in.
+    fn receive(&mut self, id: SubscriptionId, spec: Option<&WebhookSubscriptionSpec>) {
+        let Some(entry) = self.subscriptions.get_mut(id.0) else {
+            return;
+        };
+        let wanted = spec.and_then(|spec| {
+            let receiver = spec.receiver_ref.as_ref()?.name.as_str().into();
+            Some(Received { receiver, action: spec.action.as_deref().map(Box::from) })
+        });
+        if entry.received.as_deref() == wanted.as_ref() {
+            return;
+        }
+        let before = std::mem::replace(&mut entry.received, wanted.clone().map(Box::new));
+        let key = entry.key.clone();
+        if let Some(before) = before {
+            let receiver = key.sibling(&before.receiver);
+            if let Some(of_receiver) = self.received.get_mut(&receiver) {
+                of_receiver.remove(&id);
+                if of_receiver.is_empty() {
+                    self.received.remove(&receiver);
+                }
+            }
+        }
+        if let Some(wanted) = wanted {
+            self.received.entry(key.sibling(&wanted.receiver)).or_default().insert(id);
+        }
+    }
+
     /// Takes a subscription out of every index.
     pub(super) fn unindex(&mut self, id: SubscriptionId) {
         self.count_holder(id, false);
+        self.receive(id, None);
         let Some(entry) = self.subscriptions.get_mut(id.0) else {
             return;
         };
@@ -507,12 +551,15 @@ impl State {
             (std::mem::take(&mut entry.claims), entry.carried.take(), entry.source, entry.provider);
         let was_member = std::mem::take(&mut entry.member);
         self.give_up(id, claims);
-        if let Some(source) = source.and_then(|source| self.sources.get_mut(source.0)) {
+        if let Some((source_id, source)) = source.and_then(|id| Some((id, self.sources.get_mut(id.0)?))) {
             source.members -= u32::from(was_member);
             source.forget_carried(carried.as_ref());
             source.users.remove(&id);
             source.waiting.remove(&id);
             source.refresh();
+            if std::mem::take(&mut source.carried_changed) {
+                self.carried_changed.insert(source_id);
+            }
         }
         if let Some(provider) = self.providers.get_mut(provider.0) {
             provider.users.remove(&id);
@@ -703,6 +750,7 @@ impl Source {
         }
         let shared: Arc<str> = fingerprint.into();
         self.carried.insert(Arc::clone(&shared), 1);
+        self.carried_changed = true;
         shared
     }
 
@@ -713,6 +761,7 @@ impl Source {
             *count -= 1;
             if *count == 0 {
                 self.carried.remove(fingerprint);
+                self.carried_changed = true;
             }
         }
     }

@@ -41,6 +41,7 @@ impl Engine {
                 };
                 let sent =
                     Sent { hand, digest: wanted.desired.unwrap_or_default(), origin: Arc::clone(&origin) };
+                self.note_gate_behind(id, &object, &sent.hand);
                 let pauses = self.is_held_back(id, now);
                 if let Some(entry) = self.state.entry_mut(id).filter(|_| pauses) {
                     entry.remember(|memory| memory.last_attempt = object.status.token_expiration_time);
@@ -53,6 +54,7 @@ impl Engine {
                 let Some((_, hand)) = self.document(id, &object) else {
                     return false;
                 };
+                self.note_gate_behind(id, &object, &hand);
                 let opened = status::creation_opened(&object.status, &target, now.wall);
                 let standing = Standing::Settling("the webhook is being created".to_owned());
                 let opened = self.presented(id, &object, &wanted, &opened, &Shown::as_it(&standing), now);
@@ -107,7 +109,7 @@ impl Engine {
         let source = self.state.source(self.state.entry(id)?.source?)?;
         let token: SecretText = source.token.clone()?;
         let hand = source.state.hand.clone()?;
-        let spec = Arc::new(object.spec.clone()?);
+        let spec = Arc::new(object.spec.as_ref()?.as_sent(&object.identity.key.name).into_owned());
         let token_bounds = source.bounds();
         Some((
             Document { namespace: Arc::clone(&object.identity.key.namespace), spec, token, token_bounds },

@@ -76,6 +76,7 @@ impl Engine {
             if let Some(mut source) = self.state.sources.remove(id.0) {
                 self.state.namespaces.leave(source.namespace);
                 self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
+                self.state.timers.unfile(&mut source.offering.timer, Alarm::Gates(id));
                 self.state.source_by_key.remove(&source.key);
             }
         }
@@ -133,6 +134,7 @@ impl Engine {
         self.stop_minting(id);
         if let Some(source) = self.state.sources.get_mut(id.0) {
             self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
+            self.state.timers.unfile(&mut source.offering.timer, Alarm::Gates(id));
         }
     }
 
@@ -159,7 +161,7 @@ impl Source {
     /// Whether nothing declares it and nothing is under way for it.
     fn is_idle(&self) -> bool {
         let is_declared = self.object.is_some();
-        self.users.is_empty() && !is_declared && !self.minting && !self.recording && !self.published.busy
+        self.users.is_empty() && !is_declared && !self.minting && !self.recording && self.is_unheard()
     }
 }
 

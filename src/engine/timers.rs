@@ -14,6 +14,8 @@ pub(super) enum Alarm {
     Subscription(SubscriptionId),
     Source(SourceId),
     Provider(ProviderId),
+    /// A token is handed to a source's gates again.
+    Gates(SourceId),
 }
 
 /// One entry for each thing that waits.

@@ -1,8 +1,8 @@
 //! What is kept of tokens, and when it is forgotten.
 //!
-//! A source's tokens are kept in four places: the token in hand, what stands in the Secret it
-//! publishes to, what is to be written there, and the token that was applied last, which becomes
-//! `previous` there. They are forgotten together, by [`Source::forget_tokens`]:
+//! A source's tokens are kept in five places: the token in hand, what stands in the Secret it
+//! publishes to, what is to be written there, the token that was applied last, which becomes
+//! `previous` there, and those that its gates have not taken in. They are forgotten together, by [`Source::forget_tokens`]:
 //!
 //! - when the source's object is deleted, or nobody uses one that a subscription spells out;
 //! - when nobody uses a declared source and the life of its token is over;
@@ -19,6 +19,7 @@
 //! are not kept here: they are read at the moment of use, and whoever reads them wipes them after
 //! half a minute at most.
 
+use super::gates::Offering;
 use super::ports::Published;
 use super::state::{Publication, Source, SourceKey};
 use crate::secret::SecretText;
@@ -42,6 +43,7 @@ impl Source {
         self.token_bounds = Bounds::default();
         self.state.hand = None;
         self.state.apply_after = None;
+        self.state.for_gates = None;
         self.state.not_renewed = false;
         self.state.remark = None;
         self.refresh();
@@ -58,6 +60,7 @@ impl Source {
     pub(super) fn forget_tokens(&mut self) {
         self.forget_hand();
         self.forget_published();
+        self.offering.open.clear();
         self.last_lifetime = None;
     }
 
@@ -66,6 +69,7 @@ impl Source {
         // Whoever adds a field decides here whether a token is in it.
         let Self {
             token,
+            offering: Offering { open, busy: _, failures: _, behind: _, timer: _ },
             published: Publication { tokens, pending, applied, busy: _, failures: _, forgotten: _ },
             key: _,
             namespace: _,
@@ -77,6 +81,7 @@ impl Source {
             users: _,
             members: _,
             carried: _,
+            carried_changed: _,
             waiting: _,
             wanted: _,
             minting: _,
@@ -98,5 +103,6 @@ impl Source {
             + tokens.as_ref().map_or(0, of_published)
             + pending.as_ref().map_or(0, of_published)
             + usize::from(applied.is_some())
+            + open.len()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::refusal::Refusal;
@@ -54,12 +54,10 @@ pub(super) fn retry_after(answer: &mut Answer, wait: Duration) {
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
 }
 
-/// A status with what the application said.
-pub(super) fn with_body(status: u16, content_type: Option<HeaderValue>, body: Bytes) -> Answer {
+/// A status with what the application said. Of which type that is does not go back: nobody should be made
+/// to read it in another way than as bytes.
+pub(super) fn with_body(status: u16, body: Bytes) -> Answer {
     let mut answer = empty(status);
-    if let Some(content_type) = content_type {
-        answer.headers_mut().insert(CONTENT_TYPE, content_type);
-    }
     *answer.body_mut() = Full::new(body);
     answer
 }

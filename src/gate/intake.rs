@@ -5,33 +5,31 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use tokio::time::Instant;
 
 use super::acceptance;
-use super::addresses::TrustedProxies;
+use super::addresses::{self, TrustedProxies};
 use super::answer::{self, Answer};
 use super::body;
 use super::clock::Clock;
 use super::connections::Worth;
-use super::direct;
+use super::direct::{Delivery, Direct};
 use super::duplicates;
+use super::headers;
 use super::live::Live;
 use super::memory::{Memory, Portion};
 use super::observer::{Fact, Observer};
 use super::refusal::Refusal;
 use super::registry::Registry;
 use super::verification::{Head, Matched};
-use crate::api::{DuplicateAction, Mode, TestEventAction};
-use crate::http::Client;
+use crate::api::{Mode, TestEventAction};
 use crate::store::{DeliveryId, Extent, NewDelivery, Put, Room, Store};
-
-/// Names the subscription that a delivery belongs to; hookkeeper puts it into the subscription.
-pub const SUBSCRIPTION_HEADER: &str = "hookkeeper-subscription";
 
 /// What a verified delivery is told to, beside the store.
 pub trait Delivered: Send + Sync {
@@ -46,7 +44,7 @@ pub struct Parts {
     /// Where deliveries are kept.
     pub store: Arc<dyn Store>,
     /// Passes on what is not kept.
-    pub client: Client,
+    pub direct: Direct,
     /// What happens is told to it.
     pub observer: Arc<dyn Observer>,
     /// What a stored delivery is told to: whoever hands it on, and whoever waits for it.
@@ -65,6 +63,7 @@ pub struct Parts {
 pub struct Intake {
     parts: Parts,
     memory: Memory,
+    connections: AtomicUsize,
 }
 
 /// A request that was refused.
@@ -91,13 +90,18 @@ impl Intake {
     /// Begins with no memory taken.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, memory: Memory::default() }
+        Self { parts, memory: Memory::default(), connections: AtomicUsize::new(0) }
     }
 
     /// The bytes of memory that bodies take.
     #[must_use]
     pub fn memory_taken(&self) -> usize {
         self.memory.taken()
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self, count: usize) {
+        self.connections.store(count, Ordering::Relaxed);
     }
 
     /// Answers one request.
@@ -108,7 +112,7 @@ impl Intake {
             return answer::closing(404);
         };
         let mut from_platform = false;
-        let subscription = named_subscription(request.headers()).map(str::to_owned);
+        let subscription = headers::subscription(request.headers()).map(str::to_owned);
         match self.take_in(&live, request, peer, worth, arrived, &mut from_platform).await {
             Ok(answer) => answer,
             Err(refused) => {
@@ -142,19 +146,20 @@ impl Intake {
         let (head, body) = request.into_parts();
         if !receiver.source_ranges.is_empty() {
             let sender = self.parts.trusted_proxies.sender(peer.ip(), &head.headers);
-            let is_inside = sender.is_some_and(|sender| {
-                receiver.source_ranges.iter().any(|range| range.contains(&sender))
-            });
-            if !is_inside {
+            if !addresses::may_come_from(sender, &receiver.source_ranges) {
                 return Err(Refusal::Source.into());
             }
             *from_platform = true;
         }
         if body.size_hint().lower() > receiver.max_body as u64 {
-            return Err(Refusal::TooLarge.into());
+            // Whether it is the platform's own delivery matters to whoever watches for refusals.
+            let head = live.head(&head.headers, self.parts.clock.now());
+            return Err(Refused {
+                recognised: matches!(head, Head::Accepted(_)),
+                ..Refusal::TooLarge.into()
+            });
         }
-        let Proven { matched, body, portion } =
-            self.prove(live, &head.headers, body, worth, arrived).await?;
+        let Proven { matched, body, portion } = self.prove(live, &head.headers, body, worth, arrived).await?;
         // From here on the sender is the platform.
         *from_platform = true;
         let _verified = worth.verified();
@@ -176,7 +181,7 @@ impl Intake {
         let receiver = live.receiver();
         let now = self.parts.clock.now();
         let mut head = live.head(headers, now);
-        if let Head::Refused(Refusal::UnknownCredential, _) = head {
+        if let Head::Refused(Refusal::UnknownCredential | Refusal::CredentialUnusable, _) = head {
             self.read_again(live, arrived).await?;
             head = live.head(headers, now);
         }
@@ -235,7 +240,7 @@ impl Intake {
         let fact = Fact::Accepted {
             fingerprint: matched.fingerprint.as_deref(),
             event: reading.event.as_deref(),
-            subscription: named_subscription(headers),
+            subscription: headers::subscription(headers),
         };
         let success = || Ok(answer::empty(receiver.success));
         if reading.test_event == Some(TestEventAction::Answer) {
@@ -249,24 +254,41 @@ impl Intake {
             return success();
         }
         if receiver.mode == Mode::Direct {
-            let passed = direct::pass_on(&self.parts.client, receiver, headers, body, &reading).await;
+            let (now, verifier) = (self.parts.clock.now(), live.verifier());
+            let delivery = Delivery {
+                id: DeliveryId::new(now, (self.parts.random)()),
+                headers,
+                credential_headers: verifier.credential_headers(),
+                content_type: headers::content_type(headers, receiver.content_type.as_deref()),
+                event_time: reading.event_time.as_deref(),
+                body,
+            };
+            let passed = self.parts.direct.pass_on(receiver, delivery).await;
             drop(portion);
-            let passed = passed?;
-            observer.saw(&receiver.owner, fact);
-            let mut answer = answer::with_body(passed.status, passed.content_type, passed.body);
+            if let Some(reason) = passed.refusal {
+                let fact = Fact::Refused {
+                    reason,
+                    recognised: true,
+                    fingerprint: matched.fingerprint.as_deref(),
+                    subscription: headers::subscription(headers),
+                };
+                observer.saw(&receiver.owner, fact);
+            } else {
+                observer.saw(&receiver.owner, fact);
+            }
+            let mut answer = answer::with_body(passed.status, passed.body);
             if let Some(wait) = passed.retry_after {
                 answer::retry_after(&mut answer, wait);
             }
             return Ok(answer);
         }
         let arrived = self.parts.clock.now();
-        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let delivery = NewDelivery {
             id: DeliveryId::new(arrived, (self.parts.random)()),
             owner: receiver.owner.clone(),
             arrived,
             body: body.clone(),
-            content_type: content_type.map(str::to_owned).or_else(|| receiver.content_type.clone()),
+            content_type: headers::content_type(headers, receiver.content_type.as_deref()),
             event_time: reading.event_time.clone(),
             key: duplicates::key(self.parts.store.digest_key(), receiver, headers, &body, &reading),
             room: Room {
@@ -275,7 +297,6 @@ impl Intake {
                 namespace: self.parts.namespace_share,
             },
         };
-        debug_assert!(receiver.duplicates.action != DuplicateAction::Drop || delivery.key.drop_repeated);
         match self.put(live, delivery, body, portion).await? {
             Put::Stored => observer.saw(&receiver.owner, fact),
             Put::Repeated(of) | Put::Revived(of) => {
@@ -296,10 +317,14 @@ impl Intake {
         portion: Portion,
     ) -> Result<Put, Refused> {
         let (store, live) = (Arc::clone(&self.parts.store), Arc::clone(live));
+        let registry = self.parts.registry.clone();
         let delivered = self.parts.delivered.clone();
         let storing = tokio::spawn(async move {
             let put = store.put(delivery).await;
             drop(portion);
+            if put.is_ok() {
+                registry.store_works();
+            }
             if let Ok(Put::Stored | Put::Revived(_)) = put {
                 for told in &delivered {
                     told.delivered(&live, &body);
@@ -316,11 +341,6 @@ impl Intake {
             Err(_) => Err(Refusal::Store.into()),
         }
     }
-}
-
-/// The subscription that a delivery names.
-fn named_subscription(headers: &HeaderMap) -> Option<&str> {
-    headers.get(SUBSCRIPTION_HEADER).and_then(|name| name.to_str().ok()).filter(|name| name.len() <= 253)
 }
 
 fn refused(reason: Refusal, fingerprint: Option<Arc<str>>) -> Refused {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +56,10 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     intake: Arc<Intake>,
-    mut stage: watch::Receiver<Stage>,
+    stage: watch::Receiver<Stage>,
 ) {
+    let mut stages = stage.clone();
+    let mut closed = pin!(async move { drop(stages.wait_for(|stage| *stage == Stage::Closed).await) });
     let mut places = Places::new(CONNECTIONS);
     let mut connections: JoinSet<()> = JoinSet::new();
     let mut running = HashMap::new();
@@ -70,7 +73,7 @@ pub async fn serve(
                     places.leave(place);
                 }
             }
-            _ = stage.wait_for(|stage| *stage == Stage::Closed) => break,
+            () = &mut closed => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     match places.make_room() {
@@ -149,9 +152,10 @@ impl Connection {
             .max_buf_size(HEAD)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        let closed = async { drop(stage.wait_for(|stage| *stage == Stage::Closed).await) };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            _ = stage.wait_for(|stage| *stage == Stage::Closed) => {
+            () = closed => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -1,6 +1,6 @@
 //! A receiver at work: with the credentials that it has at this moment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub struct Live {
     verifier: RwLock<Arc<Verifier>>,
     unusable: Mutex<Vec<Unusable>>,
     book: Mutex<Option<Arc<TokenBook>>>,
+    /// Which tokens of its source subscriptions still carry, by fingerprint; `None` when nobody has said.
+    carried: Mutex<Option<BTreeSet<Arc<str>>>>,
     rate: Mutex<Rate>,
     known: Mutex<HashMap<SecretKeyReference, (SecretText, Instant)>>,
     /// Held while a token is learnt, so that of two none is lost.
@@ -52,6 +54,7 @@ impl Live {
             verifier: RwLock::new(Arc::new(verifier)),
             unusable: Mutex::new(unusable),
             book: Mutex::default(),
+            carried: Mutex::default(),
             known: Mutex::default(),
             learning: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
@@ -97,6 +100,16 @@ impl Live {
     /// The tokens that it knows.
     pub(super) fn book(&self) -> Option<Arc<TokenBook>> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which tokens of its source subscriptions still carry.
+    pub(super) fn carried(&self) -> Option<BTreeSet<Arc<str>>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Subscriptions still carry these tokens.
+    pub(super) fn set_carried(&self, fingerprints: BTreeSet<Arc<str>>) {
+        *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = Some(fingerprints);
     }
 
     /// From now on it knows these tokens.

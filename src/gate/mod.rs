@@ -7,17 +7,39 @@
 //! What is decided is decided by pure functions over bytes and values: [`verification`] says which
 //! credential a delivery carries, the others whether it is a repetition, a test event, or to be handed on.
 
+pub mod acceptance;
+pub mod addresses;
 pub mod admin;
 mod answer;
+pub mod board;
+mod body;
 pub mod change;
 pub mod clock;
 mod connections;
+pub mod digest;
+pub mod direct;
+pub mod duplicates;
+mod entries;
+pub mod evidence;
+pub mod hand_on;
+pub mod headers;
+pub mod housekeeping;
+pub mod intake;
+pub mod listener;
+pub mod live;
+mod loader;
 mod memory;
 pub mod observer;
 pub mod paths;
+pub mod ports;
 pub mod preset;
 mod rate;
 pub mod receiver;
 pub mod refusal;
+pub mod registry;
 pub mod resolve;
+pub mod risk;
+pub mod status;
 pub mod tls;
+pub mod tokens;
+pub mod verification;

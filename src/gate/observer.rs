@@ -61,6 +61,21 @@ pub enum Fact<'a> {
         /// In our words.
         why: &'a str,
     },
+    /// The application has taken a delivery, and the store does not make that durable yet: it would be
+    /// handed on once more, under the same id, if the process ended now.
+    NotRecorded {
+        /// Which.
+        id: DeliveryId,
+        /// In our words.
+        why: &'a str,
+    },
+    /// All that waited for a receiver that is gone waits for a person.
+    ParkedAll {
+        /// How many.
+        count: u64,
+        /// In our words.
+        why: &'a str,
+    },
     /// The application takes nothing, so nothing is handed on for a while.
     Paused {
         /// For how long.

@@ -46,6 +46,29 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::Method,
+        Self::Source,
+        Self::TooLarge,
+        Self::NoCredential,
+        Self::CredentialTwice,
+        Self::CredentialMalformed,
+        Self::UnknownCredential,
+        Self::RetiredToken,
+        Self::StaleTimestamp,
+        Self::CredentialUnsure,
+        Self::CredentialUnusable,
+        Self::BodyIncomplete,
+        Self::TooSlow,
+        Self::TooMany,
+        Self::NoMemory,
+        Self::NoRoom,
+        Self::Store,
+        Self::Application,
+        Self::Suspended,
+    ];
+
     /// The status of the answer.
     #[must_use]
     pub fn status(self) -> u16 {

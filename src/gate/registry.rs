@@ -3,25 +3,25 @@
 //! Changes come in one after the other and are carried out whole: a receiver has its credentials before
 //! it has its path, and its old version stays at work until then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use super::digest::DigestKey;
+use super::entries::{Entries, Entry};
 use super::live::Live;
-use super::ports::{CredentialFailure, Credentials};
-use super::receiver::{Proof, Receiver};
-use super::tokens::{PublishedToken, TokenBook};
-use super::verification::{Prefix, ProcessKey, Unusable};
+use super::loader::Loader;
+pub use super::loader::OfferedToken;
+use super::ports::Credentials;
+use super::receiver::Receiver;
+use super::verification::{ProcessKey, Unusable};
 use crate::api::validation::Problem;
-use crate::api::{Identity, Mode, ObjectKey, SecretKeyReference, TokenSourceSpec, WebhookReceiverSpec};
-use crate::secret::SecretText;
+use crate::api::{Identity, Mode, ObjectKey, TokenSourceSpec, WebhookReceiverSpec};
 use crate::store::{Store, StoreError};
 
 /// How long one request waits for Secrets to be read again.
@@ -31,19 +31,8 @@ const BETWEEN_READS: Duration = Duration::from_secs(1);
 /// How often all Secrets are read again: a changed file is told by nobody.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// A token as the engine of the same process hands it over.
-#[derive(Clone, Debug)]
-pub struct OfferedToken {
-    /// The token.
-    pub text: SecretText,
-    /// Its fingerprint.
-    pub fingerprint: String,
-    /// When it was minted.
-    pub minted: DateTime<Utc>,
-}
-
 /// What may differ from process to process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Beginnings of paths that namespaces may use besides their own: `(namespace, "/prefix")`.
     pub allowed_paths: Vec<(String, String)>,
@@ -53,10 +42,15 @@ pub struct Options {
     pub engine: bool,
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
+    /// Told of each source whose receivers may be other ones now. It must not wait.
+    pub sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
 }
 
 /// The receivers by their uid.
 pub type ByUid = Arc<BTreeMap<Arc<str>, Arc<Receiver>>>;
+
+/// Receivers at work, by the source of their tokens.
+type Served = HashMap<ObjectKey, Vec<Arc<Live>>>;
 
 /// The receivers of a process. Cheap to clone.
 #[derive(Clone)]
@@ -64,33 +58,13 @@ pub struct Registry(Arc<Shared>);
 
 struct Shared {
     options: Options,
-    store: Arc<dyn Store>,
-    credentials: Arc<dyn Credentials>,
-    clock: Arc<dyn Clock>,
-    process_key: ProcessKey,
-    digest_key: DigestKey,
+    loader: Loader,
     routes: RwLock<Arc<HashMap<String, Arc<Live>>>>,
     by_uid: watch::Sender<ByUid>,
+    /// The receivers of each source.
+    served: RwLock<Arc<Served>>,
     entries: tokio::sync::Mutex<Entries>,
     store_trouble: Mutex<Option<String>>,
-}
-
-#[derive(Default)]
-struct Entries {
-    receivers: BTreeMap<ObjectKey, Entry>,
-    sources: BTreeMap<ObjectKey, TokenSourceSpec>,
-    offered: BTreeMap<ObjectKey, OfferedToken>,
-}
-
-struct Entry {
-    identity: Identity,
-    /// Its last valid version.
-    live: Option<Arc<Live>>,
-    problems: Vec<Problem>,
-    /// Its bodies must not lie in clear where this process would keep them.
-    clear_bodies: bool,
-    /// Its object is no longer there.
-    gone: bool,
 }
 
 /// A receiver as its status tells of it.
@@ -127,14 +101,18 @@ impl Registry {
         options: Options,
     ) -> Self {
         Self(Arc::new(Shared {
+            loader: Loader {
+                digest_key: DigestKey::new(store.digest_key()),
+                store,
+                credentials,
+                clock,
+                process_key: ProcessKey::new(random),
+                engine: options.engine,
+            },
             options,
-            digest_key: DigestKey::new(store.digest_key()),
-            store,
-            credentials,
-            clock,
-            process_key: ProcessKey::new(random),
             routes: RwLock::default(),
             by_uid: watch::Sender::new(ByUid::default()),
+            served: RwLock::default(),
             entries: tokio::sync::Mutex::default(),
             store_trouble: Mutex::default(),
         }))
@@ -157,18 +135,22 @@ impl Registry {
         let made = Receiver::of(&identity, spec).and_then(|receiver| shared.fits(receiver));
         let made = match made {
             Ok(receiver) => {
-                let live = Arc::new(Live::new(Arc::new(receiver), &shared.process_key));
+                let live = Arc::new(Live::new(Arc::new(receiver), &shared.loader.process_key));
                 let (before, tokens) = {
                     let entries = shared.entries.lock().await;
+                    if let Some(carried) = entries.carried_of(&live) {
+                        live.set_carried(carried.clone());
+                    }
                     (entries.book_of(&identity), entries.tokens_of(&live))
                 };
-                shared.load(&live, before, &tokens).await;
+                shared.loader.load(&live, before, &tokens).await;
                 Ok(live)
             }
             Err(problems) => Err(problems),
         };
         let mut entries = shared.entries.lock().await;
-        let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let before =
+            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let mut entry = Entry {
             identity,
             live: before.and_then(|entry| entry.live),
@@ -196,14 +178,15 @@ impl Registry {
         drop(entries);
         // What its source has published since its credentials were read.
         if let (Some(live), Some(tokens)) = (new, tokens) {
-            shared.load_tokens(&live, &tokens).await;
+            shared.loader.load_tokens(&live, &tokens).await;
         }
     }
 
     /// An object's newest version breaks the rules; its last valid one stays at work.
     pub async fn refuse(&self, identity: Identity, problems: Vec<Problem>) {
         let mut entries = self.0.entries.lock().await;
-        let before = entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let before =
+            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let live = before.and_then(|entry| entry.live);
         let key = identity.key.clone();
         entries.receivers.insert(key, Entry { identity, live, problems, clear_bodies: false, gone: false });
@@ -231,7 +214,7 @@ impl Registry {
             entries.with_tokens(entries.of_source(&key))
         };
         for (live, tokens) in lives {
-            self.0.load_tokens(&live, &tokens).await;
+            self.0.loader.load_tokens(&live, &tokens).await;
         }
     }
 
@@ -248,9 +231,40 @@ impl Registry {
         };
         let mut result = Ok(());
         for live in lives {
-            result = result.and(self.0.learn(&live, &token, None).await);
+            result = result.and(self.0.loader.learn(&live, &token, None).await);
         }
         result
+    }
+
+    /// Whether a receiver accepts the tokens of this source.
+    #[must_use]
+    pub fn serves(&self, source: &ObjectKey) -> bool {
+        self.0.served.read().unwrap_or_else(PoisonError::into_inner).contains_key(source)
+    }
+
+    /// Whether a receiver of this source does not know the token with this fingerprint.
+    #[must_use]
+    pub fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
+        let mut lives = served.get(source).into_iter().flatten();
+        lives.any(|live| live.book().is_some_and(|book| !book.knows(fingerprint)))
+    }
+
+    /// Subscriptions still carry the tokens of this source with these fingerprints: none of them is over.
+    pub fn carried(&self, source: &ObjectKey, fingerprints: &BTreeSet<Arc<str>>) {
+        let (shared, source, fingerprints) = (Arc::clone(&self.0), source.clone(), fingerprints.clone());
+        tokio::spawn(async move {
+            let lives = {
+                let mut entries = shared.entries.lock().await;
+                entries.carried.insert(source.clone(), fingerprints.clone());
+                entries.of_source(&source)
+            };
+            for live in lives {
+                if let Err(error) = shared.loader.carried(&live, fingerprints.clone()).await {
+                    debug!("which tokens are still carried is not kept: {error}");
+                }
+            }
+        });
     }
 
     /// Whether a read of the receiver's credentials has succeeded that began after `arrived`: reads them
@@ -272,7 +286,7 @@ impl Registry {
             let began = Instant::now();
             reading.began = Some(began);
             let tokens = shared.entries.lock().await.tokens_of(live);
-            let succeeded = shared.load(live, None, &tokens).await;
+            let succeeded = shared.loader.load(live, None, &tokens).await;
             if succeeded {
                 reading.succeeded = Some(began);
             }
@@ -291,7 +305,7 @@ impl Registry {
                 entries.with_tokens(lives)
             };
             for (live, tokens) in lives {
-                self.0.load(&live, None, &tokens).await;
+                self.0.loader.load(&live, None, &tokens).await;
             }
         }
     }
@@ -324,9 +338,10 @@ impl Registry {
             let conflict = receiver.as_ref().and_then(|receiver| {
                 owners.get(&receiver.path).filter(|owner| **owner != entry.identity.key).cloned()
             });
-            let url = receiver.as_ref().zip(shared.options.public_url.as_ref()).map(|(receiver, base)| {
-                format!("{}{}", base.as_str().trim_end_matches('/'), receiver.path)
-            });
+            let url = receiver
+                .as_ref()
+                .zip(shared.options.public_url.as_ref())
+                .map(|(receiver, base)| format!("{}{}", base.as_str().trim_end_matches('/'), receiver.path));
             View {
                 identity: entry.identity.clone(),
                 conflict,
@@ -335,71 +350,14 @@ impl Registry {
                 problems: entry.problems.clone(),
                 clear_bodies: entry.clear_bodies,
                 unusable: entry.live.as_ref().map(|live| live.unusable()).unwrap_or_default(),
-                none_usable: entry.live.as_ref().is_some_and(|live| {
-                    !live.verifier().is_usable(shared.clock.now())
-                }),
+                none_usable: entry
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| !live.verifier().is_usable(shared.loader.clock.now())),
                 gone: entry.gone,
             }
         };
         entries.receivers.values().map(view).collect()
-    }
-}
-
-/// What the source of a receiver's tokens has at this moment.
-enum SourceNow {
-    /// Nothing that is known.
-    None,
-    /// The engine of this process has handed this one over.
-    Offered(OfferedToken),
-    /// It publishes into the Secret of this name.
-    Published(String),
-}
-
-impl Entries {
-    fn tokens_of(&self, live: &Live) -> SourceNow {
-        let Some(name) = live.source() else {
-            return SourceNow::None;
-        };
-        let source = ObjectKey::new(&live.receiver().owner.namespace, name);
-        if let Some(token) = self.offered.get(&source) {
-            return SourceNow::Offered(token.clone());
-        }
-        let publish_to = self.sources.get(&source).and_then(|spec| spec.publish_to.as_ref());
-        publish_to.map_or(SourceNow::None, |publish_to| SourceNow::Published(publish_to.secret_name.clone()))
-    }
-
-    fn with_tokens(&self, lives: Vec<Arc<Live>>) -> Vec<(Arc<Live>, SourceNow)> {
-        let with_tokens = |live: Arc<Live>| {
-            let tokens = self.tokens_of(&live);
-            (live, tokens)
-        };
-        lives.into_iter().map(with_tokens).collect()
-    }
-
-    /// The tokens that the last valid version of an object knows.
-    fn book_of(&self, identity: &Identity) -> Option<Arc<TokenBook>> {
-        let entry = self.receivers.get(&identity.key).filter(|entry| entry.identity.uid == identity.uid)?;
-        entry.live.as_ref()?.book()
-    }
-
-    fn of_source(&self, source: &ObjectKey) -> Vec<Arc<Live>> {
-        let of_namespace = self.receivers.iter().filter(|(key, _)| key.namespace == source.namespace);
-        let lives = of_namespace.filter_map(|(_, entry)| entry.live.as_ref());
-        lives.filter(|live| live.source() == Some(&*source.name)).cloned().collect()
-    }
-
-    /// Who has each path: of several the one that was created first, then the one with the smaller uid.
-    fn owners_of_paths(&self) -> HashMap<String, ObjectKey> {
-        let mut owners: HashMap<String, (Option<DateTime<Utc>>, &str, &ObjectKey)> = HashMap::new();
-        for (key, entry) in &self.receivers {
-            let Some(live) = &entry.live else { continue };
-            let claim = (entry.identity.created, entry.identity.uid.as_str(), key);
-            let owner = owners.entry(live.receiver().path.clone()).or_insert(claim);
-            if claim < *owner {
-                *owner = claim;
-            }
-        }
-        owners.into_iter().map(|(path, (_, _, key))| (path, key.clone())).collect()
     }
 }
 
@@ -412,9 +370,10 @@ impl Shared {
         let mut beginnings =
             allowed.filter(|(of, _)| **of == **namespace).map(|(_, beginning)| beginning.as_str());
         let is_within = |beginning: &str| {
-            receiver.path.strip_prefix(beginning).is_some_and(|rest| {
-                rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/')
-            })
+            receiver
+                .path
+                .strip_prefix(beginning)
+                .is_some_and(|rest| rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/'))
         };
         if receiver.path.starts_with(&own) || beginnings.any(is_within) {
             return Ok(receiver);
@@ -429,129 +388,8 @@ impl Shared {
     fn would_lie_in_clear(&self, receiver: &Receiver) -> bool {
         receiver.sealed_only
             && receiver.mode == Mode::Stored
-            && !self.store.is_sealing()
+            && !self.loader.store.is_sealing()
             && !self.options.allow_clear_bodies
-    }
-
-    /// Loads the receiver's credentials; returns whether all that there are could be read. `before` are
-    /// the tokens that an earlier version of it knew.
-    async fn load(&self, live: &Live, before: Option<Arc<TokenBook>>, tokens: &SourceNow) -> bool {
-        if live.source().is_none() {
-            return live.load(&*self.credentials, &self.process_key).await;
-        }
-        if live.book().is_none() {
-            let owner = &live.receiver().owner;
-            let book = match before {
-                Some(book) => TokenBook::clone(&book),
-                None => match self.store.tokens(&owner.uid).await {
-                    Ok(known) => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), known),
-                    Err(error) => {
-                        self.tell(live, &error.to_string());
-                        return false;
-                    }
-                },
-            };
-            live.set_book(book, &self.process_key);
-        }
-        self.load_tokens(live, tokens).await
-    }
-
-    /// Takes in what the source of the receiver's tokens has at this moment; returns whether that could
-    /// be read.
-    async fn load_tokens(&self, live: &Live, tokens: &SourceNow) -> bool {
-        let secret_name = match tokens {
-            SourceNow::None => return true,
-            SourceNow::Offered(token) => return self.learn(live, token, None).await.is_ok(),
-            SourceNow::Published(secret_name) => secret_name,
-        };
-        if self.options.engine {
-            return true;
-        }
-        match self.published(&live.receiver().owner.namespace, secret_name).await {
-            Ok(Some((current, previous, expires))) => {
-                let is_alive = expires.is_none_or(|expires| expires > self.clock.now());
-                self.learn(live, &current, previous.as_ref()).await.is_ok() && is_alive
-            }
-            Ok(None) | Err(CredentialFailure::NotFound) => true,
-            Err(CredentialFailure::Unavailable(what)) => {
-                self.tell(live, &what);
-                false
-            }
-        }
-    }
-
-    fn tell(&self, live: &Live, what: &str) {
-        let owner = &live.receiver().owner;
-        warn!(receiver = %format_args!("{}/{}", owner.namespace, owner.name), "its tokens cannot be read: {what}");
-    }
-
-    /// What a source has published: the current token, the one before, and when the current one ends.
-    async fn published(
-        &self,
-        namespace: &str,
-        secret_name: &str,
-    ) -> Result<Option<Published>, CredentialFailure> {
-        let read = async |key: &str| {
-            let reference = SecretKeyReference { name: secret_name.to_owned(), key: key.to_owned() };
-            match self.credentials.read(namespace, &reference).await {
-                Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-                Err(CredentialFailure::NotFound) => Ok(None),
-                Err(failure) => Err(failure),
-            }
-        };
-        let time = |text: Option<SecretText>| {
-            text.and_then(|text| text.expose().trim().parse::<DateTime<Utc>>().ok())
-        };
-        let Some(current) = read("current").await? else {
-            return Ok(None);
-        };
-        let fingerprint = read("fingerprint").await?.map(|text| text.expose().trim().to_owned());
-        let minted = time(read("mintedTime").await?).unwrap_or_else(|| self.clock.now());
-        let expires = time(read("expiresAt").await?);
-        let token = |text, fingerprint, minted| OfferedToken { text, fingerprint, minted };
-        let previous = read("previous").await?;
-        let before = read("previousFingerprint").await?.map(|text| text.expose().trim().to_owned());
-        let previous =
-            previous.map(|text| token(text, before.unwrap_or_default(), DateTime::<Utc>::UNIX_EPOCH));
-        Ok(Some((token(current, fingerprint.unwrap_or_default(), minted), previous, expires)))
-    }
-
-    async fn learn(
-        &self,
-        live: &Live,
-        current: &OfferedToken,
-        previous: Option<&OfferedToken>,
-    ) -> Result<(), StoreError> {
-        let receiver = live.receiver();
-        let Proof::Token { header, prefix, .. } = &receiver.proof else {
-            return Ok(());
-        };
-        let owner = &receiver.owner;
-        let _one_at_a_time = live.learning.lock().await;
-        let mut book = match live.book() {
-            Some(book) => TokenBook::clone(&book),
-            None => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), Vec::new()),
-        };
-        let published = |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
-        let (of_current, of_previous) = (published(current), previous.and_then(published));
-        let current = PublishedToken {
-            text: &current.text,
-            fingerprint: of_current.as_deref(),
-            minted: Some(current.minted),
-        };
-        let previous = previous.map(|previous| PublishedToken {
-            text: &previous.text,
-            fingerprint: of_previous.as_deref(),
-            minted: (previous.minted > DateTime::<Utc>::UNIX_EPOCH).then_some(previous.minted),
-        });
-        let prefix = Prefix::new(header, prefix);
-        if !book.learn(&prefix, &current, previous.as_ref(), self.clock.now(), receiver.overlap) {
-            return Ok(());
-        }
-        let known = book.known();
-        // Accepted before it is stored: a delivery may come first.
-        live.set_book(book, &self.process_key);
-        self.store.set_tokens(&owner.uid, known).await
     }
 
     /// Makes what the entries say the state that requests and whoever hands on see.
@@ -559,9 +397,13 @@ impl Shared {
         let owners = entries.owners_of_paths();
         let mut routes = HashMap::new();
         let mut by_uid = BTreeMap::new();
+        let mut served: Served = HashMap::new();
         for (key, entry) in &entries.receivers {
             let Some(live) = &entry.live else { continue };
             let receiver = live.receiver();
+            if let Some(source) = live.source() {
+                served.entry(key.sibling(source)).or_default().push(Arc::clone(live));
+            }
             let has_path = owners.get(&receiver.path) == Some(key);
             if has_path && !entry.clear_bodies {
                 routes.insert(receiver.path.clone(), Arc::clone(live));
@@ -574,9 +416,17 @@ impl Shared {
             by_uid.insert(Arc::clone(&receiver.owner.uid), receiver);
         }
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        let served = Arc::new(served);
+        let before = std::mem::replace(
+            &mut *self.served.write().unwrap_or_else(PoisonError::into_inner),
+            Arc::clone(&served),
+        );
+        if let Some(changed) = &self.options.sources_changed {
+            let sources: BTreeSet<&ObjectKey> = before.keys().chain(served.keys()).collect();
+            for source in sources {
+                changed(source);
+            }
+        }
         self.by_uid.send_replace(Arc::new(by_uid));
     }
 }
-
-/// What a source has published: the current token, the one before, and when the current one ends.
-type Published = (OfferedToken, Option<OfferedToken>, Option<DateTime<Utc>>);

@@ -4,7 +4,10 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::receiver::Proof;
 use super::registry::View;
-use crate::api::{Condition, ConditionStatus, ConditionType, Mode, Reason, WebhookReceiverStatus, set_condition};
+use super::risk::{RefusedFor, Risk};
+use crate::api::{
+    Condition, ConditionStatus, ConditionType, Mode, Reason, WebhookReceiverStatus, set_condition,
+};
 use crate::store::Usage;
 
 /// How exactly times are told that change with every delivery.
@@ -19,9 +22,8 @@ pub struct Happened {
     pub refused: Option<DateTime<Utc>>,
     /// The application takes nothing: since when, and why.
     pub paused: Option<(DateTime<Utc>, String)>,
-    /// For how long the platform's deliveries have been refused, when that may cost the webhook; and after
-    /// how long it is removed.
-    pub refused_for: Option<(TimeDelta, TimeDelta)>,
+    /// The refusals of the platform's deliveries since the last one that was taken.
+    pub risk: Risk,
 }
 
 /// The status that follows from what is known; times of transition stay where nothing changed.
@@ -74,15 +76,10 @@ pub fn status(
             condition(ConditionType::HandingOn, holds, why)
         }),
     );
-    let risk = happened.refused_for.map(|(refused, removed)| {
-        let message = format!(
-            "for {} every delivery of the platform has been refused; after {} it removes the webhook. See \
-             the reasons in the metric hookkeeper_gate_refused_total",
-            days(refused),
-            days(removed)
-        );
-        condition(ConditionType::RemovalRisk, ConditionStatus::True, (Reason::DeliveriesRefused, message))
-    });
+    let removed_after = view.receiver.as_ref().and_then(|receiver| receiver.removed_after);
+    let risk = removed_after.and_then(|removed_after| happened.risk.refused_for(removed_after));
+    let risk =
+        risk.map(|refused| condition(ConditionType::RemovalRisk, ConditionStatus::True, removal(&refused)));
     put(ConditionType::RemovalRisk, risk);
     let shortened = usage.and_then(|usage| usage.window_shortened_until).filter(|until| *until > now);
     let shortened = shortened.map(|until| {
@@ -110,7 +107,10 @@ fn trouble(view: &View) -> Option<(Reason, String)> {
     }
     if let Some(other) = &view.conflict {
         let message = if other.namespace == view.identity.key.namespace {
-            format!("the older WebhookReceiver {} has the same path; give this one another spec.path", other.name)
+            format!(
+                "the older WebhookReceiver {} has the same path; give this one another spec.path",
+                other.name
+            )
         } else {
             "an older WebhookReceiver of another namespace has the same path; give this one another spec.path"
                 .to_owned()
@@ -135,6 +135,40 @@ fn trouble(view: &View) -> Option<(Reason, String)> {
     None
 }
 
+/// What a platform will do about refusals.
+fn removal(refused: &RefusedFor) -> (Reason, String) {
+    let reason = match refused.level {
+        1 => Reason::RemovalPossible,
+        2 => Reason::RemovalLikely,
+        _ => Reason::RemovalNear,
+    };
+    let message = format!(
+        "for {} or longer every delivery of the platform has been refused; after {} it removes the webhook, \
+         which would be {}. The metric hookkeeper_gate_refused_total says why they are refused",
+        days(refused.at_least),
+        days(refused.removed_after),
+        refused.removal.to_rfc3339_opts(SecondsFormat::Secs, true)
+    );
+    (reason, message)
+}
+
+/// What a new process begins with, from what was last written: risk goes on over a restart.
+#[must_use]
+pub fn resumed(status: &WebhookReceiverStatus, removed_after: Option<std::time::Duration>) -> Happened {
+    let shown = status.conditions.iter().find(|condition| condition.kind == ConditionType::RemovalRisk);
+    let shown = shown.map(|condition| {
+        let level = match condition.reason {
+            Reason::RemovalPossible => 1,
+            Reason::RemovalLikely => 2,
+            _ => 3,
+        };
+        (condition.last_transition_time, level)
+    });
+    let (accepted, refused) = (status.last_accepted_time, status.last_refused_time);
+    let risk = removed_after.map(|after| Risk::resumed(shown, accepted, refused, after)).unwrap_or_default();
+    Happened { accepted, refused, paused: None, risk }
+}
+
 fn accepting(view: &View) -> (Reason, String) {
     let verifies_nothing = view.receiver.as_ref().is_some_and(|receiver| receiver.proof == Proof::None);
     if verifies_nothing {
@@ -151,12 +185,15 @@ fn handing_on(view: &View, happened: &Happened, usage: Option<&Usage>) -> Option
         return None;
     }
     let (waiting, parked) = usage.map_or((0, 0), |usage| (usage.pending.deliveries, usage.parked.deliveries));
-    let since = usage.and_then(|usage| usage.oldest_pending).map(|oldest| {
-        format!(", the oldest since {}", oldest.to_rfc3339_opts(SecondsFormat::Secs, true))
-    });
+    let since = usage
+        .and_then(|usage| usage.oldest_pending)
+        .map(|oldest| format!(", the oldest since {}", oldest.to_rfc3339_opts(SecondsFormat::Secs, true)));
     let waits = format!("{waiting} wait{}", since.unwrap_or_default());
     if view.gone {
-        return Some((false, (Reason::ManifestGone, format!("its manifest is gone, so nothing is handed on; {waits}"))));
+        return Some((
+            false,
+            (Reason::ManifestGone, format!("its manifest is gone, so nothing is handed on; {waits}")),
+        ));
     }
     if receiver.suspended {
         return Some((false, (Reason::Suspended, format!("spec.suspend is true; {waits}"))));
@@ -190,3 +227,7 @@ fn days(time: TimeDelta) -> String {
         (days, hours) => format!("{days} d {hours} h"),
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

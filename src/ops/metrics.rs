@@ -71,6 +71,7 @@ struct Inner {
     providers: Arc<Mutex<ProviderSeries>>,
     lead: Family<ProviderLabel, Histogram, fn() -> Histogram>,
     mints: Family<CallLabels, Counter>,
+    gate_behind: Counter,
     requests: Family<CallLabels, Counter>,
     durations: Family<OperationLabel, Histogram, fn() -> Histogram>,
     state: StateCollector,
@@ -105,7 +106,12 @@ impl Metrics {
     /// series for each subscription, on; the engine's beats go to `heartbeat`.
     #[must_use]
     pub fn new(heartbeat: Arc<Heartbeat>, per_object: bool) -> Self {
-        let mut registry = Registry::default();
+        Self::with(Registry::default(), heartbeat, per_object)
+    }
+
+    /// Begins at zero, beside what is registered already.
+    #[must_use]
+    pub fn with(mut registry: Registry, heartbeat: Arc<Heartbeat>, per_object: bool) -> Self {
         let rotations = Family::default();
         registry.register("hookkeeper_rotations", "Rotations that came to an end", rotations.clone());
         let lead: Family<_, _, fn() -> Histogram> =
@@ -117,6 +123,12 @@ impl Metrics {
         );
         let mints = Family::default();
         registry.register("hookkeeper_mints", "Mints that came to an end", mints.clone());
+        let gate_behind = Counter::default();
+        registry.register(
+            "hookkeeper_gate_behind",
+            "Tokens that were applied although the gate had not taken them in",
+            gate_behind.clone(),
+        );
         let requests = Family::default();
         registry.register(
             "hookkeeper_provider_requests",
@@ -153,6 +165,7 @@ impl Metrics {
             providers,
             lead,
             mints,
+            gate_behind,
             requests,
             durations,
             state,
@@ -218,6 +231,10 @@ impl Meter for Metrics {
         let labels = CallLabels { operation, class };
         self.0.requests.get_or_create(&labels).inc();
         self.took(operation, took);
+    }
+
+    fn gate_behind(&self) {
+        self.0.gate_behind.inc();
     }
 
     fn gauges(&self, gauges: &Gauges) {
@@ -411,7 +428,7 @@ impl Collector for StateCollector {
     }
 }
 
-fn labelled<const N: usize>(
+pub(super) fn labelled<const N: usize>(
     encoder: &mut MetricEncoder<'_>,
     labels: &[(&str, &str); N],
     value: &impl EncodeGaugeValue,

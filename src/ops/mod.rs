@@ -4,6 +4,8 @@ pub mod admin;
 mod by_hand;
 pub mod causes;
 mod clean_lines;
+pub mod gate_journal;
+pub mod gate_metrics;
 pub mod health;
 pub mod last_heard;
 pub mod log_level;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::decide::Standing;
 use super::facts::Difference;
 use super::life::Remark;
+use super::observed::{self, Observed, Verdict};
 use super::schedule::{self, Plan};
 use super::time::{Moment, add, between, written};
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition};
@@ -40,9 +41,20 @@ pub struct View<'a> {
     pub remark: Option<Remark>,
     /// What happened just now, for the reason of `Ready`.
     pub happened: Option<Reason>,
+    /// What is known of its deliveries.
+    pub received: Received<'a>,
 }
 
-type Verdict = (ConditionStatus, Reason, String);
+/// What is known of a subscription's deliveries.
+#[derive(Clone, Copy, Debug)]
+pub enum Received<'a> {
+    /// No receiver of ours takes them in.
+    Elsewhere,
+    /// Nobody can say: no valid version of the subscription is known.
+    Unknown,
+    /// The receiver of this name does.
+    At(&'a str, &'a Observed),
+}
 
 /// Sets the conditions of a provider or a token source: `Ready`, and `Stalled` when only a person can
 /// help.
@@ -74,11 +86,18 @@ pub(super) fn bring_in_line(status: &mut SubscriptionStatus, view: &View<'_>) {
     let suspended = matches!(view.standing, Standing::Suspended);
     let reconciling = (ready.0 != ConditionStatus::True && stalled.is_none() && !suspended)
         .then(|| (ConditionStatus::True, ready.1, ready.2.clone()));
+    let observed = match view.received {
+        Received::Elsewhere => None,
+        Received::Unknown => observed::shown(&status.conditions)
+            .map(|shown| (shown.status, shown.reason, shown.message.clone())),
+        Received::At(receiver, observed) => Some(observed::verdict(status, observed, receiver)),
+    };
     for (kind, verdict) in [
         (ConditionType::Ready, Some(ready)),
         (ConditionType::RotationHealthy, Some(health)),
         (ConditionType::Reconciling, reconciling),
         (ConditionType::Stalled, stalled),
+        (ConditionType::TokenObserved, observed),
     ] {
         let condition = verdict.map(|(holds, reason, message)| Condition {
             kind,

@@ -85,6 +85,8 @@ pub enum Why {
     Due,
     /// The members of the source carry different tokens.
     Split,
+    /// Whoever proves deliveries cannot know the token in place.
+    Gate,
     /// The source has a newer token.
     TokenMoved,
     /// The document differs from the one in place.

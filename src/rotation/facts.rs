@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::backoff::Wait;
 use super::inventory::Inventory;
 use super::life::Remark;
+use super::observed::Observed;
 use super::target::{Target, former, with_other_slash};
 use super::time::Moment;
 use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
@@ -127,6 +128,8 @@ pub struct SourceState {
     pub failing: Option<(Reason, String)>,
     /// A published token is left for its readers until this time.
     pub apply_after: Option<Wait>,
+    /// The token in hand is left until then for those that prove deliveries with it.
+    pub for_gates: Option<Wait>,
     /// Whether the source returned the token in hand, without a new life, when asked last.
     pub not_renewed: bool,
     /// What people should know of the life of the token in hand.
@@ -211,6 +214,8 @@ pub struct Facts<'a> {
     pub provider: ProviderFact<'a>,
     /// Its token source.
     pub source: SourceFact<'a>,
+    /// Somebody who proves deliveries does not know the token in place, and nobody has it any more.
+    pub gate_lacks: bool,
     /// Another object that comes before this one at the same remote.
     pub rival: Option<&'a ObjectKey>,
     /// Another object that waits for this one's remote.
@@ -281,6 +286,8 @@ pub struct Memory {
     pub resend: Option<Wait>,
     /// Look for a second match of a create at this time.
     pub duplicate_check: Option<DateTime<Utc>>,
+    /// What has been seen of its tokens in deliveries.
+    pub observed: Observed,
     /// How often in a row it could not be let go.
     pub unreleased: u32,
     /// Boot time of the applied token's mint.
@@ -302,6 +309,7 @@ impl Memory {
         if let Some((_, seen)) = &mut self.request_seen {
             *seen = (*seen).min(now);
         }
+        self.observed.clamp(now);
     }
 }
 

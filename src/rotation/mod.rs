@@ -13,6 +13,7 @@ pub mod facts;
 pub mod inventory;
 pub mod life;
 mod locate;
+pub mod observed;
 pub mod outcome;
 pub mod published;
 pub mod reading;

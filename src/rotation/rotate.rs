@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::backoff::Wait;
 use super::claims::Claimant;
 use super::decide::{Standing, Step, TokenChoice, Why, planned, terms};
 use super::facts::{Drift, Facts, Hand, Memory, ProviderProfile, SourceState, Subject};
@@ -83,6 +84,7 @@ impl Case<'_> {
             (memory.secrets_changed, Why::Secrets),
             (moved || memory.strangers_token, Why::TokenMoved),
             (source.split, Why::Split),
+            (self.facts.gate_lacks, Why::Gate),
             (late, Why::Unsettled),
             (self.is_due(), Why::Due),
         ]
@@ -210,19 +212,22 @@ impl Case<'_> {
         self.now.wall < schedule::plan(hand.minted.wall, expires, &terms).due
     }
 
-    /// The token in hand, unless it was published a moment ago: then its readers come first, but not
-    /// for longer than the token in place lives.
+    /// The token in hand, unless it was published a moment ago or has not arrived at those that prove
+    /// deliveries with it: then its readers come first, but not for longer than the token in place lives.
     fn unless_publishing(&self, hand: &Hand) -> Result<TokenChoice, Step> {
-        let pause = self
-            .source
-            .apply_after
-            .and_then(|wait| wait.pending(self.now.wall))
-            .filter(|_| self.carried() != Some(hand.fingerprint.as_str()));
+        let pending = |wait: Option<Wait>| wait.and_then(|wait| wait.pending(self.now.wall));
+        let published =
+            pending(self.source.apply_after).filter(|_| self.carried() != Some(hand.fingerprint.as_str()));
+        // Whoever is to prove deliveries from now on may lack the token in place, too.
+        let pause = published.max(pending(self.source.for_gates));
         let last_chance =
             self.plan().map(|plan| subtract(plan.expires, plan.safety)).unwrap_or(DateTime::<Utc>::MAX_UTC);
         match pause.map(|until| until.min(last_chance)) {
             Some(until) if until > self.now.wall => {
-                let message = "a new token was published and is left for its readers before it is applied";
+                let message = match published {
+                    Some(_) => "a new token was published and is left for its readers before it is applied",
+                    None => "the token is handed to the gate before it is applied",
+                };
                 let standing = match &self.source.failing {
                     Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
                     None => Standing::Settling(message.into()),

@@ -9,6 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use super::conditions::{self, View};
 use super::decide::Standing;
 use super::facts::Hand;
+use super::observed;
 use crate::api::{CreationRecord, Failures, Ownership, Reason, SubscriptionStatus};
 
 /// A token was brought to the remote subscription.
@@ -41,7 +42,12 @@ pub(crate) fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
 /// The fields after a token was applied.
 #[must_use]
 pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> SubscriptionStatus {
+    let mut conditions = before.conditions.clone();
+    if before.token_fingerprint.as_ref() != Some(&outcome.hand.fingerprint) {
+        observed::begin_anew(&mut conditions, outcome.at);
+    }
     SubscriptionStatus {
+        conditions,
         webhook_id: Some(outcome.id.to_owned()),
         webhook_origin: Some(outcome.origin.to_owned()),
         ownership: Some(outcome.ownership),

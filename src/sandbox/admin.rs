@@ -14,12 +14,19 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::account::Parked;
+use super::deliveries::Sender;
+use super::disturbances::Unrest;
 use super::document::{Document, Status};
 use super::exchange::Answer;
 use super::ledger::{Event, LedgerSummary, Vanishing};
+use super::senders::SenderChange;
 use super::server::Shared;
 use super::tokens::ClientChange;
 use super::world::World;
+
+/// The name by which the senders of Gupy's webhooks are changed.
+pub(super) const GUPY: &str = "gupy";
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -30,6 +37,9 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/webhooks/{id}", delete(delete_webhook))
         .route("/faults", get(list_faults).post(post_fault).delete(clear_faults))
         .route("/clients/{id}", post(post_client))
+        .route("/senders", get(list_senders))
+        .route("/senders/{name}", post(post_sender))
+        .route("/account", get(account).post(account_with_parked))
 }
 
 /// A stored webhook as people may see it: its headers name tokens by their labels only.
@@ -104,6 +114,87 @@ pub(super) fn change_client(shared: &Shared, id: &str, change: ClientChange) -> 
         world.ledger.record(now, Event::ClientChanged { client });
     }
     changed
+}
+
+/// Changes a sender; `None` when there is none of that name.
+pub(super) fn change_sender(
+    shared: &Shared,
+    name: &str,
+    change: SenderChange,
+) -> Option<Result<(), &'static str>> {
+    if name == GUPY {
+        return Some(change_gupy(shared, change));
+    }
+    let post = shared.senders.iter().find(|post| post.name() == name)?;
+    Some(post.change(shared, change))
+}
+
+fn change_gupy(shared: &Shared, change: SenderChange) -> Result<(), &'static str> {
+    if let Some(problem) = change.problem() {
+        return Err(problem);
+    }
+    if change.is_for_others() {
+        return Err("the sender gupy knows target, per_second and disturbances only");
+    }
+    let interval = change.interval();
+    let (mut world, now) = shared.lock_now();
+    if let Some(target) = change.target {
+        let sender = Sender::new(Some(target), "").map_err(|_| "the target must be an http or https URL")?;
+        *shared.gupy() = sender;
+        world.is_handed_on = true;
+    }
+    if let Some(disturbances) = change.disturbances {
+        world.unrest = Unrest::new(disturbances);
+    }
+    if let Some(interval) = interval {
+        world.set_delivery_interval(now, interval);
+    }
+    drop(world);
+    shared.wake.notify_one();
+    Ok(())
+}
+
+async fn list_senders(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    let senders: Vec<_> = shared.senders.iter().map(|post| post.view()).collect();
+    Json(json!({"senders": senders}))
+}
+
+async fn post_sender(State(shared): State<Arc<Shared>>, Path(name): Path<String>, body: Bytes) -> Response {
+    let change = match serde_json::from_slice(&body) {
+        Ok(change) => change,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    match change_sender(&shared, &name, change) {
+        None => StatusCode::NOT_FOUND.into_response(),
+        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Some(Err(problem)) => refuse(problem),
+    }
+}
+
+/// What became of all deliveries.
+async fn account(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(told(&shared, &[]))
+}
+
+/// The same, with `{"parked": [ID, …]}`: deliveries that wait for a person.
+async fn account_with_parked(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Request {
+        parked: Vec<String>,
+    }
+    match serde_json::from_slice::<Request>(&body) {
+        Ok(request) => {
+            let parked: Vec<_> = request.parked.iter().map(|id| Parked::Id(id)).collect();
+            Json(told(&shared, &parked)).into_response()
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+fn told(shared: &Shared, parked: &[Parked<'_>]) -> Value {
+    let summary = shared.account.account(parked);
+    json!({"clean": summary.is_clean(), "summary": summary, "broken_rules": shared.account.broken_rules()})
 }
 
 /// `?since=N`: entries after number N.

@@ -1,9 +1,9 @@
-//! Sends what is due, over real connections, to the own receiver or elsewhere.
+//! Sends Gupy's deliveries when they are due, over real connections, to the own receiver or elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderName, Method, header::USER_AGENT};
+use axum::http::HeaderName;
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -11,9 +11,9 @@ use super::Error;
 use super::ledger::Outcome;
 use super::receiver::Verdict;
 use super::server::Shared;
+use super::wire::{Load, Wire};
 use super::world::Parcel;
-use crate::http;
-use crate::secret::bounds::Bounds;
+use crate::secret::SecretText;
 
 /// Deliveries in flight at the same time.
 const AT_ONCE: usize = 64;
@@ -27,8 +27,7 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Where deliveries go.
 #[derive(Clone)]
 pub(super) struct Sender {
-    client: http::Client,
-    url: Url,
+    wire: Wire,
     own_receiver: bool,
 }
 
@@ -41,62 +40,41 @@ impl Sender {
             None => Url::parse(&format!("{base_url}/receive/"))
                 .map_err(|_| Error::Setting("the address makes no URL"))?,
         };
-        // The one destination that whoever runs the sandbox named, or the sandbox itself.
-        let place = url[url::Position::BeforeScheme..url::Position::AfterPort].trim_start_matches("https://");
-        let allowed = place.parse().map_err(|_| Error::Setting("deliveries need an http or https URL"))?;
-        let config = http::Config {
-            destinations: http::DestinationPolicy::new(vec![allowed]),
-            ..http::Config::default()
-        };
-        let client = http::Client::new(config).map_err(|e| Error::Deliveries(e.to_string()))?;
-        Ok(Self { client, url, own_receiver })
+        Ok(Self { wire: Wire::to(url)?, own_receiver })
     }
 
     async fn send(&self, parcel: &Parcel) -> (Outcome, Option<u16>) {
-        let Some(request) = self.request(parcel) else {
+        let Some((wire, headers)) = self.way(parcel) else {
             return (Outcome::Unanswered, None);
         };
-        let answer = match self.client.send(request).await {
-            Ok(answer) => answer,
-            Err(http::Error::Redirect { status, .. }) => return (Outcome::Refused, Some(status)),
-            Err(_) => return (Outcome::Unanswered, None),
-        };
+        let load =
+            Load { headers: &headers, body: &parcel.body, timeout: TIMEOUT, breakage: parcel.breakage };
+        let answer = wire.send(load).await;
         let outcome = match answer.status {
-            200 => Outcome::Accepted,
-            401 if self.own_receiver => {
+            Some(200) => Outcome::Accepted,
+            Some(401) if self.own_receiver => {
                 let body = answer.body.unwrap_or_default();
                 serde_json::from_slice(body.as_bytes())
                     .map_or(Outcome::Refused, |verdict: Verdict| verdict.outcome)
             }
-            _ => Outcome::Refused,
+            Some(_) => Outcome::Refused,
+            None => Outcome::Unanswered,
         };
-        (outcome, Some(answer.status))
+        (outcome, answer.status)
     }
 
-    fn request(&self, parcel: &Parcel) -> Option<http::Request> {
-        let url =
-            if self.own_receiver { self.url.join(&parcel.attempt.webhook).ok()? } else { self.url.clone() };
-        let mut headers = Vec::with_capacity(parcel.load.headers.len() + 1);
-        for (name, value) in &parcel.load.headers {
-            headers.push((HeaderName::try_from(name).ok()?, value.clone()));
-        }
-        if !headers.iter().any(|(name, _)| name == USER_AGENT) {
-            headers.push((USER_AGENT, "hookkeeper-sandbox".into()));
-        }
-        Some(http::Request {
-            bounds: Bounds::default(),
-            method: Method::POST,
-            url,
-            headers,
-            // No content type of its own: whether there is one depends on the stored headers.
-            body: Some((String::new(), parcel.body.as_str().into())),
-            timeout: TIMEOUT,
-        })
+    fn way(&self, parcel: &Parcel) -> Option<(Wire, Vec<(HeaderName, SecretText)>)> {
+        let wire =
+            if self.own_receiver { self.wire.below(&parcel.attempt.webhook)? } else { self.wire.clone() };
+        let named =
+            |(name, value): &(String, SecretText)| Some((HeaderName::try_from(name).ok()?, value.clone()));
+        let headers = parcel.load.headers.iter().map(named).collect::<Option<_>>()?;
+        Some((wire, headers))
     }
 }
 
 /// Sends until it is aborted.
-pub(super) async fn run(shared: Arc<Shared>, sender: Sender) {
+pub(super) async fn run(shared: Arc<Shared>) {
     let mut in_flight = JoinSet::new();
     loop {
         let mut wait = IDLE;
@@ -107,7 +85,8 @@ pub(super) async fn run(shared: Arc<Shared>, sender: Sender) {
                 wait = due.map_or(IDLE, |due| (due - now).to_std().unwrap_or_default());
                 break;
             };
-            in_flight.spawn(deliver(Arc::clone(&shared), sender.clone(), parcel));
+            drop(world);
+            in_flight.spawn(deliver(Arc::clone(&shared), shared.gupy().clone(), parcel));
         }
         tokio::select! {
             () = shared.wake.notified() => {}

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::clock::after;
+use super::random::Draws;
 
 /// Which requests a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,10 @@ pub enum Target {
     Delete,
     /// Deliveries at the sandbox's own receiver.
     Receive,
+    /// Deliveries handed on to the application behind a gate.
+    Application,
+    /// Questions for a process of IDUnico's.
+    Process,
 }
 
 /// The body of an answer that a fault gives.
@@ -58,13 +66,17 @@ pub struct Fault {
     /// Draws the requests that `share` speaks of.
     #[serde(default)]
     pub seed: u64,
-    /// Only requests about this webhook id.
+    /// Only for this long (real time) after the first request that it hits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+    /// Only requests about this webhook id; at the application, about the event of this id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
-    /// Only requests about this action.
+    /// Only requests about this action; at the application, about events of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// Only requests of this client of the token server.
+    /// Only requests of this client of the token server; at the application, to this path below
+    /// `/application/`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Wait this long (real time). Before the effect, or after it with `after_effect`. A client
@@ -115,6 +127,7 @@ impl Fault {
             skip: 0,
             share: None,
             seed: 0,
+            for_ms: None,
             webhook: None,
             action: None,
             client: None,
@@ -245,24 +258,11 @@ pub struct FaultState {
     pub hits: u64,
     /// What was asked for.
     pub fault: Fault,
+    /// When it is over, once it has begun.
+    #[serde(skip)]
+    ends: Option<DateTime<Utc>>,
     #[serde(skip)]
     draws: Draws,
-}
-
-/// Numbers that depend on a seed alone: SplitMix64, by Steele, Lea and Flood (2014).
-#[derive(Clone, Debug, PartialEq)]
-struct Draws(u64);
-
-impl Draws {
-    /// The next number, from 0 up to 1.
-    fn next_share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        // The upper half is as good as the whole, and fits.
-        let upper = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0);
-        f64::from(upper) / (f64::from(u32::MAX) + 1.0)
-    }
 }
 
 /// All faults asked for, in that order.
@@ -278,8 +278,9 @@ impl FaultBook {
             return Err(problem);
         }
         self.last_id += 1;
-        let draws = Draws(fault.seed);
-        self.faults.push(FaultState { id: self.last_id, remaining: fault.times, hits: 0, fault, draws });
+        let draws = Draws::seeded(fault.seed);
+        let (id, remaining) = (self.last_id, fault.times);
+        self.faults.push(FaultState { id, remaining, hits: 0, fault, ends: None, draws });
         Ok(self.last_id)
     }
 
@@ -292,9 +293,10 @@ impl FaultBook {
     }
 
     /// The fault that strikes this request, used up by one.
-    pub(super) fn strike(&mut self, subject: &Subject) -> Option<(u64, Fault)> {
+    pub(super) fn strike(&mut self, subject: &Subject, now: DateTime<Utc>) -> Option<(u64, Fault)> {
         for state in &mut self.faults {
-            if state.remaining == Some(0) || !subject.is_hit_by(&state.fault) {
+            let over = state.remaining == Some(0) || state.ends.is_some_and(|end| end <= now);
+            if over || !subject.is_hit_by(&state.fault) {
                 continue;
             }
             if state.fault.skip > 0 {
@@ -305,6 +307,10 @@ impl FaultBook {
                 && state.draws.next_share() >= share
             {
                 continue;
+            }
+            let for_ms = state.fault.for_ms.filter(|_| state.ends.is_none());
+            if let Some(milliseconds) = for_ms {
+                state.ends = Some(after(now, Duration::from_millis(milliseconds)));
             }
             state.remaining = state.remaining.map(|remaining| remaining - 1);
             state.hits += 1;
@@ -324,13 +330,13 @@ mod tests {
         let first = book.add(Fault::status(Target::List, 500).times(2)).unwrap();
         let second = book.add(Fault::status(Target::List, 429)).unwrap();
         let list = Subject::new(Target::List);
-        let struck: Vec<u64> = (0..4).map(|_| book.strike(&list).unwrap().0).collect();
+        let struck: Vec<u64> = (0..4).map(|_| book.strike(&list, Utc::now()).unwrap().0).collect();
         assert_eq!(struck, [first, first, second, second]);
-        assert!(book.strike(&Subject::new(Target::Create)).is_none());
+        assert!(book.strike(&Subject::new(Target::Create), Utc::now()).is_none());
         assert_eq!(book.list()[0].remaining, Some(0));
         assert_eq!(book.list()[1].hits, 2);
         book.clear();
-        assert!(book.strike(&list).is_none());
+        assert!(book.strike(&list, Utc::now()).is_none());
     }
 
     #[test]
@@ -341,13 +347,13 @@ mod tests {
         fault.webhook = Some("w".into());
         book.add(fault).unwrap();
         let mut other = Subject::new(Target::Update);
-        assert!(book.strike(&other).is_none());
+        assert!(book.strike(&other, Utc::now()).is_none());
         other.webhook = Some("v".into());
-        assert!(book.strike(&other).is_none());
+        assert!(book.strike(&other, Utc::now()).is_none());
         other.webhook = Some("w".into());
-        assert!(book.strike(&other).is_none());
-        assert!(book.strike(&other).is_some());
-        assert!(book.strike(&other).is_none());
+        assert!(book.strike(&other, Utc::now()).is_none());
+        assert!(book.strike(&other, Utc::now()).is_some());
+        assert!(book.strike(&other, Utc::now()).is_none());
     }
 
     #[test]
@@ -356,7 +362,7 @@ mod tests {
             let mut book = FaultBook::default();
             book.add(Fault::status(Target::Update, 502).share(share, seed)).unwrap();
             let update = Subject::new(Target::Update);
-            (0..1_000).map(|_| book.strike(&update).is_some()).collect::<Vec<_>>()
+            (0..1_000).map(|_| book.strike(&update, Utc::now()).is_some()).collect::<Vec<_>>()
         };
         let count = |share| struck(share, 7).into_iter().filter(|struck| *struck).count();
         for (share, least, most) in
@@ -366,6 +372,19 @@ mod tests {
         }
         assert_eq!(struck(0.5, 1), struck(0.5, 1));
         assert_ne!(struck(0.5, 1), struck(0.5, 2));
+    }
+
+    #[test]
+    fn a_fault_for_a_while_ends_by_itself_from_its_first_hit_on() {
+        let mut book = FaultBook::default();
+        let mut fault = Fault::status(Target::Application, 503);
+        fault.for_ms = Some(10_000);
+        book.add(fault).unwrap();
+        let application = Subject::new(Target::Application);
+        let start = Utc::now();
+        let mut strikes =
+            |second| book.strike(&application, after(start, Duration::from_secs(second))).is_some();
+        assert_eq!([100, 105, 109, 110, 111].map(&mut strikes), [true, true, true, false, false]);
     }
 
     #[test]

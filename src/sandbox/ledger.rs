@@ -33,6 +33,8 @@ pub enum Event {
     ProviderCall(ProviderCall),
     /// One attempt at a delivery.
     Delivery(Delivery),
+    /// A request to the application behind a gate.
+    HandedOn(HandedOn),
     /// A late time that has ended.
     Late(Late),
     /// The provider removed a webhook without a word.
@@ -71,6 +73,7 @@ impl Event {
         match self {
             Self::TokenRequest(request) => request.answer = code,
             Self::ProviderCall(call) => call.answer = code,
+            Self::HandedOn(request) => request.answer = code,
             _ => {}
         }
     }
@@ -184,6 +187,29 @@ pub struct Delivery {
     pub lost: bool,
 }
 
+/// A request to the application behind a gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HandedOn {
+    /// The path below `/application/`.
+    pub path: String,
+    /// Its `Hookkeeper-Delivery`.
+    pub delivery: Option<String>,
+    /// Its `Hookkeeper-Attempt`.
+    pub attempt: Option<u64>,
+    /// The event's own id.
+    pub event: Option<String>,
+    /// The event's name.
+    pub name: Option<String>,
+    /// Its `Hookkeeper-Duplicate-Of`.
+    pub duplicate_of: Option<String>,
+    /// Whether it tells what the platform was asked for.
+    pub polled: bool,
+    /// Whether the application processed it, whatever was answered.
+    pub processed: bool,
+    /// The status code of the answer; none when there was no answer.
+    pub answer: Option<u16>,
+}
+
 /// What made a webhook vanish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -265,6 +291,8 @@ impl LedgerSummary {
             Event::Late(late) => self.count_late(late),
             Event::Vanished { .. } => self.vanished += 1,
             Event::Fault { .. } => self.faults += 1,
+            // The account of deliveries counts these.
+            Event::HandedOn(_) => {}
             Event::HandMade { .. } | Event::ClientChanged { .. } => {}
         }
     }

@@ -1,60 +1,82 @@
-//! A Gupy-like provider with a token server, deliveries and a receiver: the other side of
-//! hookkeeper, for trying it out, for the demo, and as the judge in tests.
+//! A Gupy-like provider with a token server, platforms that send deliveries, and the application
+//! that they are meant for: the other side of hookkeeper, for trying it out, for the demo, and as the
+//! judge in tests.
 //!
 //! Everything runs behind one listener: Gupy's webhook API under `/api/v1/webhooks`, tokens under
 //! `/oauth/token` (RFC 6749) and `/api/v1/auth/token` (as Gupy's admission product answers), the
-//! receiver under `/receive/`, and `/admin/` for the ledger and for faults. Nothing is kept beyond
+//! receiver under `/receive/`, the application behind a gate under `/application/`, IDUnico's Get
+//! Process under `/processes/v1/`, and `/admin/` for the ledger, the senders and faults. Nothing is kept beyond
 //! the process, and nothing guards `/admin/`: it belongs on loopback.
 //!
 //! How it hangs together: `world` holds all state behind one lock and changes it without waiting
 //! or reading a clock; the files named after endpoints translate HTTP into those changes; `exchange`
-//! carries out faults around them; `deliveries` sends what is due.
+//! carries out faults around them; `deliveries` sends what is due at Gupy. Each other platform is a
+//! file in `platforms`, put to work by a `desk` and sent by `senders`. `account` says what became of
+//! every single delivery: the platforms write into it what they sent, the `application` what arrived.
 //!
-//! What Gupy documents is followed. Where it is silent, the choice is stated where it is made.
+//! What the platforms document is followed. Where they are silent, the choice is stated where it is made.
 
+mod account;
 mod admin;
+mod application;
 mod clock;
 mod deliveries;
+mod desk;
+mod disturbances;
 mod document;
 mod exchange;
 mod faults;
 mod gupy;
 mod ledger;
+mod platforms;
+mod processes;
 mod random;
 mod rate_limit;
 mod receiver;
 mod schedule;
+mod senders;
 mod server;
 mod token_endpoint;
 mod tokens;
 mod webhooks;
+mod wire;
 mod world;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
+pub use account::{
+    Arrival, BrokenRule, DeliveryLedger, EventKey, Expected, Parked, Reply, Rule, Summary, TRACKED_EVENTS,
+};
 pub use admin::WebhookView;
+pub use application::{RECEIVED_KEPT, Received};
+pub use desk::SenderCounts;
+pub use disturbances::Disturbances;
 pub use document::Status;
 pub use faults::{Fault, FaultBody, FaultState, Target};
 pub use ledger::{
-    DETAILED_ENTRIES, Delivery, Entry, Event, LedgerSummary, Operation, Outcome, ProviderCall, TokenRequest,
-    Vanishing,
+    DETAILED_ENTRIES, Delivery, Entry, Event, HandedOn, LedgerSummary, Operation, Outcome, ProviderCall,
+    TokenRequest, Vanishing,
 };
+pub use platforms::{Authentication, IdUnico, Platform, ProcessPlan, Pulpo, QualP};
+pub use senders::{SenderChange, SenderConfig, SenderView};
 pub use tokens::{Client, ClientChange, Death};
 pub use webhooks::Late;
-pub use write::{SandboxInfo, WriteOptions, Written, write_manifests};
+pub use write::{SandboxInfo, WriteOptions, Written, trial_platforms, write_manifests};
 
 use crate::secret::SecretText;
+use admin::GUPY;
 use server::Shared;
 
 /// How long a shutdown waits for requests that are being answered.
@@ -66,6 +88,18 @@ pub const TRIAL_MANAGEMENT_TOKEN: &str = "sandbox-management-token";
 pub const TRIAL_CLIENT_ID: &str = "hr-integration";
 /// The secret of that client.
 pub const TRIAL_CLIENT_SECRET: &str = "sandbox-client-secret";
+/// What IDUnico's deliveries of a trial show, as user and password.
+pub const TRIAL_IDUNICO_CREDENTIALS: &str = "sandbox-idunico:sandbox-idunico-password";
+/// What IDUnico's Get Process of a trial asks for.
+pub const TRIAL_IDUNICO_API_KEY: &str = "sandbox-idunico-api-key";
+/// The token that Pulpo has made for a trial.
+pub const TRIAL_PULPO_TOKEN: &str = "sandbox-pulpo-webhook-token";
+/// What QualP's deliveries of a trial are signed with.
+pub const TRIAL_QUALP_SECRET: &str = "sandbox-qualp-webhook-secret";
+/// The access token in the bodies of QualP's deliveries of a trial; nobody but the application may see it.
+pub const TRIAL_QUALP_ACCESS_TOKEN: &str = "sandbox-qualp-living-access-token";
+/// The tax id in the same bodies: a number that nobody has.
+pub const TRIAL_QUALP_TAX_ID: &str = "11222333000181";
 /// What every token of a sandbox begins with, so that one is recognised where none should be.
 pub const TRIAL_TOKEN_PREFIX: &str = "sandbox-token-";
 
@@ -91,6 +125,10 @@ pub struct Config {
     /// Whether a retry carries the headers of the first attempt instead of the stored ones. What
     /// Gupy does is not documented.
     pub retries_repeat_headers: bool,
+    /// What goes wrong with Gupy's deliveries.
+    pub disturbances: Disturbances,
+    /// Senders of other platforms.
+    pub senders: Vec<SenderConfig>,
 }
 
 impl Default for Config {
@@ -109,6 +147,8 @@ impl Default for Config {
             delivery_interval: Some(Duration::from_secs(5)),
             deliver_to: None,
             retries_repeat_headers: false,
+            disturbances: Disturbances::default(),
+            senders: Vec::new(),
         }
     }
 }
@@ -149,7 +189,8 @@ pub struct Sandbox {
     shared: Arc<Shared>,
     address: SocketAddr,
     server: JoinHandle<()>,
-    deliveries: JoinHandle<()>,
+    /// What sends.
+    senders: JoinSet<()>,
 }
 
 impl Sandbox {
@@ -164,14 +205,25 @@ impl Sandbox {
         if config.delivery_interval.is_some_and(|interval| interval.is_zero()) {
             return Err(Error::Setting("the delivery interval must not be zero"));
         }
+        if let Some(problem) = config.disturbances.problem() {
+            return Err(Error::Setting(problem));
+        }
+        let names: BTreeSet<&String> = config.senders.iter().map(|sender| &sender.name).collect();
+        if names.len() < config.senders.len() || names.iter().any(|name| *name == GUPY) {
+            return Err(Error::Setting("each sender needs a name of its own, and not gupy"));
+        }
         let listen_error = |source| Error::Listen { address: config.listen, source };
         let listener = tokio::net::TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
-        let shared = Arc::new(Shared::new(&config)?);
-        let sender = deliveries::Sender::new(config.deliver_to, &base_url(address))?;
+        let shared = Arc::new(Shared::new(&config, &base_url(address))?);
+        let mut running = JoinSet::new();
+        running.spawn(deliveries::run(Arc::clone(&shared)));
+        for post in &shared.senders {
+            running.spawn(senders::run(Arc::clone(&shared), Arc::clone(post)));
+        }
         Ok(Self {
             server: tokio::spawn(server::run(listener, Arc::clone(&shared))),
-            deliveries: tokio::spawn(deliveries::run(Arc::clone(&shared), sender)),
+            senders: running,
             shared,
             address,
         })
@@ -234,10 +286,43 @@ impl Sandbox {
         admin::change_client(&self.shared, id, change)
     }
 
+    /// What became of all deliveries that were handed on, with what is parked elsewhere.
+    #[must_use]
+    pub fn account(&self, parked: &[Parked<'_>]) -> Summary {
+        self.shared.account.account(parked)
+    }
+
+    /// The account itself, for those who send by other means.
+    #[must_use]
+    pub fn delivery_ledger(&self) -> Arc<DeliveryLedger> {
+        Arc::clone(&self.shared.account)
+    }
+
+    /// The last requests that the application got, oldest first, at most [`RECEIVED_KEPT`].
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received().iter().cloned().collect()
+    }
+
+    /// The senders of platforms other than Gupy.
+    #[must_use]
+    pub fn senders(&self) -> Vec<SenderView> {
+        self.shared.senders.iter().map(|post| post.view()).collect()
+    }
+
+    /// Changes a sender; `gupy` are the senders of all of Gupy's webhooks.
+    ///
+    /// # Errors
+    /// Why the change makes no sense, or that there is no such sender.
+    pub fn change_sender(&self, name: &str, change: SenderChange) -> Result<(), &'static str> {
+        admin::change_sender(&self.shared, name, change).unwrap_or(Err("there is no sender of this name"))
+    }
+
     /// Sets the sandbox's clock, and no other, forward: tokens expire, retries come due.
     pub fn advance(&self, by: Duration) {
         self.shared.clock.travel(by);
         self.shared.wake.notify_one();
+        self.shared.senders.iter().for_each(|post| post.wake());
     }
 
     /// Stops listening, ends open connections and waits for that.
@@ -248,9 +333,9 @@ impl Sandbox {
         }
     }
 
-    fn close(&self) {
+    fn close(&mut self) {
         self.shared.closing.send_replace(true);
-        self.deliveries.abort();
+        self.senders.abort_all();
     }
 }
 

@@ -41,6 +41,12 @@ impl Random {
         hex(&self.bytes()[..6])
     }
 
+    /// A number below `count`, which must not be 0.
+    pub(super) fn below(&mut self, count: usize) -> usize {
+        let bytes = self.bytes();
+        usize::from(u16::from_be_bytes([bytes[0], bytes[1]])) % count
+    }
+
     /// A UUID of version 4 (RFC 9562).
     pub(super) fn uuid(&mut self) -> String {
         let mut bytes = self.bytes();
@@ -50,8 +56,29 @@ impl Random {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lowercase hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Numbers that depend on a seed alone: SplitMix64, by Steele, Lea and Flood (2014).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Draws(u64);
+
+impl Draws {
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number, from 0 up to 1.
+    pub(super) fn next_share(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        // The upper half is as good as the whole, and fits.
+        let upper = u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0);
+        f64::from(upper) / (f64::from(u32::MAX) + 1.0)
+    }
 }
 
 #[cfg(test)]

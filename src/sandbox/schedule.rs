@@ -41,6 +41,8 @@ pub(super) struct Attempt {
     pub(super) number: usize,
     /// What the first attempt carried, where retries repeat it.
     pub(super) kept: Option<Load>,
+    /// Whether the event was delivered before.
+    pub(super) copy: bool,
 }
 
 /// The headers of a delivery and the label of the token among them.
@@ -87,6 +89,11 @@ impl Schedule {
         true
     }
 
+    /// Forgets the events that have not happened yet.
+    pub(super) fn forget_events(&mut self) {
+        self.jobs.retain(|_, job| matches!(job, Job::Again(_)));
+    }
+
     pub(super) fn next_due(&self) -> Option<DateTime<Utc>> {
         self.jobs.first_key_value().map(|((due, _), _)| *due)
     }
@@ -108,7 +115,7 @@ mod tests {
     use super::*;
 
     fn first(date: DateTime<Utc>) -> Attempt {
-        Attempt { webhook: "w".into(), event: "e".into(), date, number: 1, kept: None }
+        Attempt { webhook: "w".into(), event: "e".into(), date, number: 1, kept: None, copy: false }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The listener, the routes, and connections that can be cut without an answer.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -17,26 +18,49 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
+use super::account::DeliveryLedger;
+use super::application::{self, Received};
 use super::clock::Clock;
+use super::deliveries::Sender;
 use super::exchange::Answer;
+use super::senders::Post;
 use super::world::World;
-use super::{Config, Error, admin, gupy, receiver, token_endpoint};
+use super::{Config, Error, admin, gupy, processes, receiver, token_endpoint};
+use crate::secret::SecretText;
 
 /// What all requests share.
 pub(super) struct Shared {
     pub(super) clock: Clock,
     world: Mutex<World>,
+    /// What became of deliveries that were handed on.
+    pub(super) account: Arc<DeliveryLedger>,
+    pub(super) senders: Vec<Arc<Post>>,
+    /// What must never reach the application.
+    pub(super) credentials: Vec<SecretText>,
+    gupy: Mutex<Sender>,
+    received: Mutex<VecDeque<Received>>,
     /// Rings when something may be due earlier than before.
     pub(super) wake: Notify,
     pub(super) closing: watch::Sender<bool>,
 }
 
 impl Shared {
-    pub(super) fn new(config: &Config) -> Result<Self, Error> {
+    pub(super) fn new(config: &Config, base_url: &str) -> Result<Self, Error> {
         let clock = Clock::new(config.time_scale);
+        let world = World::new(config, |provider| clock.real(provider))?;
+        let account = Arc::clone(&world.account);
+        let mut credentials = vec![config.management_token.clone()];
+        credentials.extend(config.clients.iter().map(|client| client.secret.clone()));
+        credentials.extend(config.senders.iter().flat_map(|sender| sender.platform.credentials()));
+        let post = |sender| Post::new(sender, clock.now(), Arc::clone(&account)).map(Arc::new);
         Ok(Self {
-            world: Mutex::new(World::new(config, |provider| clock.real(provider))?),
+            senders: config.senders.iter().map(post).collect::<Result<_, _>>()?,
+            gupy: Mutex::new(Sender::new(config.deliver_to.clone(), base_url)?),
+            received: Mutex::default(),
+            world: Mutex::new(world),
             clock,
+            account,
+            credentials,
             wake: Notify::new(),
             closing: watch::Sender::new(false),
         })
@@ -44,6 +68,16 @@ impl Shared {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where Gupy's deliveries go.
+    pub(super) fn gupy(&self) -> MutexGuard<'_, Sender> {
+        self.gupy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the application got last.
+    pub(super) fn received(&self) -> MutexGuard<'_, VecDeque<Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The world and the present moment, read in this order so that changes carry rising times.
@@ -66,6 +100,8 @@ pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>) {
         .merge(gupy::routes())
         .merge(token_endpoint::routes())
         .merge(receiver::routes())
+        .merge(application::routes())
+        .merge(processes::routes())
         .nest("/admin", admin::routes())
         .fallback(nothing_here)
         .method_not_allowed_fallback(nothing_here)

@@ -4,12 +4,15 @@
 //! provider time testable in microseconds.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use super::account::{DeliveryLedger, EventKey, Expected, Reply};
 use super::clock::after;
+use super::disturbances::{Breakage, Unrest};
 use super::document::{Document, Status};
 use super::faults::{Fault, FaultBook, Subject};
 use super::ledger::{Delivery, Event, Ledger, LedgerSummary, Outcome, Vanishing};
@@ -30,6 +33,10 @@ pub(super) struct World {
     pub(super) faults: FaultBook,
     pub(super) management_token: SecretText,
     pub(super) schedule: Schedule,
+    pub(super) account: Arc<DeliveryLedger>,
+    /// Whether deliveries go to somebody who hands them on.
+    pub(super) is_handed_on: bool,
+    pub(super) unrest: Unrest,
     rate_limit: RateLimit,
     delivery_interval: Option<Duration>,
     retries_repeat_headers: bool,
@@ -42,6 +49,7 @@ pub(super) struct Parcel {
     pub(super) attempt: Attempt,
     pub(super) load: Load,
     pub(super) body: String,
+    pub(super) breakage: Breakage,
 }
 
 impl World {
@@ -54,6 +62,9 @@ impl World {
             faults: FaultBook::default(),
             management_token: config.management_token.clone(),
             schedule: Schedule::default(),
+            account: Arc::default(),
+            is_handed_on: config.deliver_to.is_some(),
+            unrest: Unrest::new(config.disturbances.clone()),
             rate_limit: RateLimit::new(config.requests_per_minute),
             delivery_interval: config.delivery_interval,
             retries_repeat_headers: config.retries_repeat_headers,
@@ -63,7 +74,7 @@ impl World {
 
     /// The fault that strikes this request, noted in the ledger.
     pub(super) fn strike(&mut self, now: DateTime<Utc>, subject: &Subject) -> Option<Fault> {
-        let (fault, effect) = self.faults.strike(subject)?;
+        let (fault, effect) = self.faults.strike(subject, now)?;
         let target = subject.target;
         self.ledger.record(now, Event::Fault { fault, target });
         Some(effect)
@@ -114,6 +125,16 @@ impl World {
         removed
     }
 
+    /// Sets how often each webhook has an event from now on.
+    pub(super) fn set_delivery_interval(&mut self, now: DateTime<Utc>, interval: Option<Duration>) {
+        self.delivery_interval = interval;
+        self.schedule.forget_events();
+        let Some(interval) = interval else { return };
+        for webhook in self.webhooks.iter() {
+            self.schedule.file(after(now, interval), Job::Fresh { webhook: webhook.id.clone() });
+        }
+    }
+
     /// The next delivery that is due, if one is.
     pub(super) fn next_parcel(&mut self, now: DateTime<Utc>) -> Option<Parcel> {
         loop {
@@ -127,14 +148,40 @@ impl World {
                         let next = Job::Fresh { webhook: webhook.clone() };
                         self.schedule.file(after(now, interval), next);
                     }
-                    Attempt { webhook, event: self.random.uuid(), date: now, number: 1, kept: None }
+                    let event = self.random.uuid();
+                    let attempt = Attempt { webhook, event, date: now, number: 1, kept: None, copy: false };
+                    match self.hold_back(now, attempt) {
+                        Some(attempt) => attempt,
+                        None => continue,
+                    }
                 }
             };
             // A webhook that is gone or inactive by now gets nothing, retries included.
-            if let Some(parcel) = self.pack(attempt) {
+            if let Some(mut parcel) = self.pack(attempt) {
+                parcel.breakage = self.unrest.breaks();
+                if self.is_handed_on {
+                    // Gupy documents its id as what tells duplicates, so one of them is enough.
+                    self.account.sent(EventKey::of(parcel.body.as_bytes()), Expected::Once);
+                }
                 return Some(parcel);
             }
         }
+    }
+
+    /// What is left of a new event: some are lost on request, some come later.
+    fn hold_back(&mut self, now: DateTime<Utc>, attempt: Attempt) -> Option<Attempt> {
+        if self.unrest.loses() {
+            if let Some(parcel) = self.pack(attempt) {
+                self.account.withheld(EventKey::of(parcel.body.as_bytes()));
+            }
+            return None;
+        }
+        let Some(intervals) = self.unrest.holds_back() else {
+            return Some(attempt);
+        };
+        let later = self.delivery_interval.unwrap_or_default().mul_f64(intervals);
+        self.schedule.file(after(now, later), Job::Again(attempt));
+        None
     }
 
     fn pack(&self, attempt: Attempt) -> Option<Parcel> {
@@ -154,7 +201,7 @@ impl World {
             headers: document.delivery_headers(),
             token: webhook.token.as_ref().map(|token| token.label.clone()),
         });
-        Some(Parcel { load, body: body.to_string(), attempt })
+        Some(Parcel { load, body: body.to_string(), attempt, breakage: Breakage::None })
     }
 
     /// Notes what became of a delivery, files the retry, removes a webhook that only ever fails.
@@ -166,13 +213,25 @@ impl World {
         answer: Option<u16>,
         real: impl Fn(Duration) -> Duration,
     ) {
-        let Parcel { mut attempt, load, .. } = parcel;
+        let Parcel { mut attempt, load, body, .. } = parcel;
         let token = load.token.clone();
         let failed = outcome != Outcome::Accepted;
+        if self.is_handed_on {
+            let reply = match outcome {
+                Outcome::Accepted => Reply::Acknowledged,
+                Outcome::Unanswered => Reply::Unanswered,
+                _ => Reply::Refused,
+            };
+            self.account.answered(EventKey::of(body.as_bytes()), reply);
+        }
         if self.retries_repeat_headers {
             attempt.kept = Some(load);
         }
-        let lost = failed && !self.schedule.retry(now, &attempt, real);
+        if !failed && !attempt.copy && self.unrest.repeats() {
+            let copy = Attempt { copy: true, number: 1, ..attempt.clone() };
+            self.schedule.file(after(now, self.delivery_interval.unwrap_or_default()), Job::Again(copy));
+        }
+        let lost = failed && !self.schedule.retry(now, &attempt, real) && !attempt.copy;
         let removed = self.webhooks.get_mut(&attempt.webhook).is_some_and(|webhook| {
             webhook.failing_since = failed.then(|| webhook.failing_since.unwrap_or(now));
             webhook.failing_since.is_some_and(|since| after(since, self.removal) <= now)
@@ -237,127 +296,4 @@ fn names_a_token(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::schedule::RETRY_MINUTES;
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    struct Bench {
-        world: World,
-        now: DateTime<Utc>,
-    }
-
-    impl Bench {
-        fn new(config: Config) -> Self {
-            Self { world: World::new(&config, |provider| provider).unwrap(), now: Utc::now() }
-        }
-
-        fn create(&mut self, token: &str) -> String {
-            self.world.create(self.now, document(token)).id
-        }
-
-        /// Sends everything that comes due within `time`, each answered by `answer`.
-        fn run(&mut self, time: Duration, mut answer: impl FnMut(&Parcel) -> Outcome) {
-            let end = after(self.now, time);
-            while let Some(due) = self.world.schedule.next_due().filter(|due| *due <= end) {
-                self.now = due;
-                while let Some(parcel) = self.world.next_parcel(due) {
-                    let outcome = answer(&parcel);
-                    self.world.delivered(due, parcel, outcome, None, |provider| provider);
-                }
-            }
-            self.now = end;
-        }
-    }
-
-    fn document(token: &str) -> Document {
-        let body = json!({
-            "action": "a", "postbackUrl": "https://example.com", "clientHeaders": {"token": token},
-        });
-        Document::from_json(&body).unwrap()
-    }
-
-    fn hourly() -> Config {
-        Config { delivery_interval: Some(HOUR), ..Config::default() }
-    }
-
-    #[test]
-    fn an_event_is_tried_seven_times_and_then_lost() {
-        let mut bench = Bench::new(hourly());
-        bench.create("x");
-        let mut numbers = Vec::new();
-        let mut first = None;
-        bench.run(3 * HOUR, |parcel| {
-            if *first.get_or_insert(parcel.attempt.event.clone()) == parcel.attempt.event {
-                numbers.push(parcel.attempt.number);
-            }
-            Outcome::Refused
-        });
-        assert_eq!(numbers, (1..=RETRY_MINUTES.len() + 1).collect::<Vec<_>>());
-        assert_eq!(bench.world.summary(bench.now).events_lost, 1);
-    }
-
-    #[test]
-    fn seven_days_of_nothing_but_failures_remove_a_webhook() {
-        let mut bench = Bench::new(hourly());
-        bench.create("x");
-        bench.run(7 * 24 * HOUR, |_| Outcome::Refused);
-        assert_eq!(bench.world.webhooks.len(), 1, "the first failure was after an hour");
-        bench.run(HOUR, |_| Outcome::Refused);
-        assert_eq!(bench.world.webhooks.len(), 0);
-        bench.run(24 * HOUR, |_| panic!("nothing is sent to a webhook that is gone"));
-        assert_eq!(bench.world.schedule.next_due(), None);
-    }
-
-    #[test]
-    fn one_success_in_seven_days_keeps_a_webhook() {
-        let mut bench = Bench::new(hourly());
-        bench.create("x");
-        let mut sent = 0;
-        bench.run(30 * 24 * HOUR, |_| {
-            sent += 1;
-            if sent % 500 == 0 { Outcome::Accepted } else { Outcome::Refused }
-        });
-        assert!(sent > 4000);
-        assert_eq!(bench.world.webhooks.len(), 1);
-    }
-
-    #[test]
-    fn retries_carry_what_is_stored_or_what_they_began_with() {
-        for repeat in [false, true] {
-            let mut bench = Bench::new(Config { retries_repeat_headers: repeat, ..hourly() });
-            let id = bench.create("old");
-            bench.run(HOUR, |_| Outcome::Refused);
-            let now = bench.now;
-            bench.world.replace(now, &id, document("new")).unwrap();
-            let mut carried = Vec::new();
-            bench.run(HOUR / 2, |parcel| {
-                carried.push(parcel.load.headers[0].1.expose().to_owned());
-                Outcome::Refused
-            });
-            let expected = if repeat { "old" } else { "new" };
-            assert_eq!(carried, [expected; 3]);
-        }
-    }
-
-    #[test]
-    fn one_living_token_among_the_headers_is_enough() {
-        let mut bench = Bench::new(Config::default());
-        let world = &mut bench.world;
-        let mut issue = |at| {
-            let client = ("hr-integration", "sandbox-client-secret");
-            let issued = world.tokens.issue(at, client.0, client.1, &mut world.random);
-            issued.unwrap().text
-        };
-        let old = issue(bench.now);
-        let now = after(bench.now, Duration::from_secs(60));
-        let new = issue(now);
-        let verdict = |headers: &[(&str, &str)]| bench.world.verdict(now, headers.iter().copied());
-        assert_eq!(verdict(&[("a", &old), ("b", &new)]), Outcome::Accepted);
-        assert_eq!(verdict(&[("x-token", "?"), ("b", &old)]), Outcome::Expired);
-        assert_eq!(verdict(&[("b", &old), ("x-token", "?")]), Outcome::Expired);
-        assert_eq!(verdict(&[("Authorization", "?")]), Outcome::Unknown);
-        assert_eq!(verdict(&[("content-type", "text/plain")]), Outcome::Missing);
-    }
-}
+mod tests;

@@ -1,11 +1,17 @@
 //! Writes manifests and secrets that run against a sandbox.
 
+mod receivers;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Client, Error};
+use url::Url;
+
+pub use receivers::trial_platforms;
+
+use super::{Client, Error, Platform};
 use crate::secret::SecretText;
 
 /// Actions that Gupy documents; one webhook takes one.
@@ -37,6 +43,8 @@ pub struct SandboxInfo {
     pub management_token: SecretText,
     /// The client that asks for tokens.
     pub client: Client,
+    /// Its other platforms, each with the name of its receiver.
+    pub platforms: Vec<(String, Platform)>,
 }
 
 /// What to write.
@@ -44,6 +52,8 @@ pub struct SandboxInfo {
 pub struct WriteOptions {
     /// How many subscriptions, all with one token source.
     pub subscriptions: usize,
+    /// Write receivers too, for a gate at this base URL that hands on to the sandbox's application.
+    pub gate: Option<Url>,
 }
 
 /// What was written.
@@ -69,44 +79,46 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
         .mode(0o700)
         .create(folder)
         .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
-    let contents = [
+    let mut contents = vec![
         ("00-secrets.yaml", 0o600, secrets(info)),
         ("10-provider.yaml", 0o644, provider(info)),
-        ("20-token-source.yaml", 0o644, token_source(info)),
+        ("20-token-source.yaml", 0o644, token_source(info, options)),
         ("30-subscriptions.yaml", 0o644, subscriptions(options)),
     ];
+    if options.gate.is_some() {
+        contents.push(("40-receiver-secrets.yaml", 0o600, receivers::secrets(info)));
+        contents.push(("41-receivers.yaml", 0o644, receivers::receivers(info)));
+    }
     let mut files = Vec::new();
     for (name, mode, content) in contents {
         let path = folder.join(name);
         write(&path, mode, &content).map_err(|source| Error::Write { path: path.clone(), source })?;
         files.push(path);
     }
-    let state_file = state_file(folder);
-    Ok(Written {
-        files,
-        sidecar_command: format!(
-            "hookkeeper sidecar --manifests {} --state {} --allow-destination {}",
-            shell(folder),
-            shell(&state_file),
-            info.url,
-        ),
-        state_file,
-    })
+    let state_file = beside(folder, "state.json");
+    let mut sidecar_command = format!(
+        "hookkeeper sidecar --manifests {} --state {} --allow-destination {}",
+        shell(folder),
+        shell(&state_file),
+        info.url,
+    );
+    if let Some(gate) = &options.gate {
+        let listen = &gate[url::Position::BeforeHost..url::Position::AfterPort];
+        sidecar_command.extend([" --publish-dir ", &shell(&beside(folder, "published"))]);
+        sidecar_command.extend([" --gate-listen ", listen, " --data ", &shell(&beside(folder, "data"))]);
+        // The sandbox's bodies hold nothing that opens anything.
+        sidecar_command.push_str(" --allow-clear-bodies");
+    }
+    Ok(Written { files, sidecar_command, state_file })
 }
 
-/// `FOLDER-state.json`: a name of its own, so that two folders side by side never share a state.
-fn state_file(folder: &Path) -> PathBuf {
+/// `FOLDER-WHAT`: a name of its own, so that two folders side by side never share a state.
+fn beside(folder: &Path, what: &str) -> PathBuf {
     let absolute = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     match (folder.file_name(), absolute.file_name()) {
-        (Some(name), _) => {
-            let name = format!("{}-state.json", name.to_string_lossy());
-            folder.with_file_name(name)
-        }
-        (None, Some(name)) => {
-            let name = format!("{}-state.json", name.to_string_lossy());
-            absolute.with_file_name(name)
-        }
-        (None, None) => PathBuf::from("hookkeeper-state.json"),
+        (Some(name), _) => folder.with_file_name(format!("{}-{what}", name.to_string_lossy())),
+        (None, Some(name)) => absolute.with_file_name(format!("{}-{what}", name.to_string_lossy())),
+        (None, None) => PathBuf::from(format!("hookkeeper-{what}")),
     }
 }
 
@@ -176,14 +188,15 @@ spec:
     )
 }
 
-fn token_source(info: &SandboxInfo) -> String {
+fn token_source(info: &SandboxInfo, options: &WriteOptions) -> String {
+    let publish = if options.gate.is_some() { "  publishTo: {secretName: integration-token}\n" } else { "" };
     let revokes = if info.client.revokes_previous { "  revokesPrevious: true\n" } else { "" };
     format!(
         r"apiVersion: hookkeeper.dev/v1alpha1
 kind: TokenSource
 metadata: {{name: integration}}
 spec:
-{revokes}  oauth2:
+{revokes}{publish}  oauth2:
     tokenUrl: {url}
     clientId: {{value: {id}}}
     clientSecret: {{secretKeyRef: {{name: integration-client, key: secret}}}}
@@ -194,19 +207,24 @@ spec:
 }
 
 fn subscriptions(options: &WriteOptions) -> String {
-    let documents: Vec<String> = (0..options.subscriptions).map(subscription).collect();
+    let documents: Vec<String> =
+        (0..options.subscriptions).map(|index| subscription(index, options)).collect();
     documents.join("---\n")
 }
 
-fn subscription(index: usize) -> String {
+fn subscription(index: usize, options: &WriteOptions) -> String {
+    let receiver = if options.gate.is_some() { "  receiverRef: {name: gupy}\n" } else { "" };
     let action = ACTIONS[index % ACTIONS.len()];
     let mut name = action.replace('.', "-");
-    let mut url = "https://integrations.example.com/gupy".to_owned();
     // Beyond the known actions another URL, for the same action and URL would be one webhook.
-    if let round @ 1.. = index / ACTIONS.len() {
-        name = format!("{name}-{}", round + 1);
-        url = format!("{url}/{}", round + 1);
+    let mut round = String::new();
+    if let number @ 1.. = index / ACTIONS.len() {
+        round = format!("-{}", number + 1);
+        name.push_str(&round);
     }
+    // A receiver's path is the end of the URL.
+    let path = if options.gate.is_some() { "default/gupy" } else { "gupy" };
+    let url = format!("https://integrations{round}.example.com/{path}");
     format!(
         r"apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookSubscription
@@ -218,7 +236,7 @@ spec:
   clientHeaders:
     - {{name: token, valueFrom: {{token: {{}}}}}}
   tokenSourceRef: {{name: integration}}
-"
+{receiver}"
     )
 }
 
@@ -230,8 +248,9 @@ mod tests {
 
     use serde::de::DeserializeOwned;
 
+    use super::super::{Authentication, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN, TRIAL_QUALP_SECRET};
     use super::*;
-    use crate::api::{TokenSource, WebhookProvider, WebhookSubscription};
+    use crate::api::{TokenSource, WebhookProvider, WebhookReceiver, WebhookSubscription};
 
     fn info() -> SandboxInfo {
         SandboxInfo {
@@ -243,6 +262,7 @@ mod tests {
                 token_life: Duration::from_secs(60),
                 revokes_previous: true,
             },
+            platforms: receivers::trial_platforms(),
         }
     }
 
@@ -250,17 +270,17 @@ mod tests {
         serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    fn written(subscriptions: usize) -> (tempfile::TempDir, Written) {
+    fn written(subscriptions: usize, gate: Option<&str>) -> (tempfile::TempDir, Written) {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("trial");
-        let options = WriteOptions { subscriptions };
+        let options = WriteOptions { subscriptions, gate: gate.map(|url| url.parse().unwrap()) };
         let written = write_manifests(&folder, &info(), &options).unwrap();
         (parent, written)
     }
 
     #[test]
     fn the_files_are_what_the_api_reads() {
-        let (_folder, written) = written(20);
+        let (_folder, written) = written(20, None);
         let secrets: Vec<serde_json::Value> = documents(&written.files[0]);
         assert_eq!(secrets[0]["stringData"]["token"], "a: \"b\" # c");
         assert_eq!(secrets[1]["stringData"]["secret"], "s");
@@ -277,10 +297,10 @@ mod tests {
 
     #[test]
     fn secrets_are_for_the_owner_only_also_when_written_again() {
-        let (folder, written) = written(1);
+        let (folder, written) = written(1, None);
         let path = &written.files[0];
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
-        let options = WriteOptions { subscriptions: 1 };
+        let options = WriteOptions { subscriptions: 1, gate: None };
         write_manifests(&folder.path().join("trial"), &info(), &options).unwrap();
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 4);
@@ -288,11 +308,57 @@ mod tests {
 
     #[test]
     fn the_state_lies_beside_the_folder() {
-        let (folder, written) = written(1);
+        let (folder, written) = written(1, None);
         assert_eq!(written.state_file, folder.path().join("trial-state.json"));
         assert!(written.sidecar_command.ends_with("--allow-destination http://127.0.0.1:8480"));
-        assert_eq!(state_file(Path::new("a/b/")), Path::new("a/b-state.json"));
-        assert!(state_file(Path::new(".")).is_absolute());
+        assert_eq!(beside(Path::new("a/b/"), "state.json"), Path::new("a/b-state.json"));
+        assert!(beside(Path::new("."), "state.json").is_absolute());
+    }
+
+    #[test]
+    fn a_gate_gets_its_receivers_and_the_loop_is_closed() {
+        let (folder, written) = written(2, Some("http://127.0.0.1:8090"));
+        let secrets: Vec<serde_json::Value> = documents(&written.files[4]);
+        let receivers: Vec<WebhookReceiver> = documents(&written.files[5]);
+        let names: Vec<_> =
+            receivers.iter().filter_map(|receiver| receiver.metadata.name.as_deref()).collect();
+        assert_eq!(names, ["gupy", "idunico", "pulpo", "qualp"]);
+        for (receiver, name) in receivers.iter().zip(names) {
+            assert_eq!(receiver.spec.preset.as_deref(), Some(name));
+            let url = receiver.spec.forward.url.clone();
+            assert_eq!(url, Some(format!("http://127.0.0.1:8480/application/{name}")));
+        }
+        let basic = receivers[1].spec.verification.basic.as_ref().unwrap();
+        assert_eq!(secrets[0]["metadata"]["name"], basic.secret_key_refs[0].name);
+        assert_eq!(secrets[0]["stringData"][&basic.secret_key_refs[0].key], TRIAL_IDUNICO_CREDENTIALS);
+        assert_eq!(secrets[1]["stringData"]["token"], TRIAL_PULPO_TOKEN);
+        assert_eq!(secrets[2]["stringData"]["secret"], TRIAL_QUALP_SECRET);
+        let mode = fs::metadata(&written.files[4]).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let sources: Vec<TokenSource> = documents(&written.files[2]);
+        assert!(sources[0].spec.publish_to.is_some());
+        let subscriptions: Vec<WebhookSubscription> = documents(&written.files[3]);
+        assert!(subscriptions.iter().all(|s| s.spec.receiver_ref.as_ref().is_some_and(|r| r.name == "gupy")));
+        let command = &written.sidecar_command;
+        let data = folder.path().join("trial-data");
+        assert!(
+            command.contains(&format!(" --gate-listen 127.0.0.1:8090 --data {}", data.display())),
+            "{command}"
+        );
+    }
+
+    #[test]
+    fn every_way_of_idunico_to_show_who_it_is_has_its_manifest() {
+        let with = |authentication| {
+            let mut info = info();
+            let Platform::IdUnico(settings) = &mut info.platforms[0].1 else { panic!("it is the first") };
+            settings.authentication = authentication;
+            let receivers: Vec<WebhookReceiver> =
+                serde_saphyr::from_multiple(&receivers::receivers(&info)).unwrap();
+            receivers[1].spec.verification.clone()
+        };
+        assert!(with(Authentication::ApiKey("X-API-Key:abc".into())).api_key.is_some());
+        assert!(with(Authentication::None).none.is_some());
     }
 
     #[test]

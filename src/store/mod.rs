@@ -11,9 +11,16 @@
 //!
 //! What is done is deleted; its key stays until it has expired, so that a repeated delivery is known.
 
+pub mod seal;
+mod sqlite;
+#[cfg(test)]
+mod suite;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::sqlite::{OpenError, SqliteOptions, SqliteStore};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};

@@ -5,6 +5,7 @@
 
 #[path = "../fuzz/targets/destination.rs"]
 mod destination;
+mod gate;
 #[path = "../fuzz/targets/manifest.rs"]
 mod manifest;
 #[path = "../fuzz/targets/template.rs"]

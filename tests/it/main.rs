@@ -8,6 +8,7 @@ mod cluster;
 mod crashes;
 mod demo;
 mod fuzz;
+mod gate;
 mod hostile;
 mod keycloak;
 mod operator;

@@ -122,7 +122,10 @@ impl Program {
         let mut words = self.wrapper.iter().chain([&binary]).chain(&self.arguments);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).stdin(Stdio::null());
-        if self.arguments.first().is_some_and(|first| first == "sidecar" || first == "controller")
+        if self
+            .arguments
+            .first()
+            .is_some_and(|first| first == "sidecar" || first == "controller" || first == "gate")
             && self.argument("--log-level").is_none()
         {
             command.args(["--log-level", "trace"]);

@@ -8,7 +8,10 @@ use chrono::{DateTime, Utc};
 use hookkeeper::api::manifest;
 use hookkeeper::engine::ports::{Document, Lifetime, Minted, Published, SecretValue};
 use hookkeeper::http::{HeaderName, Method, Request, Url};
-use hookkeeper::sandbox::{Client, ClientChange, Config, SandboxInfo, TRIAL_CLIENT_ID};
+use hookkeeper::sandbox::{
+    Authentication, Client, ClientChange, Config, IdUnico, Platform, Pulpo, QualP, SandboxInfo, SenderConfig,
+    TRIAL_CLIENT_ID,
+};
 use hookkeeper::secret::SecretText;
 use hookkeeper::secret::bounds::Bounds;
 use hookkeeper::sidecar::manifests::document;
@@ -58,11 +61,28 @@ fn no_type_that_holds_a_secret_prints_it() {
         token_life: Duration::ZERO,
         revokes_previous: false,
     };
-    let config = Config { management_token: canary(), clients: vec![client.clone()], ..Config::default() };
+    let platforms = [
+        Platform::IdUnico(IdUnico {
+            authentication: Authentication::Basic(canary()),
+            attempts: 1,
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            api_key: canary(),
+        }),
+        Platform::Pulpo(Pulpo { token: canary(), sample_is_handed_on: false }),
+        Platform::QualP(QualP { secret: canary(), access_token: canary(), tax_id: canary() }),
+    ];
+    let config = Config {
+        management_token: canary(),
+        clients: vec![client.clone()],
+        senders: platforms.clone().map(SenderConfig::of).into(),
+        ..Config::default()
+    };
     let info = SandboxInfo {
         url: "http://127.0.0.1".to_owned(),
         management_token: canary(),
         client: client.clone(),
+        platforms: platforms.map(|platform| (platform.name().to_owned(), platform)).into(),
     };
     let value = SecretValue::new(canary(), "1".to_owned(), None);
     let minted =
@@ -93,7 +113,7 @@ fn no_type_that_holds_a_secret_prints_it() {
         url: Url::parse("https://user:canary-in-a-url@a.example/canary-in-a-path?a=canary-in-a-query")
             .unwrap(),
         headers: vec![(HeaderName::from_static("token"), canary())],
-        body: Some(("application/json".to_owned(), canary())),
+        body: Some(("application/json".to_owned(), canary().into())),
         bounds: Bounds::default(),
         timeout: Duration::ZERO,
     };

@@ -29,8 +29,10 @@ pub async fn sandbox_with_manifests(
     change(&mut config);
     let sandbox = Sandbox::start(config).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let info = SandboxInfo { url: sandbox.url(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client };
-    write_manifests(&folder.path().join("manifests"), &info, &WriteOptions { subscriptions }).unwrap();
+    let management_token = TRIAL_MANAGEMENT_TOKEN.into();
+    let info = SandboxInfo { url: sandbox.url(), management_token, client, platforms: Vec::new() };
+    write_manifests(&folder.path().join("manifests"), &info, &WriteOptions { subscriptions, gate: None })
+        .unwrap();
     (sandbox, folder)
 }
 

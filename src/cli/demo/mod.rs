@@ -17,7 +17,7 @@ use super::compose::{self, FromShell};
 use super::output;
 use crate::api::{Duration, Kind, SubscriptionStatus};
 use crate::engine::Options;
-use crate::engine::ports::Secrets;
+use crate::engine::ports::{NoGates, Secrets};
 use crate::http::{self, DestinationPolicy};
 use crate::ops::health::Heartbeat;
 use crate::ops::logs::{self, LogFormat};
@@ -80,8 +80,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = sandbox.url();
     let written = write_manifests(
         &folder.0.join("manifests"),
-        &SandboxInfo { url: url.clone(), management_token: TRIAL_MANAGEMENT_TOKEN.into(), client },
-        &WriteOptions { subscriptions: usize::from(args.subscriptions) },
+        &SandboxInfo {
+            url: url.clone(),
+            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
+            client,
+            platforms: Vec::new(),
+        },
+        &WriteOptions { subscriptions: usize::from(args.subscriptions), gate: None },
     )?;
     let shell = Shell::open(
         Settings {
@@ -103,6 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
         service_accounts: None,
+        gates: Arc::new(NoGates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),

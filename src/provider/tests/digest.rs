@@ -143,3 +143,32 @@ fn what_is_not_sent_does_not() {
         assert_eq!(digest(&spec, &object()), before, "{index}");
     }
 }
+
+/// Whoever names a receiver sends its own name along, whatever it writes under that header itself.
+#[test]
+fn the_name_of_the_object_is_sent_where_a_receiver_is_named() {
+    use crate::api::{LocalReference, SUBSCRIPTION_HEADER};
+    let mut spec = object();
+    let before = digest(&provider(GUPY), &spec);
+    assert_eq!(digest(&provider(GUPY), &spec.as_sent("a")), before, "no receiver, no name");
+    spec.receiver_ref = Some(LocalReference { name: "gate".into() });
+    assert_eq!(digest(&provider(GUPY), &spec), before, "the receiver itself is not sent");
+    let of = |spec: &WebhookSubscriptionSpec, name: &str| digest(&provider(GUPY), &spec.as_sent(name));
+    assert_ne!(of(&spec, "a"), before);
+    assert_ne!(of(&spec, "a"), of(&spec, "b"), "an heir has another name");
+    let mut forged = spec.clone();
+    forged.client_headers.push(crate::api::ClientHeader {
+        name: SUBSCRIPTION_HEADER.to_lowercase(),
+        value: Some("somebody-else".into()),
+        value_from: None,
+    });
+    assert_eq!(of(&forged, "a"), of(&spec, "a"));
+    let sent = forged.as_sent("a");
+    let values: Vec<_> = sent
+        .client_headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(SUBSCRIPTION_HEADER))
+        .map(|header| header.value.as_deref())
+        .collect();
+    assert_eq!(values, [Some("a")]);
+}

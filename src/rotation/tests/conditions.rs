@@ -1,9 +1,10 @@
 //! What a person, kstatus, Flux and Argo CD see.
 
 use super::super::claims::Claimant;
-use super::super::conditions::View;
+use super::super::conditions::{Received, View};
 use super::super::facts::Difference;
 use super::super::life::Remark;
+use super::super::observed::Observed;
 use super::super::schedule::Plan;
 use super::super::status::present;
 use super::super::time::written;
@@ -27,6 +28,7 @@ pub(super) struct Shown {
     not_renewed: bool,
     drift_persists: Option<Difference>,
     happened: Option<Reason>,
+    pub(super) observed: Option<Observed>,
 }
 
 impl Shown {
@@ -50,6 +52,7 @@ impl Shown {
             not_renewed: false,
             drift_persists: None,
             happened: None,
+            observed: None,
         }
     }
 
@@ -81,6 +84,10 @@ impl Shown {
             remark: self.remark,
             drift_persists: self.drift_persists,
             happened: self.happened,
+            received: match &self.observed {
+                Some(observed) => Received::At("gupy", observed),
+                None => Received::Elsewhere,
+            },
         };
         let after = present(&self.status, &view);
         for condition in &after.conditions {

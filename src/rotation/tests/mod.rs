@@ -9,6 +9,7 @@ mod deletion;
 mod due;
 mod find;
 mod missing;
+mod observed;
 mod order;
 mod properties;
 mod purity;
@@ -104,6 +105,7 @@ struct World {
     profile: ProviderProfile,
     digest: String,
     source_known: Known,
+    gate_lacks: bool,
     source: SourceState,
     rival: Option<ObjectKey>,
     heir: Option<ObjectKey>,
@@ -177,6 +179,7 @@ impl World {
             profile,
             digest: DIGEST.into(),
             source_known: Known::Usable,
+            gate_lacks: false,
             source,
             rival: None,
             heir: None,
@@ -270,6 +273,7 @@ impl World {
     fn with_subject<T>(&self, look: impl FnOnce(&Subject<'_>, &Facts<'_>) -> T) -> T {
         let subject = Subject { identity: &self.identity, spec: self.spec.as_ref(), status: &self.status };
         let facts = Facts {
+            gate_lacks: self.gate_lacks,
             provider: match self.provider {
                 Known::Not => ProviderFact::NotFound,
                 Known::Invalid => ProviderFact::Invalid("no good"),

@@ -49,9 +49,16 @@ fn any_hand() -> impl Strategy<Value = Hand> {
 fn any_source() -> impl Strategy<Value = SourceState> {
     let flags = proptest::array::uniform5(any::<bool>());
     let failing = of(prop_oneof![Just(Reason::TokenSourceUnavailable), Just(Reason::LifetimeUnknown)]);
-    let waits = (of(any_wait()), of(any_wait()));
+    let waits = (of(any_wait()), of(any_wait()), of(any_wait()));
     (of(any_hand()), flags, waits, failing, any::<u64>(), any::<u32>()).prop_map(
-        |(hand, [revokes, polled, unread, split, known], (wait, apply_after), failing, seed, members)| {
+        |(
+            hand,
+            [revokes, polled, unread, split, known],
+            (wait, apply_after, for_gates),
+            failing,
+            seed,
+            members,
+        )| {
             let recorded = known.then(|| OLD.to_owned());
             SourceState {
                 newest: (hand.as_ref().map(|hand| hand.fingerprint.clone())).or(recorded),
@@ -66,6 +73,7 @@ fn any_source() -> impl Strategy<Value = SourceState> {
                 wait,
                 failing: failing.map(|reason| (reason, "it failed".to_owned())),
                 apply_after,
+                for_gates,
                 not_renewed: false,
                 remark: None,
             }
@@ -150,7 +158,7 @@ prop_compose! {
         source in any_source(),
         memory in any_memory(),
         listing in of(any_listing()),
-        (held_back, asked_for) in (proptest::option::weighted(0.2, any_time()), any::<bool>()),
+        (held_back, asked_for, gate_lacks) in (proptest::option::weighted(0.2, any_time()), any::<bool>(), any::<bool>()),
         deleted in proptest::option::weighted(0.2, any_time()),
         [asked, handled, claimed, heir] in any::<[bool; 4]>(),
         [can_list, forbidden, suspended, rival, force] in proptest::array::uniform5(proptest::bool::weighted(0.2)),
@@ -160,6 +168,7 @@ prop_compose! {
         world.now = Moment { wall, boot };
         (world.spec, world.status, world.source, world.memory) = (spec, status, source, memory);
         world.listing = listing;
+        world.gate_lacks = gate_lacks;
         world.held_back = held_back.map(|until| HeldBack { asked: asked_for, ..limited(until) });
         world.identity.deleted = deleted;
         world.identity.force_orphan = force;

@@ -189,3 +189,39 @@ fn a_token_in_place_is_sent_again_without_a_pause() {
     world.source.apply_after = Some(wait(0, 120));
     assert_eq!(world.rotates(), (Why::Document, TokenChoice::Take));
 }
+
+#[test]
+fn a_token_is_left_for_the_gate_for_a_while() {
+    for world in [World::settled(), World::needy()] {
+        let mut world = world;
+        // An edit may make deliveries come in where the token in place is not known.
+        world.holding(if world.digest == DIGEST { NEW } else { OLD }, -5);
+        world.source.for_gates = Some(wait(0, 120));
+        assert!(matches!(world.standing(), Standing::Settling(_)));
+        assert_eq!(world.until(), Some(at(120)));
+        world.source.apply_after = Some(wait(0, 60));
+        assert_eq!(world.until(), Some(at(120)), "its other readers have less time");
+        world.now = moment(120);
+        assert_eq!(world.rotates().1, TokenChoice::Take);
+    }
+}
+
+#[test]
+fn the_gate_is_never_waited_for_longer_than_the_token_in_place_lives() {
+    let mut world = World::settled();
+    world.now = moment(23 * HOUR - 100);
+    world.holding(NEW, 23 * HOUR - 110);
+    world.source.for_gates = Some(wait(23 * HOUR - 110, 24 * HOUR));
+    assert_eq!(world.until(), Some(at(23 * HOUR - 40)), "expiry - safety");
+    world.now = moment(23 * HOUR - 40);
+    assert_eq!(world.rotates(), (Why::TokenMoved, TokenChoice::Take));
+}
+
+#[test]
+fn a_token_that_the_gate_cannot_know_is_replaced() {
+    let mut world = World::settled();
+    world.gate_lacks = true;
+    assert_eq!(world.rotates(), (Why::Gate, TokenChoice::Mint));
+    world.source.wait = Some(wait(-1, 9));
+    assert_eq!((world.until(), world.standing()), (Some(at(9)), Standing::Settled), "with patience");
+}

@@ -3,6 +3,7 @@
 mod admin;
 mod deliveries;
 mod faults;
+mod handed_on;
 mod provider;
 mod tokens;
 

@@ -62,7 +62,7 @@ pub(super) fn order(change: &Change) -> u8 {
         Change::Subscription(_) => of_kind(&Kind::WebhookSubscription),
         Change::Invalid { kind, .. } => of_kind(kind),
         Change::Gone { kind, .. } => 5 - of_kind(kind),
-        Change::Synced | Change::Mark(_) => 6,
+        Change::Gates(_) | Change::Evidence(_) | Change::Synced | Change::Mark(_) => 6,
     }
 }
 

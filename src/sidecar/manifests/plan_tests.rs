@@ -162,6 +162,8 @@ fn short(plan: &Plan) -> Vec<String> {
             }
             Change::Gone { kind, key, prune } => format!("gone {kind} {} {prune}", key.name),
             Change::Synced => "synced".to_owned(),
+            Change::Evidence(evidence) => format!("evidence at {}", evidence.receiver.name),
+            Change::Gates(source) => format!("gates of {}", source.name),
             Change::Mark(_) => "mark".to_owned(),
         }
     };

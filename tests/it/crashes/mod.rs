@@ -117,6 +117,7 @@ impl Told {
             assert_eq!(outside.late, [], "late: {how}");
         }
         assert_eq!(outside.unpublished, 0, "applied before they were published: {how}");
+        assert_eq!((outside.gate.refused, outside.gate.behind), (0, 0), "(refused, behind): {how}");
         assert_eq!(outside.statuses.len(), outside.subscriptions.len(), "statuses: {how}");
         assert_eq!(outside.deleted.len(), 0, "waiting for their deletion: {how}");
         for (key, (_, spec)) in &outside.subscriptions {

@@ -71,6 +71,11 @@ pub fn all() -> Vec<Story> {
             ..Story::new("publish and create", |world| published(world).boxed()).with(long)
         },
         Story { publishes: true, ..Story::new("publish and rotate", |world| due(world, true).boxed()) },
+        Story::new("rotate before a gate", |world| due_before_a_gate(world).boxed()),
+        Story {
+            publishes: true,
+            ..Story::new("publish and rotate before a gate", |world| published_before_a_gate(world).boxed())
+        },
         Story::new("adopt a matching one", |world| existing(world, matching).boxed()).with(long),
         Story::new("adopt by id", |world| existing(world, by_id).boxed()).with(long),
         Story::new("edit", |world| edited(world).boxed()).with(long),
@@ -129,6 +134,16 @@ async fn due(world: &World, publishing: bool) {
     let left = (next - world.wall()).to_std().unwrap();
     world.pass(left.saturating_sub(Duration::from_millis(20))).await;
     engine.stop().await;
+}
+
+async fn due_before_a_gate(world: &World) {
+    world.outside().gate.serves.insert(ObjectKey::new("default", "source-0"));
+    due(world, false).await;
+}
+
+async fn published_before_a_gate(world: &World) {
+    world.outside().gate.serves.insert(ObjectKey::new("default", "source-0"));
+    due(world, true).await;
 }
 
 async fn two_and_a_lost_answer(world: &World) {

@@ -4,6 +4,7 @@
 //! what it sees: which remote subscription carried which token when, and whether that token lived.
 
 mod conduct;
+mod gate;
 mod outside;
 mod ports;
 mod provider;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use crate::canaries::{Watched, watch_logs};
 
 pub use conduct::MintConduct;
+pub use gate::GateConduct;
 pub use outside::{CallFault, Manner, Orphans, Outside, Received, Remote, WriteFault};
 
 /// What the world is like.

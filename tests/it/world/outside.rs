@@ -14,6 +14,7 @@ use hookkeeper::ops::metrics::Metrics;
 
 use super::Settings;
 use super::conduct::Conduct;
+use super::gate::Gate;
 use crate::canaries::CANARY;
 
 /// A token that the token server has issued.
@@ -169,6 +170,8 @@ pub struct Outside {
     pub tokens: BTreeMap<String, Issued>,
     newest: BTreeMap<String, String>,
     pub remotes: BTreeMap<String, Remote>,
+    /// The object that a webhook's deliveries name, by action.
+    pub named: BTreeMap<String, String>,
     pub orphans: Orphans,
     /// How long listings do not show a new remote.
     pub listing_lag: TimeDelta,
@@ -185,6 +188,8 @@ pub struct Outside {
     pub fault_for: Option<CallFaults>,
     pub mint_fault: Option<MintFaults>,
     pub conduct: Conduct,
+    /// Who proves deliveries.
+    pub gate: Gate,
     /// Faults of the writes to come, of whatever they write.
     pub write_faults: VecDeque<Option<WriteFault>>,
     /// Statuses whose write is under way.
@@ -238,6 +243,7 @@ impl Outside {
             tokens: BTreeMap::new(),
             newest: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            named: BTreeMap::new(),
             orphans: Orphans::default(),
             listing_lag: TimeDelta::zero(),
             stored_with: "",
@@ -249,6 +255,7 @@ impl Outside {
             fault_for: None,
             mint_fault: None,
             conduct: Conduct::default(),
+            gate: Gate::default(),
             write_faults: VecDeque::new(),
             being_written: BTreeSet::new(),
             mints: 0,
@@ -365,6 +372,7 @@ impl Outside {
         let publishes = self.sources.values().any(|source| source.publish_to.is_some());
         let is_read = self.published.values().any(|published| published.current.expose() == token);
         self.unpublished += u64::from(publishes && !is_read);
+        self.gate.delivered(token);
     }
 
     /// Makes a webhook in the account of a credential, and returns the id that the account knows it by.

@@ -29,6 +29,7 @@ impl World {
             random: self.random.clone(),
             record: world.clone(),
             publish: world.clone(),
+            gates: world.clone(),
             minter: world.clone(),
             remotes: world.clone(),
             leadership: world.clone(),
@@ -183,6 +184,12 @@ impl Meter for World {
     fn provider_gone(&self, provider: &ObjectKey) {
         if let Some(metrics) = &self.outside().metrics {
             metrics.provider_gone(provider);
+        }
+    }
+    fn gate_behind(&self) {
+        self.outside().gate.behind += 1;
+        if let Some(metrics) = &self.outside().metrics {
+            metrics.gate_behind();
         }
     }
     fn mint(&self, _: &'static str, _: Duration) {}

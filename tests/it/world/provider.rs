@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use hookkeeper::api::{ObjectKey, ProviderAuth, WebhookProviderSpec, WebhookSubscriptionSpec};
+use hookkeeper::api::{
+    ObjectKey, ProviderAuth, SUBSCRIPTION_HEADER, WebhookProviderSpec, WebhookSubscriptionSpec,
+};
 use hookkeeper::engine::ports::{
     Account, After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile,
     Reading, Refusal, Remote, RemoteSubscription, Remotes,
@@ -171,6 +173,12 @@ impl Provider {
     }
 }
 
+/// The object that deliveries are to name.
+fn name_in(spec: &WebhookSubscriptionSpec) -> Option<&str> {
+    let header = spec.client_headers.iter().find(|header| header.name == SUBSCRIPTION_HEADER);
+    header.and_then(|header| header.value.as_deref())
+}
+
 fn missing() -> CallFailure {
     CallFailure::Status { code: 404, retry_after: None, missing: true }
 }
@@ -190,7 +198,8 @@ impl Remote for Provider {
 
     fn document_digest(&self, spec: &WebhookSubscriptionSpec) -> String {
         let active = spec.is_active().to_string();
-        short_digest(&[spec.action.as_deref().unwrap_or_default(), &spec.postback_url, &active])
+        let name = name_in(spec).unwrap_or_default();
+        short_digest(&[spec.action.as_deref().unwrap_or_default(), &spec.postback_url, &active, name])
     }
 
     fn document_secrets<'a>(
@@ -284,6 +293,7 @@ impl Remote for Provider {
         Box::pin(self.call("create", action, guard, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
+            outside.named.extend(name_in(spec).map(|name| (action.to_owned(), name.to_owned())));
             let id = outside.create(
                 credential.as_deref(),
                 action,
@@ -307,6 +317,7 @@ impl Remote for Provider {
         Box::pin(self.call("update", action, guard, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
+            outside.named.extend(name_in(spec).map(|name| (action.to_owned(), name.to_owned())));
             let found = outside.put(&stored, action, &spec.postback_url, spec.is_active(), token, now);
             if found { Ok(Applied { id: None, secrets: None }) } else { Err(missing()) }
         }))

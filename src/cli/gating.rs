@@ -1,0 +1,390 @@
+//! Puts the gate of a process together.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration as StdDuration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use ipnet::IpNet;
+use prometheus_client::registry::Registry as Series;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+use url::Url;
+
+use crate::api::{Duration, ObjectKey, WebhookReceiverStatus};
+use crate::engine::ports::Random;
+use crate::gate::addresses::TrustedProxies;
+use crate::gate::admin;
+use crate::gate::board::{Board, Observers};
+use crate::gate::change::ReceiverChange;
+use crate::gate::clock::{Clock, SystemClock};
+use crate::gate::direct::Direct;
+use crate::gate::evidence::Evidence;
+use crate::gate::hand_on::{self, HandingOn};
+use crate::gate::housekeeping::Housekeeping;
+use crate::gate::intake::{self, Delivered, Intake};
+use crate::gate::listener::{self, Stage};
+use crate::gate::live::Live;
+use crate::gate::observer::Observer;
+use crate::gate::ports::{Credentials, Statuses};
+use crate::gate::registry::{self, Registry};
+use crate::gate::tls::Tls;
+use crate::http::Client;
+use crate::ops::gate_journal::GateJournal;
+use crate::ops::gate_metrics::GateMetrics;
+use crate::ops::shutdown::Shutdown;
+use crate::ops::system::SystemRandom;
+use crate::store::seal::{MasterKey, Sealer};
+use crate::store::{Extent, Store};
+use crate::store::{SqliteOptions, SqliteStore};
+
+/// What all receivers of one namespace may have in the store.
+const NAMESPACE_SHARE: Extent = Extent { deliveries: 1_000_000, bytes: 10 * 1024 * 1024 * 1024 };
+
+/// Arguments of a gate, whichever command runs it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GateArgs {
+    /// Seal what is stored with the key in this file: 32 bytes, as they are or as base64 or hex. Given
+    /// twice, the first one seals and both open: that is how a key is changed.
+    #[arg(long, value_name = "FILE")]
+    pub data_key_file: Vec<PathBuf>,
+    /// Use a folder that may vanish with the machine or the container, such as a tmpfs.
+    #[arg(long)]
+    pub data_may_vanish: bool,
+    /// Store bodies that hold live credentials in clear.
+    #[arg(long)]
+    pub allow_clear_bodies: bool,
+    /// Let receivers of a namespace use paths that begin so; may be given several times.
+    #[arg(long, value_name = "NAMESPACE=/PREFIX")]
+    pub allow_path: Vec<AllowedPath>,
+    /// Believe X-Forwarded-For when it comes from this network; may be given several times.
+    #[arg(long, value_name = "CIDR")]
+    pub trusted_proxy: Vec<IpNet>,
+    /// What stands before a receiver's path in its URL, for what is shown to people.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<Url>,
+    /// Chain of certificates (PEM) for the public listener; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM); read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Where applications say what they wait for (`spec.fallback`); without it nowhere.
+    #[arg(long, value_name = "ADDRESS")]
+    pub expect_listen: Option<SocketAddr>,
+    /// How long deliveries are still taken in after SIGTERM, until those who send them know.
+    #[arg(long, value_name = "DURATION", default_value = "15s")]
+    pub drain: Duration,
+}
+
+/// A namespace and the beginning of a path that it may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedPath {
+    namespace: String,
+    prefix: String,
+}
+
+impl FromStr for AllowedPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((namespace, prefix)) if !namespace.is_empty() && prefix.starts_with('/') => {
+                Ok(Self { namespace: namespace.to_owned(), prefix: prefix.to_owned() })
+            }
+            _ => Err("write a namespace and the beginning of a path such as hr=/hooks".to_owned()),
+        }
+    }
+}
+
+/// What a shell brings to the gate.
+pub(super) struct FromShell {
+    pub(super) credentials: Arc<dyn Credentials>,
+    pub(super) statuses: Arc<dyn Statuses>,
+    /// The statuses as they were last written.
+    pub(super) written: BTreeMap<ObjectKey, WebhookReceiverStatus>,
+    /// The name of this gate in statuses.
+    pub(super) name: String,
+    /// An engine in the same process hands tokens over.
+    pub(super) engine: bool,
+    /// Told of each source whose receivers may be other ones now.
+    pub(super) sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+}
+
+/// A gate whose store is open and whose listener is bound; nothing is taken in yet.
+pub(super) struct Gate {
+    args: GateArgs,
+    store: Arc<dyn Store>,
+    registry: Registry,
+    board: Arc<Board>,
+    evidence: Arc<Evidence>,
+    metrics: GateMetrics,
+    handing_on: HandingOn,
+    intake: Arc<Intake>,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    from_shell: FromShell,
+    clock: Arc<dyn Clock>,
+    client: Client,
+}
+
+impl Gate {
+    /// Opens the store and binds the public listener.
+    pub(super) async fn open(
+        args: GateArgs,
+        data: PathBuf,
+        listen: SocketAddr,
+        client: Client,
+        from_shell: FromShell,
+        series: &mut Series,
+    ) -> anyhow::Result<Self> {
+        if args.data_key_file.len() > 2 {
+            bail!("--data-key-file is given at most twice: the key that seals, and the one before it");
+        }
+        let tls = match (&args.tls_cert, &args.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::open(certificate.clone(), key.clone())?),
+            _ => None,
+        };
+        let keys: Result<Vec<_>, _> = args.data_key_file.iter().map(|path| MasterKey::read(path)).collect();
+        let mut keys = keys?.into_iter();
+        let options = SqliteOptions {
+            may_vanish: args.data_may_vanish,
+            sealer: keys.next().map(|first| Sealer::new(first, keys.next())),
+            ..SqliteOptions::new(data)
+        };
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?;
+        let store: Arc<dyn Store> = Arc::new(opened?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let board = Arc::new(Board::new(Arc::clone(&clock)));
+        let evidence = Arc::new(Evidence::new(Arc::clone(&clock)));
+        let metrics = GateMetrics::new(series, Arc::clone(&board));
+        let observer: Arc<dyn Observer> = Arc::new(Observers(vec![
+            Arc::clone(&board) as _,
+            Arc::clone(&evidence) as _,
+            Arc::new(metrics.clone()),
+            Arc::new(GateJournal),
+        ]));
+        let options = registry::Options {
+            allowed_paths: args
+                .allow_path
+                .iter()
+                .map(|allowed| (allowed.namespace.clone(), allowed.prefix.clone()))
+                .collect(),
+            allow_clear_bodies: args.allow_clear_bodies,
+            engine: from_shell.engine,
+            public_url: args.public_url.clone(),
+            sources_changed: from_shell.sources_changed.clone(),
+        };
+        let random = random_bytes::<32>()?;
+        let registry = Registry::new(
+            Arc::clone(&store),
+            Arc::clone(&from_shell.credentials),
+            Arc::clone(&clock),
+            &random,
+            options,
+        );
+        let handing_on = HandingOn::new(
+            Arc::clone(&store),
+            client.clone(),
+            registry.receivers(),
+            Arc::clone(&observer),
+            Arc::clone(&clock),
+            hand_on::Options::default(),
+        );
+        let nudge = handing_on.nudge();
+        let delivered: Vec<Arc<dyn Delivered>> = vec![Arc::new(Nudged(nudge))];
+        let intake = Arc::new(Intake::new(intake::Parts {
+            registry: registry.clone(),
+            store: Arc::clone(&store),
+            direct: Direct::new(client.clone(), Arc::clone(&observer)),
+            observer,
+            delivered,
+            clock: Arc::clone(&clock),
+            random: Arc::new(random_for_ids),
+            trusted_proxies: TrustedProxies::new(args.trusted_proxy.clone()),
+            namespace_share: NAMESPACE_SHARE,
+        }));
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("the public listener cannot listen on {listen}"))?;
+        Ok(Self {
+            args,
+            store,
+            registry,
+            board,
+            evidence,
+            metrics,
+            handing_on,
+            intake,
+            listener,
+            tls,
+            from_shell,
+            clock,
+            client,
+        })
+    }
+
+    /// The receivers.
+    pub(super) fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
+    /// Which tokens come in.
+    pub(super) fn evidence(&self) -> Arc<Evidence> {
+        Arc::clone(&self.evidence)
+    }
+
+    /// What people on the same host may see and do.
+    pub(super) fn by_hand(&self) -> Router {
+        let nudge = self.handing_on.nudge();
+        admin::routes(Arc::clone(&self.store), Arc::clone(&self.clock), move |row| {
+            nudge.stored(&row.owner.uid)
+        })
+    }
+
+    /// Takes deliveries in and hands them on until the process is asked to end, and then as long as is
+    /// fair to those who send. `ready` ends when everything is there that deliveries need.
+    pub(super) async fn run(
+        self,
+        ready: impl Future<Output = ()> + Send,
+        beat: impl Fn() + Send + 'static,
+        shutdown: Shutdown,
+        draining: impl FnOnce() + Send,
+    ) -> anyhow::Result<()> {
+        let Self {
+            args,
+            store,
+            registry,
+            board,
+            evidence,
+            metrics,
+            handing_on,
+            intake,
+            listener,
+            tls,
+            from_shell,
+            clock,
+            client,
+        } = self;
+        ready.await;
+        info!(
+            address = %listener.local_addr()?,
+            tls = tls.is_some(),
+            sealed = store.is_sealing(),
+            "the gate takes deliveries in"
+        );
+        let (stage, stages) = watch::channel(Stage::Open);
+        let (stop, mut stopped) = watch::channel(false);
+        let mut taking_in = tokio::spawn(listener::serve(listener, tls.clone(), intake, stages));
+        let mut handing_on =
+            tokio::spawn(handing_on.run(async move { drop(stopped.wait_for(|stop| *stop).await) }));
+        let housekeeping = Housekeeping {
+            registry: registry.clone(),
+            store: Arc::clone(&store),
+            board,
+            evidence,
+            gate: from_shell.name,
+            statuses: from_shell.statuses,
+            gauges: Arc::new(metrics),
+            clock,
+        };
+        let keeping = tokio::spawn(housekeeping.run(from_shell.written, beat));
+        let following = async {
+            match &tls {
+                Some(tls) => tls.follow().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = shutdown.asked() => None,
+            error = store.failed() => Some(anyhow::Error::from(error).context("the store has failed")),
+            _ = &mut taking_in => Some(anyhow::anyhow!("the public listener has ended")),
+            result = &mut handing_on => Some(match result {
+                Ok(Err(error)) => anyhow::Error::from(error).context("handing on has ended"),
+                _ => anyhow::anyhow!("handing on has ended"),
+            }),
+            _ = keeping => Some(anyhow::anyhow!("the task that keeps statuses has ended")),
+            never = registry.follow_credentials() => match never {},
+            never = following => match never {},
+            never = client.follow_files() => match never {},
+        };
+        if let Some(error) = ended {
+            return Err(error);
+        }
+        draining();
+        info!("ending: deliveries are taken in for {} s more", args.drain.to_std().as_secs());
+        stage.send_replace(Stage::Closing);
+        tokio::time::sleep(args.drain.to_std()).await;
+        stage.send_replace(Stage::Closed);
+        let _ = taking_in.await;
+        stop.send_replace(true);
+        if let Ok(Err(error)) = handing_on.await {
+            warn!("{error}");
+        }
+        let closed = tokio::time::timeout(LAST_WRITES, store.close()).await;
+        closed.context("the store did not close in time; nothing that was acknowledged is lost")??;
+        Ok(())
+    }
+}
+
+/// Hands what is declared to the registry, one change after the other; `synced` is dropped when everything
+/// that was there at the start is at work. Ends when nobody sends changes any more.
+pub(super) async fn follow<Synced: Send>(
+    registry: Registry,
+    mut changes: mpsc::Receiver<ReceiverChange>,
+    synced: Synced,
+) {
+    let mut synced = Some(synced);
+    while let Some(change) = changes.recv().await {
+        match change {
+            ReceiverChange::Declared(declared) => registry.declare(declared.identity, &declared.spec).await,
+            ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
+            ReceiverChange::Gone(key) => registry.gone(&key).await,
+            ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
+            ReceiverChange::Synced => drop(synced.take()),
+        }
+    }
+}
+
+/// How long the last writes may take.
+const LAST_WRITES: StdDuration = StdDuration::from_secs(10);
+
+/// Tells whoever hands on that there is something.
+struct Nudged(hand_on::Nudge);
+
+impl Delivered for Nudged {
+    fn delivered(&self, live: &Arc<Live>, _: &bytes::Bytes) {
+        self.0.stored(&live.receiver().owner.uid);
+    }
+}
+
+fn random_for_ids() -> [u8; 10] {
+    let (first, second) = (SystemRandom.bits().to_be_bytes(), SystemRandom.bits().to_be_bytes());
+    std::array::from_fn(|index| if index < 8 { first[index] } else { second[index - 8] })
+}
+
+fn random_bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
+    let mut bytes = [0; LENGTH];
+    getrandom::fill(&mut bytes).ok().context("the system gives no random bytes")?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowed_path_names_a_namespace_and_a_beginning() {
+        let allowed: AllowedPath = "hr=/hooks/a".parse().unwrap();
+        assert_eq!((allowed.namespace.as_str(), allowed.prefix.as_str()), ("hr", "/hooks/a"));
+        for wrong in ["", "hr", "=/hooks", "hr=hooks", "/hooks"] {
+            assert!(wrong.parse::<AllowedPath>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What has happened at each receiver since the process began, as far as its status tells of it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+
+use super::clock::Clock;
+use super::observer::{Fact, Observer};
+use super::status::Happened;
+use crate::store::Owner;
+
+/// Keeps the last of what happened, one entry for each receiver.
+pub struct Board {
+    clock: Arc<dyn Clock>,
+    receivers: Mutex<HashMap<Arc<str>, Happened>>,
+}
+
+impl Board {
+    /// A board on which nothing stands.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, receivers: Mutex::default() }
+    }
+
+    /// What has happened at this receiver.
+    #[must_use]
+    pub fn of(&self, uid: &str) -> Happened {
+        let receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        receivers.get(uid).cloned().unwrap_or_default()
+    }
+
+    /// This had happened before the process began.
+    pub fn resume(&self, uid: &str, happened: Happened) {
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        receivers.entry(uid.into()).or_insert(happened);
+    }
+
+    /// Forgets those that are no longer there.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        receivers.retain(|uid, _| is_there(uid));
+    }
+}
+
+impl Observer for Board {
+    fn saw(&self, owner: &Owner, fact: Fact<'_>) {
+        let now: DateTime<Utc> = self.clock.now();
+        let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        let happened = match receivers.get_mut(&owner.uid) {
+            Some(happened) => happened,
+            None => receivers.entry(Arc::clone(&owner.uid)).or_default(),
+        };
+        happened.risk.saw(&fact, now);
+        match fact {
+            Fact::Accepted { .. } => happened.accepted = Some(now),
+            Fact::Refused { recognised: true, .. } => happened.refused = Some(now),
+            Fact::Paused { why, .. } => {
+                let since = happened.paused.as_ref().map_or(now, |(since, _)| *since);
+                happened.paused = Some((since, why.to_owned()));
+            }
+            Fact::Resumed | Fact::HandedOn { .. } => happened.paused = None,
+            _ => {}
+        }
+    }
+}
+
+/// Tells each fact to several.
+pub struct Observers(pub Vec<Arc<dyn Observer>>);
+
+impl Observer for Observers {
+    fn saw(&self, owner: &Owner, fact: Fact<'_>) {
+        for observer in &self.0 {
+            observer.saw(owner, fact.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::gate::clock::SteadyClock;
+    use crate::gate::refusal::Refusal;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_of_each_kind_stands_there() {
+        let began = DateTime::UNIX_EPOCH;
+        let board = Board::new(Arc::new(SteadyClock::starting(began)));
+        let owner = Owner { namespace: "a".into(), name: "b".into(), uid: "c".into() };
+        let refused = |recognised| Fact::Refused {
+            reason: Refusal::RetiredToken,
+            recognised,
+            fingerprint: None,
+            subscription: None,
+        };
+        board.saw(&owner, refused(false));
+        assert_eq!(board.of("c"), Happened::default());
+        let paused = |why| Fact::Paused { wait: Duration::from_secs(1), why };
+        board.saw(&owner, paused("connection refused"));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        board.saw(&owner, paused("no answer"));
+        assert_eq!(board.of("c").paused, Some((began, "no answer".to_owned())));
+        board.saw(&owner, Fact::Resumed);
+        board.saw(&owner, refused(true));
+        board.saw(&owner, Fact::Accepted { fingerprint: None, event: None, subscription: None });
+        let now = began + chrono::TimeDelta::seconds(60);
+        let happened = board.of("c");
+        assert_eq!((happened.accepted, happened.refused, happened.paused), (Some(now), Some(now), None));
+        board.retain(|_| false);
+        assert_eq!(board.of("c"), Happened::default());
+    }
+}

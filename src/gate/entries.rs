@@ -1,0 +1,86 @@
+//! What is declared: receivers and the sources of their tokens.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::live::Live;
+use super::loader::{OfferedToken, SourceNow};
+use super::tokens::TokenBook;
+use crate::api::validation::Problem;
+use crate::api::{Identity, ObjectKey, TokenSourceSpec};
+
+#[derive(Default)]
+pub(super) struct Entries {
+    pub(super) receivers: BTreeMap<ObjectKey, Entry>,
+    pub(super) sources: BTreeMap<ObjectKey, TokenSourceSpec>,
+    pub(super) offered: BTreeMap<ObjectKey, OfferedToken>,
+    /// Which tokens of a source subscriptions still carry, by fingerprint.
+    pub(super) carried: BTreeMap<ObjectKey, BTreeSet<Arc<str>>>,
+}
+
+pub(super) struct Entry {
+    pub(super) identity: Identity,
+    /// Its last valid version.
+    pub(super) live: Option<Arc<Live>>,
+    pub(super) problems: Vec<Problem>,
+    /// Its bodies must not lie in clear where this process would keep them.
+    pub(super) clear_bodies: bool,
+    /// Its object is no longer there.
+    pub(super) gone: bool,
+}
+
+impl Entries {
+    pub(super) fn tokens_of(&self, live: &Live) -> SourceNow {
+        let Some(name) = live.source() else {
+            return SourceNow::None;
+        };
+        let source = ObjectKey::new(&live.receiver().owner.namespace, name);
+        if let Some(token) = self.offered.get(&source) {
+            return SourceNow::Offered(token.clone());
+        }
+        let publish_to = self.sources.get(&source).and_then(|spec| spec.publish_to.as_ref());
+        publish_to.map_or(SourceNow::None, |publish_to| SourceNow::Published(publish_to.secret_name.clone()))
+    }
+
+    /// Which tokens of the receiver's source subscriptions still carry.
+    pub(super) fn carried_of(&self, live: &Live) -> Option<&BTreeSet<Arc<str>>> {
+        let source = ObjectKey::new(&live.receiver().owner.namespace, live.source()?);
+        self.carried.get(&source)
+    }
+
+    pub(super) fn with_tokens(&self, lives: Vec<Arc<Live>>) -> Vec<(Arc<Live>, SourceNow)> {
+        let with_tokens = |live: Arc<Live>| {
+            let tokens = self.tokens_of(&live);
+            (live, tokens)
+        };
+        lives.into_iter().map(with_tokens).collect()
+    }
+
+    /// The tokens that the last valid version of an object knows.
+    pub(super) fn book_of(&self, identity: &Identity) -> Option<Arc<TokenBook>> {
+        let entry = self.receivers.get(&identity.key).filter(|entry| entry.identity.uid == identity.uid)?;
+        entry.live.as_ref()?.book()
+    }
+
+    pub(super) fn of_source(&self, source: &ObjectKey) -> Vec<Arc<Live>> {
+        let of_namespace = self.receivers.iter().filter(|(key, _)| key.namespace == source.namespace);
+        let lives = of_namespace.filter_map(|(_, entry)| entry.live.as_ref());
+        lives.filter(|live| live.source() == Some(&*source.name)).cloned().collect()
+    }
+
+    /// Who has each path: of several the one that was created first, then the one with the smaller uid.
+    pub(super) fn owners_of_paths(&self) -> HashMap<String, ObjectKey> {
+        let mut owners: HashMap<String, (Option<DateTime<Utc>>, &str, &ObjectKey)> = HashMap::new();
+        for (key, entry) in &self.receivers {
+            let Some(live) = &entry.live else { continue };
+            let claim = (entry.identity.created, entry.identity.uid.as_str(), key);
+            let owner = owners.entry(live.receiver().path.clone()).or_insert(claim);
+            if claim < *owner {
+                *owner = claim;
+            }
+        }
+        owners.into_iter().map(|(path, (_, _, key))| (path, key.clone())).collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! How long a delivery is tried. The clock stands still while its receiver is suspended.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// So many times of standing still are known apart.
+const MOST: usize = 64;
+
+/// When a receiver was suspended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standstill {
+    /// In their order, none of them touching another.
+    past: VecDeque<(DateTime<Utc>, DateTime<Utc>)>,
+    since: Option<DateTime<Utc>>,
+}
+
+impl Standstill {
+    /// The receiver is suspended, or is not, from now on.
+    pub(super) fn set(&mut self, suspended: bool, now: DateTime<Utc>) {
+        match (suspended, self.since) {
+            (true, None) => self.since = Some(now),
+            (false, Some(since)) => {
+                self.since = None;
+                self.past.push_back((since, now.max(since)));
+                if self.past.len() > MOST {
+                    // What lies between two of them counts as one of them: rather longer than too short.
+                    if let (Some((begin, _)), Some((_, end))) = (self.past.pop_front(), self.past.pop_front())
+                    {
+                        self.past.push_front((begin, end));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// For how long the clock stood still between these two.
+    fn within(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> TimeDelta {
+        let open = self.since.map(|since| (since, to));
+        let overlap = |(begin, end): (DateTime<Utc>, DateTime<Utc>)| {
+            (end.min(to) - begin.max(from)).max(TimeDelta::zero())
+        };
+        self.past.iter().copied().chain(open).map(overlap).sum()
+    }
+
+    /// When the retention of a delivery is over, if the clock does not stand still from now on.
+    pub(super) fn end(&self, since: DateTime<Utc>, retention: Duration, now: DateTime<Utc>) -> DateTime<Utc> {
+        let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+        let stood = self.within(since, now.max(since));
+        since
+            .checked_add_signed(retention)
+            .and_then(|end| end.checked_add_signed(stood))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETENTION: Duration = Duration::from_secs(100);
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    fn end(still: &Standstill, since: i64, now: i64) -> i64 {
+        (still.end(at(since), RETENTION, at(now)) - at(0)).num_seconds()
+    }
+
+    #[test]
+    fn without_a_standstill_it_ends_after_itself() {
+        let still = Standstill::default();
+        assert_eq!(end(&still, 5, 20), 105);
+        assert_eq!(end(&still, 5, 900), 105);
+        assert_eq!(still.end(at(0), Duration::MAX, at(0)), DateTime::<Utc>::MAX_UTC);
+    }
+
+    #[test]
+    fn what_was_suspended_does_not_count_and_only_for_those_that_were_there() {
+        let mut still = Standstill::default();
+        still.set(true, at(10));
+        still.set(true, at(20));
+        assert_eq!(end(&still, 0, 60), 150, "50 s of an open one");
+        assert_eq!(end(&still, 40, 60), 160, "it came in the middle");
+        still.set(false, at(60));
+        still.set(false, at(70));
+        assert_eq!(end(&still, 0, 80), 150);
+        assert_eq!(end(&still, 40, 80), 160);
+        assert_eq!(end(&still, 65, 80), 165, "it came after");
+        still.set(true, at(90));
+        assert_eq!(end(&still, 0, 95), 155);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_takes_nothing_away() {
+        let mut still = Standstill::default();
+        still.set(true, at(50));
+        still.set(false, at(10));
+        assert_eq!(end(&still, 0, 20), 100);
+        assert_eq!(end(&still, 30, 20), 130);
+    }
+
+    #[test]
+    fn many_take_no_more_room_and_end_nothing_early() {
+        let mut still = Standstill::default();
+        for number in 0..1_000 {
+            still.set(true, at(number * 10));
+            still.set(false, at(number * 10 + 1));
+        }
+        assert_eq!(still.past.len(), MOST);
+        assert!(end(&still, 0, 10_000) >= 1_100);
+        assert_eq!(end(&still, 9_990, 10_000), 10_091, "the latest are known exactly");
+    }
+}

@@ -1,0 +1,471 @@
+//! The task that decides what is handed on next.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::attempt::{Meaning, Sign, judge};
+use super::fairness::{Fairness, Grant};
+use super::line::{Line, Now, UnderWay};
+use super::pause::Door;
+use super::record::{Health, Record, record};
+use super::request::{Notes, compose};
+use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
+use crate::gate::observer::Fact;
+use crate::gate::receiver::Receiver;
+use crate::store::{LastFailure, StoreError, Taken};
+
+/// An attempt is cut so long after the client should have ended it.
+const GRACE: Duration = Duration::from_secs(1);
+/// What is taken is nobody else's for the time of an attempt and so much longer.
+const LEASE_BEYOND: Duration = Duration::from_secs(30);
+
+/// What came back from a task.
+enum Event {
+    Looked { uid: Arc<str>, grant: Grant, epoch: u64, found: Result<Found, StoreError> },
+    Answered { uid: Arc<str>, delivery: UnderWay, meaning: Meaning },
+    Recorded { uid: Arc<str>, delivery: UnderWay, recorded: Result<(), StoreError> },
+    Tidied(Result<(), StoreError>),
+}
+
+/// What a look into the store found.
+struct Found {
+    taken: Vec<Taken>,
+    /// Whether there may be more that is due.
+    may_have_more: bool,
+    next: Option<DateTime<Utc>>,
+}
+
+pub(super) struct Scheduler {
+    parts: Parts,
+    receivers: watch::Receiver<Receivers>,
+    nudge: Nudge,
+    lines: HashMap<Arc<str>, Line>,
+    fairness: Fairness,
+    timers: BTreeSet<(Instant, Arc<str>)>,
+    tasks: JoinSet<Event>,
+    health: Arc<Health>,
+    /// Deliveries that are under way here: one whose lease is over must not go out twice.
+    under_way: HashSet<crate::store::DeliveryId>,
+    tidy_at: Instant,
+    is_tidying: bool,
+    stopping: watch::Sender<bool>,
+    is_stopping: bool,
+}
+
+impl Scheduler {
+    pub(super) fn new(parts: Parts, receivers: watch::Receiver<Receivers>, nudge: Nudge) -> Self {
+        Self {
+            fairness: Fairness::new(parts.options.most, parts.options.most_bytes),
+            parts,
+            receivers,
+            nudge,
+            lines: HashMap::new(),
+            timers: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            health: Arc::default(),
+            under_way: HashSet::new(),
+            tidy_at: Instant::now(),
+            is_tidying: false,
+            stopping: watch::Sender::new(false),
+            is_stopping: false,
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), StoreError> {
+        let mut stop = std::pin::pin!(stop);
+        self.receivers_changed();
+        loop {
+            if self.is_stopping && self.tasks.is_empty() {
+                return Ok(());
+            }
+            let wake = self.begin_what_is_due();
+            tokio::select! {
+                () = &mut stop, if !self.is_stopping => {
+                    self.is_stopping = true;
+                    self.stopping.send_replace(true);
+                }
+                Some(ended) = self.tasks.join_next() => {
+                    // Tasks catch their panics, and nobody aborts them while this one lives.
+                    if let Ok(event) = ended {
+                        self.happened(event)?;
+                    }
+                }
+                Ok(()) = self.receivers.changed(), if !self.is_stopping => self.receivers_changed(),
+                () = self.nudge.shared.notify.notified() => self.nudged(),
+                () = sleep_until(wake), if !self.is_stopping => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: self.parts.clock.now(), steady: Instant::now() }
+    }
+
+    fn happened(&mut self, event: Event) -> Result<(), StoreError> {
+        match event {
+            Event::Looked { uid, grant, epoch, found } => self.looked(uid, grant, epoch, found),
+            Event::Answered { uid, delivery, meaning } => {
+                self.answered(uid, delivery, meaning);
+                Ok(())
+            }
+            Event::Recorded { uid, delivery, recorded } => {
+                self.finish(&uid, &delivery);
+                broken(recorded)
+            }
+            Event::Tidied(tidied) => {
+                self.is_tidying = false;
+                if tidied.is_err() {
+                    self.health.failed();
+                }
+                broken(tidied)
+            }
+        }
+    }
+
+    /// Begins all that there is time and place for. Returns when to come back though nothing happens.
+    fn begin_what_is_due(&mut self) -> Instant {
+        let now = Instant::now();
+        let far = now + self.parts.options.look_every;
+        if self.is_stopping {
+            return far;
+        }
+        if self.tidy_at <= now && !self.is_tidying {
+            self.tidy(now);
+        }
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+        {
+            let Some((_, uid)) = self.timers.pop_first() else { break };
+            if let Some(line) = self.lines.get_mut(&uid) {
+                line.timer = None;
+                line.is_wanted = true;
+            }
+            self.consider(&uid);
+        }
+        let first = self.timers.first().map_or(far, |(at, _)| *at);
+        let first = if self.is_tidying { first } else { first.min(self.tidy_at) };
+        if let Some(until) = self.health.shut_until() {
+            return first.max(until);
+        }
+        while let Some(uid) = self.fairness.next() {
+            self.look(&uid, now);
+        }
+        first
+    }
+
+    /// Lets the receiver wait for its turn, if it may have something and has room for it.
+    fn consider(&mut self, uid: &Arc<str>) {
+        let now = Instant::now();
+        let Some(line) = self.lines.get_mut(uid) else { return };
+        if line.is_gone && line.held == 0 && !line.is_looking && self.parts.options.gone == Gone::Park {
+            self.forget(uid);
+            return;
+        }
+        if !line.is_wanted || line.is_queued || line.is_looking {
+            return;
+        }
+        if line.room(now) > 0 {
+            line.is_queued = true;
+            self.fairness.queue(line.namespace, Arc::clone(uid));
+        } else if let Door::Shut(until) = line.pause.door(now) {
+            self.arm(uid, until);
+        }
+    }
+
+    fn forget(&mut self, uid: &Arc<str>) {
+        // One that waits for its turn is forgotten when it has it.
+        if self.lines.get(uid).is_none_or(|line| line.is_queued) {
+            return;
+        }
+        if let Some(line) = self.lines.remove(uid) {
+            if let Some(at) = line.timer {
+                self.timers.remove(&(at, Arc::clone(uid)));
+            }
+            self.fairness.leave(&line.receiver.owner.namespace);
+        }
+    }
+
+    /// The receiver is looked after at this time, or sooner.
+    fn arm(&mut self, uid: &Arc<str>, at: Instant) {
+        let Some(line) = self.lines.get_mut(uid) else { return };
+        if line.timer.is_some_and(|timer| timer <= at) {
+            return;
+        }
+        if let Some(timer) = line.timer.replace(at) {
+            self.timers.remove(&(timer, Arc::clone(uid)));
+        }
+        self.timers.insert((at, Arc::clone(uid)));
+    }
+
+    fn look(&mut self, uid: &Arc<str>, now: Instant) {
+        let Some(line) = self.lines.get_mut(uid) else { return };
+        line.is_queued = false;
+        let room = line.room(now);
+        let largest = u64::try_from(line.receiver.max_body).unwrap_or(u64::MAX);
+        let grant = if room == 0 {
+            Grant { places: 0, bytes: 0 }
+        } else {
+            self.fairness.take(line.namespace, room, largest)
+        };
+        if grant.places == 0 {
+            self.consider(uid);
+            return;
+        }
+        line.hold(grant.places);
+        line.is_looking = true;
+        line.is_wanted = false;
+        let epoch = line.pause.epoch;
+        let lease = line.receiver.forward.timeout + GRACE + LEASE_BEYOND;
+        let (store, wall, uid) = (Arc::clone(&self.parts.store), self.parts.clock.now(), Arc::clone(uid));
+        self.tasks.spawn(async move {
+            let looking = async {
+                let taken = store.take(&uid, grant.places, wall, lease).await?;
+                let may_have_more = taken.len() >= grant.places;
+                let next = if may_have_more { None } else { store.next_due(&uid).await? };
+                Ok(Found { taken, may_have_more, next })
+            };
+            let found = AssertUnwindSafe(looking).catch_unwind().await;
+            let found = found.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            Event::Looked { uid, grant, epoch, found }
+        });
+    }
+
+    fn looked(
+        &mut self,
+        uid: Arc<str>,
+        grant: Grant,
+        epoch: u64,
+        found: Result<Found, StoreError>,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let Some(line) = self.lines.get_mut(&uid) else { return Ok(()) };
+        line.is_looking = false;
+        let found = match found {
+            Ok(found) => {
+                self.health.worked();
+                found
+            }
+            Err(error) => {
+                line.let_go(grant.places, epoch);
+                line.is_wanted = true;
+                self.fairness.give_back(line.namespace, grant);
+                let wait = self.health.failed();
+                self.arm(&uid, now.steady + wait);
+                return broken(Err(error));
+            }
+        };
+        let mut deliveries = found.taken;
+        deliveries.retain(|taken| !self.under_way.contains(&taken.id));
+        let spare = grant.places.saturating_sub(deliveries.len());
+        line.let_go(spare, epoch);
+        let sizes = deliveries.iter().map(|taken| u64::try_from(taken.body.len()).unwrap_or(u64::MAX)).sum();
+        self.fairness.hold_instead(line.namespace, grant.bytes, sizes);
+        self.fairness.give_back(line.namespace, Grant { places: spare, bytes: 0 });
+        line.is_wanted |= found.may_have_more;
+        let may_send = line.may_send(epoch, now.steady) && !self.is_stopping;
+        line.is_wanted |= !may_send;
+        let next = found.next.map(|due| (due - now.wall).to_std().unwrap_or_default());
+        let look_every = self.parts.options.look_every;
+        let next = next.map_or(look_every, |wait| wait.min(look_every));
+
+        for taken in deliveries {
+            self.begin(&uid, taken, epoch, may_send, now);
+        }
+        self.arm(&uid, now.steady + next);
+        self.consider(&uid);
+        Ok(())
+    }
+
+    fn begin(&mut self, uid: &Arc<str>, taken: Taken, epoch: u64, may_send: bool, now: Now) {
+        let Some(line) = self.lines.get(uid) else { return };
+        let delivery = UnderWay::of(&taken, epoch, now.steady);
+        self.under_way.insert(delivery.id);
+        if !may_send {
+            self.record(uid, delivery, Record::GiveBack);
+            return;
+        }
+        let owner = &line.receiver.owner;
+        let observer = &self.parts.observer;
+        let parked = line.park_untried(&delivery, now.wall, &mut |fact| observer.saw(owner, fact));
+        if let Some(parked) = parked {
+            self.record(uid, delivery, parked);
+            return;
+        }
+        let (uid, receiver, parts) = (Arc::clone(uid), Arc::clone(&line.receiver), self.parts.clone());
+        self.tasks.spawn(async move {
+            let attempt = AssertUnwindSafe(attempt(&*parts.exchange, &*parts.locate, &receiver, taken));
+            let meaning = attempt
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Meaning::Refused { what: DEFECT.to_owned(), wait: None });
+            Event::Answered { uid, delivery, meaning }
+        });
+    }
+
+    fn answered(&mut self, uid: Arc<str>, delivery: UnderWay, meaning: Meaning) {
+        let now = self.now();
+        let Some(line) = self.lines.get_mut(&uid) else { return };
+        let owner = line.receiver.owner.clone();
+        let observer = &self.parts.observer;
+        let bits = (self.parts.options.random)();
+        let record = line.judge(&delivery, meaning, now, bits, &mut |fact| observer.saw(&owner, fact));
+        if matches!(record, Record::Retry { .. } | Record::GiveBack) {
+            line.is_wanted = true;
+        }
+        self.record(&uid, delivery, record);
+        // The receiver may have begun to pause, or no longer does.
+        self.consider(&uid);
+    }
+
+    /// Makes durable what became of a delivery. Until that is so it keeps its place.
+    fn record(&mut self, uid: &Arc<str>, delivery: UnderWay, what: Record) {
+        let Some(line) = self.lines.get(uid) else { return };
+        let (uid, owner, parts) = (Arc::clone(uid), line.receiver.owner.clone(), self.parts.clone());
+        let (health, stopping) = (Arc::clone(&self.health), self.stopping.subscribe());
+        self.tasks.spawn(async move {
+            let not_yet = |error: &StoreError| {
+                if what != Record::Done {
+                    return;
+                }
+                let why = error.to_string();
+                parts.observer.saw(&owner, Fact::NotRecorded { id: delivery.id, why: &why });
+            };
+            let at = (delivery.id, delivery.claim);
+            let recording = record(&*parts.store, at, &what, &health, &stopping, not_yet);
+            let recorded = AssertUnwindSafe(recording).catch_unwind().await;
+            let recorded = recorded.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            Event::Recorded { uid, delivery, recorded }
+        });
+    }
+
+    /// A delivery is no longer under way here.
+    fn finish(&mut self, uid: &Arc<str>, delivery: &UnderWay) {
+        self.under_way.remove(&delivery.id);
+        let Some(line) = self.lines.get_mut(uid) else { return };
+        line.let_go(1, delivery.epoch);
+        self.fairness.give_back(line.namespace, Grant { places: 1, bytes: delivery.bytes });
+        self.consider(uid);
+    }
+
+    fn nudged(&mut self) {
+        for uid in self.nudge.take() {
+            if let Some(line) = self.lines.get_mut(&uid) {
+                line.is_wanted = true;
+                line.pause.another_came();
+                self.consider(&uid);
+            }
+        }
+    }
+
+    fn receivers_changed(&mut self) {
+        let receivers = Arc::clone(&self.receivers.borrow_and_update());
+        let now = self.now();
+        for (uid, receiver) in receivers.iter() {
+            match self.lines.get_mut(uid) {
+                Some(line) if !line.is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
+                Some(line) => {
+                    if line.change(Arc::clone(receiver), now.wall) {
+                        self.parts.observer.saw(&receiver.owner, Fact::Resumed);
+                    }
+                }
+                None => {
+                    let namespace = self.fairness.enter(&receiver.owner.namespace);
+                    let line = Line::new(Arc::clone(receiver), namespace, now.wall);
+                    self.lines.insert(Arc::clone(uid), line);
+                }
+            }
+            self.consider(uid);
+        }
+        let is_gone = |(uid, line): (&Arc<str>, &Line)| {
+            (!line.is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
+        };
+        let gone: Vec<Arc<str>> = self.lines.iter().filter_map(is_gone).collect();
+        for uid in gone {
+            if let Some(line) = self.lines.get_mut(&uid) {
+                line.go(now.wall);
+                self.tidy_at = now.steady;
+            }
+            self.consider(&uid);
+        }
+    }
+
+    /// Parks what waits for receivers that are gone.
+    fn tidy(&mut self, now: Instant) {
+        self.tidy_at = now + self.parts.options.tidy_every;
+        if self.parts.options.gone != Gone::Park {
+            return;
+        }
+        self.is_tidying = true;
+        let receivers = self.receivers.borrow().clone();
+        let parts = self.parts.clone();
+        self.tasks.spawn(async move {
+            let tidying = AssertUnwindSafe(park_what_is_nobodys(&parts, &receivers)).catch_unwind();
+            let tidied = tidying.await;
+            Event::Tidied(tidied.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned()))))
+        });
+    }
+}
+
+const DEFECT: &str = "hookkeeper failed while handing it on, which is a defect; please report it";
+
+/// Only this error is more than trouble that passes.
+fn broken(result: Result<(), StoreError>) -> Result<(), StoreError> {
+    match result {
+        Err(error @ StoreError::Broken(_)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// One attempt.
+pub(super) async fn attempt(
+    exchange: &dyn Exchange,
+    locate: &dyn Locate,
+    receiver: &Receiver,
+    taken: Taken,
+) -> Meaning {
+    let limit = receiver.forward.timeout;
+    let exchanging = async {
+        let url = match locate.locate(&receiver.owner, &receiver.forward.to).await {
+            Ok(url) => url,
+            Err(what) => return Meaning::Away { what, sign: Sign::Unreached },
+        };
+        let notes = Notes {
+            id: taken.id,
+            attempt: taken.attempts.saturating_add(1),
+            owner: &receiver.owner,
+            event_time: taken.event_time.as_deref(),
+            duplicate_of: taken.duplicate_of,
+            polled: false,
+        };
+        let request = compose(url, notes.headers(), taken.content_type, taken.body, limit);
+        judge(&exchange.send(&receiver.owner.namespace, request).await)
+    };
+    timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {
+        what: format!("the application did not answer within {limit:?}"),
+        sign: Sign::Silent,
+    })
+}
+
+async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {
+    for usage in parts.store.usage().await? {
+        let owner = &usage.owner;
+        if usage.pending.deliveries == 0 || receivers.contains_key(&owner.uid) {
+            continue;
+        }
+        let what = format!("the receiver {} is gone", owner.name);
+        let failure = LastFailure { what: what.clone(), when: parts.clock.now() };
+        let count = parts.store.park_all(&owner.uid, failure).await?;
+        if count > 0 {
+            parts.observer.saw(owner, Fact::ParkedAll { count, why: &what });
+        }
+    }
+    Ok(())
+}

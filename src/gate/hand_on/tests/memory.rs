@@ -1,0 +1,372 @@
+//! A store that forgets everything at its end, and fails when it is told to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
+
+use crate::gate::clock::Clock;
+use crate::store::{
+    Answer, Claim, DeliveryId, Expectation, Extent, KnownToken, LastFailure, NewDelivery, Owner, Put, Row,
+    RowState, Selection, Store, StoreError, Taken, Usage,
+};
+
+#[derive(Clone)]
+pub(in crate::gate) struct Kept {
+    pub(in crate::gate) owner: Owner,
+    pub(in crate::gate) state: RowState,
+    pub(in crate::gate) due: DateTime<Utc>,
+    pub(in crate::gate) attempts: u32,
+    pub(in crate::gate) refusals: u32,
+    pub(in crate::gate) failure: Option<LastFailure>,
+    claim: Option<(u64, DateTime<Utc>)>,
+    since: DateTime<Utc>,
+    duplicate_of: Option<DeliveryId>,
+    new: NewDelivery,
+}
+
+#[derive(Default)]
+struct State {
+    rows: BTreeMap<DeliveryId, Kept>,
+    expectations: BTreeMap<(String, String), Expectation>,
+    claims: u64,
+    faults: HashMap<&'static str, StoreError>,
+    calls: HashMap<&'static str, usize>,
+}
+
+pub(in crate::gate) struct MemoryStore<C> {
+    clock: C,
+    state: Mutex<State>,
+    /// Where it is shorter than what is asked for.
+    longest_lease: Duration,
+}
+
+impl<C: Clock> MemoryStore<C> {
+    pub(in crate::gate) fn new(clock: C) -> Self {
+        Self { clock, state: Mutex::default(), longest_lease: Duration::MAX }
+    }
+
+    pub(in crate::gate) fn with_lease(clock: C, longest_lease: Duration) -> Self {
+        Self { longest_lease, ..Self::new(clock) }
+    }
+
+    /// This method fails from now on, or no longer does.
+    pub(in crate::gate) fn fail(&self, method: &'static str, error: Option<StoreError>) {
+        let mut state = self.state.lock().unwrap();
+        match error {
+            Some(error) => state.faults.insert(method, error),
+            None => state.faults.remove(method),
+        };
+    }
+
+    /// How often it succeeded.
+    pub(in crate::gate) fn calls(&self, method: &str) -> usize {
+        self.state.lock().unwrap().calls.get(method).copied().unwrap_or(0)
+    }
+
+    pub(in crate::gate) fn kept(&self) -> BTreeMap<DeliveryId, Kept> {
+        self.state.lock().unwrap().rows.clone()
+    }
+
+    pub(in crate::gate) fn count(&self, state: RowState) -> usize {
+        self.state.lock().unwrap().rows.values().filter(|row| row.state == state).count()
+    }
+
+    /// How many are taken by somebody at this moment.
+    pub(in crate::gate) fn claimed(&self) -> usize {
+        let now = self.clock.now();
+        self.state.lock().unwrap().rows.values().filter(|row| row.is_claimed(now)).count()
+    }
+
+    pub(in crate::gate) fn mark(&self, id: DeliveryId, duplicate_of: DeliveryId) {
+        self.state.lock().unwrap().rows.get_mut(&id).unwrap().duplicate_of = Some(duplicate_of);
+    }
+
+    fn act<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        act: impl FnOnce(&mut State, DateTime<Utc>) -> T,
+    ) -> Answer<'_, T> {
+        let now = self.clock.now();
+        let mut state = self.state.lock().unwrap();
+        let answer = match state.faults.get(method) {
+            Some(error) => Err(error.clone()),
+            None => {
+                *state.calls.entry(method).or_default() += 1;
+                Ok(act(&mut state, now))
+            }
+        };
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            answer
+        })
+    }
+
+    /// Changes a row that this claim has.
+    fn settle(
+        &self,
+        method: &'static str,
+        id: DeliveryId,
+        claim: Claim,
+        change: impl FnOnce(&mut Kept),
+    ) -> Answer<'_, ()> {
+        self.act(method, |state, _| {
+            if let Some(row) = state.rows.get_mut(&id)
+                && row.state == RowState::Pending
+                && row.claim.is_some_and(|(own, _)| own == claim.0)
+            {
+                row.claim = None;
+                change(row);
+            }
+        })
+    }
+}
+
+impl Kept {
+    fn is_claimed(&self, now: DateTime<Utc>) -> bool {
+        self.claim.is_some_and(|(_, until)| until > now)
+    }
+}
+
+impl<C: Clock> Store for MemoryStore<C> {
+    fn digest_key(&self) -> &[u8; 32] {
+        &[7; 32]
+    }
+
+    fn is_sealing(&self) -> bool {
+        false
+    }
+
+    fn failed(&self) -> BoxFuture<'_, StoreError> {
+        Box::pin(std::future::pending())
+    }
+
+    fn put(&self, delivery: NewDelivery) -> Answer<'_, Put> {
+        self.act("put", |state, now| {
+            let row = Kept {
+                owner: delivery.owner.clone(),
+                state: RowState::Pending,
+                due: now,
+                attempts: 0,
+                refusals: 0,
+                failure: None,
+                claim: None,
+                since: delivery.arrived,
+                duplicate_of: None,
+                new: delivery,
+            };
+            state.rows.insert(row.new.id, row);
+            Put::Stored
+        })
+    }
+
+    fn take<'a>(
+        &'a self,
+        uid: &'a str,
+        most: usize,
+        now: DateTime<Utc>,
+        lease: Duration,
+    ) -> Answer<'a, Vec<Taken>> {
+        let lease = TimeDelta::from_std(lease.min(self.longest_lease)).unwrap();
+        self.act("take", |state, _| {
+            let is_due = |row: &Kept| {
+                &*row.owner.uid == uid
+                    && row.state == RowState::Pending
+                    && row.due <= now
+                    && !row.is_claimed(now)
+            };
+            let mut due: Vec<_> =
+                state.rows.values().filter(|row| is_due(row)).map(|row| (row.due, row.new.id)).collect();
+            due.sort_unstable();
+            let take = |(_, id)| {
+                state.claims += 1;
+                let row = state.rows.get_mut(&id)?;
+                row.claim = Some((state.claims, now + lease));
+                Some(Taken {
+                    id,
+                    claim: Claim(state.claims),
+                    arrived: row.new.arrived,
+                    body: row.new.body.clone(),
+                    content_type: row.new.content_type.clone(),
+                    event_time: row.new.event_time.clone(),
+                    refusals: row.refusals,
+                    attempts: row.attempts,
+                    since: row.since,
+                    duplicate_of: row.duplicate_of,
+                })
+            };
+            due.into_iter().take(most).filter_map(take).collect()
+        })
+    }
+
+    fn next_due<'a>(&'a self, uid: &'a str) -> Answer<'a, Option<DateTime<Utc>>> {
+        self.act("next_due", |state, now| {
+            let waits = |row: &&Kept| {
+                &*row.owner.uid == uid && row.state == RowState::Pending && !row.is_claimed(now)
+            };
+            state.rows.values().filter(waits).map(|row| row.due).min()
+        })
+    }
+
+    fn done(&self, id: DeliveryId) -> Answer<'_, ()> {
+        self.act("done", |state, _| {
+            state.rows.remove(&id);
+        })
+    }
+
+    fn retry(
+        &self,
+        id: DeliveryId,
+        claim: Claim,
+        due: DateTime<Utc>,
+        refused: bool,
+        failure: LastFailure,
+    ) -> Answer<'_, ()> {
+        self.settle("retry", id, claim, |row| {
+            row.due = due;
+            row.attempts += 1;
+            row.refusals += u32::from(refused);
+            row.failure = Some(failure);
+        })
+    }
+
+    fn give_back(&self, id: DeliveryId, claim: Claim) -> Answer<'_, ()> {
+        self.settle("give_back", id, claim, |_| {})
+    }
+
+    fn park(&self, id: DeliveryId, claim: Claim, failure: LastFailure) -> Answer<'_, ()> {
+        self.settle("park", id, claim, |row| {
+            row.state = RowState::Parked;
+            row.failure = Some(failure);
+        })
+    }
+
+    fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64> {
+        self.act("park_all", |state, _| {
+            let mut count = 0;
+            for row in state.rows.values_mut() {
+                if &*row.owner.uid == uid && row.state == RowState::Pending {
+                    row.state = RowState::Parked;
+                    row.failure = Some(failure.clone());
+                    count += 1;
+                }
+            }
+            count
+        })
+    }
+
+    fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool> {
+        self.act("replay", |state, _| {
+            let row = state.rows.get_mut(&id).filter(|row| row.state == RowState::Parked);
+            let Some(row) = row else { return false };
+            (row.state, row.due, row.since) = (RowState::Pending, now, now);
+            (row.attempts, row.refusals, row.claim) = (0, 0, None);
+            true
+        })
+    }
+
+    fn drop_parked(&self, id: DeliveryId) -> Answer<'_, bool> {
+        self.act("drop_parked", |state, _| state.rows.remove(&id).is_some())
+    }
+
+    fn list<'a>(&'a self, _: &'a Selection, _: Option<DeliveryId>, _: usize) -> Answer<'a, Vec<Row>> {
+        self.act("list", |_, _| Vec::new())
+    }
+
+    fn show(&self, _: DeliveryId) -> Answer<'_, Option<Row>> {
+        self.act("show", |_, _| None)
+    }
+
+    fn body(&self, id: DeliveryId) -> Answer<'_, Option<Bytes>> {
+        self.act("body", |state, _| state.rows.get(&id).map(|row| row.new.body.clone()))
+    }
+
+    fn usage(&self) -> Answer<'_, Vec<Usage>> {
+        self.act("usage", |state, _| {
+            let mut usages: BTreeMap<Owner, Usage> = BTreeMap::new();
+            for row in state.rows.values() {
+                let usage = usages.entry(row.owner.clone()).or_insert_with(|| Usage {
+                    owner: row.owner.clone(),
+                    pending: Extent::default(),
+                    parked: Extent::default(),
+                    oldest_pending: None,
+                    window_shortened_until: None,
+                });
+                match row.state {
+                    RowState::Pending => usage.pending.deliveries += 1,
+                    RowState::Parked => usage.parked.deliveries += 1,
+                }
+            }
+            usages.into_values().collect()
+        })
+    }
+
+    fn forget_expired(&self, _: DateTime<Utc>) -> Answer<'_, u64> {
+        self.act("forget_expired", |_, _| 0)
+    }
+
+    fn expect(&self, expectation: Expectation, most: usize) -> Answer<'_, bool> {
+        self.act("expect", |state, _| {
+            let key = (expectation.owner.uid.to_string(), expectation.id.clone());
+            let open = state.expectations.range((key.0.clone(), String::new())..);
+            let open = open.take_while(|((uid, _), _)| *uid == key.0).filter(|(_, one)| !one.parked).count();
+            let may = state.expectations.get(&key).is_some_and(|one| !one.parked) || open < most;
+            if may {
+                state.expectations.insert(key, expectation);
+            }
+            may
+        })
+    }
+
+    fn expectations_due<'a>(
+        &'a self,
+        uid: &'a str,
+        now: DateTime<Utc>,
+        most: usize,
+    ) -> Answer<'a, Vec<Expectation>> {
+        self.act("expectations_due", |state, _| {
+            let is_due = |one: &&Expectation| &*one.owner.uid == uid && !one.parked && one.due <= now;
+            let mut due: Vec<Expectation> = state.expectations.values().filter(is_due).cloned().collect();
+            due.sort_by_key(|one| one.due);
+            due.truncate(most);
+            due
+        })
+    }
+
+    fn expectation<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, Option<Expectation>> {
+        self.act("expectation", |state, _| {
+            let found = state.expectations.get(&(uid.to_owned(), id.to_owned()));
+            found.filter(|one| !one.parked).cloned()
+        })
+    }
+
+    fn expectation_changed(&self, expectation: Expectation) -> Answer<'_, ()> {
+        self.act("expectation_changed", |state, _| {
+            let key = (expectation.owner.uid.to_string(), expectation.id.clone());
+            if let Some(known) = state.expectations.get_mut(&key) {
+                *known = expectation;
+            }
+        })
+    }
+
+    fn expectation_met<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, ()> {
+        self.act("expectation_met", |state, _| {
+            state.expectations.remove(&(uid.to_owned(), id.to_owned()));
+        })
+    }
+
+    fn tokens<'a>(&'a self, _: &'a str) -> Answer<'a, Vec<KnownToken>> {
+        self.act("tokens", |_, _| Vec::new())
+    }
+
+    fn set_tokens<'a>(&'a self, _: &'a str, _: Vec<KnownToken>) -> Answer<'a, ()> {
+        self.act("set_tokens", |_, _| ())
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.act("close", |_, _| ())
+    }
+}

@@ -1,0 +1,199 @@
+//! Reading the credentials of receivers: what Secrets hold, and the tokens of sources.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tracing::warn;
+
+use super::clock::Clock;
+use super::digest::DigestKey;
+use super::live::Live;
+use super::ports::{CredentialFailure, Credentials};
+use super::receiver::Proof;
+use super::tokens::{PublishedToken, TokenBook};
+use super::verification::{Prefix, ProcessKey};
+use crate::api::SecretKeyReference;
+use crate::secret::SecretText;
+use crate::store::{Store, StoreError};
+
+/// A token as the engine of the same process hands it over.
+#[derive(Clone, Debug)]
+pub struct OfferedToken {
+    /// The token.
+    pub text: SecretText,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// When it was minted.
+    pub minted: DateTime<Utc>,
+}
+
+/// What the source of a receiver's tokens has at this moment.
+pub(super) enum SourceNow {
+    /// Nothing that is known.
+    None,
+    /// The engine of this process has handed this one over.
+    Offered(OfferedToken),
+    /// It publishes into the Secret of this name.
+    Published(String),
+}
+
+/// Reads them.
+pub(super) struct Loader {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) credentials: Arc<dyn Credentials>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) process_key: ProcessKey,
+    pub(super) digest_key: DigestKey,
+    /// An engine in this process hands over the tokens of sources: no file is asked for them.
+    pub(super) engine: bool,
+}
+
+/// What a source has published: the current token, the one before, and when the current one ends.
+type Published = (OfferedToken, Option<OfferedToken>, Option<DateTime<Utc>>);
+
+impl Loader {
+    /// Loads the receiver's credentials; returns whether all that there are could be read. `before` are
+    /// the tokens that an earlier version of it knew.
+    pub(super) async fn load(&self, live: &Live, before: Option<Arc<TokenBook>>, tokens: &SourceNow) -> bool {
+        if live.source().is_none() {
+            return live.load(&*self.credentials, &self.process_key).await;
+        }
+        if live.book().is_none() {
+            let owner = &live.receiver().owner;
+            let book = match before {
+                Some(book) => TokenBook::clone(&book),
+                None => match self.store.tokens(&owner.uid).await {
+                    Ok(known) => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), known),
+                    Err(error) => {
+                        self.tell(live, &error.to_string());
+                        return false;
+                    }
+                },
+            };
+            live.set_book(book, &self.process_key);
+        }
+        self.load_tokens(live, tokens).await
+    }
+
+    /// Takes in what the source of the receiver's tokens has at this moment; returns whether that could
+    /// be read.
+    pub(super) async fn load_tokens(&self, live: &Live, tokens: &SourceNow) -> bool {
+        let secret_name = match tokens {
+            SourceNow::None => return true,
+            SourceNow::Offered(token) => return self.learn(live, token, None).await.is_ok(),
+            SourceNow::Published(secret_name) => secret_name,
+        };
+        if self.engine {
+            return true;
+        }
+        match self.published(&live.receiver().owner.namespace, secret_name).await {
+            Ok(Some((current, previous, expires))) => {
+                let is_alive = expires.is_none_or(|expires| expires > self.clock.now());
+                self.learn(live, &current, previous.as_ref()).await.is_ok() && is_alive
+            }
+            Ok(None) | Err(CredentialFailure::NotFound) => true,
+            Err(CredentialFailure::Unavailable(what)) => {
+                self.tell(live, &what);
+                false
+            }
+        }
+    }
+
+    fn tell(&self, live: &Live, what: &str) {
+        let owner = &live.receiver().owner;
+        warn!(receiver = %format_args!("{}/{}", owner.namespace, owner.name), "its tokens cannot be read: {what}");
+    }
+
+    /// What a source has published: the current token, the one before, and when the current one ends.
+    async fn published(
+        &self,
+        namespace: &str,
+        secret_name: &str,
+    ) -> Result<Option<Published>, CredentialFailure> {
+        let read = async |key: &str| {
+            let reference = SecretKeyReference { name: secret_name.to_owned(), key: key.to_owned() };
+            match self.credentials.read(namespace, &reference).await {
+                Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+                Err(CredentialFailure::NotFound) => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        };
+        let time = |text: Option<SecretText>| {
+            text.and_then(|text| text.expose().trim().parse::<DateTime<Utc>>().ok())
+        };
+        let Some(current) = read("current").await? else {
+            return Ok(None);
+        };
+        let fingerprint = read("fingerprint").await?.map(|text| text.expose().trim().to_owned());
+        let minted = time(read("mintedTime").await?).unwrap_or_else(|| self.clock.now());
+        let expires = time(read("expiresAt").await?);
+        let token = |text, fingerprint, minted| OfferedToken { text, fingerprint, minted };
+        let previous = read("previous").await?;
+        let before = read("previousFingerprint").await?.map(|text| text.expose().trim().to_owned());
+        let previous =
+            previous.map(|text| token(text, before.unwrap_or_default(), DateTime::<Utc>::UNIX_EPOCH));
+        Ok(Some((token(current, fingerprint.unwrap_or_default(), minted), previous, expires)))
+    }
+
+    pub(super) async fn learn(
+        &self,
+        live: &Live,
+        current: &OfferedToken,
+        previous: Option<&OfferedToken>,
+    ) -> Result<(), StoreError> {
+        let receiver = live.receiver();
+        let Proof::Token { header, prefix, .. } = &receiver.proof else {
+            return Ok(());
+        };
+        let owner = &receiver.owner;
+        let _one_at_a_time = live.learning.lock().await;
+        let mut book = match live.book() {
+            Some(book) => TokenBook::clone(&book),
+            None => TokenBook::new(self.digest_key.clone(), Arc::clone(&owner.uid), Vec::new()),
+        };
+        let published =
+            |token: &'_ OfferedToken| (!token.fingerprint.is_empty()).then(|| token.fingerprint.clone());
+        let (of_current, of_previous) = (published(current), previous.and_then(published));
+        let current = PublishedToken {
+            text: &current.text,
+            fingerprint: of_current.as_deref(),
+            minted: Some(current.minted),
+        };
+        let previous = previous.map(|previous| PublishedToken {
+            text: &previous.text,
+            fingerprint: of_previous.as_deref(),
+            minted: (previous.minted > DateTime::<Utc>::UNIX_EPOCH).then_some(previous.minted),
+        });
+        let prefix = Prefix::new(header, prefix);
+        let now = self.clock.now();
+        // What is carried comes first: learning must not forget any of it.
+        let mut changed = live.carried().is_some_and(|carried| book.carried(&carried, now));
+        changed |= book.learn(&prefix, &current, previous.as_ref(), now, receiver.overlap);
+        if !changed {
+            return Ok(());
+        }
+        let known = book.known();
+        // Accepted before it is stored: a delivery may come first.
+        live.set_book(book, &self.process_key);
+        self.store.set_tokens(&owner.uid, known).await
+    }
+
+    /// Takes in which tokens subscriptions still carry.
+    pub(super) async fn carried(
+        &self,
+        live: &Live,
+        fingerprints: BTreeSet<Arc<str>>,
+    ) -> Result<(), StoreError> {
+        let _one_at_a_time = live.learning.lock().await;
+        live.set_carried(fingerprints.clone());
+        let Some(book) = live.book() else { return Ok(()) };
+        let mut book = TokenBook::clone(&book);
+        if !book.carried(&fingerprints, self.clock.now()) {
+            return Ok(());
+        }
+        let known = book.known();
+        live.set_book(book, &self.process_key);
+        self.store.set_tokens(&live.receiver().owner.uid, known).await
+    }
+}

@@ -1,0 +1,165 @@
+//! What came from outside, as it lies in a row: in clear, or sealed.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::store::seal::{CannotOpen, Field, KeyId, RowName, SealSalt, Sealer};
+use crate::store::{DeliveryId, StoreError};
+
+/// Stands in a row for "in clear".
+pub(super) const CLEAR: i64 = 0;
+
+/// How something is sealed: by which key, and with which salt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sealing {
+    /// Number of the master key in this store.
+    pub(super) seal: i64,
+    pub(super) salt: Option<SealSalt>,
+}
+
+/// The fields of a delivery that are sealed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) body: Bytes,
+    pub(super) content_type: Option<String>,
+    pub(super) event_time: Option<String>,
+}
+
+/// The same fields as they are written.
+#[derive(Clone)]
+pub(super) struct Written {
+    pub(super) sealing: Sealing,
+    pub(super) body: Bytes,
+    pub(super) content_type: Option<Vec<u8>>,
+    pub(super) event_time: Option<Vec<u8>>,
+}
+
+/// The master keys, by their numbers in this store.
+pub(super) struct Seals {
+    sealer: Option<Sealer>,
+    current: i64,
+    keys: HashMap<i64, KeyId>,
+}
+
+impl Seals {
+    /// `current` is the number of the key that seals, or [`CLEAR`].
+    pub(super) fn new(sealer: Option<Sealer>, current: i64, keys: HashMap<i64, KeyId>) -> Self {
+        Self { sealer, current, keys }
+    }
+
+    pub(super) fn is_sealing(&self) -> bool {
+        self.sealer.is_some()
+    }
+
+    /// The numbers of other keys, and the one for "in clear" when there is a key now.
+    pub(super) fn outdated(&self) -> Vec<i64> {
+        let mut outdated: Vec<i64> = self.keys.keys().copied().filter(|seal| *seal != self.current).collect();
+        if self.is_sealing() {
+            outdated.push(CLEAR);
+        }
+        outdated
+    }
+
+    pub(super) fn key_id(&self, seal: i64) -> Option<KeyId> {
+        self.keys.get(&seal).copied()
+    }
+
+    /// The fields of a delivery, sealed if there is a key.
+    pub(super) fn write(&self, uid: &str, id: DeliveryId, content: &Content) -> Result<Written, StoreError> {
+        let row = id.to_bytes();
+        let Some(sealer) = &self.sealer else {
+            return Ok(Written {
+                sealing: Sealing { seal: CLEAR, salt: None },
+                body: content.body.clone(),
+                content_type: content.content_type.clone().map(String::into_bytes),
+                event_time: content.event_time.clone().map(String::into_bytes),
+            });
+        };
+        let sealed = || {
+            let (salt, key) = sealer.seal(RowName { uid, row: &row })?;
+            let text = |field, text: &Option<String>| match text {
+                Some(text) => key.seal(field, text.as_bytes()).map(Some),
+                None => Some(None),
+            };
+            Some(Written {
+                sealing: Sealing { seal: self.current, salt: Some(salt) },
+                body: key.seal(Field::Body, &content.body)?.into(),
+                content_type: text(Field::ContentType, &content.content_type)?,
+                event_time: text(Field::EventTime, &content.event_time)?,
+            })
+        };
+        sealed().ok_or_else(cannot_seal)
+    }
+
+    /// The fields of a delivery, as they came.
+    pub(super) fn read(&self, uid: &str, id: DeliveryId, written: Written) -> Result<Content, StoreError> {
+        let row = id.to_bytes();
+        let open = || {
+            let key = self.key(written.sealing, RowName { uid, row: &row })?;
+            let open = |field, bytes: Vec<u8>| match &key {
+                Some(key) => key.open(field, bytes),
+                None => Ok(bytes),
+            };
+            let text = |field, bytes: Option<Vec<u8>>| {
+                let bytes = bytes.map(|bytes| open(field, bytes)).transpose()?;
+                bytes.map(String::from_utf8).transpose().map_err(|_| CannotOpen)
+            };
+            Ok(Content {
+                body: open(Field::Body, written.body.into())?.into(),
+                content_type: text(Field::ContentType, written.content_type)?,
+                event_time: text(Field::EventTime, written.event_time)?,
+            })
+        };
+        open().map_err(|problem: CannotOpen| StoreError::Unreadable { id, problem: problem.to_string() })
+    }
+
+    /// One field that stands alone, sealed if there is a key.
+    pub(super) fn write_one(
+        &self,
+        field: Field,
+        name: RowName<'_>,
+        clear: &[u8],
+    ) -> Result<(Sealing, Vec<u8>), StoreError> {
+        let Some(sealer) = &self.sealer else {
+            return Ok((Sealing { seal: CLEAR, salt: None }, clear.to_vec()));
+        };
+        let (salt, key) = sealer.seal(name).ok_or_else(cannot_seal)?;
+        let sealed = key.seal(field, clear).ok_or_else(cannot_seal)?;
+        Ok((Sealing { seal: self.current, salt: Some(salt) }, sealed))
+    }
+
+    /// One field that stands alone, as it was.
+    pub(super) fn read_one(
+        &self,
+        field: Field,
+        name: RowName<'_>,
+        sealing: Sealing,
+        bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, CannotOpen> {
+        match self.key(sealing, name)? {
+            Some(key) => key.open(field, bytes),
+            None => Ok(bytes),
+        }
+    }
+
+    /// `None` for what lies there in clear.
+    fn key<'a>(
+        &self,
+        sealing: Sealing,
+        name: RowName<'a>,
+    ) -> Result<Option<crate::store::seal::RowKey<'a>>, CannotOpen> {
+        if sealing.seal == CLEAR {
+            return Ok(None);
+        }
+        let (Some(sealer), Some(salt), Some(id)) = (&self.sealer, sealing.salt, self.key_id(sealing.seal))
+        else {
+            return Err(CannotOpen);
+        };
+        sealer.open(id, &salt, name).map(Some)
+    }
+}
+
+fn cannot_seal() -> StoreError {
+    StoreError::Unavailable("nothing can be sealed: the operating system gives no random bytes".to_owned())
+}

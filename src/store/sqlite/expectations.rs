@@ -1,0 +1,248 @@
+//! What applications wait for, and the tokens that receivers know.
+
+use aws_lc_rs::hmac;
+use chrono::{DateTime, Utc};
+use rusqlite::{OptionalExtension, named_params};
+
+use super::content::Sealing;
+use super::engine::{Engine, micros, time};
+use crate::store::seal::{Field, RowName};
+use crate::store::{Digest, Expectation, KnownToken, Owner, StoreError};
+
+/// Expectations of a receiver that are due.
+pub(super) const EXPECTATIONS_DUE: &str =
+    "SELECT digest, seal, salt, id, since, due, handed_on, parked FROM expectations
+     WHERE receiver = ?1 AND parked = 0 AND due <= ?2 ORDER BY due LIMIT ?3";
+
+/// An expectation, its id as it is written.
+pub(super) struct ExpectationRow {
+    digest: Vec<u8>,
+    sealing: Sealing,
+    id: Vec<u8>,
+    owner: Owner,
+    since: DateTime<Utc>,
+    due: DateTime<Utc>,
+    handed_on: Option<Digest>,
+    parked: bool,
+}
+
+impl ExpectationRow {
+    /// The expectation, if its id can be read.
+    pub(super) fn open(self, seals: &super::content::Seals) -> Result<Expectation, StoreError> {
+        let name = RowName { uid: &self.owner.uid, row: &self.digest };
+        let id = seals
+            .read_one(Field::ExpectedId, name, self.sealing, self.id)
+            .ok()
+            .and_then(|id| String::from_utf8(id).ok())
+            .ok_or_else(|| {
+                StoreError::Unavailable(format!(
+                    "an expectation of {}/{} is damaged or was sealed with another key",
+                    self.owner.namespace, self.owner.name
+                ))
+            })?;
+        Ok(Expectation {
+            id,
+            owner: self.owner,
+            since: self.since,
+            due: self.due,
+            handed_on: self.handed_on,
+            parked: self.parked,
+        })
+    }
+}
+
+/// What an expectation is found by: its id may be sealed, and each sealing looks different.
+pub(super) fn expectation_digest(key: &[u8; 32], uid: &str, id: &str) -> Digest {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(b"expectation\0");
+    context.update(&(uid.len() as u64).to_be_bytes());
+    context.update(uid.as_bytes());
+    context.update(id.as_bytes());
+    let mut digest = Digest::default();
+    digest.copy_from_slice(context.sign().as_ref());
+    digest
+}
+
+impl Engine {
+    pub(super) fn expect(
+        &mut self,
+        expectation: &Expectation,
+        digest: &Digest,
+        sealing: Sealing,
+        id: &[u8],
+        most: usize,
+    ) -> rusqlite::Result<bool> {
+        let receiver = self.account(&expectation.owner)?;
+        let known = self.expectation_state(receiver, digest)?;
+        let Some(account) = self.ledger.get(receiver) else { return Ok(false) };
+        if known != Some(false) && account.expected >= most as u64 {
+            return Ok(false);
+        }
+        // Those that nobody is asked for any more are bounded as well: the oldest one goes.
+        if account.expected_parked >= most as u64 {
+            let deleted = self
+                .connection
+                .prepare_cached(
+                    "DELETE FROM expectations WHERE expectation = (SELECT expectation FROM expectations
+                         WHERE receiver = ?1 AND parked = 1 AND digest <> ?2 ORDER BY due LIMIT 1)",
+                )?
+                .execute((receiver, digest))?;
+            self.ledger.change(receiver, |account| {
+                account.expected_parked -= (deleted as u64).min(account.expected_parked)
+            });
+        }
+        self.count_expectation(receiver, known, Some(expectation.parked));
+        self.connection
+            .prepare_cached(
+                "INSERT INTO expectations (receiver, digest, seal, salt, id, since, due, handed_on, parked)
+                 VALUES (:receiver, :digest, :seal, :salt, :id, :since, :due, :handed_on, :parked)
+                 ON CONFLICT (receiver, digest) DO UPDATE SET seal = excluded.seal, salt = excluded.salt,
+                     id = excluded.id, since = excluded.since, due = excluded.due,
+                     handed_on = excluded.handed_on, parked = excluded.parked",
+            )?
+            .execute(named_params! {
+                ":receiver": receiver,
+                ":digest": digest,
+                ":seal": sealing.seal,
+                ":salt": sealing.salt,
+                ":id": id,
+                ":since": micros(expectation.since),
+                ":due": micros(expectation.due),
+                ":handed_on": expectation.handed_on,
+                ":parked": expectation.parked,
+            })?;
+        Ok(true)
+    }
+
+    pub(super) fn expectations_due(
+        &self,
+        uid: &str,
+        now: i64,
+        most: usize,
+    ) -> rusqlite::Result<Vec<ExpectationRow>> {
+        let Some(account) = self.ledger.by_uid(uid) else { return Ok(Vec::new()) };
+        self.connection
+            .prepare_cached(EXPECTATIONS_DUE)?
+            .query_map((account.receiver, now, i64::try_from(most).unwrap_or(i64::MAX)), |row| {
+                expectation(&account.owner, row)
+            })?
+            .collect()
+    }
+
+    pub(super) fn expectation(&self, uid: &str, digest: &Digest) -> rusqlite::Result<Option<ExpectationRow>> {
+        let Some(account) = self.ledger.by_uid(uid) else { return Ok(None) };
+        self.connection
+            .prepare_cached(
+                "SELECT digest, seal, salt, id, since, due, handed_on, parked FROM expectations
+                 WHERE receiver = ?1 AND digest = ?2",
+            )?
+            .query_row((account.receiver, digest), |row| expectation(&account.owner, row))
+            .optional()
+    }
+
+    pub(super) fn expectation_changed(
+        &mut self,
+        expectation: &Expectation,
+        digest: &Digest,
+    ) -> rusqlite::Result<()> {
+        let Some(receiver) = self.ledger.by_uid(&expectation.owner.uid).map(|account| account.receiver)
+        else {
+            return Ok(());
+        };
+        let Some(was_parked) = self.expectation_state(receiver, digest)? else { return Ok(()) };
+        self.count_expectation(receiver, Some(was_parked), Some(expectation.parked));
+        self.connection
+            .prepare_cached(
+                "UPDATE expectations SET due = ?3, handed_on = ?4, parked = ?5
+                 WHERE receiver = ?1 AND digest = ?2",
+            )?
+            .execute((
+                receiver,
+                digest,
+                micros(expectation.due),
+                expectation.handed_on,
+                expectation.parked,
+            ))?;
+        Ok(())
+    }
+
+    pub(super) fn expectation_met(&mut self, uid: &str, digest: &Digest) -> rusqlite::Result<()> {
+        let Some(receiver) = self.ledger.by_uid(uid).map(|account| account.receiver) else { return Ok(()) };
+        let Some(was_parked) = self.expectation_state(receiver, digest)? else { return Ok(()) };
+        self.count_expectation(receiver, Some(was_parked), None);
+        self.connection
+            .prepare_cached("DELETE FROM expectations WHERE receiver = ?1 AND digest = ?2")?
+            .execute((receiver, digest))?;
+        Ok(())
+    }
+
+    /// Whether it is parked; `None` when there is no such expectation.
+    fn expectation_state(&self, receiver: i64, digest: &Digest) -> rusqlite::Result<Option<bool>> {
+        self.connection
+            .prepare_cached("SELECT parked FROM expectations WHERE receiver = ?1 AND digest = ?2")?
+            .query_row((receiver, digest), |row| row.get(0))
+            .optional()
+    }
+
+    fn count_expectation(&mut self, receiver: i64, before: Option<bool>, after: Option<bool>) {
+        self.ledger.change(receiver, |account| {
+            match before {
+                Some(true) => account.expected_parked = account.expected_parked.saturating_sub(1),
+                Some(false) => account.expected = account.expected.saturating_sub(1),
+                None => {}
+            }
+            match after {
+                Some(true) => account.expected_parked += 1,
+                Some(false) => account.expected += 1,
+                None => {}
+            }
+        });
+    }
+
+    pub(super) fn tokens(&self, uid: &str) -> rusqlite::Result<Vec<KnownToken>> {
+        self.connection
+            .prepare_cached(
+                "SELECT digest, fingerprint, minted, retired FROM tokens WHERE uid = ?1 ORDER BY minted",
+            )?
+            .query_map([uid], |row| {
+                Ok(KnownToken {
+                    digest: row.get(0)?,
+                    fingerprint: row.get(1)?,
+                    minted: time(row.get(2)?),
+                    retired: row.get::<_, Option<i64>>(3)?.map(time),
+                })
+            })?
+            .collect()
+    }
+
+    pub(super) fn set_tokens(&mut self, uid: &str, tokens: &[KnownToken]) -> rusqlite::Result<()> {
+        self.connection.prepare_cached("DELETE FROM tokens WHERE uid = ?1")?.execute([uid])?;
+        let mut insert = self.connection.prepare_cached(
+            "INSERT OR REPLACE INTO tokens (uid, digest, fingerprint, minted, retired) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for token in tokens {
+            insert.execute((
+                uid,
+                token.digest,
+                &token.fingerprint,
+                micros(token.minted),
+                token.retired.map(micros),
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+fn expectation(owner: &Owner, row: &rusqlite::Row<'_>) -> rusqlite::Result<ExpectationRow> {
+    Ok(ExpectationRow {
+        owner: owner.clone(),
+        digest: row.get(0)?,
+        sealing: Sealing { seal: row.get(1)?, salt: row.get(2)? },
+        id: row.get(3)?,
+        since: time(row.get(4)?),
+        due: time(row.get(5)?),
+        handed_on: row.get(6)?,
+        parked: row.get(7)?,
+    })
+}

@@ -1,0 +1,132 @@
+//! The gate as it is measured.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::deliveries::{SECRET, SIGNATURE};
+use crate::process::{Process, free_address};
+use crate::subject::{Place, Running, Subject};
+
+const HOOKKEEPER: &str = env!("CARGO_BIN_EXE_hookkeeper");
+
+/// What of the gate is compared with others.
+pub fn subjects() -> Vec<Subject> {
+    vec![
+        Subject {
+            name: "gate-stored",
+            title: "hookkeeper, stored",
+            less: "verifies, stores with fsync before the answer, knows repetitions for 24 h, hands on with retries",
+            hands_on: true,
+            start: |place| start(place, "", false),
+        },
+        Subject {
+            name: "gate-sealed",
+            title: "hookkeeper, stored and sealed",
+            less: "the same, and what is stored is encrypted (--data-key-file)",
+            hands_on: true,
+            start: |place| start(place, "", true),
+        },
+        Subject {
+            name: "gate-away",
+            title: "hookkeeper, stored, application away",
+            less: "as the first, while nothing can be handed on: every delivery stays",
+            hands_on: false,
+            start: |place| {
+                let place = Place { folder: place.folder.clone(), application: free_address() };
+                start(&place, "", false)
+            },
+        },
+        Subject {
+            name: "gate-direct",
+            title: "hookkeeper, mode Direct",
+            less: "verifies and passes on; keeps nothing: what the application refuses is the platform's to repeat",
+            hands_on: true,
+            start: |place| start(place, "mode: Direct", false),
+        },
+        Subject {
+            name: "gate-verified",
+            title: "hookkeeper, verified and not kept",
+            less: "handOn takes nothing: shows what of the cost is not the store's and not handing on",
+            hands_on: false,
+            start: |place| start(place, "handOn: {path: /event, values: [none]}", false),
+        },
+    ]
+}
+
+fn start(place: &Place, more: &str, sealed: bool) -> Result<Running, String> {
+    let gate = Gate::prepare(place, &["bench"], more, sealed);
+    Ok(Running { address: gate.listen, processes: vec![gate.start()?] })
+}
+
+/// A gate with its files; it may be started again and again.
+pub struct Gate {
+    folder: PathBuf,
+    /// Its public listener.
+    pub listen: SocketAddr,
+    admin: SocketAddr,
+    application: SocketAddr,
+    sealed: bool,
+}
+
+impl Gate {
+    /// Writes a receiver `deliveries` in each of these namespaces, with more lines of its spec.
+    pub fn prepare(place: &Place, namespaces: &[&str], more: &str, sealed: bool) -> Self {
+        let folder = place.folder.clone();
+        for name in ["manifests", "secrets/platform", "store"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        fs::write(folder.join("secrets/platform/secret"), SECRET).unwrap();
+        fs::write(folder.join("data-key"), [7; 32]).unwrap();
+        for namespace in namespaces {
+            let duplicates = if more.contains("Direct") {
+                ""
+            } else {
+                "\n  duplicates: {key: [/id], window: 24h, action: Drop}"
+            };
+            let receiver = format!(
+                "\
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookReceiver
+metadata: {{name: deliveries, namespace: {namespace}}}
+spec:
+  verification:
+    hmac: {{header: {SIGNATURE}, secretKeyRefs: [{{name: platform, key: secret}}]}}{duplicates}
+  forward: {{url: \"http://{}/\", maxConcurrent: 64}}
+  maxPending: {{deliveries: 10000000, bytes: 1099511627776}}
+  limits: {{requestsPerSecond: 100000}}
+  {more}
+",
+                place.application
+            );
+            fs::write(folder.join(format!("manifests/{namespace}.yaml")), receiver).unwrap();
+        }
+        Self { folder, listen: free_address(), admin: free_address(), application: place.application, sealed }
+    }
+
+    /// Starts it; returns when it says that it is ready.
+    pub fn start(&self) -> Result<Process, String> {
+        let mut command = Command::new(HOOKKEEPER);
+        command.env_clear().arg("gate");
+        command.arg("--manifests").arg(self.folder.join("manifests"));
+        command.arg("--secrets-dir").arg(self.folder.join("secrets"));
+        command.arg("--data").arg(self.folder.join("store"));
+        command.arg("--listen").arg(self.listen.to_string());
+        command.arg("--admin-listen").arg(self.admin.to_string());
+        command.arg("--allow-destination").arg(format!("http://{}", self.application));
+        command.args(["--drain", "0s"]);
+        if self.sealed {
+            command.arg("--data-key-file").arg(self.folder.join("data-key"));
+        }
+        let mut process = Process::start("hookkeeper", &mut command, &self.folder)?;
+        process.answers(self.admin, "/readyz")?;
+        Ok(process)
+    }
+
+    /// The size of the store's files, in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        let entries = fs::read_dir(self.folder.join("store")).unwrap().filter_map(Result::ok);
+        entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+}

@@ -1,0 +1,7 @@
+//! Feeds `targets/delivery_headers.rs` with what libFuzzer makes up.
+#![no_main]
+
+#[path = "../targets/delivery_headers.rs"]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|block: &[u8]| target::run(block));

@@ -1,0 +1,133 @@
+//! A gate as a process of its own, with a folder of manifests and a folder of data.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::application::{Application, Handed};
+use super::wire::{self, Answered};
+use crate::process::{Ended, PATIENCE, Process, Program, hookkeeper};
+
+/// Everything that a gate needs around it.
+pub struct Stage {
+    folder: TempDir,
+    pub application: Application,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("gate").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for name in ["manifests", "data", "secrets"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        Self { folder, application: Application::start().await }
+    }
+
+    /// A stage with these manifests; `APPLICATION` in them is the application's URL.
+    pub async fn with(manifests: &str) -> Self {
+        let stage = Self::new().await;
+        stage.declare("receivers.yaml", manifests);
+        stage
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file of manifests.
+    pub fn declare(&self, name: &str, manifests: &str) {
+        let text = manifests.replace("APPLICATION", &self.application.url(""));
+        fs::write(self.path("manifests").join(name), text).unwrap();
+    }
+
+    /// Writes one key of a Secret.
+    pub fn secret(&self, name: &str, key: &str, value: &str) {
+        let folder = self.path("secrets").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(key), value).unwrap();
+    }
+
+    /// The command line.
+    pub fn program(&self) -> Program {
+        let mut program = hookkeeper();
+        program
+            .arg("gate")
+            .arg("--manifests")
+            .arg(self.path("manifests"))
+            .arg("--data")
+            .arg(self.path("data"))
+            .arg("--secrets-dir")
+            .arg(self.path("secrets"))
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain", "0s"])
+            .args(["--allow-destination", &format!("http://{}", self.application.address)]);
+        program
+    }
+
+    /// Starts the gate and waits until it takes deliveries in.
+    pub fn gate(&self) -> Gate {
+        self.start(&mut self.program())
+    }
+
+    /// The same with another command line.
+    pub fn start(&self, program: &mut Program) -> Gate {
+        let mut process = program.spawn();
+        process.until_says("the gate takes deliveries in");
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
+        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+        Gate { address: address.parse().unwrap(), process }
+    }
+
+    /// Waits until the application took so many deliveries.
+    pub async fn until_took(&self, gate: &Gate, count: usize) -> Vec<Handed> {
+        gate.until("the application took them", || self.application.took().len() >= count).await;
+        self.application.took()
+    }
+}
+
+/// A running gate.
+pub struct Gate {
+    pub address: SocketAddr,
+    pub process: Process,
+}
+
+impl Gate {
+    /// Sends a POST and reads the answer.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answered {
+        self.raw(&wire::post(path, headers, body)).expect("the connection was closed without an answer")
+    }
+
+    /// Sends bytes.
+    pub fn raw(&self, bytes: &[u8]) -> Option<Answered> {
+        wire::raw(self.address, bytes)
+    }
+
+    /// Waits until something is so.
+    pub async fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "not seen: {what}\n{}", self.process.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The value of a series of its metrics; 0 when it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let metrics = self.process.get("/metrics").unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Runs `hookkeeper deliveries` against it.
+    pub fn deliveries(&self, arguments: &[&str]) -> Ended {
+        let url = format!("http://{}", self.process.admin().unwrap());
+        hookkeeper().arg("deliveries").args(arguments).args(["--url", &url]).run()
+    }
+
+    pub fn stop(self) {
+        assert_eq!(self.process.stop(), Some(0));
+    }
+}
