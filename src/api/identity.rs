@@ -88,6 +88,23 @@ pub struct Identity {
     pub force_orphan: bool,
 }
 
+impl Identity {
+    /// An object of which nothing is known but its name.
+    #[must_use]
+    pub fn of_name(key: ObjectKey) -> Self {
+        Self {
+            key,
+            uid: String::new(),
+            generation: 1,
+            created: None,
+            deleted: None,
+            guarded: false,
+            rotate_requested: None,
+            force_orphan: false,
+        }
+    }
+}
+
 /// An object as a shell hands it to the engine: who it is, what it asks for, what is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declared<Spec, Status> {

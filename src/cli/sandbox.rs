@@ -1,4 +1,4 @@
-//! `hookkeeper sandbox`: a Gupy-like provider and a token server to try things out against.
+//! `hookkeeper sandbox`: platforms and a token server to try things out against.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -17,7 +17,8 @@ use crate::sandbox::{
 };
 use crate::secret::SecretText;
 
-/// Runs a Gupy-like provider and a token server, with faults on request.
+/// Runs a Gupy-like provider and a token server, with faults on request; with --gate, other platforms
+/// and an application too.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where to listen. Nothing guards it: stay on loopback.

@@ -254,11 +254,11 @@ impl Intake {
             return success();
         }
         if receiver.mode == Mode::Direct {
-            let now = self.parts.clock.now();
+            let (now, verifier) = (self.parts.clock.now(), live.verifier());
             let delivery = Delivery {
                 id: DeliveryId::new(now, (self.parts.random)()),
                 headers,
-                credential_headers: live.verifier().credential_headers(),
+                credential_headers: verifier.credential_headers(),
                 content_type: headers::content_type(headers, receiver.content_type.as_deref()),
                 event_time: reading.event_time.as_deref(),
                 body,

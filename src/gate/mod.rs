@@ -17,6 +17,7 @@ pub mod change;
 pub mod clock;
 mod connections;
 pub mod digest;
+pub mod direct;
 pub mod duplicates;
 mod entries;
 pub mod evidence;

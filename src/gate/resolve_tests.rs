@@ -10,16 +10,8 @@ const HOUR: u64 = 3600;
 fn spec(name: &str, yaml: &str) -> (Identity, WebhookReceiverSpec) {
     let spec: serde_json::Value = serde_saphyr::from_str(yaml).unwrap();
     let spec = validation::decode(&serde_json::json!({ "spec": spec }), None).unwrap();
-    let identity = Identity {
-        key: ObjectKey::new("hr", name),
-        uid: "u".into(),
-        generation: 3,
-        created: None,
-        deleted: None,
-        guarded: false,
-        rotate_requested: None,
-        force_orphan: false,
-    };
+    let named = Identity::of_name(ObjectKey::new("hr", name));
+    let identity = Identity { uid: "u".into(), generation: 3, ..named };
     (identity, spec)
 }
 

@@ -146,7 +146,11 @@ async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router
 fn router(admin: Admin) -> Router {
     let scrapes = Scrapes::new(admin.metrics.clone());
     let switch = admin.log_level.clone().map(LevelSwitch::new);
-    let by_hand = admin.by_hand.clone().layer(axum::middleware::from_fn(by_hand::only));
+    let mut by_hand = admin.by_hand.clone();
+    // Only what has a route: of other paths it is not said who may see them.
+    if by_hand.has_routes() {
+        by_hand = by_hand.route_layer(axum::middleware::from_fn(by_hand::only));
+    }
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))

@@ -308,7 +308,11 @@ impl Collector for StateCollector {
         gauge(
             "hookkeeper_gate_refused_for_seconds",
             "For how long all deliveries of the platform have been refused, when that may cost the webhook",
-            &|row| self.board.of(&row.uid).refused_for.map_or(0.0, |(refused, _)| refused.as_seconds_f64()),
+            &|row| {
+                let risk = self.board.of(&row.uid).risk;
+                let refused = row.removed_after.and_then(|after| risk.refused_for(after));
+                refused.map_or(0.0, |refused| refused.at_least.as_seconds_f64())
+            },
         )?;
         let mut encoder = encoder.encode_descriptor(
             "hookkeeper_gate_ownerless",

@@ -1,16 +1,20 @@
-//! A Gupy-like provider with a token server, deliveries and a receiver: the other side of
-//! hookkeeper, for trying it out, for the demo, and as the judge in tests.
+//! A Gupy-like provider with a token server, platforms that send deliveries, and the application
+//! that they are meant for: the other side of hookkeeper, for trying it out, for the demo, and as the
+//! judge in tests.
 //!
 //! Everything runs behind one listener: Gupy's webhook API under `/api/v1/webhooks`, tokens under
 //! `/oauth/token` (RFC 6749) and `/api/v1/auth/token` (as Gupy's admission product answers), the
-//! receiver under `/receive/`, and `/admin/` for the ledger and for faults. Nothing is kept beyond
+//! receiver under `/receive/`, the application behind a gate under `/application/`, IDUnico's Get
+//! Process under `/processes/v1/`, and `/admin/` for the ledger, the senders and faults. Nothing is kept beyond
 //! the process, and nothing guards `/admin/`: it belongs on loopback.
 //!
 //! How it hangs together: `world` holds all state behind one lock and changes it without waiting
 //! or reading a clock; the files named after endpoints translate HTTP into those changes; `exchange`
-//! carries out faults around them; `deliveries` sends what is due.
+//! carries out faults around them; `deliveries` sends what is due at Gupy. Each other platform is a
+//! file in `platforms`, put to work by a `desk` and sent by `senders`. `account` says what became of
+//! every single delivery: the platforms write into it what they sent, the `application` what arrived.
 //!
-//! What Gupy documents is followed. Where it is silent, the choice is stated where it is made.
+//! What the platforms document is followed. Where they are silent, the choice is stated where it is made.
 
 mod account;
 mod admin;

@@ -216,12 +216,15 @@ fn subscription(index: usize, options: &WriteOptions) -> String {
     let receiver = if options.gate.is_some() { "  receiverRef: {name: gupy}\n" } else { "" };
     let action = ACTIONS[index % ACTIONS.len()];
     let mut name = action.replace('.', "-");
-    let mut url = "https://integrations.example.com/gupy".to_owned();
     // Beyond the known actions another URL, for the same action and URL would be one webhook.
-    if let round @ 1.. = index / ACTIONS.len() {
-        name = format!("{name}-{}", round + 1);
-        url = format!("{url}/{}", round + 1);
+    let mut round = String::new();
+    if let number @ 1.. = index / ACTIONS.len() {
+        round = format!("-{}", number + 1);
+        name.push_str(&round);
     }
+    // A receiver's path is the end of the URL.
+    let path = if options.gate.is_some() { "default/gupy" } else { "gupy" };
+    let url = format!("https://integrations{round}.example.com/{path}");
     format!(
         r"apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookSubscription

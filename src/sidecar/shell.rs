@@ -3,20 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::collisions::{self, Collision};
 use super::manifests::folder::Folder;
+pub use super::manifests::plan::Parts;
 use super::manifests::plan::Planner;
-use super::manifests::watch::Watch;
+use super::manifests::watch::{Outlets, Watch};
 use super::publish::PublishFolder;
 use super::secrets::{ManifestSecrets, SidecarSecrets};
 use super::state::{State, StateError};
 use crate::engine::change::Change;
 use crate::engine::ports::{Claim, Leadership, Random};
+use crate::gate::change::ReceiverChange;
 use crate::rotation::time::Moment;
 
-/// How many changes may wait for the engine.
+/// How many changes may wait for the engine, and for the gate.
 const CHANGES: usize = 256;
 
 /// Where everything is.
@@ -30,6 +32,8 @@ pub struct Settings {
     pub secrets_dir: Option<PathBuf>,
     /// The folder to publish into, if there is one.
     pub publish_dir: Option<PathBuf>,
+    /// Which parts run in this process.
+    pub parts: Parts,
     /// What is gone follows its deletion policy.
     pub prune: bool,
     /// Secrets that do not say to which hosts they may be sent are sent nowhere.
@@ -63,8 +67,12 @@ pub struct Shell {
     pub secrets: SidecarSecrets,
     /// [`crate::engine::ports::Publish`].
     pub publish: PublishFolder,
-    /// What the engine receives.
+    /// What the engine receives; nothing where none runs.
     pub changes: Receiver<Change>,
+    /// For others who have something to tell the engine.
+    pub to_engine: Sender<Change>,
+    /// What the gate receives; nothing where none runs.
+    pub receiver_changes: Receiver<ReceiverChange>,
     /// Sends it; must be run.
     pub watch: Watch,
 }
@@ -94,16 +102,22 @@ impl Shell {
         if let Some(found) = found {
             return Err(StartError::Collision(Box::new(found)));
         }
-        let (sender, changes) = mpsc::channel(CHANGES);
+        let (of_engine, changes) = mpsc::channel(CHANGES);
+        let (of_gate, receiver_changes) = mpsc::channel(CHANGES);
+        let outlets = Outlets {
+            engine: settings.parts.has_engine().then_some(of_engine.clone()),
+            gate: settings.parts.has_gate().then_some(of_gate),
+        };
         let watch = Watch::new(
             Folder::new(settings.manifests),
-            Planner::new(settings.prune),
+            Planner::new(settings.prune, settings.parts),
             state.clone(),
             manifests,
             random,
-            sender,
+            outlets,
         );
-        Ok(Self { state, secrets, publish: PublishFolder::new(settings.publish_dir), changes, watch })
+        let publish = PublishFolder::new(settings.publish_dir);
+        Ok(Self { state, secrets, publish, changes, to_engine: of_engine, receiver_changes, watch })
     }
 }
 
@@ -133,6 +147,7 @@ mod tests {
             state: folder.join("state.json"),
             secrets_dir: None,
             publish_dir: None,
+            parts: Parts::Engine,
             prune: false,
             require_allowed_hosts: false,
         }

@@ -5,6 +5,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use hookkeeper::sandbox::{
+    Config, SandboxInfo, TRIAL_MANAGEMENT_TOKEN, WriteOptions, trial_platforms, write_manifests,
+};
+
 use super::process::{PATIENCE, Program, Stream};
 use super::{Ended, hookkeeper, in_repository, run};
 
@@ -118,6 +122,23 @@ spec: {secret: {name: token, key: token}}
     let ended = run(&["check", missing.to_str().unwrap()]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stdout.contains("missing.yaml"), "{}", ended.stdout);
+}
+
+#[test]
+fn what_the_sandbox_writes_is_found_good() {
+    for gate in [None, Some("http://127.0.0.1:8090".parse().unwrap())] {
+        let folder = tempfile::tempdir().unwrap();
+        let info = SandboxInfo {
+            url: "http://127.0.0.1:8480".to_owned(),
+            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
+            client: Config::default().clients.remove(0),
+            platforms: trial_platforms(),
+        };
+        write_manifests(folder.path(), &info, &WriteOptions { subscriptions: 20, gate }).unwrap();
+        let ended = run(&["check", folder.path().to_str().unwrap()]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+        assert!(ended.stdout.ends_with("checked, 0 problems, 0 warnings\n"), "{}", ended.stdout);
+    }
 }
 
 #[test]

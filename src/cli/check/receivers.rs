@@ -94,7 +94,7 @@ impl Judge<'_, '_> {
         if let Some(place) = place {
             complete.reads_token_at(place);
         }
-        for problem in Receiver::of(&identity(key), &complete).err().into_iter().flatten() {
+        for problem in Receiver::of(&Identity::of_name(key.clone()), &complete).err().into_iter().flatten() {
             self.problem(at, problem);
         }
         if spec.verification.none.is_some() && spec.source_ranges.is_empty() {
@@ -253,18 +253,4 @@ impl Judge<'_, '_> {
 
 fn path_of(key: &ObjectKey, spec: &WebhookReceiverSpec) -> String {
     spec.path.clone().unwrap_or_else(|| default_path(&key.namespace, &key.name))
-}
-
-/// What of an identity a resolution looks at.
-fn identity(key: &ObjectKey) -> Identity {
-    Identity {
-        key: key.clone(),
-        uid: String::new(),
-        generation: 1,
-        created: None,
-        deleted: None,
-        guarded: false,
-        rotate_requested: None,
-        force_orphan: false,
-    }
 }

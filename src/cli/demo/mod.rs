@@ -30,7 +30,7 @@ use crate::sandbox::{
     Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, TRIAL_CLIENT_ID,
     TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
 };
-use crate::sidecar::shell::{Alone, Settings, Shell};
+use crate::sidecar::shell::{Alone, Parts, Settings, Shell};
 
 /// How often the picture is drawn anew.
 const FRAME: std::time::Duration = std::time::Duration::from_millis(250);
@@ -94,6 +94,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             state: written.state_file,
             secrets_dir: None,
             publish_dir: None,
+            parts: Parts::Engine,
             prune: false,
             require_allowed_hosts: false,
         },

@@ -17,7 +17,7 @@ pub(super) fn identity(
         key: key.clone(),
         uid: entry.uid.clone(),
         generation,
-        created: None,
+        created: entry.created,
         deleted: None,
         guarded: entry.guarded,
         rotate_requested: annotations.rotate_requested.clone(),

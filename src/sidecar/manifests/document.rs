@@ -1,5 +1,6 @@
 //! A file's documents in the words the decisions are made in.
 
+use super::receivers;
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 
@@ -155,6 +156,15 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
         }
         Manifest::Other { .. } => return None,
     };
+    // An object that does not fit its preset is one that breaks a rule: its version before stays in force.
+    let judged = match &spec {
+        Spec::Receiver(spec) => receivers::check(&key, spec),
+        _ => Ok(()),
+    };
+    let (digest, spec) = match judged {
+        Ok(()) => (document.spec_digest, Ok(spec)),
+        Err(problem) => (digest_of_invalid(&problem), Err(problem)),
+    };
     Some(Item::Object {
         kind,
         key,
@@ -162,8 +172,8 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
             rotate_requested: annotation(ROTATE_ANNOTATION),
             force_orphan: annotation(FORCE_ORPHAN_ANNOTATION).as_deref() == Some("true"),
         },
-        digest: document.spec_digest,
-        spec: Ok(spec),
+        digest,
+        spec,
     })
 }
 

@@ -13,4 +13,5 @@ pub mod document;
 pub mod files;
 pub mod folder;
 pub mod plan;
+mod receivers;
 pub mod watch;

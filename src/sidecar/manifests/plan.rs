@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
 use super::changes::{change, identity, order, refuse_forbidden_change};
 use super::document::{Annotations, Item, Spec};
 use super::files::{FileView, Files, Id, TakenIn};
-use crate::api::{Kind, ObjectKey};
+use super::receivers::{self, Places};
+use crate::api::{Identity, Kind, ObjectKey};
 use crate::engine::change::Change;
+use crate::gate::change::ReceiverChange;
 use crate::sidecar::secrets::SecretManifest;
 use crate::sidecar::state::{Entry, ValidSpec};
 
@@ -24,8 +28,12 @@ pub struct Plan {
     pub declarations: Vec<Declaration>,
     /// To be forgotten; subscriptions are forgotten by whoever carries out their deletion.
     pub forgotten: Vec<(Kind, ObjectKey)>,
+    /// Receivers whose manifest is gone, to be remembered as such.
+    pub gone: Vec<ObjectKey>,
     /// To be handed to the engine, in this order.
     pub changes: Vec<Change>,
+    /// To be handed to the gate, in this order, before the engine gets its own.
+    pub receiver_changes: Vec<ReceiverChange>,
     /// To be told to people, each once.
     pub warnings: Vec<String>,
     /// Files whose text is needed again at the next look.
@@ -49,6 +57,41 @@ pub struct Declaration {
     pub spec_digest: String,
     /// Its last valid spec.
     pub valid: Option<ValidSpec>,
+    /// When it was declared first, where that matters.
+    pub created: Option<DateTime<Utc>>,
+}
+
+/// Which parts of the process the folder is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// The engine alone.
+    Engine,
+    /// The gate alone: webhooks at providers are no concern.
+    Gate,
+    /// Both.
+    Both,
+}
+
+impl Parts {
+    /// Whether an engine is among them.
+    #[must_use]
+    pub fn has_engine(self) -> bool {
+        self != Self::Gate
+    }
+
+    /// Whether a gate is among them.
+    #[must_use]
+    pub fn has_gate(self) -> bool {
+        self != Self::Engine
+    }
+
+    fn concern(self, kind: Kind) -> bool {
+        match kind {
+            Kind::TokenSource => true,
+            Kind::WebhookReceiver => self.has_gate(),
+            Kind::WebhookProvider | Kind::WebhookSubscription => self.has_engine(),
+        }
+    }
 }
 
 /// What the engine was told of an object last.
@@ -72,6 +115,7 @@ struct Known {
 #[derive(Debug)]
 pub struct Planner {
     prune: bool,
+    parts: Parts,
     started: bool,
     files: Files,
     known: BTreeMap<Id, Known>,
@@ -79,6 +123,9 @@ pub struct Planner {
     /// Subscriptions that are gone and still remembered: their deletion is being carried out.
     leaving: BTreeSet<ObjectKey>,
     warned_of_nothing: bool,
+    /// People were told that receivers are of no use here.
+    warned_of_receivers: bool,
+    places: Places,
     /// Why the folder could not be read at the last look.
     unreadable: Option<String>,
 }
@@ -86,15 +133,18 @@ pub struct Planner {
 impl Planner {
     /// A planner that has seen nothing. With `prune`, what is gone follows its deletion policy.
     #[must_use]
-    pub fn new(prune: bool) -> Self {
+    pub fn new(prune: bool, parts: Parts) -> Self {
         Self {
             prune,
+            parts,
             started: false,
             files: Files::default(),
             known: BTreeMap::new(),
             secrets: BTreeMap::new(),
             leaving: BTreeSet::new(),
             warned_of_nothing: false,
+            warned_of_receivers: false,
+            places: Places::default(),
             unreadable: None,
         }
     }
@@ -112,12 +162,14 @@ impl Planner {
     }
 
     /// Says what follows from a look: the files by name, or why the folder cannot be read.
-    /// `entries` is what is remembered now; `new_uid` draws a random identifier.
+    /// `entries` is what is remembered now; `new_uid` draws a random identifier, `date` is that of objects
+    /// that are seen first.
     pub fn plan(
         &mut self,
         look: Result<BTreeMap<String, FileView>, String>,
         entries: &Entries,
         now: Instant,
+        date: DateTime<Utc>,
         new_uid: &mut dyn FnMut() -> String,
     ) -> Plan {
         let mut plan = Plan::default();
@@ -134,11 +186,14 @@ impl Planner {
                 for (_, item) in &mut items {
                     refuse_forbidden_change(item, entries);
                 }
+                self.places.look(&items, &self.files, |id| self.known.contains_key(id));
+                self.leave_out_the_unconcerned(&mut items, &mut plan);
                 let seen_valid = valid_ids(&items);
                 self.restore(entries, &seen_valid, &mut plan);
                 for (file, item) in items {
-                    self.declare(&file, item, entries, new_uid, &mut plan);
+                    self.declare(&file, item, entries, date, new_uid, &mut plan);
                 }
+                self.follow_places(entries, &mut plan);
                 self.remove_absent(entries, now, &mut plan);
             }
             Err(problem) => {
@@ -155,16 +210,71 @@ impl Planner {
             }
         }
         plan.changes.sort_by_key(order);
+        plan.receiver_changes.sort_by_key(receivers::order);
         if !self.started {
             self.started = true;
             plan.changes.push(Change::Synced);
+            plan.receiver_changes.push(ReceiverChange::Synced);
         }
         plan
     }
 
+    /// Takes the documents out that no part of this process does anything with.
+    fn leave_out_the_unconcerned(&mut self, items: &mut Vec<(String, Item)>, plan: &mut Plan) {
+        let is_receiver = |item: &Item| matches!(item, Item::Object { kind: Kind::WebhookReceiver, .. });
+        let receivers = items.iter().any(|(_, item)| is_receiver(item));
+        if receivers && !self.parts.has_gate() && !std::mem::replace(&mut self.warned_of_receivers, true) {
+            plan.warnings.push(
+                "there are manifests of the kind WebhookReceiver, and this process has no gate: start it with \
+                 --gate-listen and --data, or leave them to `hookkeeper gate`"
+                    .to_owned(),
+            );
+        }
+        let parts = self.parts;
+        items.retain(|(_, item)| match item {
+            Item::Object { kind, .. } => parts.concern(*kind),
+            Item::Secret { .. } => true,
+        });
+    }
+
+    /// Tells whoever a version of an object concerns.
+    fn tell(&mut self, spec: Spec, identity: Identity, entry: &Entry, plan: &mut Plan) {
+        if let Spec::Receiver(spec) = spec {
+            plan.receiver_changes.push(self.places.declared(*spec, identity, Some(entry)));
+            return;
+        }
+        if let Spec::TokenSource(spec) = &spec
+            && self.parts.has_gate()
+        {
+            plan.receiver_changes.push(receivers::source(&identity.key, spec));
+        }
+        if self.parts.has_engine() {
+            plan.changes.extend(change(spec, identity, Some(entry)));
+        }
+    }
+
+    /// Tells the gate again of receivers whose tokens come in another header now.
+    fn follow_places(&mut self, entries: &Entries, plan: &mut Plan) {
+        if !self.parts.has_gate() {
+            return;
+        }
+        for key in self.places.moved() {
+            let id = (Kind::WebhookReceiver, key);
+            let known = self.known.get(&Id::Object(id.0, id.1.clone()));
+            if let Some(entry) =
+                entries.get(&id).filter(|_| known.is_some_and(|known| known.told == Told::Valid))
+                && let Some((spec, generation)) = receivers::remembered(entry)
+            {
+                let identity = identity(&id.1, entry, generation, &Annotations::default());
+                plan.receiver_changes.push(self.places.declared(spec, identity, Some(entry)));
+            }
+        }
+    }
+
     /// At the start: what an earlier process knew.
     fn recall(&mut self, entries: &Entries) {
-        for (kind, key) in entries.keys() {
+        self.places.recall(entries);
+        for (kind, key) in entries.keys().filter(|(kind, _)| self.parts.concern(*kind)) {
             self.known.insert(Id::Object(*kind, key.clone()), Known::untold());
         }
     }
@@ -175,7 +285,8 @@ impl Planner {
         if self.started {
             return;
         }
-        for ((kind, key), entry) in entries {
+        let parts = self.parts;
+        for ((kind, key), entry) in entries.iter().filter(|((kind, _), _)| parts.concern(*kind)) {
             let id = Id::Object(*kind, key.clone());
             let newest = entry.valid.as_ref().filter(|_| !seen_valid.contains(&id));
             for valid in entry.fallback.iter().chain(newest) {
@@ -186,12 +297,17 @@ impl Planner {
                     continue;
                 };
                 let identity = identity(key, entry, valid.generation, &Annotations::default());
-                plan.changes.extend(change(spec, identity, Some(entry)));
+                self.tell(spec, identity, entry, plan);
                 if newest.is_some_and(|newest| newest.generation == valid.generation)
                     && let Some(known) = self.known.get_mut(&id)
                 {
                     known.told = Told::Valid;
                 }
+            }
+            // It was gone before this process began, and does not come to life for a minute.
+            if entry.gone && !self.files.declare(&id) {
+                plan.receiver_changes.push(ReceiverChange::Gone(key.clone()));
+                self.known.remove(&id);
             }
         }
     }
@@ -201,6 +317,7 @@ impl Planner {
         file: &str,
         item: Item,
         entries: &Entries,
+        date: DateTime<Utc>,
         new_uid: &mut dyn FnMut() -> String,
         plan: &mut Plan,
     ) {
@@ -243,16 +360,21 @@ impl Planner {
             Ok(spec) => spec.to_json().ok().map(|spec| ValidSpec { generation, spec }).or(before),
             Err(_) => before,
         };
+        // Of two receivers with one path the older one has it; the engine has claims of its own.
+        let created =
+            (kind == Kind::WebhookReceiver).then(|| entry.and_then(|entry| entry.created).unwrap_or(date));
         let declared = Entry {
             uid: uid.clone(),
             generation,
             spec_digest: digest.clone(),
+            created,
+            gone: false,
             guarded: entry.is_some_and(|entry| entry.guarded),
             valid: valid.clone(),
             fallback: None,
             status: entry.and_then(|entry| entry.status.clone()),
         };
-        if entry.is_none_or(|entry| entry.spec_digest != digest || entry.valid.is_none()) {
+        if entry.is_none_or(|entry| entry.spec_digest != digest || entry.valid.is_none() || entry.gone) {
             plan.declarations.push(Declaration {
                 kind,
                 key: key.clone(),
@@ -260,15 +382,23 @@ impl Planner {
                 generation,
                 spec_digest: digest,
                 valid,
+                created,
             });
         }
         let identity = identity(&key, &declared, generation, &annotations);
         match spec {
-            Ok(spec) => plan.changes.extend(change(spec, identity, Some(&declared))),
+            Ok(spec) => self.tell(spec, identity, &declared, plan),
             Err(problem) => {
                 plan.warnings.push(format!(
                     "{file}: {id} is invalid, its last valid version stays in force: {problem}"
                 ));
+                if kind == Kind::WebhookReceiver {
+                    plan.receiver_changes.push(receivers::invalid(identity, &problem));
+                    return;
+                }
+                if !self.parts.has_engine() {
+                    return;
+                }
                 let status = declared.status.as_ref();
                 plan.changes.push(Change::Invalid {
                     kind,
@@ -318,6 +448,15 @@ impl Planner {
                 Id::Object(Kind::WebhookSubscription, key) => {
                     self.remove_subscription(key, entries, plan);
                 }
+                Id::Object(Kind::WebhookReceiver, key) => {
+                    plan.warnings.push(format!(
+                        "{id} was absent from the folder for a minute: deliveries are taken in and kept, and none is \
+                         handed on until it is back"
+                    ));
+                    self.places.forget(key);
+                    plan.gone.push(key.clone());
+                    plan.receiver_changes.push(ReceiverChange::Gone(key.clone()));
+                }
                 Id::Object(..) | Id::Secret(_) if self.is_needed(id.key()) => continue,
                 Id::Object(..) | Id::Secret(_) if held.contains(&id) => {
                     let known = self.known.get_mut(&id);
@@ -332,7 +471,12 @@ impl Planner {
                 }
                 Id::Object(kind, key) => {
                     plan.forgotten.push((*kind, key.clone()));
-                    plan.changes.push(Change::Gone { kind: *kind, key: key.clone(), prune: self.prune });
+                    if self.parts.has_gate() && *kind == Kind::TokenSource {
+                        plan.receiver_changes.push(ReceiverChange::Source(key.clone(), None));
+                    }
+                    if self.parts.has_engine() {
+                        plan.changes.push(Change::Gone { kind: *kind, key: key.clone(), prune: self.prune });
+                    }
                 }
                 Id::Secret(key) => {
                     self.secrets.remove(key);

@@ -5,11 +5,15 @@ use super::super::files::FileView;
 use super::*;
 use crate::api::Identity;
 
+#[path = "plan_receiver_tests.rs"]
+mod receivers;
+
 /// A folder, what is remembered, and the time: everything a plan follows from.
 struct World {
     planner: Planner,
     entries: Entries,
     now: Instant,
+    date: DateTime<Utc>,
     uids: u32,
     files: BTreeMap<String, String>,
     broken: BTreeSet<String>,
@@ -21,9 +25,10 @@ struct World {
 impl World {
     fn new(prune: bool) -> Self {
         Self {
-            planner: Planner::new(prune),
+            planner: Planner::new(prune, Parts::Engine),
             entries: Entries::new(),
             now: Instant::now(),
+            date: "2026-11-27T03:00:00Z".parse().unwrap(),
             uids: 0,
             files: BTreeMap::new(),
             broken: BTreeSet::new(),
@@ -35,7 +40,7 @@ impl World {
 
     /// The same folder and memory with a new process.
     fn restart(&mut self, prune: bool) {
-        self.planner = Planner::new(prune);
+        self.planner = Planner::new(prune, self.planner.parts);
         self.shown.clear();
         self.again.clear();
     }
@@ -69,7 +74,7 @@ impl World {
             Err("no such folder".to_owned())
         };
         let uids = &mut self.uids;
-        let plan = self.planner.plan(look, &self.entries, self.now, &mut || {
+        let plan = self.planner.plan(look, &self.entries, self.now, self.date, &mut || {
             *uids += 1;
             format!("uid-{uids}")
         });
@@ -81,6 +86,8 @@ impl World {
                 uid: declared.uid.clone(),
                 generation: declared.generation,
                 spec_digest: declared.spec_digest.clone(),
+                created: declared.created,
+                gone: false,
                 guarded: before.as_ref().is_some_and(|entry| entry.guarded),
                 valid: declared.valid.clone(),
                 fallback: None,
@@ -90,6 +97,9 @@ impl World {
         }
         for id in &plan.forgotten {
             self.entries.remove(id);
+        }
+        for key in &plan.gone {
+            self.entries.get_mut(&(Kind::WebhookReceiver, key.clone())).unwrap().gone = true;
         }
         self.again = plan.read_again.clone();
         plan

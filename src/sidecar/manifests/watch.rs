@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use chrono::Utc;
 use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
 
@@ -11,14 +12,56 @@ use super::document::{self, FileContent};
 use super::files::FileView;
 use super::folder::{FileRead, Folder, FolderRead};
 use super::plan::{Plan, Planner};
+use crate::api::Kind;
 use crate::api::manifest::{MOST_DOCUMENTS, MOST_TOLD};
 use crate::engine::change::Change;
 use crate::engine::ports::Random;
+use crate::gate::change::ReceiverChange;
 use crate::sidecar::secrets::ManifestSecrets;
 use crate::sidecar::state::State;
 
 /// How often the folder is looked at.
 pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who receives what changes: the parts that run in this process.
+#[derive(Debug)]
+pub struct Outlets {
+    /// The engine's.
+    pub engine: Option<Sender<Change>>,
+    /// The gate's.
+    pub gate: Option<Sender<ReceiverChange>>,
+}
+
+impl Outlets {
+    /// The gate is told first, so that it knows the receivers of a source before the engine mints for it.
+    async fn send(&self, changes: Vec<Change>, of_gate: Vec<ReceiverChange>) -> Result<(), NobodyListens> {
+        if let Some(gate) = &self.gate {
+            for change in of_gate {
+                gate.send(change).await.map_err(|_| NobodyListens)?;
+            }
+        }
+        if let Some(engine) = &self.engine {
+            for change in changes {
+                engine.send(change).await.map_err(|_| NobodyListens)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends when one of them receives no more.
+    async fn closed(&self) {
+        async fn closed<T>(sender: Option<&Sender<T>>) {
+            match sender {
+                Some(sender) => sender.closed().await,
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = closed(self.engine.as_ref()) => {}
+            () = closed(self.gate.as_ref()) => {}
+        }
+    }
+}
 
 /// Looks at the folder again and again and hands over what changed, the last good version of
 /// everything and [`Change::Synced`] first. Ends when nobody receives the changes any more.
@@ -33,7 +76,7 @@ struct Hands {
     state: State,
     secrets: ManifestSecrets,
     random: Arc<dyn Random>,
-    changes: Sender<Change>,
+    outlets: Outlets,
 }
 
 impl Watch {
@@ -45,9 +88,9 @@ impl Watch {
         state: State,
         secrets: ManifestSecrets,
         random: Arc<dyn Random>,
-        changes: Sender<Change>,
+        outlets: Outlets,
     ) -> Self {
-        Self { folder, hands: Hands { planner, state, secrets, random, changes } }
+        Self { folder, hands: Hands { planner, state, secrets, random, outlets } }
     }
 
     /// Runs until nobody receives the changes any more, or the task is ended. `synced` is called
@@ -77,7 +120,7 @@ impl Watch {
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                () = hands.changes.closed() => return,
+                () = hands.outlets.closed() => return,
             }
         }
     }
@@ -99,17 +142,27 @@ impl Hands {
             }
         }
         let random = &self.random;
-        let plan = self.planner.plan(read.files, &self.state.entries(), Instant::now(), &mut || {
-            format!("{:016x}{:016x}", random.bits(), random.bits())
-        });
-        let Plan { declarations, forgotten, changes, warnings, read_again, secrets_changed } = plan;
+        let plan =
+            self.planner.plan(read.files, &self.state.entries(), Instant::now(), Utc::now(), &mut || {
+                format!("{:016x}{:016x}", random.bits(), random.bits())
+            });
+        let Plan {
+            declarations,
+            forgotten,
+            gone,
+            changes,
+            receiver_changes,
+            warnings,
+            read_again,
+            secrets_changed,
+        } = plan;
         for warning in first_of(warnings) {
             warn!("{warning}");
         }
         if secrets_changed {
             self.secrets.replace(self.planner.secrets().clone());
         }
-        let to_write = !declarations.is_empty() || !forgotten.is_empty();
+        let to_write = !declarations.is_empty() || !forgotten.is_empty() || !gone.is_empty();
         for declared in declarations {
             self.state.declare(
                 declared.kind,
@@ -119,6 +172,12 @@ impl Hands {
                 &declared.spec_digest,
                 declared.valid,
             );
+            if let Some(created) = declared.created {
+                self.state.created(declared.kind, &declared.key, created);
+            }
+        }
+        for key in gone {
+            self.state.gone(Kind::WebhookReceiver, &key);
         }
         for (kind, key) in forgotten {
             self.state.forget(kind, &key);
@@ -127,10 +186,7 @@ impl Hands {
             // The next record tries again; what must be durable before a call waits for it.
             warn!("{error}");
         }
-        for change in changes {
-            let sent = self.changes.send(change).await;
-            sent.map_err(|_| NobodyListens)?;
-        }
+        self.outlets.send(changes, receiver_changes).await?;
         Ok(read_again)
     }
 }
@@ -225,8 +281,9 @@ fn view(read: FileRead) -> FileView {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Parts;
     use super::*;
-    use crate::api::{Kind, ObjectKey};
+    use crate::api::ObjectKey;
     use crate::engine::ports::Record;
 
     fn content(documents: usize) -> FileView {
@@ -279,11 +336,11 @@ mod tests {
         let (sender, mut changes) = tokio::sync::mpsc::channel(1);
         let watch = Watch::new(
             Folder::new(path.clone()),
-            Planner::new(false),
+            Planner::new(false, Parts::Engine),
             state.clone(),
             ManifestSecrets::default(),
             Arc::new(Ones),
-            sender,
+            Outlets { engine: Some(sender), gate: None },
         );
         let (synced, is_synced) = tokio::sync::oneshot::channel();
         let watching = tokio::spawn(watch.run(move || {

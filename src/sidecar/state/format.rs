@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -84,6 +85,12 @@ pub struct Entry {
     pub generation: i64,
     /// Digest of what the manifest asked for last, valid or not.
     pub spec_digest: String,
+    /// When the object was declared first, where that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<DateTime<Utc>>,
+    /// Its manifest is gone, and it is remembered all the same: what it stands for has not ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     /// Whether something must be done when the object is deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guarded: bool,

@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,7 +22,9 @@ use serde_json::value::{RawValue, to_raw_value};
 pub use format::{Entry, StateError, VERSION, ValidSpec};
 
 use super::durable;
-use crate::api::{Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::api::{
+    Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus, WebhookReceiverStatus,
+};
 use crate::engine::ports::{Record, RecordFailure};
 use format::Content;
 
@@ -153,6 +156,8 @@ impl State {
             uid: uid.to_owned(),
             generation,
             spec_digest: spec_digest.to_owned(),
+            created: before.as_ref().and_then(|entry| entry.created),
+            gone: false,
             guarded,
             fallback: before.and_then(|entry| entry.fallback_of(valid.as_ref())),
             valid,
@@ -160,6 +165,40 @@ impl State {
         };
         book.content.entries.insert(id, entry);
         book.revision += 1;
+    }
+
+    /// Remembers when an object was declared first. Durable with the next record or [`State::flush`].
+    pub fn created(&self, kind: Kind, key: &ObjectKey, created: DateTime<Utc>) {
+        let mut book = self.0.book();
+        if let Some(entry) = book.content.entries.get_mut(&(kind, key.clone()))
+            && entry.created.is_none()
+        {
+            entry.created = Some(created);
+            book.revision += 1;
+        }
+    }
+
+    /// Remembers that an object's manifest is gone. Durable with the next record or [`State::flush`].
+    pub fn gone(&self, kind: Kind, key: &ObjectKey) {
+        let mut book = self.0.book();
+        if let Some(entry) = book.content.entries.get_mut(&(kind, key.clone()))
+            && !std::mem::replace(&mut entry.gone, true)
+        {
+            book.revision += 1;
+        }
+    }
+
+    /// Records the status of a receiver with this uid, and answers when it is durable.
+    ///
+    /// # Errors
+    /// When the object is another one by now, or the file could not be written.
+    pub async fn receiver(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        status: &WebhookReceiverStatus,
+    ) -> Result<(), RecordFailure> {
+        self.record(Kind::WebhookReceiver, key, Some(uid), status).await
     }
 
     /// Forgets an object. Durable with the next record or [`State::flush`].

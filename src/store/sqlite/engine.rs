@@ -34,9 +34,9 @@ const RESEALING_EVERY: Duration = Duration::from_millis(100);
 /// How often a full disk is looked at again.
 const FULL_DISK_EVERY: Duration = Duration::from_secs(1);
 
-/// Pages that are given back to the file system in one go when nobody waits, and when the disk is full.
-const PAGES_GIVEN_BACK: u32 = 1024;
-const PAGES_GIVEN_BACK_WHEN_FULL: u32 = 16 * 1024;
+/// Pages that are given back to the file system in one go. Each may move others, and these go into the log
+/// first: on a full disk the log must not need more than what is held back.
+const PAGES_GIVEN_BACK: u32 = 2048;
 
 /// Something that reads, between two commits.
 pub(super) trait Read: Send {
@@ -116,6 +116,22 @@ pub(super) struct Held {
     pub(super) until: DateTime<Utc>,
 }
 
+/// Sees to it that nobody waits for a thread that has ended.
+struct Watch {
+    queue: Arc<Queue>,
+    failure: watch::Sender<Option<StoreError>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = "its thread has ended, which is a fault of hookkeeper".to_owned();
+            self.failure.send_replace(Some(StoreError::Broken(error)));
+        }
+        self.queue.clear();
+    }
+}
+
 /// The connection and what is known about its rows.
 pub(super) struct Engine {
     pub(super) connection: Connection,
@@ -132,11 +148,11 @@ pub(super) struct Engine {
     reserve: u64,
     queue: Arc<Queue>,
     failure: watch::Sender<Option<StoreError>>,
-    resealing: Resealing,
+    pub(super) resealing: Resealing,
     resealed: Instant,
     /// The last commit failed for want of space.
     is_full: bool,
-    looked_at_full_disk: Option<Instant>,
+    pub(super) looked_at_full_disk: Option<Instant>,
     emptied: Instant,
     log_frames: i32,
 }
@@ -179,6 +195,7 @@ impl Engine {
 
     /// Works until the store is closed or abandoned.
     pub(super) fn run(mut self) {
+        let _watch = Watch { queue: Arc::clone(&self.queue), failure: self.failure.clone() };
         let mut gather = false;
         let queue = Arc::clone(&self.queue);
         let end = loop {
@@ -226,7 +243,7 @@ impl Engine {
     /// Whether deliveries may be picked: not while what becomes of them cannot be written down.
     pub(super) fn may_pick(&mut self) -> bool {
         if self.is_full && self.is_time_for_full_disk() {
-            self.return_pages(PAGES_GIVEN_BACK_WHEN_FULL);
+            self.return_pages(PAGES_GIVEN_BACK);
             // Whether a commit succeeds again is known when one was tried.
             let result = self.transaction(|engine| {
                 engine.connection.execute("UPDATE store SET one = one", []).map(|_| ())
@@ -369,7 +386,7 @@ impl Engine {
         let needed = self.reserve + log + 2 * (bytes as u64 + puts as u64 * ROW);
         let mut free = self.free()?;
         if free < needed && self.is_time_for_full_disk() {
-            self.return_pages(PAGES_GIVEN_BACK_WHEN_FULL);
+            self.return_pages(PAGES_GIVEN_BACK);
             free = self.free()?;
         }
         if free < needed {
@@ -437,13 +454,20 @@ impl Engine {
         }
     }
 
+    /// Each step of this statement gives one page back.
+    fn vacuum(&self, pages: u32) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() {}
+        Ok(())
+    }
+
     /// Gives free pages of the file back to the file system.
-    fn return_pages(&mut self, pages: u32) {
+    pub(super) fn return_pages(&mut self, pages: u32) {
         let free: rusqlite::Result<Option<u32>> =
             self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).optional();
         if matches!(free, Ok(Some(count)) if count > 0) {
-            let result = self.connection.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"));
-            if let Err(error) = result {
+            if let Err(error) = self.vacuum(pages) {
                 match meaning(&error) {
                     broken @ StoreError::Broken(_) => self.fail(broken),
                     other => tracing::debug!(error = %other, "free pages cannot be given back yet"),

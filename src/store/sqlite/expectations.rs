@@ -9,6 +9,11 @@ use super::engine::{Engine, micros, time};
 use crate::store::seal::{Field, RowName};
 use crate::store::{Digest, Expectation, KnownToken, Owner, StoreError};
 
+/// Expectations of a receiver that are due.
+pub(super) const EXPECTATIONS_DUE: &str =
+    "SELECT digest, seal, salt, id, since, due, handed_on, parked FROM expectations
+     WHERE receiver = ?1 AND parked = 0 AND due <= ?2 ORDER BY due LIMIT ?3";
+
 /// An expectation, its id as it is written.
 pub(super) struct ExpectationRow {
     digest: Vec<u8>,
@@ -118,10 +123,7 @@ impl Engine {
     ) -> rusqlite::Result<Vec<ExpectationRow>> {
         let Some(account) = self.ledger.by_uid(uid) else { return Ok(Vec::new()) };
         self.connection
-            .prepare_cached(
-                "SELECT digest, seal, salt, id, since, due, handed_on, parked FROM expectations
-                 WHERE receiver = ?1 AND parked = 0 AND due <= ?2 ORDER BY due LIMIT ?3",
-            )?
+            .prepare_cached(EXPECTATIONS_DUE)?
             .query_map((account.receiver, now, i64::try_from(most).unwrap_or(i64::MAX)), |row| {
                 expectation(&account.owner, row)
             })?

@@ -19,6 +19,16 @@ const EVICTED: i64 = 8;
 /// Keys that are deleted in one go when they have expired.
 const FORGOTTEN: u64 = 2000;
 
+/// The delivery of a key.
+pub(super) const KNOWN: &str =
+    "SELECT delivery FROM keys WHERE receiver = ?1 AND event = ?2 AND body = ?3 AND expires > ?4";
+
+/// The keys of a receiver that expire first, and those that have expired.
+pub(super) const FIRST_TO_EXPIRE: &str =
+    "SELECT event, body, expires FROM keys WHERE receiver = ?1 ORDER BY expires LIMIT ?2";
+pub(super) const EXPIRED: &str = "SELECT event, body, expires FROM keys WHERE receiver = ?1 AND expires <= ?3
+     ORDER BY expires LIMIT ?2";
+
 impl Engine {
     /// The delivery that brought this body for this event, if that is known at this time.
     pub(super) fn earlier(
@@ -49,9 +59,7 @@ impl Engine {
         now: i64,
     ) -> rusqlite::Result<Option<DeliveryId>> {
         self.connection
-            .prepare_cached(
-                "SELECT delivery FROM keys WHERE receiver = ?1 AND event = ?2 AND body = ?3 AND expires > ?4",
-            )?
+            .prepare_cached(KNOWN)?
             .query_row((receiver, event, body, now), |row| row.get(0).map(DeliveryId::from_bytes))
             .optional()
     }
@@ -124,9 +132,7 @@ impl Engine {
             return Ok(());
         }
         let over = i64::try_from(keys - self.most_keys).unwrap_or(EVICTED).min(EVICTED);
-        let mut select = self.connection.prepare_cached(
-            "SELECT event, body, expires FROM keys WHERE receiver = ?1 ORDER BY expires LIMIT ?2",
-        )?;
+        let mut select = self.connection.prepare_cached(FIRST_TO_EXPIRE)?;
         let (deleted, last) = delete_keys(&self.connection, &mut select, receiver, over)?;
         drop(select);
         self.ledger.change(receiver, |account| {
@@ -166,10 +172,7 @@ impl Engine {
             .collect();
         for (receiver, has_keys, shortened_until) in receivers {
             if has_keys && forgotten < FORGOTTEN {
-                let mut select = self.connection.prepare_cached(
-                    "SELECT event, body, expires FROM keys WHERE receiver = ?1 AND expires <= ?3
-                     ORDER BY expires LIMIT ?2",
-                )?;
+                let mut select = self.connection.prepare_cached(EXPIRED)?;
                 let limit = i64::try_from(FORGOTTEN - forgotten).unwrap_or(0);
                 let found = select.query_map((receiver, limit, now), key)?.collect::<Result<Vec<_>, _>>()?;
                 let deleted = delete(&self.connection, receiver, &found)?;

@@ -80,7 +80,7 @@ pub struct SqliteStore {
     seals: Arc<Seals>,
     digest_key: [u8; 32],
     failure: watch::Receiver<Option<StoreError>>,
-    /// It was asked to end; otherwise a thread that has ended has failed.
+    /// It was asked to end.
     is_ending: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -128,17 +128,24 @@ impl SqliteStore {
         })
     }
 
-    fn failure(&self) -> StoreError {
-        let failure = self.failure.borrow().clone();
-        failure.unwrap_or_else(|| match self.failure.has_changed() {
-            Err(_) if !self.is_ending.load(Ordering::Relaxed) => thread_ended(),
-            _ => StoreError::Unavailable("it is closed, or too many wait for it".to_owned()),
-        })
+    /// Why nothing can be asked for.
+    fn refusal(&self) -> StoreError {
+        if let Some(error) = self.failure.borrow().clone() {
+            return error;
+        }
+        let problem =
+            if self.is_ending.load(Ordering::Relaxed) { "it is closed" } else { "too many wait for it" };
+        StoreError::Unavailable(problem.to_owned())
     }
 
-    /// Waits for the answer of the thread. A thread that has ended answers nobody any more.
+    /// Waits for the answer of the thread.
     async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
-        answer.await.unwrap_or_else(|_| Err(self.failure()))
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) if self.is_ending.load(Ordering::Relaxed) => Err(self.refusal()),
+            // It panicked, and is about to say so.
+            Err(_) => Err(self.failed().await),
+        }
     }
 
     async fn read<T: Send + 'static>(
@@ -146,7 +153,7 @@ impl SqliteStore {
         read: impl FnOnce(&mut Engine) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.read(Box::new(ReadOnce { read, reply })).map_err(|_| self.failure())?;
+        self.queue.read(Box::new(ReadOnce { read, reply })).map_err(|_| self.refusal())?;
         self.answer(answer).await
     }
 
@@ -156,7 +163,7 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let change = ChangeOnce { change: Some(change), answer: None, reply };
-        self.queue.change(Box::new(change)).map_err(|_| self.failure())?;
+        self.queue.change(Box::new(change)).map_err(|_| self.refusal())?;
         self.answer(answer).await
     }
 
@@ -169,7 +176,7 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         let change = move |engine: &mut Engine| engine.put(&arriving);
         let change = Box::new(ChangeOnce { change: Some(change), answer: None, reply });
-        self.queue.put(&namespace, &uid, size, change).map_err(|_| self.failure())?;
+        self.queue.put(&namespace, &uid, size, change).map_err(|_| self.refusal())?;
         self.answer(answer).await
     }
 
@@ -232,10 +239,6 @@ impl SqliteStore {
     }
 }
 
-fn thread_ended() -> StoreError {
-    StoreError::Broken("its thread has ended, which is a fault of hookkeeper".to_owned())
-}
-
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
@@ -258,11 +261,7 @@ impl Store for SqliteStore {
     fn failed(&self) -> BoxFuture<'_, StoreError> {
         let mut failure = self.failure.clone();
         Box::pin(async move {
-            let seen = match failure.wait_for(Option::is_some).await {
-                Ok(failure) => failure.clone(),
-                Err(_) if !self.is_ending.load(Ordering::Relaxed) => Some(thread_ended()),
-                Err(_) => None,
-            };
+            let seen = failure.wait_for(Option::is_some).await.ok().and_then(|failure| failure.clone());
             match seen {
                 Some(error) => error,
                 // Closed, and never failed.

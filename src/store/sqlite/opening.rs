@@ -52,18 +52,18 @@ pub(super) fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
         create(&place)?;
     }
     let failed = |error: rusqlite::Error| OpenError::of_sqlite(place.file(), &error);
-    let mut connection = connect(place.file()).map_err(failed)?;
-    let numbers = check(&connection, &place, sealer.as_ref())?;
+    let log = place.log();
+    let had_log = log.exists();
+    let looked_at = look_at(&place, sealer.as_ref());
+    if looked_at.is_err() && !had_log && fs::metadata(&log).is_ok_and(|file| file.len() == 0) {
+        // Looking into a file already makes a log beside it.
+        let _ = fs::remove_file(&log);
+    }
+    let (mut connection, numbers) = looked_at?;
 
     // From here on the file is ours, and is changed.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
     schema::migrate(&mut connection, schema::STEPS).map_err(failed)?;
-    if schema::shape(&connection).map_err(failed)? != schema::expected_shape().map_err(failed)? {
-        return Err(OpenError::Damaged {
-            path: place.file().to_owned(),
-            problem: "its tables are not those of a store".to_owned(),
-        });
-    }
     let (seals, digest_key) = unlock(&mut connection, &place, sealer, numbers)?;
     // What a crash left in the log may be in no more than the memory of the kernel: after an fsync that
     // failed it can be read, and is on no disk. Nothing is answered before it is in the file.
@@ -145,6 +145,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the file and refuses it, or gives the numbers of the keys that have sealed something.
+fn look_at(place: &Place, sealer: Option<&Sealer>) -> Result<(Connection, HashMap<i64, KeyId>), OpenError> {
+    let connection = connect(place.file()).map_err(|error| OpenError::of_sqlite(place.file(), &error))?;
+    let numbers = check(&connection, place, sealer)?;
+    Ok((connection, numbers))
+}
+
 /// Refuses a file that is damaged, newer, or sealed with a key that is not given. The numbers of the keys
 /// that have sealed something.
 fn check(
@@ -172,6 +179,11 @@ fn check(
     }
     if version == 0 {
         return Ok(HashMap::new());
+    }
+    let is_ours = version < schema::version()
+        || schema::shape(connection).map_err(failed)? == schema::expected_shape().map_err(failed)?;
+    if !is_ours {
+        return Err(damaged("its tables are not those of a store".to_owned()));
     }
     let numbers = numbers(connection).map_err(failed)?;
     for (seal, key) in &numbers {

@@ -51,6 +51,11 @@ impl Place {
         &self.file
     }
 
+    /// What was committed and is not in the file yet.
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join(format!("{FILE}-wal"))
+    }
+
     /// Where a new store is made; it gets its name when it is complete.
     pub(super) fn unfinished(&self) -> PathBuf {
         self.folder.join(format!("{FILE}.new"))

@@ -182,6 +182,13 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Nobody works any more: who waits is told so by the end of his channel.
+    pub(super) fn clear(&self) {
+        let mut waiting = self.lock();
+        let end = waiting.end.unwrap_or(End::Abandon);
+        *waiting = Waiting { end: Some(end), ..Waiting::default() };
+    }
+
     /// Waits for work, at most so long. With `gather`, which says that callers come in numbers, a commit
     /// waits a moment for more of them; a single caller would only wait for nobody.
     pub(super) fn next(&self, patience: Duration, gather: bool) -> Work {

@@ -15,6 +15,23 @@ const TAKEN_AT_ONCE: u64 = 16 << 20;
 /// Most rows of one list.
 const LONGEST_LIST: usize = 10_000;
 
+/// Rows of a receiver that are due.
+pub(super) const DUE: &str = "SELECT delivery FROM deliveries WHERE state = 0 AND receiver = ?1 AND due <= ?2
+     ORDER BY due, delivery";
+
+/// Rows of a receiver in the order in which they are due.
+pub(super) const NEXT_DUE: &str =
+    "SELECT delivery, due FROM deliveries WHERE state = 0 AND receiver = ?1 ORDER BY due, delivery";
+
+/// When the oldest row of a receiver that waits arrived.
+pub(super) const OLDEST: &str =
+    "SELECT arrived FROM deliveries WHERE receiver = ?1 AND state = 0 ORDER BY id LIMIT 1";
+
+/// A page of all rows, and of those of a receiver in one state.
+pub(super) const PAGE: &str = "SELECT delivery FROM deliveries WHERE id > ?1 ORDER BY id LIMIT ?2";
+pub(super) const PAGE_OF_RECEIVER: &str = "SELECT id, delivery FROM deliveries
+     WHERE receiver = ?1 AND state = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
+
 /// A delivery that was taken, its content as it is written.
 pub(super) struct TakenRow {
     pub(super) id: DeliveryId,
@@ -65,10 +82,7 @@ impl Engine {
 
     /// Rows that are due and not under way, the oldest due first.
     fn free_rows(&self, receiver: i64, most: usize, now: DateTime<Utc>) -> rusqlite::Result<Vec<i64>> {
-        let mut due = self.connection.prepare_cached(
-            "SELECT delivery FROM deliveries WHERE state = 0 AND receiver = ?1 AND due <= ?2
-             ORDER BY due, delivery",
-        )?;
+        let mut due = self.connection.prepare_cached(DUE)?;
         let mut rows = due.query((receiver, micros(now)))?;
         let mut free = Vec::new();
         while free.len() < most
@@ -109,9 +123,7 @@ impl Engine {
 
     pub(super) fn next_due(&self, uid: &str) -> rusqlite::Result<Option<DateTime<Utc>>> {
         let Some(receiver) = self.ledger.by_uid(uid).map(|account| account.receiver) else { return Ok(None) };
-        let mut due = self.connection.prepare_cached(
-            "SELECT delivery, due FROM deliveries WHERE state = 0 AND receiver = ?1 ORDER BY due, delivery",
-        )?;
+        let mut due = self.connection.prepare_cached(NEXT_DUE)?;
         let mut rows = due.query([receiver])?;
         let mut next: Option<DateTime<Utc>> = None;
         while let Some(row) = rows.next()? {
@@ -153,9 +165,7 @@ impl Engine {
         let after = after.map_or(Vec::new(), |id| id.to_bytes().to_vec());
         let mut rows: Vec<i64> = Vec::new();
         if *selection == Selection::default() {
-            let mut statement = self
-                .connection
-                .prepare_cached("SELECT delivery FROM deliveries WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+            let mut statement = self.connection.prepare_cached(PAGE)?;
             rows.extend(
                 statement.query_map((after, limit), |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?,
             );
@@ -164,10 +174,7 @@ impl Engine {
                 Some(state) => vec![state],
                 None => vec![RowState::Pending, RowState::Parked],
             };
-            let mut statement = self.connection.prepare_cached(
-                "SELECT id, delivery FROM deliveries WHERE receiver = ?1 AND state = ?2 AND id > ?3
-                 ORDER BY id LIMIT ?4",
-            )?;
+            let mut statement = self.connection.prepare_cached(PAGE_OF_RECEIVER)?;
             let mut found: Vec<([u8; 16], i64)> = Vec::new();
             for account in self.ledger.accounts() {
                 let is_meant =
@@ -251,9 +258,7 @@ impl Engine {
     }
 
     pub(super) fn usage(&self) -> rusqlite::Result<Vec<Usage>> {
-        let mut oldest = self.connection.prepare_cached(
-            "SELECT arrived FROM deliveries WHERE receiver = ?1 AND state = 0 ORDER BY id LIMIT 1",
-        )?;
+        let mut oldest = self.connection.prepare_cached(OLDEST)?;
         let mut usage = Vec::new();
         for account in self.ledger.accounts() {
             let oldest: Option<i64> = oldest.query_row([account.receiver], |row| row.get(0)).optional()?;

@@ -10,6 +10,16 @@ use crate::store::{DeliveryId, StoreError};
 const ROWS: i64 = 64;
 const BYTES: usize = 4 << 20;
 
+/// Deliveries that were sealed with a key.
+pub(super) const SEALED_DELIVERIES: &str = "SELECT bodies.delivery, uid, id, bodies.seal, bodies.salt
+     FROM bodies JOIN deliveries USING (delivery) JOIN receivers USING (receiver)
+     WHERE bodies.seal = ?1 AND bodies.delivery > ?2 ORDER BY bodies.delivery LIMIT ?3";
+
+/// Expectations that were sealed with a key.
+pub(super) const SEALED_EXPECTATIONS: &str = "SELECT expectation, uid, digest, seal, salt, id
+     FROM expectations JOIN receivers USING (receiver)
+     WHERE seal = ?1 AND expectation > ?2 ORDER BY expectation LIMIT ?3";
+
 /// What is left to do.
 #[derive(Default)]
 pub(super) struct Resealing {
@@ -77,11 +87,7 @@ impl Resealing {
 
     fn deliveries(&mut self, engine: &Engine, seal: i64) -> Result<usize, Trouble> {
         let connection = &engine.connection;
-        let mut select = connection.prepare_cached(
-            "SELECT bodies.delivery, uid, id, bodies.seal, bodies.salt
-             FROM bodies JOIN deliveries USING (delivery) JOIN receivers USING (receiver)
-             WHERE bodies.seal = ?1 AND bodies.delivery > ?2 ORDER BY bodies.delivery LIMIT ?3",
-        )?;
+        let mut select = connection.prepare_cached(SEALED_DELIVERIES)?;
         let found = select
             .query_map((seal, self.after_delivery, ROWS), |row| {
                 let sealing = Sealing { seal: row.get(3)?, salt: row.get(4)? };
@@ -135,10 +141,7 @@ impl Resealing {
 
     fn expectations(&mut self, engine: &Engine, seal: i64) -> Result<usize, Trouble> {
         let connection = &engine.connection;
-        let mut select = connection.prepare_cached(
-            "SELECT expectation, uid, digest, seal, salt, id FROM expectations JOIN receivers USING (receiver)
-             WHERE seal = ?1 AND expectation > ?2 ORDER BY expectation LIMIT ?3",
-        )?;
+        let mut select = connection.prepare_cached(SEALED_EXPECTATIONS)?;
         let found = select
             .query_map((seal, self.after_expectation, ROWS), |row| {
                 let sealing = Sealing { seal: row.get(3)?, salt: row.get(4)? };

@@ -24,9 +24,19 @@ pub fn subjects() -> Vec<Subject> {
         Subject {
             name: "gate-sealed",
             title: "hookkeeper, stored and sealed",
-            less: "the same with --data-key-file",
+            less: "the same, and what is stored is encrypted (--data-key-file)",
             hands_on: true,
             start: |place| start(place, "", true),
+        },
+        Subject {
+            name: "gate-away",
+            title: "hookkeeper, stored, application away",
+            less: "as the first, while nothing can be handed on: every delivery stays",
+            hands_on: false,
+            start: |place| {
+                let place = Place { folder: place.folder.clone(), application: free_address() };
+                start(&place, "", false)
+            },
         },
         Subject {
             name: "gate-direct",

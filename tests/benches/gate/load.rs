@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -183,22 +184,10 @@ async fn send(shared: Rc<Shared>, index: usize, address: SocketAddr) {
         shared.under_way.borrow_mut()[index] = Some(due);
         let answered = connection.exchange(&request.bytes).await;
         shared.under_way.borrow_mut()[index] = None;
-        let mut outcome = shared.outcome.borrow_mut();
-        outcome.latencies.push(since(due));
-        match answered {
-            Ok(status) => {
-                *outcome.answers.entry(status).or_default() += 1;
-                outcome.took = shared.begun.elapsed();
-                if (200..300).contains(&status) {
-                    shared.deliveries.acknowledge(number);
-                }
-            }
-            Err(_) => {
-                outcome.broken += 1;
-                drop(outcome);
-                // Nothing listens, most likely.
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        shared.answered(number, due, &answered);
+        if answered.is_err() {
+            // Nothing listens, most likely.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
@@ -220,6 +209,21 @@ impl Shared {
         self.due.acquire().await.unwrap().forget();
         let index = self.taken.replace(self.taken.get() + 1);
         (index < self.total()).then(|| due_at(self.begun, rate, index))
+    }
+
+    fn answered(&self, number: u64, due: Instant, answered: &io::Result<u16>) {
+        let mut outcome = self.outcome.borrow_mut();
+        outcome.latencies.push(since(due));
+        outcome.took = self.begun.elapsed();
+        match *answered {
+            Ok(status) => {
+                *outcome.answers.entry(status).or_default() += 1;
+                if (200..300).contains(&status) {
+                    self.deliveries.acknowledge(number);
+                }
+            }
+            Err(_) => outcome.broken += 1,
+        }
     }
 
     fn total(&self) -> u64 {

@@ -11,7 +11,7 @@ use crate::deliveries::{SECRET, SIGNATURE};
 use crate::process::{Process, free_address};
 use crate::subject::{Place, Running, Subject};
 
-/// Connections of each of the FastAPI processes to PostgreSQL.
+/// Connections to PostgreSQL. With this many, and one process of uvicorn, two cores got through the most.
 const DATABASE_CONNECTIONS: u32 = 20;
 
 pub fn subjects() -> Vec<Subject> {
@@ -160,6 +160,7 @@ fn express(place: &Place, fsync: &str) -> Result<Running, String> {
     command.arg("--dir").arg(data);
     let mut redis = Process::start("redis", &mut command, &place.folder)?;
     redis.listens(database)?;
+    // One receiver and one worker: with more of them two cores got through less.
     let node = |script: &str| {
         let mut command = Command::new("node");
         command.arg(file("express").join(script));
@@ -193,7 +194,7 @@ fn fastapi(place: &Place) -> Result<Running, String> {
     if !made.status.success() {
         return Err(String::from_utf8_lossy(&made.stderr).into_owned());
     }
-    let mut command = python(&["-m", "uvicorn", "receiver:app", "--host", "127.0.0.1", "--workers", "2"]);
+    let mut command = python(&["-m", "uvicorn", "receiver:app", "--host", "127.0.0.1", "--workers", "1"]);
     command.args(["--port", &address.port().to_string(), "--loop", "uvloop", "--http", "httptools"]);
     command.args(["--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "75"]);
     let mut uvicorn = Process::start("uvicorn", &mut command, &place.folder)?;

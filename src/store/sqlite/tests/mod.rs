@@ -1,0 +1,83 @@
+//! What SQLite's engine does beyond the suite that every engine has to pass.
+
+mod costs;
+mod failing;
+mod model;
+mod refusals;
+mod sealing;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::store::seal::MasterKey;
+use crate::store::suite::Ground;
+
+mod in_clear {
+    crate::store::suite::suite! { super::Folder::new(None) }
+}
+
+mod sealed {
+    crate::store::suite::suite! { super::Folder::new(Some(1)) }
+}
+
+/// A folder for one test.
+struct Folder {
+    folder: tempfile::TempDir,
+    key: Option<u8>,
+}
+
+impl Folder {
+    /// In clear, or sealed with the key of this seed.
+    fn new(key: Option<u8>) -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), key }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn options(&self) -> SqliteOptions {
+        let sealer = self.key.map(|seed| Sealer::new(key(seed), None));
+        // The folder for temporary files may well be in memory.
+        SqliteOptions { may_vanish: true, sealer, ..SqliteOptions::new(self.path().to_owned()) }
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::open(self.options()).unwrap()
+    }
+
+    /// The store opened with two keys, the first of which seals.
+    fn store_with_keys(&self, first: u8, second: u8) -> SqliteStore {
+        let sealer = Some(Sealer::new(key(first), Some(key(second))));
+        SqliteStore::open(SqliteOptions { sealer, ..self.options() }).unwrap()
+    }
+
+    /// Names and contents of all files but the lock.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        std::fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+            .filter(|(name, _)| name != "hookkeeper.lock")
+            .collect()
+    }
+}
+
+impl Ground for Folder {
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Store>> {
+        Box::pin(async { Arc::new(self.store()) as Arc<dyn Store> })
+    }
+}
+
+fn key(seed: u8) -> MasterKey {
+    let bytes: Vec<u8> = (0..32).map(|index| seed.wrapping_add(index) | 0x80).collect();
+    MasterKey::parse(&bytes).unwrap()
+}
+
+fn sqlite_error(code: std::ffi::c_int) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)
+}
