@@ -5,8 +5,7 @@ use hookkeeper::gate::headers::{content_type, named_in_connection, passed_on, su
 use hookkeeper::http::HeaderName;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 
-#[path = "header_block.rs"]
-mod header_block;
+use super::header_block;
 
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-webhook-token");
 

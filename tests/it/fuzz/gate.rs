@@ -4,6 +4,8 @@
 mod delivery_headers;
 #[path = "../../fuzz/targets/event_key.rs"]
 mod event_key;
+#[path = "../../fuzz/targets/header_block.rs"]
+mod header_block;
 #[path = "../../fuzz/targets/verification.rs"]
 mod verification;
 
