@@ -25,7 +25,7 @@
 //!
 //! | room | holds | start reading at |
 //! |---|---|---|
-//! | [`api`] | the three custom resources, their schema, their validation, reading manifests | [`api::WebhookSubscriptionSpec`] |
+//! | [`api`] | the four custom resources, their schema, their validation, reading manifests | [`api::WebhookSubscriptionSpec`] |
 //! | [`rotation`] | when, what and what then: schedule, decisions, judgements, statuses; pure | [`rotation::decide::decide`] |
 //! | [`engine`] | the deadline queue, budgets and hold-backs, mints with fan-out, the ports | [`engine::Engine::run`], [`engine::ports`] |
 //! | [`http`] | the one guarded client | [`http::Client`] |

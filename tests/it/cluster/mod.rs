@@ -108,7 +108,7 @@ impl Cluster {
         self.install_definitions_from(&in_repository("crds"));
     }
 
-    /// Installs other definitions of the three kinds.
+    /// Installs other definitions of the kinds.
     pub fn install_definitions_from(&self, folder: &Path) {
         let applied = self.kubectl(&["apply", "--server-side", "-f", folder.to_str().unwrap()]);
         assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""), "{}", applied.stdout);
