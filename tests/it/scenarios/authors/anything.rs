@@ -232,6 +232,8 @@ impl Rascal {
                 Kind::WebhookProvider => &mut self.providers,
                 Kind::TokenSource => &mut self.sources,
                 Kind::WebhookSubscription => &mut self.subscriptions,
+                // The engine knows none.
+                Kind::WebhookReceiver => return,
             };
             if names.len() < 2 {
                 return;
