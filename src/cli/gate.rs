@@ -3,12 +3,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::gating::GateArgs;
+use prometheus_client::registry::Registry as Series;
+use tokio::sync::watch;
+
+use super::gate_ports::{ShellCredentials, StateStatuses};
+use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
-
-/// How many connections are kept open to one application.
-const CONNECTIONS_PER_HOST: usize = 500;
+use crate::ops::shutdown::Shutdown;
+use crate::ops::system::SystemRandom;
+use crate::sidecar::shell::{Parts, Settings, Shell};
 
 /// Takes platforms' deliveries in, proves them, keeps them safe and hands them on, without a cluster.
 ///
@@ -33,4 +39,70 @@ pub struct Args {
     /// What all commands that run until they are ended take.
     #[command(flatten)]
     pub process: ProcessArgs,
+}
+
+/// The runtime that does not come to this in time has come to a standstill.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it must not start, or a part that must run as long as the process does has ended.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let logs = args.process.set_up_logs()?;
+    let (_trigger, shutdown) = Shutdown::on_signals()?;
+    let store = gating::open_store(&args.gate, args.data.clone()).await?;
+    let shell = Shell::open(
+        Settings {
+            manifests: args.manifests.clone(),
+            state: args.data.join("state.json"),
+            secrets_dir: args.secrets_dir.clone(),
+            publish_dir: None,
+            parts: Parts::Gate,
+            prune: false,
+            require_allowed_hosts: false,
+        },
+        Arc::new(SystemRandom),
+    )?;
+    let client = args.process.client(gating::CONNECTIONS_PER_HOST)?;
+    let mut series = Series::default();
+    let from_shell = FromShell {
+        credentials: Arc::new(ShellCredentials(Arc::new(shell.secrets))),
+        statuses: Arc::new(StateStatuses(shell.state.clone())),
+        name: gating::LOCAL.to_owned(),
+        engine: false,
+        sources_changed: None,
+    };
+    let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
+    let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;
+    let starting = serving.starting;
+    starting.says("the manifests have not been read");
+    let watching = tokio::spawn(shell.watch.run(|| {}));
+    let (synced, is_synced) = watch::channel(false);
+    let at_work = move || {
+        synced.send_replace(true);
+        drop(starting);
+    };
+    let following = tokio::spawn(gating::follow(gate.registry(), shell.receiver_changes, at_work));
+    let ready = gating::until(is_synced);
+    let readiness = serving.readiness;
+    let draining = move || std::mem::forget(readiness.awaits("the process is ending"));
+    let beating = async {
+        loop {
+            serving.heartbeat.beat();
+            tokio::time::sleep(BEAT).await;
+        }
+    };
+    let result = tokio::select! {
+        biased;
+        result = gate.run(ready, shutdown, draining) => result,
+        _ = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
+        _ = following => Err(anyhow::anyhow!("the task that follows the manifests has ended")),
+        never = beating => never,
+        _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
+    };
+    if let Err(error) = shell.state.flush().await {
+        tracing::warn!("{error}");
+    }
+    result
 }

@@ -1,16 +1,21 @@
 //! What the gate and the engine of one process are to each other.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, watch};
 
-use crate::api::{ObjectKey, SecretKeyReference};
+use crate::api::{ObjectKey, SecretKeyReference, WebhookReceiverStatus};
+use crate::engine::change::Change;
 use crate::engine::ports::{GateFailure, Gates, Offered, SecretFailure, Secrets};
-use crate::gate::ports::{CredentialFailure, Credentials};
+use crate::gate::evidence::Evidence;
+use crate::gate::ports::{CredentialFailure, Credentials, Statuses};
 use crate::gate::registry::{OfferedToken, Registry};
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;
+use crate::sidecar::state::State;
 
 /// The Secrets of a shell, for proving deliveries.
 pub(super) struct ShellCredentials(pub(super) Arc<dyn Secrets>);
@@ -32,16 +37,78 @@ impl Credentials for ShellCredentials {
     }
 }
 
-/// The gate, as the engine sees it.
-pub(super) struct OwnGate(pub(super) Registry);
+/// The state file, for the statuses of receivers.
+pub(super) struct StateStatuses(pub(super) State);
+
+impl Statuses for StateStatuses {
+    fn write<'a>(
+        &'a self,
+        key: &'a ObjectKey,
+        uid: &'a str,
+        status: &'a WebhookReceiverStatus,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.0.receiver(key, uid, status).await.map_err(|error| error.to_string()) })
+    }
+}
+
+/// Sources whose receivers may be other ones now, until the engine is told. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct ChangedSources(Arc<(Mutex<BTreeSet<ObjectKey>>, Notify)>);
+
+impl ChangedSources {
+    /// Notes one, without waiting.
+    pub(super) fn note(&self, source: &ObjectKey) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).insert(source.clone());
+        self.0.1.notify_one();
+    }
+
+    /// Tells the engine of each; ends when there is none.
+    pub(super) async fn tell(self, engine: Sender<Change>) {
+        loop {
+            self.0.1.notified().await;
+            let changed = std::mem::take(&mut *self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+            for source in changed {
+                if engine.send(Change::Gates(source)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Tells the engine which tokens come in; ends when there is none.
+pub(super) async fn tell_evidence(evidence: Arc<Evidence>, engine: Sender<Change>) {
+    loop {
+        for news in evidence.news().await {
+            let seen = crate::engine::change::Evidence {
+                receiver: ObjectKey { namespace: news.owner.namespace, name: news.owner.name },
+                fingerprint: news.fingerprint,
+                subscription: news.subscription,
+                event: news.event,
+                at: news.at,
+                retired: news.retired,
+            };
+            if engine.send(Change::Evidence(Box::new(seen))).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The gate, as the engine sees it. Until all receivers are declared it is not known which sources they
+/// use, so every token waits for that.
+pub(super) struct OwnGate {
+    pub(super) registry: Registry,
+    pub(super) synced: watch::Receiver<bool>,
+}
 
 impl Gates for OwnGate {
     fn serves(&self, source: &ObjectKey) -> bool {
-        self.0.serves(source)
+        !*self.synced.borrow() || self.registry.serves(source)
     }
 
     fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
-        self.0.lacks(source, fingerprint)
+        self.registry.lacks(source, fingerprint)
     }
 
     fn offer<'a>(
@@ -50,16 +117,20 @@ impl Gates for OwnGate {
         token: &'a Offered,
     ) -> BoxFuture<'a, Result<(), GateFailure>> {
         Box::pin(async move {
+            let mut synced = self.synced.clone();
+            if synced.wait_for(|synced| *synced).await.is_err() {
+                return Err(GateFailure("the manifests are no longer read".to_owned()));
+            }
             let offered = OfferedToken {
                 text: token.token.clone(),
                 fingerprint: token.fingerprint.clone(),
                 minted: token.minted,
             };
-            self.0.offer(source, offered).await.map_err(|error| GateFailure(error.to_string()))
+            self.registry.offer(source, offered).await.map_err(|error| GateFailure(error.to_string()))
         })
     }
 
     fn carried(&self, source: &ObjectKey, fingerprints: &BTreeSet<Arc<str>>) {
-        self.0.carried(source, fingerprints);
+        self.registry.carried(source, fingerprints);
     }
 }

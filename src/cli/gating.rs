@@ -1,6 +1,5 @@
 //! Puts the gate of a process together.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::api::{Duration, ObjectKey, WebhookReceiverStatus};
+use crate::api::{Duration, ObjectKey};
 use crate::engine::ports::Random;
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
@@ -42,6 +41,12 @@ use crate::ops::system::SystemRandom;
 use crate::store::seal::{MasterKey, Sealer};
 use crate::store::{Extent, Store};
 use crate::store::{SqliteOptions, SqliteStore};
+
+/// The name of a gate without a cluster in statuses.
+pub(super) const LOCAL: &str = "local";
+
+/// How many connections are kept open to one application: as many as a receiver may have under way.
+pub(super) const CONNECTIONS_PER_HOST: usize = 500;
 
 /// What all receivers of one namespace may have in the store.
 const NAMESPACE_SHARE: Extent = Extent { deliveries: 1_000_000, bytes: 10 * 1024 * 1024 * 1024 };
@@ -86,14 +91,28 @@ pub struct GateArgs {
 pub(super) struct FromShell {
     pub(super) credentials: Arc<dyn Credentials>,
     pub(super) statuses: Arc<dyn Statuses>,
-    /// The statuses as they were last written.
-    pub(super) written: BTreeMap<ObjectKey, WebhookReceiverStatus>,
     /// The name of this gate in statuses.
     pub(super) name: String,
     /// An engine in the same process hands tokens over.
     pub(super) engine: bool,
     /// Told of each source whose receivers may be other ones now.
     pub(super) sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+}
+
+/// Opens the store in a folder, before anything else is done there.
+pub(super) async fn open_store(args: &GateArgs, data: PathBuf) -> anyhow::Result<Arc<dyn Store>> {
+    if args.data_key_file.len() > 2 {
+        bail!("--data-key-file is given at most twice: the key that seals, and the one before it");
+    }
+    let keys: Result<Vec<_>, _> = args.data_key_file.iter().map(|path| MasterKey::read(path)).collect();
+    let mut keys = keys?.into_iter();
+    let options = SqliteOptions {
+        may_vanish: args.data_may_vanish,
+        sealer: keys.next().map(|first| Sealer::new(first, keys.next())),
+        ..SqliteOptions::new(data)
+    };
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?;
+    Ok(Arc::new(opened?))
 }
 
 /// A gate whose store is open and whose listener is bound; nothing is taken in yet.
@@ -114,31 +133,19 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Opens the store and binds the public listener.
+    /// Binds the public listener.
     pub(super) async fn open(
         args: GateArgs,
-        data: PathBuf,
+        store: Arc<dyn Store>,
         listen: SocketAddr,
         client: Client,
         from_shell: FromShell,
         series: &mut Series,
     ) -> anyhow::Result<Self> {
-        if args.data_key_file.len() > 2 {
-            bail!("--data-key-file is given at most twice: the key that seals, and the one before it");
-        }
         let tls = match (&args.tls_cert, &args.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::open(certificate.clone(), key.clone())?),
             _ => None,
         };
-        let keys: Result<Vec<_>, _> = args.data_key_file.iter().map(|path| MasterKey::read(path)).collect();
-        let mut keys = keys?.into_iter();
-        let options = SqliteOptions {
-            may_vanish: args.data_may_vanish,
-            sealer: keys.next().map(|first| Sealer::new(first, keys.next())),
-            ..SqliteOptions::new(data)
-        };
-        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?;
-        let store: Arc<dyn Store> = Arc::new(opened?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let board = Arc::new(Board::new(Arc::clone(&clock)));
         let evidence = Arc::new(Evidence::new(Arc::clone(&clock)));
@@ -228,7 +235,6 @@ impl Gate {
     pub(super) async fn run(
         self,
         ready: impl Future<Output = ()> + Send,
-        beat: impl Fn() + Send + 'static,
         shutdown: Shutdown,
         draining: impl FnOnce() + Send,
     ) -> anyhow::Result<()> {
@@ -247,7 +253,13 @@ impl Gate {
             clock,
             client,
         } = self;
-        ready.await;
+        tokio::select! {
+            () = ready => {}
+            () = shutdown.asked() => return Ok(()),
+        }
+        for view in registry.views().await {
+            board.resume(&view);
+        }
         info!(
             address = %listener.local_addr()?,
             tls = tls.is_some(),
@@ -269,7 +281,7 @@ impl Gate {
             gauges: Arc::new(metrics),
             clock,
         };
-        let keeping = tokio::spawn(housekeeping.run(from_shell.written, beat));
+        let keeping = tokio::spawn(housekeeping.run());
         let following = async {
             match &tls {
                 Some(tls) => tls.follow().await,
@@ -309,21 +321,33 @@ impl Gate {
     }
 }
 
-/// Hands what is declared to the registry, one change after the other; `synced` is dropped when everything
-/// that was there at the start is at work. Ends when nobody sends changes any more.
-pub(super) async fn follow<Synced: Send>(
+/// Ends when it is true.
+pub(super) async fn until(mut is_so: watch::Receiver<bool>) {
+    drop(is_so.wait_for(|so| *so).await);
+}
+
+/// Hands what is declared to the registry, one change after the other; `synced` is called once, when
+/// everything that was there at the start is at work. Ends when nobody sends changes any more.
+pub(super) async fn follow(
     registry: Registry,
     mut changes: mpsc::Receiver<ReceiverChange>,
-    synced: Synced,
+    synced: impl FnOnce() + Send,
 ) {
     let mut synced = Some(synced);
     while let Some(change) = changes.recv().await {
         match change {
-            ReceiverChange::Declared(declared) => registry.declare(declared.identity, &declared.spec).await,
+            ReceiverChange::Declared(declared) => {
+                let declared = *declared;
+                registry.declare(declared.identity, &declared.spec, declared.status).await;
+            }
             ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
             ReceiverChange::Gone(key) => registry.gone(&key).await,
             ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
-            ReceiverChange::Synced => drop(synced.take()),
+            ReceiverChange::Synced => {
+                if let Some(synced) = synced.take() {
+                    synced();
+                }
+            }
         }
     }
 }

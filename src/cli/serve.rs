@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
+use prometheus_client::registry::Registry as Series;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -115,11 +116,13 @@ impl ProcessArgs {
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
+    /// `series` are metrics besides the common ones;
     /// `by_hand` is what people on the same host may see and do; `object_metrics` switches the metric on
     /// that has a series for each subscription.
     pub(super) async fn serve(
         &self,
         logs: Logs,
+        series: Series,
         object_metrics: bool,
         by_hand: Router,
         shutdown: Shutdown,
@@ -127,7 +130,7 @@ impl ProcessArgs {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
         let readiness = Readiness::default();
         let starting = readiness.awaits("the process is starting");
-        let metrics = Metrics::new(Arc::clone(&heartbeat), object_metrics);
+        let metrics = Metrics::with(series, Arc::clone(&heartbeat), object_metrics);
         let ending = shutdown.clone();
         tokio::spawn(service_manager::keep_informed(readiness.clone(), Arc::clone(&heartbeat), shutdown));
         tokio::spawn(async move {
@@ -189,10 +192,11 @@ impl ServeArgs {
     pub(super) async fn serve(
         &self,
         logs: Logs,
+        series: Series,
         by_hand: Router,
         shutdown: Shutdown,
     ) -> anyhow::Result<Serving> {
-        self.process.serve(logs, !self.no_object_metrics, by_hand, shutdown).await
+        self.process.serve(logs, series, !self.no_object_metrics, by_hand, shutdown).await
     }
 
     /// The client for providers and token servers.

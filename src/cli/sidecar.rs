@@ -1,14 +1,18 @@
 //! `hookkeeper sidecar`: keeps the subscriptions in a folder of manifests fresh, without a cluster.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::bail;
+use prometheus_client::registry::Registry as Series;
+use tokio::sync::watch;
 use tracing::warn;
 
 use super::compose::{self, FromShell};
+use super::gate_ports::{self, ChangedSources, OwnGate, ShellCredentials, StateStatuses};
+use super::gating::{self, Gate, GateArgs};
 use super::serve::ServeArgs;
-use crate::engine::ports::{NoGates, Secrets};
+use crate::engine::ports::{Gates, NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
 use crate::sidecar::shell::{Alone, Parts, Settings, Shell};
@@ -34,6 +38,16 @@ pub struct Args {
     /// otherwise the provider keeps its copies.
     #[arg(long)]
     pub prune: bool,
+    /// Take deliveries in here, too, for the receivers in the folder; a new token is accepted before the
+    /// provider has it.
+    #[arg(long, value_name = "ADDRESS", requires = "data")]
+    pub gate_listen: Option<SocketAddr>,
+    /// Folder for deliveries that were acknowledged and not yet handed on; on a disk that stays.
+    #[arg(long, value_name = "DIR", requires = "gate_listen")]
+    pub data: Option<PathBuf>,
+    /// What all gates take.
+    #[command(flatten)]
+    pub gate: GateArgs,
     /// What all commands that run an engine take.
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -46,41 +60,94 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let logs = args.serve.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
+    // Before anything is done in the folder of data.
+    let gated = match (args.gate_listen, &args.data) {
+        (Some(listen), Some(data)) => Some((listen, gating::open_store(&args.gate, data.clone()).await?)),
+        _ => None,
+    };
     let shell = Shell::open(
         Settings {
             manifests: args.manifests.clone(),
             state: args.state.clone(),
             secrets_dir: args.secrets_dir.clone(),
             publish_dir: args.publish_dir.clone(),
-            parts: Parts::Engine,
+            parts: if gated.is_some() { Parts::Both } else { Parts::Engine },
             prune: args.prune,
             require_allowed_hosts: args.serve.require_allowed_hosts,
         },
         Arc::new(SystemRandom),
     )?;
     let client = args.serve.client()?;
-    let serving = args.serve.serve(logs, axum::Router::new(), shutdown.clone()).await?;
+    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
+    let mut series = Series::default();
+    let changed = ChangedSources::default();
+    let noted = changed.clone();
+    let gate = match gated {
+        None => None,
+        Some((listen, store)) => {
+            let from_shell = gating::FromShell {
+                credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+                statuses: Arc::new(StateStatuses(shell.state.clone())),
+                name: gating::LOCAL.to_owned(),
+                engine: true,
+                sources_changed: Some(Arc::new(move |source| noted.note(source))),
+            };
+            let client = args.serve.process.client(gating::CONNECTIONS_PER_HOST)?;
+            Some(Gate::open(args.gate.clone(), store, listen, client, from_shell, &mut series).await?)
+        }
+    };
+    let by_hand = gate.as_ref().map(Gate::by_hand).unwrap_or_default();
+    let serving = args.serve.serve(logs, series, by_hand, shutdown.clone()).await?;
     let manifests = serving.starting;
     manifests.says("the manifests have not been read");
+    let receivers = gate.is_some().then(|| manifests.and("the receivers are not at work yet"));
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));
+    let (synced, is_synced) = watch::channel(false);
+    let gates: Arc<dyn Gates> = match &gate {
+        None => Arc::new(NoGates),
+        Some(gate) => {
+            let at_work = move || {
+                synced.send_replace(true);
+                drop(receivers);
+            };
+            tokio::spawn(gating::follow(gate.registry(), shell.receiver_changes, at_work));
+            tokio::spawn(changed.tell(shell.to_engine.clone()));
+            tokio::spawn(gate_ports::tell_evidence(gate.evidence(), shell.to_engine.clone()));
+            Arc::new(OwnGate { registry: gate.registry(), synced: is_synced.clone() })
+        }
+    };
+    drop(shell.to_engine);
 
-    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let from_shell = FromShell {
         record: Arc::new(shell.state.clone()),
         secrets: Arc::clone(&secrets),
         mint_secrets: secrets,
         service_accounts: None,
-        gates: Arc::new(NoGates),
+        gates,
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),
     };
     let options = args.serve.options();
     let engine = compose::engine(from_shell, client.clone(), Arc::new(serving.metrics), options);
-    let engine = engine.run(shell.changes, shutdown.asked());
+    let ending = shutdown.clone();
+    let engine = async {
+        engine.run(shell.changes, ending.asked()).await?;
+        if ending.is_asked() { Ok(()) } else { Err(anyhow::anyhow!("the engine has ended")) }
+    };
+    let readiness = serving.readiness;
+    let draining = move || std::mem::forget(readiness.awaits("the process is ending"));
+    let (ready, asked) = (is_synced, shutdown.clone());
+    let gate = async move {
+        match gate {
+            Some(gate) => gate.run(gating::until(ready), asked, draining).await,
+            None => Ok(()),
+        }
+    };
     let result = tokio::select! {
         biased;
-        result = engine => result.map_err(anyhow::Error::from),
+        // An error of either ends both.
+        result = async { tokio::try_join!(engine, gate) } => result.map(|_| ()),
         _ = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
         never = client.follow_files() => match never {},
         _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
@@ -88,9 +155,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     // What was declared or forgotten since the last record.
     if let Err(error) = shell.state.flush().await {
         warn!("{error}");
-    }
-    if result.is_ok() && !shutdown.is_asked() {
-        bail!("the engine has ended");
     }
     result
 }

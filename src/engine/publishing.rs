@@ -132,17 +132,23 @@ impl Engine {
             return;
         };
         // `previous` is the last token that was recorded as applied, not the last one minted.
-        let applied = source.published.applied.as_ref().map(|(_, token)| token.clone());
+        let applied =
+            source.published.applied.as_ref().map(|(of, token)| (token.clone(), Some(of.to_string())));
         let stood = source.published.tokens.as_ref();
         let carried = |fingerprint: &str| source.carried.keys().any(|carried| **carried == *fingerprint);
         let previous = applied.or_else(|| {
             stood.and_then(|stood| {
-                if carried(&stood.fingerprint) { Some(stood.current.clone()) } else { stood.previous.clone() }
+                if carried(&stood.fingerprint) {
+                    return Some((stood.current.clone(), Some(stood.fingerprint.clone())));
+                }
+                Some((stood.previous.clone()?, stood.previous_fingerprint.clone()))
             })
         });
+        let (previous, previous_fingerprint) = previous.unzip();
         source.published.pending = Some(Published {
             current: token.clone(),
             previous,
+            previous_fingerprint: previous_fingerprint.flatten(),
             fingerprint: hand.fingerprint.clone(),
             minted: hand.minted.wall,
             expires: hand.expires,
@@ -353,7 +359,8 @@ impl Engine {
             return;
         }
         if let Some(tokens) = source.published.tokens.clone() {
-            source.published.pending = Some(Published { previous: None, ..tokens });
+            source.published.pending =
+                Some(Published { previous: None, previous_fingerprint: None, ..tokens });
             self.write_published(id);
         }
     }

@@ -94,8 +94,15 @@ impl Source {
             timer: _,
         } = self;
         let of_published = |published: &Published| {
-            let Published { current: _, previous, fingerprint: _, minted: _, expires: _, allowed_hosts: _ } =
-                published;
+            let Published {
+                current: _,
+                previous,
+                previous_fingerprint: _,
+                fingerprint: _,
+                minted: _,
+                expires: _,
+                allowed_hosts: _,
+            } = published;
             1 + usize::from(previous.is_some())
         };
         let applied: Option<&SecretText> = applied.as_ref().map(|(_, token)| token);

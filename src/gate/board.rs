@@ -7,7 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::clock::Clock;
 use super::observer::{Fact, Observer};
-use super::status::Happened;
+use super::registry::View;
+use super::status::{Happened, resumed};
 use crate::store::Owner;
 
 /// Keeps the last of what happened, one entry for each receiver.
@@ -30,10 +31,13 @@ impl Board {
         receivers.get(uid).cloned().unwrap_or_default()
     }
 
-    /// This had happened before the process began.
-    pub fn resume(&self, uid: &str, happened: Happened) {
+    /// What had happened at this receiver before the process began.
+    pub fn resume(&self, view: &View) {
         let mut receivers = self.receivers.lock().unwrap_or_else(PoisonError::into_inner);
-        receivers.entry(uid.into()).or_insert(happened);
+        if !receivers.contains_key(view.identity.uid.as_str()) {
+            let removed_after = view.receiver.as_ref().and_then(|receiver| receiver.removed_after);
+            receivers.insert(view.identity.uid.as_str().into(), resumed(&view.recorded, removed_after));
+        }
     }
 
     /// Forgets those that are no longer there.

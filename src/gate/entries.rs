@@ -9,7 +9,7 @@ use super::live::Live;
 use super::loader::{OfferedToken, SourceNow};
 use super::tokens::TokenBook;
 use crate::api::validation::Problem;
-use crate::api::{Identity, ObjectKey, TokenSourceSpec};
+use crate::api::{Identity, ObjectKey, TokenSourceSpec, WebhookReceiverStatus};
 
 #[derive(Default)]
 pub(super) struct Entries {
@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) clear_bodies: bool,
     /// Its object is no longer there.
     pub(super) gone: bool,
+    /// Its status as it was when it was declared.
+    pub(super) recorded: WebhookReceiverStatus,
 }
 
 impl Entries {

@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::evidence::Evidence;
 use super::ports::Statuses;
 use super::registry::{Registry, View};
-use super::status::{resumed, status};
+use super::status::status;
 use crate::api::{ObjectKey, WebhookReceiverStatus};
 use crate::store::{Store, Usage};
 
@@ -46,15 +46,10 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Does it again and again; `written` are the statuses as they were last written. `beat` is called at
-    /// each round.
-    pub async fn run(
-        self,
-        mut written: BTreeMap<ObjectKey, WebhookReceiverStatus>,
-        beat: impl Fn() + Send,
-    ) -> Infallible {
+    /// Does it again and again.
+    pub async fn run(self) -> Infallible {
+        let mut written = BTreeMap::new();
         loop {
-            beat();
             self.round(&mut written).await;
             tokio::time::sleep(EVERY).await;
         }
@@ -81,9 +76,8 @@ impl Housekeeping {
         written.retain(|key, _| views.iter().any(|view| view.identity.key == *key));
         for view in &views {
             let (key, uid) = (&view.identity.key, view.identity.uid.as_str());
-            let before = written.get(key).cloned().unwrap_or_default();
-            let removed_after = view.receiver.as_ref().and_then(|receiver| receiver.removed_after);
-            self.board.resume(uid, resumed(&before, removed_after));
+            let before = written.get(key).unwrap_or(&view.recorded).clone();
+            self.board.resume(view);
             let of_receiver = usage.iter().flatten().find(|usage| *usage.owner.uid == *uid);
             let mut status = status(&before, view, &self.board.of(uid), of_receiver, now);
             status.tokens = self.evidence.tokens(uid, &self.gate);

@@ -76,6 +76,8 @@ pub enum Fact<'a> {
         /// In our words.
         why: &'a str,
     },
+    /// The platform was asked for something that an application waits for.
+    Asked(Asked<'a>),
     /// The application takes nothing, so nothing is handed on for a while.
     Paused {
         /// For how long.
@@ -85,6 +87,21 @@ pub enum Fact<'a> {
     },
     /// The application takes deliveries again.
     Resumed,
+}
+
+/// What came of asking a platform for what it did not deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'a> {
+    /// Something new, which the application has taken.
+    HandedOn,
+    /// Nothing new.
+    Nothing,
+    /// No answer that says anything, in our words.
+    NoAnswer(&'a str),
+    /// Something new, which the application has not taken, in our words.
+    NotTaken(&'a str),
+    /// Its time is over, and nobody is asked any more.
+    GivenUp,
 }
 
 /// Counts and shows what happens. Called on the way of every delivery, so it must not wait.

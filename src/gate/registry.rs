@@ -22,7 +22,7 @@ use super::ports::Credentials;
 use super::receiver::Receiver;
 use super::verification::{ProcessKey, Unusable};
 use crate::api::validation::Problem;
-use crate::api::{Identity, Mode, ObjectKey, TokenSourceSpec, WebhookReceiverSpec};
+use crate::api::{Identity, Mode, ObjectKey, TokenSourceSpec, WebhookReceiverSpec, WebhookReceiverStatus};
 use crate::store::{Store, StoreError};
 
 /// How long one request waits for Secrets to be read again.
@@ -89,6 +89,8 @@ pub struct View {
     pub gone: bool,
     /// The URL to type into the platform, if that is known.
     pub url: Option<String>,
+    /// Its status as it was when it was declared.
+    pub recorded: WebhookReceiverStatus,
 }
 
 impl Registry {
@@ -131,7 +133,14 @@ impl Registry {
     }
 
     /// Takes an object's newest version in.
-    pub async fn declare(&self, identity: Identity, spec: &WebhookReceiverSpec) {
+    ///
+    /// `recorded` is its status as it was last written.
+    pub async fn declare(
+        &self,
+        identity: Identity,
+        spec: &WebhookReceiverSpec,
+        recorded: WebhookReceiverStatus,
+    ) {
         let shared = &self.0;
         let made = Receiver::of(&identity, spec).and_then(|receiver| shared.fits(receiver));
         let made = match made {
@@ -158,6 +167,7 @@ impl Registry {
             problems: Vec::new(),
             clear_bodies: false,
             gone: false,
+            recorded,
         };
         match made {
             Err(problems) => {
@@ -188,9 +198,9 @@ impl Registry {
         let mut entries = self.0.entries.lock().await;
         let before =
             entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
-        let live = before.and_then(|entry| entry.live);
-        let key = identity.key.clone();
-        entries.receivers.insert(key, Entry { identity, live, problems, clear_bodies: false, gone: false });
+        let (live, recorded) = before.map(|entry| (entry.live, entry.recorded)).unwrap_or_default();
+        let entry = Entry { live, problems, recorded, clear_bodies: false, gone: false, identity };
+        entries.receivers.insert(entry.identity.key.clone(), entry);
         self.0.publish(&entries);
     }
 
@@ -225,14 +235,20 @@ impl Registry {
     /// # Errors
     /// When the store does not keep it; then it is accepted until the process ends.
     pub async fn offer(&self, source: &ObjectKey, token: OfferedToken) -> Result<(), StoreError> {
-        let lives = {
+        let (lives, newest) = {
             let mut entries = self.0.entries.lock().await;
-            entries.offered.insert(source.clone(), token.clone());
-            entries.of_source(source)
+            let newest = entries.offered.entry(source.clone()).or_insert_with(|| token.clone());
+            if newest.minted < token.minted {
+                *newest = token.clone();
+            }
+            let newest = newest.clone();
+            (entries.of_source(source), newest)
         };
         let mut result = Ok(());
         for live in lives {
-            result = result.and(self.0.loader.learn(&live, &token, None).await);
+            // One that comes late is accepted, too, and is not taken for the newest.
+            let previous = (newest.fingerprint != token.fingerprint).then_some(&token);
+            result = result.and(self.0.loader.learn(&live, &newest, previous).await);
         }
         result
     }
@@ -356,6 +372,7 @@ impl Registry {
                     .as_ref()
                     .is_some_and(|live| !live.verifier().is_usable(shared.loader.clock.now())),
                 gone: entry.gone,
+                recorded: entry.recorded.clone(),
             }
         };
         entries.receivers.values().map(view).collect()

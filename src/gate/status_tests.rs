@@ -46,6 +46,7 @@ fn view() -> View {
         none_usable: false,
         gone: false,
         url: Some("https://hooks.example.com/hr/gupy".to_owned()),
+        recorded: WebhookReceiverStatus::default(),
     }
 }
 
@@ -168,7 +169,7 @@ fn the_risk_of_removal_and_a_shortened_window_are_conditions_of_their_own() {
     let status = of(&view(), &happened, &shortened);
     let risk = told(&status, ConditionType::RemovalRisk).unwrap();
     assert!(
-        risk.starts_with("True DeliveriesRefused: for 3 d 3 h every delivery")
+        risk.starts_with("True RemovalLikely: for 3 days or longer every delivery")
             && risk.contains("after 7 days"),
         "{risk}"
     );

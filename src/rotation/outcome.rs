@@ -237,6 +237,8 @@ pub struct Published {
     pub current: SecretText,
     /// The token that was recorded as applied before it, while it may still arrive.
     pub previous: Option<SecretText>,
+    /// Fingerprint of `previous`, where it is known: earlier releases did not say it.
+    pub previous_fingerprint: Option<String>,
     /// Fingerprint of `current`.
     pub fingerprint: String,
     /// When `current` was asked for, or asked for again and given another life.

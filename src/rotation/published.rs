@@ -15,8 +15,10 @@ pub const EXPIRES_AT: &str = "expiresAt";
 pub const FINGERPRINT: &str = "fingerprint";
 /// When [`CURRENT`] was asked for, in RFC 3339.
 pub const MINTED_TIME: &str = "mintedTime";
+/// Fingerprint of [`PREVIOUS`].
+pub const PREVIOUS_FINGERPRINT: &str = "previousFingerprint";
 /// All of them.
-pub const KEYS: [&str; 5] = [CURRENT, PREVIOUS, EXPIRES_AT, FINGERPRINT, MINTED_TIME];
+pub const KEYS: [&str; 6] = [CURRENT, PREVIOUS, EXPIRES_AT, FINGERPRINT, MINTED_TIME, PREVIOUS_FINGERPRINT];
 
 /// A value that we write is missing or cannot be read: somebody has changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,8 @@ impl Published {
             (MINTED_TIME, time(self.minted)),
         ];
         entries.extend(self.previous.clone().map(|previous| (PREVIOUS, previous)));
+        let of_previous = self.previous_fingerprint.as_deref().filter(|_| self.previous.is_some());
+        entries.extend(of_previous.map(|of_previous| (PREVIOUS_FINGERPRINT, SecretText::from(of_previous))));
         entries.extend(self.expires.map(|expires| (EXPIRES_AT, time(expires))));
         entries
     }
@@ -54,6 +58,7 @@ impl Published {
         Ok(Self {
             current: value(CURRENT).ok_or(Changed(CURRENT))?,
             previous: value(PREVIOUS),
+            previous_fingerprint: value(PREVIOUS_FINGERPRINT).map(|text| text.expose().to_owned()),
             fingerprint: fingerprint.expose().to_owned(),
             minted,
             expires,

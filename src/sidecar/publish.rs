@@ -336,6 +336,7 @@ mod tests {
         Published {
             current: current.into(),
             previous: previous.map(SecretText::from),
+            previous_fingerprint: previous.map(|previous| format!("of-{previous}")),
             fingerprint: "9f3ac1d27be0114c".to_owned(),
             minted: "2026-11-21T17:00:02.123456789Z".parse().unwrap(),
             expires: Some("2026-11-21T18:00:02Z".parse().unwrap()),
@@ -359,6 +360,7 @@ mod tests {
             let current = fs::read_to_string(folder.join("current")).unwrap();
             assert_eq!(current, tokens.current.expose());
             assert_eq!(folder.join("previous").exists(), tokens.previous.is_some());
+            assert_eq!(folder.join("previousFingerprint").exists(), tokens.previous.is_some());
             assert_eq!(folder.join("expiresAt").exists(), tokens.expires.is_some());
         }
     }

@@ -529,6 +529,7 @@ mod tests {
         let tokens = |allowed_hosts| Published {
             current: "x".into(),
             previous: None,
+            previous_fingerprint: None,
             fingerprint: "f".to_owned(),
             minted: chrono::DateTime::UNIX_EPOCH,
             expires: None,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::collisions::{self, Collision};
 use super::manifests::folder::Folder;
@@ -69,6 +69,8 @@ pub struct Shell {
     pub publish: PublishFolder,
     /// What the engine receives; nothing where none runs.
     pub changes: Receiver<Change>,
+    /// For others who have something to tell the engine.
+    pub to_engine: Sender<Change>,
     /// What the gate receives; nothing where none runs.
     pub receiver_changes: Receiver<ReceiverChange>,
     /// Sends it; must be run.
@@ -103,7 +105,7 @@ impl Shell {
         let (of_engine, changes) = mpsc::channel(CHANGES);
         let (of_gate, receiver_changes) = mpsc::channel(CHANGES);
         let outlets = Outlets {
-            engine: settings.parts.has_engine().then_some(of_engine),
+            engine: settings.parts.has_engine().then_some(of_engine.clone()),
             gate: settings.parts.has_gate().then_some(of_gate),
         };
         let watch = Watch::new(
@@ -115,7 +117,7 @@ impl Shell {
             outlets,
         );
         let publish = PublishFolder::new(settings.publish_dir);
-        Ok(Self { state, secrets, publish, changes, receiver_changes, watch })
+        Ok(Self { state, secrets, publish, changes, to_engine: of_engine, receiver_changes, watch })
     }
 }
 

@@ -90,6 +90,7 @@ fn no_type_that_holds_a_secret_prints_it() {
     let published = Published {
         current: canary(),
         previous: Some(canary()),
+        previous_fingerprint: None,
         fingerprint: "9f3ac1d27be0114c".to_owned(),
         minted: now,
         expires: None,

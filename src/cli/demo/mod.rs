@@ -3,6 +3,7 @@
 //! Nothing in it is made up for show: the sidecar reads manifests from a folder, speaks HTTP to the
 //! sandbox and keeps a state file; the summary is the sandbox's own ledger.
 
+mod circle;
 mod table;
 
 use std::io::{self, IsTerminal, Write};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use self::circle::Circle;
 use self::table::Row;
 use super::compose::{self, FromShell};
 use super::output;
@@ -27,7 +29,7 @@ use crate::ops::system::{LoggedNotices, SystemRandom};
 use crate::printable::printable;
 use crate::rotation::schedule::SHORTEST_LIFETIME;
 use crate::sandbox::{
-    Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, TRIAL_CLIENT_ID,
+    Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, Summary, TRIAL_CLIENT_ID,
     TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
 };
 use crate::sidecar::shell::{Alone, Parts, Settings, Shell};
@@ -147,15 +149,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     trigger.ask();
     engine.await.context("the engine panicked")??;
     watching.abort();
-    let ledger = sandbox.ledger();
+    let (ledger, account) = (sandbox.ledger(), sandbox.account(&[]));
     sandbox.shutdown().await;
-    summarise(&ledger)
+    summarise(&ledger, &account)
 }
 
 /// The summary, and the exit code that it earns.
-fn summarise(ledger: &LedgerSummary) -> anyhow::Result<ExitCode> {
+fn summarise(ledger: &LedgerSummary, account: &Summary) -> anyhow::Result<ExitCode> {
     let mut out = output::standard();
-    let well = is_well(ledger);
+    let well = is_well(ledger, account);
     writeln!(out)?;
     writeln!(out, "What the sandbox's ledger says:")?;
     for (what, number) in [
@@ -167,19 +169,32 @@ fn summarise(ledger: &LedgerSummary) -> anyhow::Result<ExitCode> {
         ("provider calls", ledger.provider_calls),
         ("creates", ledger.creates),
         ("doubled", ledger.doubled),
+        ("handed on once", account.once),
+        ("handed on twice", account.twice + account.unexplained_doubles),
+        ("parked", account.parked),
+        ("lost", account.lost),
     ] {
         writeln!(out, "  {what:<20} {number:>6}")?;
     }
     if ledger.creates == 0 {
         writeln!(out, "Nothing was created: the time was too short.")?;
     }
+    for (number, what) in [
+        (account.unexplained_doubles, "handed on twice without a reason"),
+        (account.unknown, "handed on although nobody had sent it"),
+        (account.broken_rules, "handed on in a wrong form"),
+    ] {
+        if number > 0 {
+            writeln!(out, "  {what:<40} {number:>6}")?;
+        }
+    }
     out.flush()?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn is_well(ledger: &LedgerSummary) -> bool {
-    let bad = ledger.late + ledger.late_now + ledger.deliveries_refused + ledger.doubled;
-    bad == 0 && ledger.creates > 0
+fn is_well(ledger: &LedgerSummary, account: &Summary) -> bool {
+    let bad = ledger.late + ledger.late_now + ledger.deliveries_refused + ledger.doubled + account.parked;
+    bad == 0 && ledger.creates > 0 && account.is_clean()
 }
 
 /// What is shown while it runs: a table on a terminal, lines otherwise.
@@ -189,6 +204,7 @@ struct Show<'a> {
     live: bool,
     drawn: usize,
     seen: u64,
+    circle: Circle,
     deliveries: std::collections::BTreeMap<String, (u64, u64)>,
 }
 
@@ -200,6 +216,7 @@ impl<'a> Show<'a> {
             live: io::stdout().is_terminal(),
             drawn: 0,
             seen: 0,
+            circle: Circle::default(),
             deliveries: std::collections::BTreeMap::new(),
         }
     }
@@ -221,6 +238,7 @@ impl<'a> Show<'a> {
         let mut lines = Vec::new();
         for entry in self.sandbox.entries(self.seen) {
             self.seen = self.seen.max(entry.sequence);
+            lines.extend(self.circle.note(&entry));
             let at = entry.time.format("%H:%M:%S");
             match entry.event {
                 Event::Delivery(delivery) => {
@@ -230,11 +248,6 @@ impl<'a> Show<'a> {
                     } else {
                         counts.1 += 1;
                         lines.push(format!("{at}  refused   delivery of webhook {}", delivery.webhook));
-                    }
-                }
-                Event::TokenRequest(request) => {
-                    if let Some(token) = request.token {
-                        lines.push(format!("{at}  minted    token {token}"));
                     }
                 }
                 Event::ProviderCall(call) => {
@@ -255,7 +268,10 @@ impl<'a> Show<'a> {
         let mut out = output::standard();
         if self.live {
             let ledger = self.sandbox.ledger();
-            let picture = table::draw(&rows, &self.deliveries, &ledger, self.token_life);
+            let mut picture = table::draw(&rows, &self.deliveries, &ledger, self.token_life);
+            picture.push(String::new());
+            picture.extend(self.circle.draw());
+            picture.extend(table::draw_senders(&self.sandbox.senders(), &self.sandbox.account(&[])));
             table::repaint(&mut out, &mut self.drawn, &picture)?;
         } else {
             for line in lines {
@@ -297,15 +313,25 @@ mod tests {
     #[test]
     fn anything_late_refused_or_doubled_is_not_well() {
         let good = LedgerSummary { creates: 6, ..LedgerSummary::default() };
-        assert!(is_well(&good));
-        assert!(!is_well(&LedgerSummary::default()), "nothing happened");
+        let clean = Summary::default();
+        assert!(is_well(&good, &clean));
+        assert!(!is_well(&LedgerSummary::default(), &clean), "nothing happened");
         for bad in [
             LedgerSummary { late: 1, ..good.clone() },
             LedgerSummary { late_now: 1, ..good.clone() },
             LedgerSummary { deliveries_refused: 1, ..good.clone() },
             LedgerSummary { doubled: 1, ..good.clone() },
         ] {
-            assert!(!is_well(&bad), "{bad:?}");
+            assert!(!is_well(&bad, &clean), "{bad:?}");
+        }
+        for bad in [
+            Summary { lost: 1, ..clean },
+            Summary { parked: 1, ..clean },
+            Summary { unexplained_doubles: 1, ..clean },
+            Summary { unknown: 1, ..clean },
+            Summary { broken_rules: 1, ..clean },
+        ] {
+            assert!(!is_well(&good, &bad), "{bad:?}");
         }
     }
 }

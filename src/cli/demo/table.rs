@@ -8,7 +8,7 @@ use chrono::{DateTime, Local, Utc};
 
 use crate::api::{ObjectKey, SubscriptionStatus};
 use crate::printable::printable;
-use crate::sandbox::LedgerSummary;
+use crate::sandbox::{LedgerSummary, SenderView, Summary};
 
 /// Cells of the bar that shows the time left.
 const BAR: usize = 20;
@@ -74,6 +74,22 @@ pub(super) fn draw(
         ledger.mints,
         ledger.provider_calls,
         ledger.creates
+    ));
+    lines
+}
+
+/// The other platforms, and what became of all deliveries.
+pub(super) fn draw_senders(senders: &[SenderView], account: &Summary) -> Vec<String> {
+    let mut lines =
+        vec![format!("{:<14} {:>8} {:>14} {:>9}", "PLATFORM", "EVENTS", "ACKNOWLEDGED", "REFUSED")];
+    lines.extend(senders.iter().map(|SenderView { name, counts }| {
+        let bad = counts.refused + counts.unanswered;
+        format!("{name:<14} {:>8} {:>14} {bad:>9}", counts.events, counts.acknowledged)
+    }));
+    let twice = account.twice + account.unexplained_doubles;
+    lines.push(format!(
+        "handed on once {}   twice {twice}   parked {}   under way {}",
+        account.once, account.parked, account.lost
     ));
     lines
 }

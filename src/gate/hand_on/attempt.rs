@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::http::{Answer, Error};
 
 /// The longest that a `Retry-After` of the application is obeyed. It may ask again.
-pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+pub(in crate::gate) const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 
 /// What came of an attempt, for the delivery and for its receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(in crate::gate) enum Meaning {
     /// The application has taken the delivery.
     Taken,
     /// The application answered, and does not want this delivery: the attempt counts.
@@ -31,7 +31,7 @@ pub(super) enum Meaning {
 
 /// How an application was found to take nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(in crate::gate) enum Sign {
     /// It says so, and perhaps for how long.
     Asked(Option<Duration>),
     /// The delivery, or a part of it, was sent, and no answer came. This may be due to this delivery.
@@ -44,7 +44,7 @@ pub(super) enum Sign {
 
 impl Sign {
     /// Whether another delivery may fare better.
-    pub(super) fn may_be_the_delivery(self) -> bool {
+    pub(in crate::gate) fn may_be_the_delivery(self) -> bool {
         !matches!(self, Self::Unreached)
     }
 }
@@ -53,7 +53,7 @@ impl Sign {
 ///
 /// 429 and 503 say that the server cannot take the request at this moment (RFC 6585, section 4, and
 /// RFC 9110, section 15.6.4), which says nothing of the delivery; any other answer but success does.
-pub(super) fn judge(answered: &Result<Answer, Error>) -> Meaning {
+pub(in crate::gate) fn judge(answered: &Result<Answer, Error>) -> Meaning {
     let answer = match answered {
         Ok(answer) => answer,
         Err(error) => return judge_error(error),
@@ -98,7 +98,7 @@ fn judge_error(error: &Error) -> Meaning {
 /// How long a delivery waits after so many attempts that failed: the first time `interval`, each
 /// further time twice as long, at most `longest`. A tenth more or less keeps deliveries that failed
 /// together from coming back together; `bits` are random.
-pub(super) fn back_off(interval: Duration, longest: Duration, failed: u32, bits: u64) -> Duration {
+pub(in crate::gate) fn back_off(interval: Duration, longest: Duration, failed: u32, bits: u64) -> Duration {
     let doublings = failed.saturating_sub(1).min(31);
     let wait = interval.saturating_mul(1 << doublings).min(longest);
     let range = u32::try_from(wait.as_millis() / 5).unwrap_or(u32::MAX);

@@ -13,7 +13,7 @@ const MOST_IN_A_TURN: usize = 16;
 
 /// Places and memory, and the receivers that wait for them.
 #[derive(Debug)]
-pub(super) struct Fairness {
+pub(in crate::gate) struct Fairness {
     places: Places,
     memory: Memory,
     waiting: Waiting<u64, Arc<str>>,
@@ -30,14 +30,14 @@ struct Number {
 
 /// What was granted to a receiver's turn, or to one of its deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grant {
-    pub(super) places: usize,
-    pub(super) bytes: u64,
+pub(in crate::gate) struct Grant {
+    pub(in crate::gate) places: usize,
+    pub(in crate::gate) bytes: u64,
 }
 
 impl Fairness {
     /// So many deliveries may be under way, and hold so many bytes.
-    pub(super) fn new(places: usize, bytes: u64) -> Self {
+    pub(in crate::gate) fn new(places: usize, bytes: u64) -> Self {
         Self {
             places: Places::new(places),
             memory: Memory { all: bytes, taken: 0, held: HashMap::new() },
@@ -49,7 +49,7 @@ impl Fairness {
     }
 
     /// A receiver of this namespace is there.
-    pub(super) fn enter(&mut self, namespace: &Arc<str>) -> NamespaceId {
+    pub(in crate::gate) fn enter(&mut self, namespace: &Arc<str>) -> NamespaceId {
         let number = self.numbers.entry(Arc::clone(namespace)).or_insert_with(|| {
             self.next_number = self.next_number.wrapping_add(1);
             Number { id: self.next_number, receivers: 0 }
@@ -59,7 +59,7 @@ impl Fairness {
     }
 
     /// It is gone, with everything it held given back.
-    pub(super) fn leave(&mut self, namespace: &Arc<str>) {
+    pub(in crate::gate) fn leave(&mut self, namespace: &Arc<str>) {
         if let Some(number) = self.numbers.get_mut(namespace) {
             number.receivers -= 1;
             if number.receivers == 0 {
@@ -69,13 +69,13 @@ impl Fairness {
     }
 
     /// The receiver waits for its turn.
-    pub(super) fn queue(&mut self, namespace: NamespaceId, uid: Arc<str>) {
+    pub(in crate::gate) fn queue(&mut self, namespace: NamespaceId, uid: Arc<str>) {
         self.next_key += 1;
         self.waiting.put(namespace, self.next_key, uid);
     }
 
     /// The receiver whose turn it is, if there is one that may have anything.
-    pub(super) fn next(&mut self) -> Option<Arc<str>> {
+    pub(in crate::gate) fn next(&mut self) -> Option<Arc<str>> {
         let alone = self.numbers.len() <= 1;
         let (places, memory) = (&self.places, &self.memory);
         let may_have = |namespace| places.free_for(namespace, alone) && memory.free_for(namespace, alone) > 0;
@@ -83,7 +83,7 @@ impl Fairness {
     }
 
     /// Grants places for up to so many deliveries of at most this size.
-    pub(super) fn take(&mut self, namespace: NamespaceId, most: usize, largest: u64) -> Grant {
+    pub(in crate::gate) fn take(&mut self, namespace: NamespaceId, most: usize, largest: u64) -> Grant {
         let alone = self.numbers.len() <= 1;
         let mut granted = Grant { places: 0, bytes: 0 };
         while granted.places < most.min(MOST_IN_A_TURN)
@@ -100,13 +100,13 @@ impl Fairness {
     }
 
     /// Memory is held for what is really there.
-    pub(super) fn hold_instead(&mut self, namespace: NamespaceId, granted: u64, bytes: u64) {
+    pub(in crate::gate) fn hold_instead(&mut self, namespace: NamespaceId, granted: u64, bytes: u64) {
         self.memory.give_back(namespace, granted);
         self.memory.take(namespace, bytes);
     }
 
     /// Gives back what was granted.
-    pub(super) fn give_back(&mut self, namespace: NamespaceId, grant: Grant) {
+    pub(in crate::gate) fn give_back(&mut self, namespace: NamespaceId, grant: Grant) {
         for _ in 0..grant.places {
             self.places.give_back(namespace);
         }

@@ -74,8 +74,6 @@ pub(super) struct Line {
     pub(super) is_wanted: bool,
     /// It waits for its turn.
     pub(super) is_queued: bool,
-    /// When it is looked after next, if nothing happens before.
-    pub(super) timer: Option<Instant>,
     pub(super) pause: Pause,
     standstill: Standstill,
     /// When the application answered last.
@@ -96,7 +94,6 @@ impl Line {
             is_looking: false,
             is_wanted: true,
             is_queued: false,
-            timer: None,
             pause: Pause::default(),
             standstill,
             alive: None,

@@ -14,10 +14,10 @@
 //! A delivery that makes its application fail holds no other one up: it goes behind those that wait,
 //! and while it is the only one that is known to fail, any other may try at once.
 
-mod attempt;
-mod fairness;
+pub(in crate::gate) mod attempt;
+pub(in crate::gate) mod fairness;
 mod line;
-mod pause;
+pub(in crate::gate) mod pause;
 mod ports;
 mod record;
 pub(in crate::gate) mod request;

@@ -8,15 +8,15 @@ use super::attempt::Sign;
 use crate::store::DeliveryId;
 
 /// The first pause; each further one is twice as long.
-pub(super) const SHORTEST: Duration = Duration::from_secs(1);
+pub(in crate::gate) const SHORTEST: Duration = Duration::from_secs(1);
 /// The longest one, unless the application asks for more.
-pub(super) const LONGEST: Duration = Duration::from_secs(60);
+pub(in crate::gate) const LONGEST: Duration = Duration::from_secs(60);
 
 /// Whether the application of one receiver takes deliveries.
 #[derive(Debug, Default)]
-pub(super) struct Pause {
+pub(in crate::gate) struct Pause {
     /// Counts changes: an attempt that began before the last one says little.
-    pub(super) epoch: u64,
+    pub(in crate::gate) epoch: u64,
     shut: Option<Shut>,
 }
 
@@ -32,7 +32,7 @@ struct Shut {
 
 /// What may be handed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(in crate::gate) enum Door {
     /// As much as there are places for.
     Open,
     /// One delivery, to see what happens.
@@ -43,7 +43,7 @@ pub(super) enum Door {
 
 impl Pause {
     /// What may be handed on now.
-    pub(super) fn door(&self, now: Instant) -> Door {
+    pub(in crate::gate) fn door(&self, now: Instant) -> Door {
         match &self.shut {
             None => Door::Open,
             Some(shut) if shut.until <= now => Door::Probe,
@@ -52,13 +52,13 @@ impl Pause {
     }
 
     /// Whether there is a pause, even one whose time is over.
-    pub(super) fn is_on(&self) -> bool {
+    pub(in crate::gate) fn is_on(&self) -> bool {
         self.shut.is_some()
     }
 
     /// An attempt of this epoch with this delivery found the application away. Returns how long the
     /// pause is that begins by it; `None` when one has begun already since the attempt did.
-    pub(super) fn found_away(
+    pub(in crate::gate) fn found_away(
         &mut self,
         now: Instant,
         epoch: u64,
@@ -99,7 +99,7 @@ impl Pause {
     /// The application answered an attempt that began in this epoch. Returns whether that ends a pause.
     ///
     /// Where the application asked for the pause, answers to what it had before do not end it.
-    pub(super) fn found_alive(&mut self, epoch: u64) -> bool {
+    pub(in crate::gate) fn found_alive(&mut self, epoch: u64) -> bool {
         if epoch != self.epoch && self.shut.as_ref().is_some_and(|shut| shut.asked) {
             return false;
         }
@@ -107,7 +107,7 @@ impl Pause {
     }
 
     /// Whatever was found no longer counts. Returns whether that ends a pause.
-    pub(super) fn reset(&mut self) -> bool {
+    pub(in crate::gate) fn reset(&mut self) -> bool {
         if self.shut.take().is_none() {
             return false;
         }
@@ -117,7 +117,7 @@ impl Pause {
 
     /// Another delivery is there. If all that is known comes from one delivery, which may be the cause
     /// itself, the other one may try.
-    pub(super) fn another_came(&mut self) {
+    pub(in crate::gate) fn another_came(&mut self) {
         if let Some(shut) = &mut self.shut
             && shut.only.is_some()
             && !shut.asked

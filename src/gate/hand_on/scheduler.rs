@@ -1,6 +1,6 @@
 //! The task that decides what is handed on next.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use super::request::{Notes, compose};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
+use crate::gate::timers::Timers;
 use crate::store::{LastFailure, StoreError, Taken};
 
 /// An attempt is cut so long after the client should have ended it.
@@ -49,7 +50,7 @@ pub(super) struct Scheduler {
     nudge: Nudge,
     lines: HashMap<Arc<str>, Line>,
     fairness: Fairness,
-    timers: BTreeSet<(Instant, Arc<str>)>,
+    timers: Timers,
     tasks: JoinSet<Event>,
     health: Arc<Health>,
     /// Deliveries that are under way here: one whose lease is over must not go out twice.
@@ -68,7 +69,7 @@ impl Scheduler {
             receivers,
             nudge,
             lines: HashMap::new(),
-            timers: BTreeSet::new(),
+            timers: Timers::default(),
             tasks: JoinSet::new(),
             health: Arc::default(),
             under_way: HashSet::new(),
@@ -140,17 +141,13 @@ impl Scheduler {
         if self.tidy_at <= now && !self.is_tidying {
             self.tidy(now);
         }
-        while let Some((at, _)) = self.timers.first()
-            && *at <= now
-        {
-            let Some((_, uid)) = self.timers.pop_first() else { break };
+        while let Some(uid) = self.timers.due(now) {
             if let Some(line) = self.lines.get_mut(&uid) {
-                line.timer = None;
                 line.is_wanted = true;
             }
             self.consider(&uid);
         }
-        let first = self.timers.first().map_or(far, |(at, _)| *at);
+        let first = self.timers.first().unwrap_or(far);
         let first = if self.is_tidying { first } else { first.min(self.tidy_at) };
         if let Some(until) = self.health.shut_until() {
             return first.max(until);
@@ -176,7 +173,7 @@ impl Scheduler {
             line.is_queued = true;
             self.fairness.queue(line.namespace, Arc::clone(uid));
         } else if let Door::Shut(until) = line.pause.door(now) {
-            self.arm(uid, until);
+            self.timers.arm(uid, until);
         }
     }
 
@@ -186,23 +183,9 @@ impl Scheduler {
             return;
         }
         if let Some(line) = self.lines.remove(uid) {
-            if let Some(at) = line.timer {
-                self.timers.remove(&(at, Arc::clone(uid)));
-            }
+            self.timers.disarm(uid);
             self.fairness.leave(&line.receiver.owner.namespace);
         }
-    }
-
-    /// The receiver is looked after at this time, or sooner.
-    fn arm(&mut self, uid: &Arc<str>, at: Instant) {
-        let Some(line) = self.lines.get_mut(uid) else { return };
-        if line.timer.is_some_and(|timer| timer <= at) {
-            return;
-        }
-        if let Some(timer) = line.timer.replace(at) {
-            self.timers.remove(&(timer, Arc::clone(uid)));
-        }
-        self.timers.insert((at, Arc::clone(uid)));
     }
 
     fn look(&mut self, uid: &Arc<str>, now: Instant) {
@@ -258,7 +241,7 @@ impl Scheduler {
                 line.is_wanted = true;
                 self.fairness.give_back(line.namespace, grant);
                 let wait = self.health.failed();
-                self.arm(&uid, now.steady + wait);
+                self.timers.arm(&uid, now.steady + wait);
                 return broken(Err(error));
             }
         };
@@ -279,7 +262,7 @@ impl Scheduler {
         for taken in deliveries {
             self.begin(&uid, taken, epoch, may_send, now);
         }
-        self.arm(&uid, now.steady + next);
+        self.timers.arm(&uid, now.steady + next);
         self.consider(&uid);
         Ok(())
     }

@@ -50,11 +50,12 @@ spec:
     let hosts = || trial.field("secret/shared", r".metadata.annotations.hookkeeper\.dev/allowed-hosts");
     assert_eq!(hosts(), "127.0.0.1,integrations.example.com", "the copy is as confined as the token");
     let data = |key: &str| trial.field("secret/shared", &format!(".data.{key}"));
-    let first = data("current");
+    let (first, fingerprint) = (data("current"), data("fingerprint"));
     assert!(!first.is_empty() && !data("expiresAt").is_empty() && !data("mintedTime").is_empty());
     trial
         .until(controllers, "the next token", |_| data("current") != first && data("previous") == first)
         .await;
+    assert_eq!(data("previousFingerprint"), fingerprint);
 
     // An edit of the hosts reaches the copy at once, and without them nothing is left of it.
     let edit = |hosts: &str| {

@@ -430,3 +430,63 @@ async fn a_source_that_contradicts_itself_is_believed_the_shorter_life() {
         );
     }
 }
+
+/// Who reads the token before the current one can say which it was.
+#[tokio::test(start_paused = true)]
+async fn the_token_before_is_published_with_its_fingerprint() {
+    let world = World::new(Settings { token_life: HOUR, ..Settings::default() });
+    world.populate(2, 1);
+    let spec = TokenSourceSpec {
+        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        ..world.outside().sources[&key("source-0")].clone()
+    };
+    world.declare_source_as("source-0", spec);
+    let mut engine = world.start();
+    world.pass(10 * MINUTE).await;
+    let published = || world.outside().published[&key("source-0")].clone();
+    for restarts in [false, true, false] {
+        let before = published();
+        if restarts {
+            engine.kill().await;
+            engine = world.start();
+            world.pass(MINUTE).await;
+        }
+        pass_until_due(&world, SECOND).await;
+        world.pass(3 * SECOND).await;
+        let (stands, of) = (published().previous, published().previous_fingerprint);
+        assert_eq!((stands, of), (Some(before.current), Some(before.fingerprint)), "restarts: {restarts}");
+        world.pass(10 * MINUTE).await;
+        assert_eq!(
+            (published().previous, published().previous_fingerprint),
+            (None, None),
+            "and goes with it"
+        );
+    }
+}
+
+/// Another process has published a token a moment ago: it is still left for its readers.
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_keeps_the_pause_after_publishing() {
+    let world = World::new(Settings { token_life: DAY, ..Settings::default() });
+    world.populate(1, 1);
+    let spec = TokenSourceSpec {
+        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        ..world.outside().sources[&key("source-0")].clone()
+    };
+    world.declare_source_as("source-0", spec);
+    let engine = world.start();
+    world.pass(10 * MINUTE).await;
+    pass_until_due(&world, SECOND).await;
+    world.pass(31 * SECOND).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 0));
+    engine.kill().await;
+    let _engine = world.start();
+    world.pass(80 * SECOND).await;
+    assert_eq!(
+        counts(&world, |outside| (outside.mints, outside.updates)),
+        (2, 0),
+        "two minutes from the mint"
+    );
+    world.pass(20 * SECOND).await;
+    assert_eq!(counts(&world, |outside| (outside.mints, outside.updates)), (2, 1));
+}

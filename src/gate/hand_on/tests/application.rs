@@ -11,36 +11,36 @@ use crate::http::{Answer, Body, Error, Request};
 
 /// One request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) at: Instant,
-    pub(super) namespace: Arc<str>,
-    pub(super) url: String,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+pub(in crate::gate) struct Seen {
+    pub(in crate::gate) at: Instant,
+    pub(in crate::gate) namespace: Arc<str>,
+    pub(in crate::gate) url: String,
+    pub(in crate::gate) headers: Vec<(String, String)>,
+    pub(in crate::gate) body: Vec<u8>,
 }
 
 impl Seen {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::gate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn text(&self) -> &str {
+    pub(in crate::gate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 }
 
 /// What is answered, and after what time.
-pub(super) type Reply = (Duration, Result<Answer, Error>);
+pub(in crate::gate) type Reply = (Duration, Result<Answer, Error>);
 type Answering = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
-pub(super) struct Application {
+pub(in crate::gate) struct Application {
     answering: Mutex<Arc<Answering>>,
     seen: Mutex<Vec<Seen>>,
     under_way: Mutex<(usize, usize)>,
 }
 
 impl Application {
-    pub(super) fn new(answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+    pub(in crate::gate) fn new(answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             answering: Mutex::new(Arc::new(Box::new(answering))),
             seen: Mutex::default(),
@@ -48,20 +48,20 @@ impl Application {
         })
     }
 
-    pub(super) fn now_answers(&self, answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
+    pub(in crate::gate) fn now_answers(&self, answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) {
         *self.answering.lock().unwrap() = Arc::new(Box::new(answering));
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
+    pub(in crate::gate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub(super) fn bodies(&self) -> Vec<String> {
+    pub(in crate::gate) fn bodies(&self) -> Vec<String> {
         self.seen().iter().map(|seen| seen.text().to_owned()).collect()
     }
 
     /// The most requests that were under way at the same time.
-    pub(super) fn most(&self) -> usize {
+    pub(in crate::gate) fn most(&self) -> usize {
         self.under_way.lock().unwrap().1
     }
 }
@@ -109,26 +109,26 @@ impl Drop for Place<'_> {
     }
 }
 
-pub(super) fn status(status: u16) -> Reply {
+pub(in crate::gate) fn status(status: u16) -> Reply {
     status_after(status, Duration::ZERO, None)
 }
 
-pub(super) fn asks_to_wait(code: u16, seconds: u64) -> Reply {
+pub(in crate::gate) fn asks_to_wait(code: u16, seconds: u64) -> Reply {
     status_after(code, Duration::ZERO, Some(Duration::from_secs(seconds)))
 }
 
-pub(super) fn status_after(status: u16, wait: Duration, retry_after: Option<Duration>) -> Reply {
+pub(in crate::gate) fn status_after(status: u16, wait: Duration, retry_after: Option<Duration>) -> Reply {
     let body = Ok(Body::default());
     (wait, Ok(Answer { status, date: None, retry_after, content_type: None, link: None, body }))
 }
 
-pub(super) fn refused_connection() -> Reply {
+pub(in crate::gate) fn refused_connection() -> Reply {
     let problem = "connection refused; nothing listens there";
     (Duration::ZERO, Err(Error::Connect { host: "billing:8080".to_owned(), problem }))
 }
 
 /// As the client does it after ten seconds.
-pub(super) fn silence() -> Reply {
+pub(in crate::gate) fn silence() -> Reply {
     let timeout = Duration::from_secs(10);
     (timeout, Err(Error::Timeout { host: "billing:8080".to_owned(), timeout }))
 }

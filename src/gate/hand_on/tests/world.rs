@@ -67,14 +67,14 @@ pub(in crate::gate) fn receiver(namespace: &str, name: &str) -> Receiver {
 
 /// What was told, in short words.
 #[derive(Default)]
-pub(super) struct Told(Mutex<Vec<String>>);
+pub(in crate::gate) struct Told(Mutex<Vec<String>>);
 
 impl Told {
-    pub(super) fn count(&self, word: &str) -> usize {
+    pub(in crate::gate) fn count(&self, word: &str) -> usize {
         self.0.lock().unwrap().iter().filter(|told| told.starts_with(word)).count()
     }
 
-    pub(super) fn all(&self) -> Vec<String> {
+    pub(in crate::gate) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -228,7 +228,7 @@ impl World {
     }
 }
 
-fn by_uid(receivers: Vec<Receiver>) -> Receivers {
+pub(in crate::gate) fn by_uid(receivers: Vec<Receiver>) -> Receivers {
     let entry = |receiver: Receiver| (Arc::clone(&receiver.owner.uid), Arc::new(receiver));
     Arc::new(receivers.into_iter().map(entry).collect::<BTreeMap<_, _>>())
 }

@@ -1,13 +1,14 @@
-//! A delivery of each platform, as its own document describes it, through everything that judges one.
+//! A delivery of each platform, as its own document describes it, through its preset and everything that
+//! judges one.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use base64::Engine as _;
 
 use super::*;
-use crate::api::TestEventAction;
+use crate::api::{Identity, ObjectKey, TestEventAction, validation};
 use crate::gate::acceptance::{Reading, read};
 use crate::gate::duplicates::{self, SAME_BODY};
 use crate::gate::headers::content_type;
-use crate::gate::receiver::{HandOn, TestEvent};
 use crate::gate::tokens::{PublishedToken, TokenBook};
 use crate::secret::SecretText;
 use crate::store::EventKey;
@@ -25,10 +26,28 @@ fn taken(
     Ok((which, reading, key))
 }
 
-fn by_parts(paths: &[&str], action: DuplicateAction) -> Duplicates {
-    let window = Duration::from_secs(86_400);
-    Duplicates { key: EventName::Parts(paths.iter().map(|path| pointer(path)).collect()), window, action }
+/// A receiver with this preset and verification.
+fn preset(name: &str, verification: &str, more: &str) -> Receiver {
+    let yaml = format!(
+        "{{preset: {name}, verification: {verification}, forward: {{service: {{name: app, port: 80}}}}{more}}}"
+    );
+    let spec: serde_json::Value = serde_saphyr::from_str(&yaml).unwrap();
+    let spec = validation::decode(&serde_json::json!({ "spec": spec }), None).unwrap();
+    let identity = Identity {
+        key: ObjectKey::new("shop", "hooks"),
+        uid: "uid-1".into(),
+        generation: 1,
+        created: None,
+        deleted: None,
+        guarded: false,
+        rotate_requested: None,
+        force_orphan: false,
+    };
+    Receiver::of(&identity, &spec).unwrap()
 }
+
+/// What [`references`] names.
+const SECRET: &str = "secretKeyRefs: [{name: webhook, key: '0'}]";
 
 // Gupy: <https://developers.gupy.io/reference/webhooks>, and for what is gone with client headers
 // <https://developers.gupy.io/docs/fluxo-de-atualização-do-webhook-para-tokens-dinâmicos>.
@@ -55,17 +74,8 @@ const GUPY_AS_WRITTEN: &str = r#"{
 
 #[test]
 fn gupy_sends_the_token_that_its_subscription_holds() {
-    let mut receiver = receiver();
-    receiver.proof = Proof::Token {
-        header: name("authorization"),
-        prefix: "Bearer ".to_owned(),
-        tokens: Tokens::Source("hr".to_owned()),
-    };
-    receiver.event_name = Some(pointer("/event"));
-    receiver.event_time = Some(pointer("/date"));
-    receiver.duplicates = by_parts(&["/id"], DuplicateAction::Drop);
-    receiver.content_type = Some("application/json;charset=utf-8".to_owned());
-
+    let receiver =
+        preset("gupy", "{token: {header: Authorization, prefix: 'Bearer ', tokenSourceRef: {name: hr}}}", "");
     let mut book = TokenBook::new(DigestKey::new(&[1; 32]), "uid-1".into(), Vec::new());
     let token = SecretText::from("eyJhbGciOiJIUzI1NiJ9.e30.c2ln");
     let published =
@@ -105,41 +115,24 @@ fn gupy_sends_the_token_that_its_subscription_holds() {
 
 // IDUnico: <https://developer.unico.io/developers/webhooks-and-events/setup>.
 
-fn idunico(proof: Proof) -> Receiver {
-    let mut receiver = receiver();
-    receiver.proof = proof;
-    receiver.duplicates = by_parts(&["/id", "/status"], DuplicateAction::Mark);
-    receiver.hand_on =
-        Some(HandOn { path: pointer("/status"), values: ["2", "3", "4", "5"].map(str::to_owned).to_vec() });
-    receiver
+fn idunico(verification: &str) -> Receiver {
+    preset("idunico", verification, ", handOn: {path: /status, values: ['2', '3', '4', '5']}")
 }
 
 const IDUNICO: &str = r#"{"id":"8263a268-5388-492a-bca2-28e1ff4a69f1","status":3}"#;
 
 #[test]
 fn idunico_proves_itself_in_each_of_the_ways_that_it_offers() {
-    for (proof, text, line) in [
+    for (kind, text, line) in [
         // "Provide credentials in the format user:pass."
-        (Proof::Basic { secrets: references(&[""]) }, "user:pass", ("Authorization", "Basic dXNlcjpwYXNz")),
+        ("basic", "user:pass", ("Authorization", "Basic dXNlcjpwYXNz")),
         // "Authorization:Bearer abc123" is sent as "Authorization: Bearer abc123".
-        (
-            Proof::ApiKey { header: None, secrets: references(&[""]) },
-            "Authorization:Bearer abc123",
-            ("Authorization", "Bearer abc123"),
-        ),
+        ("apiKey", "Authorization:Bearer abc123", ("Authorization", "Bearer abc123")),
         // "header:value", and the value alone; the document's own value is too short to be believed.
-        (
-            Proof::ApiKey { header: None, secrets: references(&[""]) },
-            "X-API-Key:abc12345",
-            ("X-API-Key", "abc12345"),
-        ),
-        (
-            Proof::ApiKey { header: None, secrets: references(&[""]) },
-            "abc12345",
-            ("Authorization", "abc12345"),
-        ),
+        ("apiKey", "X-API-Key:abc12345", ("X-API-Key", "abc12345")),
+        ("apiKey", "abc12345", ("Authorization", "abc12345")),
     ] {
-        let receiver = idunico(proof);
+        let receiver = idunico(&format!("{{{kind}: {{{SECRET}}}}}"));
         let (which, reading, _) = taken(&receiver, &[text], &[line], IDUNICO).unwrap();
         assert_eq!(which, "0", "{text}");
         assert!(reading.hand_on);
@@ -147,12 +140,12 @@ fn idunico_proves_itself_in_each_of_the_ways_that_it_offers() {
         assert!(taken(&receiver, &[text], &[], IDUNICO).is_err(), "{text}");
     }
     // "No credentials are sent."
-    assert!(taken(&idunico(Proof::None), &[], &[], IDUNICO).is_ok());
+    assert!(taken(&idunico("{none: {}}"), &[], &[], IDUNICO).is_ok());
 }
 
 #[test]
 fn idunico_says_one_transaction_again_with_each_of_its_statuses() {
-    let receiver = idunico(Proof::None);
+    let receiver = idunico("{none: {}}");
     let (_, reading, finished) = taken(&receiver, &[], &[], IDUNICO).unwrap();
     assert!(reading.hand_on);
     assert!(!finished.drop_repeated);
@@ -177,16 +170,7 @@ const PULPO_PROMOTED: &str = r#"{
 
 #[test]
 fn pulpo_sends_the_token_that_it_made_and_a_test_event() {
-    let mut receiver = receiver();
-    receiver.proof = token("X-Webhook-Token", "", &[""]);
-    receiver.event_name = Some(pointer("/event"));
-    receiver.event_time = Some(pointer("/timestamp"));
-    receiver.test_event = Some(TestEvent {
-        path: pointer("/event"),
-        equals: "SampleEvent".to_owned(),
-        action: TestEventAction::Answer,
-    });
-    receiver.duplicates = by_parts(&["/event", "/payload/id", "/timestamp"], DuplicateAction::Mark);
+    let receiver = preset("pulpo", &format!("{{token: {{{SECRET}}}}}"), "");
     let minted = "3b6d0f0a-93b5-4f8e-8f3c-cb1d8d7c2c11";
     let sent = [("X-Webhook-Token", minted), ("Content-Type", "application/json")];
 
@@ -228,8 +212,8 @@ const QUALP: &str = r#"{
 
 #[test]
 fn qualp_signs_the_raw_body() {
-    let mut receiver = receiver();
-    receiver.proof = hmac("signature", "", HmacAlgorithm::Sha256, HmacEncoding::Hex, &[""]);
+    let receiver = preset("qualp", &format!("{{hmac: {{{SECRET}}}}}"), "");
+    assert!(receiver.sealed_only, "the body holds a live access token");
     let secret = "o-secret-cadastrado";
     let signature = |body: &str| {
         let tag = sign(&Key::new(HMAC_SHA256, secret.as_bytes()), body.as_bytes());
@@ -241,7 +225,7 @@ fn qualp_signs_the_raw_body() {
     let (which, reading, key) = taken(&receiver, &[secret], &[("signature", &sent)], QUALP).unwrap();
     assert_eq!(which, "0");
     assert!(reading.hand_on);
-    assert!(!key.drop_repeated);
+    assert_eq!((key.drop_repeated, key.window), (false, SAME_BODY));
     // The same content, written anew.
     let compact = serde_json::from_str::<serde_json::Value>(QUALP).unwrap().to_string();
     let refused = taken(&receiver, &[secret], &[("signature", &sent)], &compact);
@@ -249,3 +233,22 @@ fn qualp_signs_the_raw_body() {
 }
 
 const OF_OPENSSL: &str = "37c13809cf39afbaaa04ddea20d0d5dccd6eb7ea5bcf69f02cdb9b6e92990a95";
+
+// Standard Webhooks: <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
+
+#[test]
+fn standard_webhooks_names_an_event_by_its_header() {
+    let receiver = preset("standardWebhooks", &format!("{{standardWebhooks: {{{SECRET}}}}}"), "");
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let body = r#"{"type":"contact.created","timestamp":"2026-11-27T02:59:59.5Z","data":{"id":"1f81eb52"}}"#;
+    let (id, time) = ("msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", "1795748399");
+    let key = base64::engine::general_purpose::STANDARD.decode(&secret["whsec_".len()..]).unwrap();
+    let tag = sign(&Key::new(HMAC_SHA256, &key), format!("{id}.{time}.{body}").as_bytes());
+    let signature = format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(tag));
+    let sent = [("webhook-id", id), ("webhook-timestamp", time), ("webhook-signature", &signature)];
+    let (which, reading, key) = taken(&receiver, &[secret], &sent, body).unwrap();
+    assert_eq!(which, "0");
+    assert_eq!(reading.event.as_deref(), Some("contact.created"));
+    assert_eq!(reading.event_time.as_deref(), Some("2026-11-27T02:59:59.5Z"));
+    assert!(key.drop_repeated);
+}

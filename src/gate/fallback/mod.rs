@@ -1,0 +1,189 @@
+//! The fallback: where a platform's deliveries fail, the platform is asked.
+//!
+//! The application says what it waits for ([`desk`]). If no delivery with this id came in time, the gate
+//! asks the platform for it, again and again ([`polling`]), and hands on what it is told, but nothing that
+//! was handed on already. What was asked for is not stored: an attempt that fails asks again, so that
+//! what goes out is always the newest that is known.
+//!
+//! | what happens | the expectation |
+//! |---|---|
+//! | the application says that it waits for an id | begins, or begins anew; asked after `after` |
+//! | a delivery with a status of `until` is stored | is met |
+//! | any other delivery with this id is stored | goes on; asked after `after` from now |
+//! | the platform answers with a status that was not handed on, and the application takes it | is met with a status of `until`; else asked after `every` |
+//! | the platform answers with a status that was handed on | the same, and nothing goes out |
+//! | the platform does not answer, or the application does not take it | asked after `every` |
+//! | `giveUpAfter` is over | is parked: nobody is asked any more |
+
+mod budget;
+mod desk;
+mod poll;
+mod polling;
+mod ports;
+mod question;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+pub use self::budget::{Budget, OwnBudget};
+pub use self::desk::{Desk, Reply};
+use self::polling::Polling;
+pub use self::ports::{Asking, Means};
+use super::acceptance::{Polled, read_polled};
+use super::clock::Clock;
+use super::digest::DigestKey;
+use super::hand_on::{ByName, Exchange, Locate, Receivers};
+use super::observer::Observer;
+use super::ports::Credentials;
+use super::receiver::Receiver;
+use crate::store::{Digest, Owner, Store, StoreError};
+
+/// So many expectations of one receiver may be open.
+pub const MOST_OPEN: usize = 10_000;
+/// What is told of deliveries and expectations waits here. More is left out, and costs a question.
+const MOST_NEWS: usize = 8_192;
+
+/// How platforms are asked; the defaults are those of a production process.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many questions may be under way together. A namespace may have as many as it leaves to the
+    /// next.
+    pub most: usize,
+    /// How many of them for one receiver.
+    pub most_of_one: usize,
+    /// A receiver is looked after at least so often, though nothing says that there is anything.
+    pub look_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { most: 64, most_of_one: 10, look_every: Duration::from_secs(30) }
+    }
+}
+
+/// What asking works with.
+#[derive(Clone)]
+struct Parts {
+    store: Arc<dyn Store>,
+    asking: Arc<dyn Asking>,
+    exchange: Arc<dyn Exchange>,
+    locate: Arc<dyn Locate>,
+    means: Arc<dyn Means>,
+    budget: Arc<dyn Budget>,
+    observer: Arc<dyn Observer>,
+    clock: Arc<dyn Clock>,
+    digests: DigestKey,
+    options: Options,
+}
+
+/// Something that was told.
+enum News {
+    /// The application of the receiver with this uid waits for something.
+    Expected(Arc<str>),
+    /// A delivery was stored.
+    Delivered(Owner, Polled),
+}
+
+/// Asks platforms for what they did not deliver.
+pub struct Fallbacks {
+    parts: Parts,
+    receivers: watch::Receiver<Receivers>,
+    sender: mpsc::Sender<News>,
+    news: mpsc::Receiver<News>,
+}
+
+impl Fallbacks {
+    /// Asks for these receivers, as far as they have a `fallback`; `client` goes to the platforms and to
+    /// the applications.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        client: impl Asking + Exchange + Clone + 'static,
+        receivers: watch::Receiver<Receivers>,
+        means: Arc<dyn Means>,
+        observer: Arc<dyn Observer>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Self {
+        let (sender, news) = mpsc::channel(MOST_NEWS);
+        let parts = Parts {
+            digests: DigestKey::new(store.digest_key()),
+            store,
+            asking: Arc::new(client.clone()),
+            exchange: Arc::new(client),
+            locate: Arc::new(ByName),
+            means,
+            budget: Arc::new(OwnBudget::default()),
+            observer,
+            clock,
+            options,
+        };
+        Self { parts, receivers, sender, news }
+    }
+
+    /// The same, with somebody else who knows where Services are.
+    #[must_use]
+    pub fn locating_with(mut self, locate: Arc<dyn Locate>) -> Self {
+        self.parts.locate = locate;
+        self
+    }
+
+    /// The same, with another budget for the platforms.
+    #[must_use]
+    pub fn within(mut self, budget: Arc<dyn Budget>) -> Self {
+        self.parts.budget = budget;
+        self
+    }
+
+    /// Where applications say what they wait for. `random` is a key of this process.
+    #[must_use]
+    pub fn desk(&self, credentials: Arc<dyn Credentials>, random: &[u8; 32]) -> Arc<Desk> {
+        let (parts, news) = (&self.parts, self.sender.clone());
+        let (store, clock) = (Arc::clone(&parts.store), Arc::clone(&parts.clock));
+        Arc::new(Desk::new(store, self.receivers.clone(), credentials, clock, DigestKey::new(random), news))
+    }
+
+    /// To be told of deliveries.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told { news: self.sender.clone() }
+    }
+
+    /// Works until `stop` ends. Questions that are under way end within their time-outs.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`]: nothing can be made durable any more, and the process has to end.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), StoreError> {
+        Polling::new(self.parts, self.receivers, self.news).run(stop).await
+    }
+}
+
+/// Tells of deliveries, without waiting. Cheap to clone.
+#[derive(Clone)]
+pub struct Told {
+    news: mpsc::Sender<News>,
+}
+
+impl Told {
+    /// A delivery was stored for this receiver.
+    pub fn delivered(&self, receiver: &Receiver, body: &Bytes) {
+        let Some(fallback) = &receiver.fallback else { return };
+        if let Some(polled) = read_polled(body, &fallback.id, &fallback.status)
+            && desk::is_id(&polled.id)
+        {
+            // One that has no place here costs a question, and perhaps a status that comes twice.
+            let _ = self.news.try_send(News::Delivered(receiver.owner.clone(), polled));
+        }
+    }
+}
+
+/// What a status is known again by.
+fn status_digest(digests: &DigestKey, status: &str) -> Digest {
+    digests.digest("polled status", &[status.as_bytes()])
+}
