@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
@@ -30,6 +29,7 @@ use crate::gate::intake::{self, Delivered, Intake};
 use crate::gate::listener::{self, Stage};
 use crate::gate::live::Live;
 use crate::gate::observer::Observer;
+use crate::gate::paths::AllowedPath;
 use crate::gate::ports::{Credentials, Statuses};
 use crate::gate::registry::{self, Registry};
 use crate::gate::tls::Tls;
@@ -85,26 +85,6 @@ pub struct GateArgs {
     /// How long deliveries are still taken in after SIGTERM, until those who send them know.
     #[arg(long, value_name = "DURATION", default_value = "15s")]
     pub drain: Duration,
-}
-
-/// A namespace and the beginning of a path that it may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowedPath {
-    namespace: String,
-    prefix: String,
-}
-
-impl FromStr for AllowedPath {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((namespace, prefix)) if !namespace.is_empty() && prefix.starts_with('/') => {
-                Ok(Self { namespace: namespace.to_owned(), prefix: prefix.to_owned() })
-            }
-            _ => Err("write a namespace and the beginning of a path such as hr=/hooks".to_owned()),
-        }
-    }
 }
 
 /// What a shell brings to the gate.
@@ -177,11 +157,7 @@ impl Gate {
             Arc::new(GateJournal),
         ]));
         let options = registry::Options {
-            allowed_paths: args
-                .allow_path
-                .iter()
-                .map(|allowed| (allowed.namespace.clone(), allowed.prefix.clone()))
-                .collect(),
+            allowed_paths: args.allow_path.clone(),
             allow_clear_bodies: args.allow_clear_bodies,
             engine: from_shell.engine,
             public_url: args.public_url.clone(),
@@ -397,18 +373,4 @@ fn random_bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     getrandom::fill(&mut bytes).ok().context("the system gives no random bytes")?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_allowed_path_names_a_namespace_and_a_beginning() {
-        let allowed: AllowedPath = "hr=/hooks/a".parse().unwrap();
-        assert_eq!((allowed.namespace.as_str(), allowed.prefix.as_str()), ("hr", "/hooks/a"));
-        for wrong in ["", "hr", "=/hooks", "hr=hooks", "/hooks"] {
-            assert!(wrong.parse::<AllowedPath>().is_err(), "{wrong}");
-        }
-    }
 }

@@ -17,6 +17,7 @@ use super::entries::{Entries, Entry};
 use super::live::Live;
 use super::loader::Loader;
 pub use super::loader::OfferedToken;
+use super::paths::{AllowedPath, check_path};
 use super::ports::Credentials;
 use super::receiver::Receiver;
 use super::verification::{ProcessKey, Unusable};
@@ -34,8 +35,8 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 /// What may differ from process to process.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Beginnings of paths that namespaces may use besides their own: `(namespace, "/prefix")`.
-    pub allowed_paths: Vec<(String, String)>,
+    /// Beginnings of paths that namespaces may use besides their own.
+    pub allowed_paths: Vec<AllowedPath>,
     /// Bodies that hold live credentials may be kept in clear.
     pub allow_clear_bodies: bool,
     /// An engine in this process hands over the tokens of sources: no file is asked for them.
@@ -381,25 +382,9 @@ impl Registry {
 impl Shared {
     /// The rules that depend on the process.
     fn fits(&self, receiver: Receiver) -> Result<Receiver, Vec<Problem>> {
-        let namespace = &receiver.owner.namespace;
-        let own = format!("/{namespace}/");
-        let allowed = self.options.allowed_paths.iter();
-        let mut beginnings =
-            allowed.filter(|(of, _)| **of == **namespace).map(|(_, beginning)| beginning.as_str());
-        let is_within = |beginning: &str| {
-            receiver
-                .path
-                .strip_prefix(beginning)
-                .is_some_and(|rest| rest.is_empty() || beginning.ends_with('/') || rest.starts_with('/'))
-        };
-        if receiver.path.starts_with(&own) || beginnings.any(is_within) {
-            return Ok(receiver);
-        }
-        let problem = format!(
-            "must begin with {own}, so that no namespace takes another one's path; whoever runs the process \
-             may allow it with --allow-path {namespace}=/PREFIX"
-        );
-        Err(vec![Problem { field: "spec.path".to_owned(), problem }])
+        check_path(&receiver.owner.namespace, &receiver.path, &self.options.allowed_paths)
+            .map(|()| receiver)
+            .map_err(|problem| vec![problem])
     }
 
     fn would_lie_in_clear(&self, receiver: &Receiver) -> bool {
