@@ -212,6 +212,11 @@ impl Gate {
         })
     }
 
+    /// Where deliveries are taken in.
+    pub(super) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
     /// The receivers.
     pub(super) fn registry(&self) -> Registry {
         self.registry.clone()
