@@ -232,6 +232,8 @@ impl Rascal {
                 Kind::WebhookProvider => &mut self.providers,
                 Kind::TokenSource => &mut self.sources,
                 Kind::WebhookSubscription => &mut self.subscriptions,
+                // The engine has nothing to do with it.
+                Kind::WebhookReceiver => return,
             };
             if names.len() < 2 {
                 return;

@@ -158,6 +158,7 @@ impl Authors {
             Kind::WebhookProvider => drop(self.world.outside().providers.remove(&key)),
             Kind::TokenSource => drop(self.world.outside().sources.remove(&key)),
             Kind::WebhookSubscription => self.world.outside().forget(&key),
+            Kind::WebhookReceiver => {}
         }
         self.engine.send(Change::Gone { kind, key, prune: false }).await;
     }
