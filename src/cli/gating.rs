@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::gate_ports::{ShellCredentials, ShellMeans};
-use crate::api::{Duration, ObjectKey};
+use crate::api::Duration;
 use crate::engine::ports::{Random, Secrets};
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
@@ -99,7 +99,7 @@ pub(super) struct FromShell {
     /// An engine in the same process hands tokens over.
     pub(super) engine: bool,
     /// Told of each source whose receivers may be other ones now.
-    pub(super) sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+    pub(super) sources_changed: Option<registry::ToldOfSources>,
 }
 
 /// Opens the store in a folder, before anything else is done there.

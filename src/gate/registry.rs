@@ -33,6 +33,9 @@ const BETWEEN_READS: Duration = Duration::from_secs(1);
 /// How often all Secrets are read again: a changed file is told by nobody.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
+/// Told of a source.
+pub type ToldOfSources = Arc<dyn Fn(&ObjectKey) + Send + Sync>;
+
 /// What may differ from process to process.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -45,7 +48,7 @@ pub struct Options {
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
     /// Told of each source whose receivers may be other ones now. It must not wait.
-    pub sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+    pub sources_changed: Option<ToldOfSources>,
 }
 
 /// The receivers by their uid.
