@@ -67,9 +67,8 @@ pub fn read(body: &[u8], receiver: &Receiver) -> Reading {
     let value = |index: usize| found.get(index).cloned().flatten();
     let test = test.filter(|(index, test)| value(*index).as_deref() == Some(&test.equals));
     let test_event = test.map(|(_, test)| test.action);
-    let is_wanted = hand_on.is_none_or(|(index, values)| {
-        value(index).is_some_and(|found| values.iter().any(|value| *value == found))
-    });
+    let is_wanted =
+        hand_on.is_none_or(|(index, values)| value(index).is_some_and(|found| values.contains(&found)));
     Reading {
         test_event,
         hand_on: match test_event {

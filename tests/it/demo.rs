@@ -16,6 +16,13 @@ fn the_demo_rotates_and_says_so() {
     assert_eq!((number("creates"), number("late"), number("doubled")), (3, 0, 0), "{stdout}");
     assert_eq!(number("deliveries refused"), 0, "{stdout}");
     assert!(number("deliveries accepted") > 10, "{stdout}");
+    // The whole circle: each token that was minted is seen in a delivery, which is handed on.
+    let told = |what: &str| {
+        stdout.lines().filter(|line| line.get(10..).is_some_and(|l| l.starts_with(what))).count()
+    };
+    assert!(told("minted") >= 2 && told("seen") >= 2 && told("handed on") >= 2, "{stdout}");
+    assert!(number("handed on once") > 10, "{stdout}");
+    assert_eq!((number("parked"), number("lost")), (0, 0), "{stdout}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod service_manager;
 mod sidecar;
 mod simulation;
 mod state;
+mod store;
 mod told;
 mod tools;
 mod trial;

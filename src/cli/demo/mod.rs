@@ -1,43 +1,46 @@
-//! `hookkeeper demo`: a sandbox and a sidecar in one process, to see rotations happen.
+//! `hookkeeper demo`: a sandbox and a sidecar with a gate in one process, to see the whole circle: a
+//! token is minted, brought in, seen in a delivery, and the delivery is handed on.
 //!
 //! Nothing in it is made up for show: the sidecar reads manifests from a folder, speaks HTTP to the
-//! sandbox and keeps a state file; the summary is the sandbox's own ledger.
+//! sandbox and keeps a state file; the gate takes real deliveries in and stores them; the summary is the
+//! sandbox's own ledger.
 
 mod circle;
+mod running;
 mod table;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
+use url::Url;
 
 use self::circle::Circle;
+use self::running::Running;
 use self::table::Row;
-use super::compose::{self, FromShell};
 use super::output;
-use crate::api::{Duration, Kind, SubscriptionStatus};
-use crate::engine::Options;
-use crate::engine::ports::{NoGates, Secrets};
-use crate::http::{self, DestinationPolicy};
-use crate::ops::health::Heartbeat;
+use crate::api::Duration;
 use crate::ops::logs::{self, LogFormat};
-use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::Shutdown;
-use crate::ops::system::{LoggedNotices, SystemRandom};
+use crate::ops::system::SystemRandom;
 use crate::printable::printable;
 use crate::rotation::schedule::SHORTEST_LIFETIME;
 use crate::sandbox::{
-    Client, Config, Event, LedgerSummary, Operation, Outcome, Sandbox, SandboxInfo, Summary, TRIAL_CLIENT_ID,
-    TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN, WriteOptions, write_manifests,
+    Client, Config, Event, LedgerSummary, Operation, Outcome, Parked, Platform, Sandbox, SandboxInfo,
+    SenderChange, SenderConfig, Summary, TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET, TRIAL_MANAGEMENT_TOKEN,
+    WriteOptions, trial_platforms, write_manifests,
 };
-use crate::sidecar::shell::{Alone, Parts, Settings, Shell};
 
 /// How often the picture is drawn anew.
 const FRAME: std::time::Duration = std::time::Duration::from_millis(250);
+/// How often each webhook, and each other platform, has an event.
+const EVENTS_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long the last deliveries may take at the end.
+const LAST_DELIVERIES: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Shows rotations without a cluster and without an account: a sandbox and a sidecar in one process.
+/// Shows rotations, and deliveries handed on, without a cluster and without an account: a sandbox and a
+/// sidecar with a gate in one process.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How long to run.
@@ -52,7 +55,7 @@ pub struct Args {
 }
 
 /// Runs for the given time, or until SIGINT or SIGTERM. The exit code is 0 when no token was late,
-/// no delivery refused and no subscription doubled.
+/// no delivery refused, lost or parked, and no subscription doubled.
 ///
 /// # Errors
 /// When a part cannot be started.
@@ -63,7 +66,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "--token-life {}: one object is rotated at most every 5 s, so tokens have to live at least {SHORTEST_LIFETIME:?}",
         args.token_life
     );
-    let (trigger, shutdown) = Shutdown::on_signals()?;
+    let (_trigger, shutdown) = Shutdown::on_signals()?;
     let folder = TemporaryFolder::create()?;
     let client = Client {
         id: TRIAL_CLIENT_ID.to_owned(),
@@ -71,10 +74,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         token_life: args.token_life.to_std(),
         revokes_previous: false,
     };
+    let platforms = trial_platforms();
     let sandbox = Sandbox::start(Config {
         listen: ([127, 0, 0, 1], 0).into(),
         clients: vec![client.clone()],
-        delivery_interval: Some(std::time::Duration::from_secs(1)),
+        delivery_interval: Some(EVENTS_EVERY),
+        senders: platforms.iter().map(|(_, platform)| SenderConfig::of(platform.clone())).collect(),
         ..Config::default()
     })
     .await
@@ -86,46 +91,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             url: url.clone(),
             management_token: TRIAL_MANAGEMENT_TOKEN.into(),
             client,
-            platforms: Vec::new(),
+            platforms: platforms.clone(),
         },
-        &WriteOptions { subscriptions: usize::from(args.subscriptions), gate: None },
+        &WriteOptions { subscriptions: usize::from(args.subscriptions), gate: Some(Url::parse(&url)?) },
     )?;
-    let shell = Shell::open(
-        Settings {
-            manifests: folder.0.join("manifests"),
-            state: written.state_file,
-            secrets_dir: None,
-            publish_dir: None,
-            parts: Parts::Engine,
-            prune: false,
-            require_allowed_hosts: false,
-        },
-        Arc::new(SystemRandom),
-    )?;
-    let state = shell.state.clone();
-    let metrics = Metrics::new(Heartbeat::new(std::time::Duration::from_secs(30)), false);
-    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
-    let from_shell = FromShell {
-        record: Arc::new(shell.state),
-        secrets: Arc::clone(&secrets),
-        mint_secrets: secrets,
-        service_accounts: None,
-        gates: Arc::new(NoGates),
-        publish: Arc::new(shell.publish),
-        leadership: Arc::new(Alone),
-        notices: Arc::new(LoggedNotices),
-    };
-    let client = http::Client::new(http::Config {
-        destinations: DestinationPolicy::new(vec![url.parse().context("the sandbox's address")?]),
-        ..http::Config::default()
-    })?;
-    let engine = compose::engine(from_shell, client, Arc::new(metrics), Options::default());
-    let watching = tokio::spawn(shell.watch.run(|| {}));
-    let stop = shutdown.clone();
-    let engine = tokio::spawn(engine.run(shell.changes, async move { stop.asked().await }));
+    let running = Running::start(&folder.0, &written, &url).await?;
+    begin_to_send(&sandbox, &running.gate_url, &platforms)?;
 
     let mut show = Show::new(&sandbox, args.token_life.to_std());
-    show.introduce(&url, &args)?;
+    show.introduce(&url, &running.gate_url, &args)?;
     let end = tokio::time::Instant::now() + args.duration.to_std();
     loop {
         tokio::select! {
@@ -133,25 +107,50 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             () = tokio::time::sleep_until(end) => break,
             () = tokio::time::sleep(FRAME) => {}
         }
-        anyhow::ensure!(!engine.is_finished(), "the engine has ended");
-        anyhow::ensure!(!watching.is_finished(), "the task that reads the manifests has ended");
-        let rows = state
-            .entries()
-            .into_keys()
-            .filter(|(kind, _)| *kind == Kind::WebhookSubscription)
-            .map(|(kind, key)| {
-                let status: SubscriptionStatus = state.status(kind, &key);
-                Row::new(&key, &status)
-            })
-            .collect();
-        show.frame(rows)?;
+        running.is_whole()?;
+        show.frame(running.rows())?;
     }
-    trigger.ask();
-    engine.await.context("the engine panicked")??;
-    watching.abort();
-    let (ledger, account) = (sandbox.ledger(), sandbox.account(&[]));
+    let account = last_deliveries(&sandbox, &running).await?;
+    show.frame(running.rows())?;
+    running.stop().await?;
+    let ledger = sandbox.ledger();
     sandbox.shutdown().await;
     summarise(&ledger, &account)
+}
+
+/// Points all platforms at the gate.
+fn begin_to_send(sandbox: &Sandbox, gate: &Url, platforms: &[(String, Platform)]) -> anyhow::Result<()> {
+    let target = |name: &str| Ok::<_, url::ParseError>(Some(gate.join(&format!("/default/{name}"))?));
+    let change = |name: &str, change| sandbox.change_sender(name, change).map_err(anyhow::Error::msg);
+    change("gupy", SenderChange { target: target("gupy")?, ..SenderChange::default() })?;
+    for (name, platform) in platforms {
+        let per_second = Some(1.0 / EVENTS_EVERY.as_secs_f64());
+        // As a user does who has just typed the URL in.
+        let sample = matches!(platform, Platform::Pulpo(_));
+        change(name, SenderChange { target: target(name)?, per_second, sample, ..SenderChange::default() })?;
+    }
+    Ok(())
+}
+
+/// Lets no event happen any more, and waits for those that did: all that was acknowledged is handed on,
+/// unless something is wrong.
+async fn last_deliveries(sandbox: &Sandbox, running: &Running) -> anyhow::Result<Summary> {
+    let names = sandbox.senders().into_iter().map(|sender| sender.name);
+    for name in names.chain(["gupy".to_owned()]) {
+        let stop = SenderChange { per_second: Some(0.0), ..SenderChange::default() };
+        sandbox.change_sender(&name, stop).map_err(anyhow::Error::msg)?;
+    }
+    let end = tokio::time::Instant::now() + LAST_DELIVERIES;
+    loop {
+        let parked = running.parked().await?;
+        let parked: Vec<Parked> = parked.iter().map(|id| Parked::Id(id)).collect();
+        let account = sandbox.account(&parked);
+        let is_quiet = account.lost + account.not_taken == 0;
+        if is_quiet || tokio::time::Instant::now() >= end {
+            return Ok(account);
+        }
+        tokio::time::sleep(FRAME).await;
+    }
 }
 
 /// The summary, and the exit code that it earns.
@@ -222,9 +221,13 @@ impl<'a> Show<'a> {
     }
 
     #[expect(clippy::unused_self, reason = "one subject for everything that is shown")]
-    fn introduce(&self, url: &str, args: &Args) -> io::Result<()> {
+    fn introduce(&self, url: &str, gate: &Url, args: &Args) -> io::Result<()> {
         let mut out = output::standard();
-        writeln!(out, "A sandbox of a webhook provider and of a token server listens at {url}.")?;
+        writeln!(out, "A sandbox of four platforms, a token server and an application listens at {url}.")?;
+        writeln!(
+            out,
+            "A gate at {gate} takes the platforms' deliveries in and hands them on to the application."
+        )?;
         writeln!(
             out,
             "{} subscriptions share a token that lives {}; it runs for {}.",

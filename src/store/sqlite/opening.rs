@@ -49,6 +49,11 @@ pub(super) fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     let SqliteOptions { folder, may_vanish, sealer, .. } = options;
     let place = Place::take(&folder, may_vanish)?;
     if !place.file().exists() {
+        // The log would be taken for that of the new file.
+        if place.log().exists() {
+            let problem = "it is missing, and its log is there".to_owned();
+            return Err(OpenError::Damaged { path: place.file().to_owned(), problem });
+        }
         create(&place)?;
     }
     let failed = |error: rusqlite::Error| OpenError::of_sqlite(place.file(), &error);
@@ -161,7 +166,12 @@ fn check(
 ) -> Result<HashMap<i64, KeyId>, OpenError> {
     let failed = |error: rusqlite::Error| OpenError::of_sqlite(place.file(), &error);
     let damaged = |problem| OpenError::Damaged { path: place.file().to_owned(), problem };
+    let application: i32 =
+        connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(failed)?;
     let version = schema::version_in(connection).map_err(failed)?;
+    if application != schema::APPLICATION_ID || version < 1 {
+        return Err(OpenError::Foreign { path: place.file().to_owned() });
+    }
     if version > schema::version() {
         return Err(OpenError::Newer {
             path: place.file().to_owned(),
@@ -176,9 +186,6 @@ fn check(
         if found != "ok" {
             return Err(damaged(found));
         }
-    }
-    if version == 0 {
-        return Ok(HashMap::new());
     }
     let is_ours = version < schema::version()
         || schema::shape(connection).map_err(failed)? == schema::expected_shape().map_err(failed)?;

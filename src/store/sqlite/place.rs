@@ -91,14 +91,21 @@ impl Place {
             }
         }
         let damaged = |problem: String| OpenError::Damaged { path: path.clone(), problem };
+        // While the log holds anything, the file alone says little: a crash may have torn the page with the
+        // header, or cut the file, in the middle of bringing the log into it.
+        let has_log = fs::metadata(self.log()).is_ok_and(|log| log.len() > 0);
+        let is_blank = header.iter().all(|byte| *byte == 0);
+        // Of an empty file SQLite would delete the log.
         if filled < HEADER {
             return Err(damaged(format!("it has {filled} bytes, and its header alone has {HEADER}")));
+        }
+        if has_log && is_blank {
+            return Ok(());
         }
         // Offsets of the header: https://www.sqlite.org/fileformat.html#the_database_header
         let number =
             |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         if !header.starts_with(b"SQLite format 3\0") {
-            let is_blank = header.iter().all(|byte| *byte == 0);
             return Err(if is_blank {
                 damaged("its header is blank".to_owned())
             } else {
@@ -111,14 +118,13 @@ impl Place {
         if number(60) > schema::version() {
             return Err(OpenError::Newer { path: path.clone(), found: number(60), known: schema::version() });
         }
-        // A file that ends too early is noticed here and not in the middle of the night. What is still in the
-        // log beside it can be missing; the number of pages in this header is of the last checkpoint.
+        // A file that ends too early is noticed here and not in the middle of the night.
         let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
             1 => 65_536,
             size => size,
         };
         let expected = page * u64::from(number(28).unsigned_abs());
-        if length < expected {
+        if !has_log && length < expected {
             return Err(damaged(format!("it has {length} bytes instead of {expected}")));
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! Feeds `targets/verification.rs` with what libFuzzer makes up.
 #![no_main]
 
+#[path = "../targets/header_block.rs"]
+mod header_block;
 #[path = "../targets/verification.rs"]
 mod target;
 

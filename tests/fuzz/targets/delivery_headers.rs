@@ -5,8 +5,7 @@ use hookkeeper::gate::headers::{content_type, named_in_connection, passed_on, su
 use hookkeeper::http::HeaderName;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 
-#[path = "header_block.rs"]
-mod header_block;
+use super::header_block;
 
 const CREDENTIAL: HeaderName = HeaderName::from_static("x-webhook-token");
 
@@ -29,7 +28,7 @@ pub fn run(block: &[u8]) {
     }
 
     // What the trusted proxy adds decides, whatever stood there before.
-    headers.append("x-forwarded-for", HeaderValue::from_static("203.0.113.1, 10.1.1.1"));
+    headers.append("x-forwarded-for", HeaderValue::from_static("198.51.100.9, 203.0.113.1, 10.1.1.1"));
     let sender = proxies.sender("10.0.0.1".parse().unwrap(), &headers);
     assert_eq!(sender, Some("203.0.113.1".parse().unwrap()));
 }

@@ -18,8 +18,7 @@ use hookkeeper::secret::SecretText;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
-#[path = "header_block.rs"]
-mod header_block;
+use super::header_block;
 
 /// The token, and the value of the API keys.
 pub const TOKEN: &str = "canary-token+/=";

@@ -4,6 +4,8 @@
 mod delivery_headers;
 #[path = "../../fuzz/targets/event_key.rs"]
 mod event_key;
+#[path = "../../fuzz/targets/header_block.rs"]
+mod header_block;
 #[path = "../../fuzz/targets/verification.rs"]
 mod verification;
 
@@ -87,6 +89,7 @@ fn bodies_and_what_they_are_known_again_by() {
         r#"{"payload":[{"id":"\u00e9"},{"id":1}],"id":"a/b","status":3,"event":"SampleEvent"}"#,
         r#"{"status":"3","id":1e400,"payload":[{"x":{},"id":"y"}]}"#,
         r#"{"id":{"id":1},"id":"last","payload":[[],{}],"payload":[{"id":"z"}]}"#,
+        r#"{"id":"a","payload":[{"id":"z"}],"payload":[{}],"event":"E"}"#,
     ];
     assert!(event_key::run(seeds[0].as_bytes()), "only a good body can be spoiled");
     let words = [

@@ -174,8 +174,18 @@ async fn a_damaged_file() {
     assert_eq!(folder.store().show(id(1)).await.unwrap().unwrap().arrived, at(0));
 }
 
+/// A log that holds every page of the file, as it is after much has been written.
+fn whole_log(folder: &Folder) -> Vec<u8> {
+    let connection = rusqlite::Connection::open(file(folder)).unwrap();
+    connection.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).unwrap();
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+    connection.execute_batch("VACUUM").unwrap();
+    std::fs::read(folder.path().join("hookkeeper.db-wal")).unwrap()
+}
+
 #[tokio::test]
 async fn what_a_crash_left_is_no_reason_to_refuse() {
+    let all_pages = whole_log(&used(true).await);
     let folder = used(false).await;
     let files = folder.files();
     let log = &files["hookkeeper.db-wal"];
@@ -190,6 +200,23 @@ async fn what_a_crash_left_is_no_reason_to_refuse() {
         // Nothing was answered before the log was emptied into the file.
         assert_eq!(std::fs::metadata(folder.path().join("hookkeeper.db-wal")).unwrap().len(), 0);
     }
+    // A power failure while the log was brought into the file: its first page is lost, or its end.
+    let content = &files["hookkeeper.db"];
+    for torn in [[vec![0; 4096], content[4096..].to_vec()].concat(), content[..8192].to_vec()] {
+        let crashed = Folder::new(None);
+        std::fs::write(file(&crashed), torn).unwrap();
+        std::fs::write(crashed.path().join("hookkeeper.db-wal"), &all_pages).unwrap();
+        let store = crashed.store();
+        assert!(store.show(id(1)).await.unwrap().is_some());
+    }
+    // An empty file beside a log is refused: SQLite would delete the log, and all that is in it.
+    let emptied = Folder::new(None);
+    std::fs::write(file(&emptied), "").unwrap();
+    std::fs::write(emptied.path().join("hookkeeper.db-wal"), &all_pages).unwrap();
+    assert!(matches!(refused(&emptied), OpenError::Damaged { .. }));
+    // So is a log without its file: a new file would take it for its own.
+    std::fs::remove_file(file(&emptied)).unwrap();
+    assert!(matches!(refused(&emptied), OpenError::Damaged { .. }));
     // A crash while the very first store was made.
     let folder = Folder::new(None);
     std::fs::write(folder.path().join("hookkeeper.db.new"), "half of it").unwrap();
