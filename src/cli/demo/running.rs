@@ -51,7 +51,8 @@ impl Running {
         let (trigger, shutdown) = Shutdown::new();
         let args = gate_args()?;
         let data = folder.join("data");
-        std::fs::create_dir(&data).with_context(|| format!("the folder {} cannot be made", data.display()))?;
+        std::fs::create_dir(&data)
+            .with_context(|| format!("the folder {} cannot be made", data.display()))?;
         let store = gating::open_store(&args, data).await?;
         let shell = Shell::open(
             Settings {
