@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::gate_ports::{ShellCredentials, StateStatuses};
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
+use crate::engine::ports::Secrets;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::sidecar::shell::{Parts, Settings, Shell};
@@ -66,8 +67,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let client = args.process.client(gating::CONNECTIONS_PER_HOST)?;
     let mut series = Series::default();
+    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let from_shell = FromShell {
-        credentials: Arc::new(ShellCredentials(Arc::new(shell.secrets))),
+        credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+        secrets,
         statuses: Arc::new(StateStatuses(shell.state.clone())),
         name: gating::LOCAL.to_owned(),
         engine: false,

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use url::Url;
 
+use super::gate_asking::{AskingPlatforms, Outside};
 use crate::api::{Duration, ObjectKey};
-use crate::engine::ports::Random;
+use crate::engine::ports::{Random, Secrets};
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
@@ -90,6 +91,8 @@ pub struct GateArgs {
 /// What a shell brings to the gate.
 pub(super) struct FromShell {
     pub(super) credentials: Arc<dyn Credentials>,
+    /// Secrets for questions to platforms.
+    pub(super) secrets: Arc<dyn Secrets>,
     pub(super) statuses: Arc<dyn Statuses>,
     /// The name of this gate in statuses.
     pub(super) name: String,
@@ -124,6 +127,7 @@ pub(super) struct Gate {
     evidence: Arc<Evidence>,
     metrics: GateMetrics,
     handing_on: HandingOn,
+    asking: AskingPlatforms,
     intake: Arc<Intake>,
     listener: TcpListener,
     tls: Option<Tls>,
@@ -180,7 +184,20 @@ impl Gate {
             hand_on::Options::default(),
         );
         let nudge = handing_on.nudge();
-        let delivered: Vec<Arc<dyn Delivered>> = vec![Arc::new(Nudged(nudge))];
+        let asking = AskingPlatforms::open(
+            args.expect_listen,
+            &registry,
+            Outside {
+                store: Arc::clone(&store),
+                client: client.clone(),
+                secrets: Arc::clone(&from_shell.secrets),
+                credentials: Arc::clone(&from_shell.credentials),
+                observer: Arc::clone(&observer),
+                clock: Arc::clone(&clock),
+            },
+        )
+        .await?;
+        let delivered: Vec<Arc<dyn Delivered>> = vec![Arc::new(Nudged(nudge)), Arc::new(asking.told())];
         let intake = Arc::new(Intake::new(intake::Parts {
             registry: registry.clone(),
             store: Arc::clone(&store),
@@ -203,6 +220,7 @@ impl Gate {
             evidence,
             metrics,
             handing_on,
+            asking,
             intake,
             listener,
             tls,
@@ -251,6 +269,7 @@ impl Gate {
             evidence,
             metrics,
             handing_on,
+            asking,
             intake,
             listener,
             tls,
@@ -276,6 +295,9 @@ impl Gate {
         let mut taking_in = tokio::spawn(listener::serve(listener, tls.clone(), intake, stages));
         let mut handing_on =
             tokio::spawn(handing_on.run(async move { drop(stopped.wait_for(|stop| *stop).await) }));
+        let mut stop_asking = stop.subscribe();
+        let mut asking =
+            tokio::spawn(asking.run(async move { drop(stop_asking.wait_for(|stop| *stop).await) }));
         let housekeeping = Housekeeping {
             registry: registry.clone(),
             store: Arc::clone(&store),
@@ -302,6 +324,10 @@ impl Gate {
                 Ok(Err(error)) => anyhow::Error::from(error).context("handing on has ended"),
                 _ => anyhow::anyhow!("handing on has ended"),
             }),
+            result = &mut asking => Some(match result {
+                Ok(Err(error)) => anyhow::Error::from(error).context("asking platforms has ended"),
+                _ => anyhow::anyhow!("asking platforms has ended"),
+            }),
             _ = keeping => Some(anyhow::anyhow!("the task that keeps statuses has ended")),
             never = registry.follow_credentials() => match never {},
             never = following => match never {},
@@ -317,8 +343,10 @@ impl Gate {
         stage.send_replace(Stage::Closed);
         let _ = taking_in.await;
         stop.send_replace(true);
-        if let Ok(Err(error)) = handing_on.await {
-            warn!("{error}");
+        for ended in [handing_on.await, asking.await] {
+            if let Ok(Err(error)) = ended {
+                warn!("{error}");
+            }
         }
         let closed = tokio::time::timeout(LAST_WRITES, store.close()).await;
         closed.context("the store did not close in time; nothing that was acknowledged is lost")??;
@@ -374,7 +402,7 @@ fn random_for_ids() -> [u8; 10] {
     std::array::from_fn(|index| if index < 8 { first[index] } else { second[index - 8] })
 }
 
-fn random_bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
+pub(super) fn random_bytes<const LENGTH: usize>() -> anyhow::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     getrandom::fill(&mut bytes).ok().context("the system gives no random bytes")?;
     Ok(bytes)

@@ -87,6 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some((listen, store)) => {
             let from_shell = gating::FromShell {
                 credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+                secrets: Arc::clone(&secrets),
                 statuses: Arc::new(StateStatuses(shell.state.clone())),
                 name: gating::LOCAL.to_owned(),
                 engine: true,

@@ -253,7 +253,14 @@ impl Registry {
         result
     }
 
-    /// Whether a receiver accepts the tokens of this source.
+    /// A source as it is now, and the newest token that the engine of this process has handed over.
+    pub async fn tokens_of(&self, source: &ObjectKey) -> Option<(TokenSourceSpec, Option<OfferedToken>)> {
+        let entries = self.0.entries.lock().await;
+        let spec = entries.sources.get(source)?.clone();
+        Some((spec, entries.offered.get(source).cloned()))
+    }
+
+    /// Whether a receiver accepts the tokens of this source, or asks its platform with them.
     #[must_use]
     pub fn serves(&self, source: &ObjectKey) -> bool {
         self.0.served.read().unwrap_or_else(PoisonError::into_inner).contains_key(source)
@@ -405,6 +412,10 @@ impl Shared {
             let receiver = live.receiver();
             if let Some(source) = live.source() {
                 served.entry(key.sibling(source)).or_default().push(Arc::clone(live));
+            }
+            let asks_with = receiver.fallback.as_ref().and_then(|one| one.request.token_source_ref.as_ref());
+            if let Some(source) = asks_with {
+                served.entry(key.sibling(&source.name)).or_default();
             }
             let has_path = owners.get(&receiver.path) == Some(key);
             if has_path && !entry.clear_bodies {

@@ -84,11 +84,15 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, admin: Admin) {
-    serve_within(listener, admin, LIMITS).await;
+    serve_within(listener, router(admin), LIMITS, "the admin server").await;
 }
 
-async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
-    let router = router(admin);
+/// Serves something else in the same way until it is dropped; `name` is what it is called in the log.
+pub async fn serve_other(listener: TcpListener, routes: Router, name: &'static str) {
+    serve_within(listener, routes, LIMITS, name).await;
+}
+
+async fn serve_within(listener: TcpListener, router: Router, limits: Limits, name: &'static str) {
     let mut places: Places<AbortHandle> = Places::new(limits.connections);
     let mut connections: JoinSet<()> = JoinSet::new();
     let mut running = std::collections::HashMap::new();
@@ -111,7 +115,7 @@ async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
                     }
                     let router = router.clone().layer(Extension(Ends { peer, local }));
                     let handle =
-                        connections.spawn(serve_connection(stream, TowerToHyperService::new(router), limits));
+                        connections.spawn(serve_connection(stream, TowerToHyperService::new(router), limits, name));
                     let place = places.number();
                     running.insert(handle.id(), place);
                     places.take(place, peer.ip(), handle);
@@ -119,7 +123,7 @@ async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
                 Err(error) => {
                     if told.is_none_or(|told| told.elapsed() >= TROUBLE_TOLD_EVERY) {
                         told = Some(Instant::now());
-                        warn!("the admin server cannot accept a connection: {error}");
+                        warn!("{name} cannot accept a connection: {error}");
                     }
                     // No descriptors are left, most likely; asking at once again would only spin.
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -129,7 +133,12 @@ async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router>, limits: Limits) {
+async fn serve_connection(
+    stream: TcpStream,
+    service: TowerToHyperService<Router>,
+    limits: Limits,
+    name: &'static str,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // One request each: nothing is held open between two, and nothing waits behind another.
@@ -139,7 +148,7 @@ async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router
         .max_buf_size(limits.head)
         .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = tokio::time::timeout(limits.life, connection).await {
-        debug!("a connection to the admin server ended: {error}");
+        debug!("a connection to {name} ended: {error}");
     }
 }
 

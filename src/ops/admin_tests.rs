@@ -19,7 +19,7 @@ async fn started_with(limits: Limits, log_level: Option<LogLevel>) -> (SocketAdd
     };
     let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve_within(listener, admin.clone(), limits));
+    tokio::spawn(serve_within(listener, router(admin.clone()), limits, "the admin server"));
     (address, admin)
 }
 

@@ -70,6 +70,7 @@ impl Running {
         let noted = changed.clone();
         let from_shell = gating::FromShell {
             credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+            secrets: Arc::clone(&secrets),
             statuses: Arc::new(StateStatuses(state.clone())),
             name: gating::LOCAL.to_owned(),
             engine: true,
