@@ -9,10 +9,9 @@ use std::time::Duration;
 use prometheus_client::registry::Registry as Series;
 use tokio::sync::watch;
 
-use super::gate_ports::{ShellCredentials, StateStatuses};
+use super::gate_ports::StateStatuses;
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
-use crate::engine::ports::Secrets;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::sidecar::shell::{Parts, Settings, Shell};
@@ -67,10 +66,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let client = args.process.client(gating::CONNECTIONS_PER_HOST)?;
     let mut series = Series::default();
-    let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let from_shell = FromShell {
-        credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
-        secrets,
+        secrets: Arc::new(shell.secrets),
         statuses: Arc::new(StateStatuses(shell.state.clone())),
         name: gating::LOCAL.to_owned(),
         engine: false,

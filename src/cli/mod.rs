@@ -13,7 +13,6 @@ pub mod crds;
 pub mod deliveries;
 pub mod demo;
 pub mod gate;
-mod gate_asking;
 mod gate_ports;
 mod gating;
 pub mod health;

@@ -23,6 +23,7 @@ use super::receiver::Receiver;
 use super::verification::{ProcessKey, Unusable};
 use crate::api::validation::Problem;
 use crate::api::{Identity, Mode, ObjectKey, TokenSourceSpec, WebhookReceiverSpec, WebhookReceiverStatus};
+use crate::secret::SecretText;
 use crate::store::{Store, StoreError};
 
 /// How long one request waits for Secrets to be read again.
@@ -31,6 +32,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const BETWEEN_READS: Duration = Duration::from_secs(1);
 /// How often all Secrets are read again: a changed file is told by nobody.
 const READ_AGAIN: Duration = Duration::from_secs(10);
+
+/// Told of a source.
+pub type ToldOfSources = Arc<dyn Fn(&ObjectKey) + Send + Sync>;
 
 /// What may differ from process to process.
 #[derive(Clone, Default)]
@@ -44,7 +48,7 @@ pub struct Options {
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
     /// Told of each source whose receivers may be other ones now. It must not wait.
-    pub sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+    pub sources_changed: Option<ToldOfSources>,
 }
 
 /// The receivers by their uid.
@@ -253,14 +257,26 @@ impl Registry {
         result
     }
 
-    /// A source as it is now, and the newest token that the engine of this process has handed over.
-    pub async fn tokens_of(&self, source: &ObjectKey) -> Option<(TokenSourceSpec, Option<OfferedToken>)> {
-        let entries = self.0.entries.lock().await;
-        let spec = entries.sources.get(source)?.clone();
-        Some((spec, entries.offered.get(source).cloned()))
+    /// The current token of a source that publishes its tokens, and the hosts that it may be sent to.
+    ///
+    /// # Errors
+    /// Why there is none at this moment, in words for people.
+    pub async fn current_token(&self, source: &ObjectKey) -> Result<(SecretText, Vec<String>), String> {
+        let (spec, offered) = {
+            let entries = self.0.entries.lock().await;
+            (entries.sources.get(source).cloned(), entries.offered.get(source).cloned())
+        };
+        let name = &source.name;
+        let spec = spec.ok_or_else(|| format!("there is no TokenSource {name}"))?;
+        let publish_to = spec.publish_to.ok_or_else(|| format!("the TokenSource {name} has no publishTo"))?;
+        let token = match offered {
+            Some(token) => token.text,
+            None => self.0.loader.published_token(&source.namespace, &publish_to.secret_name).await?,
+        };
+        Ok((token, spec.allowed_hosts))
     }
 
-    /// Whether a receiver accepts the tokens of this source, or asks its platform with them.
+    /// Whether a receiver accepts the tokens of this source.
     #[must_use]
     pub fn serves(&self, source: &ObjectKey) -> bool {
         self.0.served.read().unwrap_or_else(PoisonError::into_inner).contains_key(source)
@@ -412,10 +428,6 @@ impl Shared {
             let receiver = live.receiver();
             if let Some(source) = live.source() {
                 served.entry(key.sibling(source)).or_default().push(Arc::clone(live));
-            }
-            let asks_with = receiver.fallback.as_ref().and_then(|one| one.request.token_source_ref.as_ref());
-            if let Some(source) = asks_with {
-                served.entry(key.sibling(&source.name)).or_default();
             }
             let has_path = owners.get(&receiver.path) == Some(key);
             if has_path && !entry.clear_bodies {

@@ -1,6 +1,7 @@
 //! The server on real sockets.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
@@ -19,7 +20,7 @@ async fn started_with(limits: Limits, log_level: Option<LogLevel>) -> (SocketAdd
     };
     let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve_within(listener, router(admin.clone()), limits, "the admin server"));
+    tokio::spawn(serve_within(listener, admin.clone(), limits));
     (address, admin)
 }
 
