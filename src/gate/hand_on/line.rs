@@ -81,9 +81,10 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(receiver: Arc<Receiver>, namespace: NamespaceId, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(receiver: Arc<Receiver>, namespace: NamespaceId) -> Self {
         let mut standstill = Standstill::default();
-        standstill.set(receiver.suspended, now);
+        // Since when is not known after a restart: rather too long than too short.
+        standstill.set(receiver.suspended, DateTime::<Utc>::MIN_UTC);
         Self {
             receiver,
             namespace,

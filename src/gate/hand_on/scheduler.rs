@@ -361,7 +361,7 @@ impl Scheduler {
                 }
                 None => {
                     let namespace = self.fairness.enter(&receiver.owner.namespace);
-                    let line = Line::new(Arc::clone(receiver), namespace, now.wall);
+                    let line = Line::new(Arc::clone(receiver), namespace);
                     self.lines.insert(Arc::clone(uid), line);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::application::{Application, asks_to_wait, silence, status, status_after};
+use super::application::{Application, asks_to_wait, refused_connection, silence, status, status_after};
 use super::memory::MemoryStore;
 use super::world::{World, owner, receiver};
 use crate::gate::hand_on::{Gone, Options};
@@ -196,6 +196,25 @@ async fn under_suspend_nothing_is_handed_on_and_no_time_counts() {
         failure.what,
         "it could not be handed on within its retention of 1m: the application answered 500"
     );
+}
+
+/// Nobody remembers since when a receiver was suspended before the restart.
+#[tokio::test(start_paused = true)]
+async fn a_restart_under_suspend_lets_no_time_count() {
+    let application = Application::new(|_| refused_connection());
+    let mut suspended = with(|receiver| receiver.suspended = true);
+    let mut world = World::start(&application, vec![suspended.clone()]);
+    world.deliver(&owner("hr", "gupy"), "a").await;
+    world.pass(100 * 3_600).await;
+    world.stop().await.unwrap();
+    world.go_on(|_| {});
+    world.pass(100 * 3_600).await;
+    suspended.suspended = false;
+    world.declare(vec![suspended]);
+    world.pass(71 * 3_600).await;
+    assert_eq!(world.store.count(RowState::Pending), 1);
+    world.pass(2 * 3_600).await;
+    assert_eq!(world.store.count(RowState::Parked), 1);
 }
 
 /// Whatever happened before, such as a standstill that nobody remembers.
