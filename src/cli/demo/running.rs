@@ -50,7 +50,8 @@ impl Running {
         // Not the process's own: what was sent is still handed on after a signal.
         let (trigger, shutdown) = Shutdown::new();
         let args = gate_args()?;
-        let store = gating::open_store(&args, folder.join("data")).await?;
+        let data = written.data.clone().context("no folder for the gate's data was made")?;
+        let store = gating::open_store(&args, data).await?;
         let shell = Shell::open(
             Settings {
                 manifests: folder.join("manifests"),
