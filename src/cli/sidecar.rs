@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::compose::{self, FromShell};
-use super::gate_ports::{self, ChangedSources, OwnGate, ShellCredentials, StateStatuses};
+use super::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
 use super::gating::{self, Gate, GateArgs};
 use super::serve::ServeArgs;
 use crate::engine::ports::{Gates, NoGates, Secrets};
@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => None,
         Some((listen, store)) => {
             let from_shell = gating::FromShell {
-                credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+                secrets: Arc::clone(&secrets),
                 statuses: Arc::new(StateStatuses(shell.state.clone())),
                 name: gating::LOCAL.to_owned(),
                 engine: true,
@@ -144,11 +144,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             None => Ok(()),
         }
     };
+    let ending = shutdown.clone();
+    let watching = async move {
+        let _ = watching.await;
+        // When the engine has ended nobody listens to it any more, while the gate still takes in.
+        if ending.is_asked() {
+            std::future::pending::<()>().await;
+        }
+    };
     let result = tokio::select! {
         biased;
         // An error of either ends both.
         result = async { tokio::try_join!(engine, gate) } => result.map(|_| ()),
-        _ = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
+        () = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
         never = client.follow_files() => match never {},
         _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
     };

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::api::{Kind, SubscriptionStatus};
 use crate::cli::compose::{self, FromShell};
-use crate::cli::gate_ports::{self, ChangedSources, OwnGate, ShellCredentials, StateStatuses};
+use crate::cli::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
 use crate::cli::gating::{self, Gate, GateArgs};
 use crate::engine::Options;
 use crate::engine::ports::Secrets;
@@ -70,7 +70,7 @@ impl Running {
         let changed = ChangedSources::default();
         let noted = changed.clone();
         let from_shell = gating::FromShell {
-            credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+            secrets: Arc::clone(&secrets),
             statuses: Arc::new(StateStatuses(state.clone())),
             name: gating::LOCAL.to_owned(),
             engine: true,

@@ -1,0 +1,129 @@
+//! The sandbox sends as four platforms do, a sidecar with a gate takes in and hands on, and every single
+//! delivery is accounted for.
+
+use std::time::{Duration, Instant};
+
+use hookkeeper::sandbox::{
+    Config, Disturbances, Fault, Sandbox, SandboxInfo, SenderChange, SenderConfig, Summary,
+    TRIAL_MANAGEMENT_TOKEN, TRIAL_QUALP_ACCESS_TOKEN, TRIAL_QUALP_TAX_ID, Target, WriteOptions,
+    trial_platforms, write_manifests,
+};
+use tempfile::TempDir;
+
+use crate::process::{PATIENCE, Process, hookkeeper};
+
+const SENDERS: [&str; 4] = ["gupy", "idunico", "pulpo", "qualp"];
+
+struct Trial {
+    sandbox: Sandbox,
+    sidecar: Process,
+    _folder: TempDir,
+}
+
+impl Trial {
+    async fn start() -> Self {
+        let platforms = trial_platforms();
+        let config = Config {
+            // A minute of Gupy's, and five seconds of IDUnico's, pass in a blink.
+            time_scale: 100.0,
+            delivery_interval: None,
+            senders: platforms.iter().map(|(_, platform)| SenderConfig::of(platform.clone())).collect(),
+            ..Config::default()
+        };
+        let client = config.clients[0].clone();
+        let sandbox = Sandbox::start(config).await.unwrap();
+        let info = SandboxInfo {
+            url: sandbox.url(),
+            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
+            client,
+            platforms,
+        };
+        let folder = tempfile::Builder::new().prefix("gate").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let manifests = folder.path().join("manifests");
+        let options = WriteOptions { subscriptions: 3, gate: Some("http://127.0.0.1:8090".parse().unwrap()) };
+        let written = write_manifests(&manifests, &info, &options).unwrap();
+        let mut program = hookkeeper();
+        program.arg("sidecar").arg("--manifests").arg(&manifests).arg("--state").arg(&written.state_file);
+        program.arg("--publish-dir").arg(folder.path().join("published"));
+        program.arg("--data").arg(written.data.unwrap()).args(["--gate-listen", "127.0.0.1:0"]);
+        program.args(["--allow-clear-bodies", "--drain", "1s", "--admin-listen", "127.0.0.1:0"]);
+        program.args(["--allow-destination", &sandbox.url()]);
+        let mut sidecar = program.spawn();
+        sidecar.until_says("the gate takes deliveries in");
+        let log = sidecar.log();
+        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
+        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+        for name in SENDERS {
+            let target = Some(format!("http://{address}/default/{name}").parse().unwrap());
+            sandbox.change_sender(name, SenderChange { target, ..SenderChange::default() }).unwrap();
+        }
+        Self { sandbox, sidecar, _folder: folder }
+    }
+
+    fn send(&self, per_second: f64, disturbances: &Disturbances) {
+        for name in SENDERS {
+            let change = SenderChange {
+                per_second: Some(per_second),
+                disturbances: Some(disturbances.clone()),
+                ..SenderChange::default()
+            };
+            self.sandbox.change_sender(name, change).unwrap();
+        }
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn(&Summary) -> bool) -> Summary {
+        let begun = Instant::now();
+        loop {
+            let account = self.sandbox.account(&[]);
+            if is_so(&account) {
+                return account;
+            }
+            assert!(begun.elapsed() < PATIENCE, "not seen: {what}: {account:#?}\n{}", self.sidecar.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.sandbox.senders().iter().all(|sender| sender.counts.waiting + sender.counts.under_way == 0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_single_delivery_of_the_four_platforms_is_accounted_for() {
+    let trial = Trial::start().await;
+    let sandbox = &trial.sandbox;
+    trial.until("subscriptions", |_| sandbox.ledger().creates == 3).await;
+    let mut refuses = Fault::status(Target::Application, 500).share(0.2, 1);
+    refuses.skip = 10;
+    let mut is_busy = Fault::status(Target::Application, 429).times(3);
+    (is_busy.skip, is_busy.retry_after) = (50, Some("1".to_owned()));
+    let mut is_away = Fault::status(Target::Application, 503).times(3);
+    is_away.skip = 150;
+    let forgets = Fault::lose_answer(Target::Application).share(0.05, 2);
+    for fault in [is_busy, is_away, refuses, forgets] {
+        sandbox.faults().add(fault).unwrap();
+    }
+    let disturbances = Disturbances {
+        seed: 7,
+        duplicates: 0.3,
+        reorder: 0.3,
+        cut: 0.05,
+        hang_up: 0.1,
+        slow: 0.05,
+        slow_ms: 200,
+        ..Disturbances::default()
+    };
+    trial.send(20.0, &disturbances);
+    trial.until("events", |account| account.sent >= 600).await;
+    trial.send(0.0, &Disturbances::default());
+    sandbox.faults().clear();
+    let account = trial.until("rest", |account| account.lost == 0 && trial.is_quiet()).await;
+    assert!(account.is_clean(), "{account:#?} {:?}", sandbox.delivery_ledger().broken_rules());
+    // Otherwise nothing of this was tried.
+    let tried =
+        [account.once, account.twice, account.marked, account.same_delivery, account.attempts_unanswered];
+    assert!(tried.iter().all(|count| *count > 0), "{account:#?}");
+    let log = trial.sidecar.log();
+    assert!(!log.contains(TRIAL_QUALP_ACCESS_TOKEN) && !log.contains(TRIAL_QUALP_TAX_ID), "{log}");
+    assert_eq!(trial.sidecar.stop(), Some(0), "{log}");
+}
