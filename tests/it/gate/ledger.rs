@@ -1,10 +1,11 @@
 //! The sandbox sends as four platforms do, a sidecar with a gate takes in and hands on, and every single
 //! delivery is accounted for.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use hookkeeper::sandbox::{
-    Config, Disturbances, Fault, Sandbox, SandboxInfo, SenderChange, SenderConfig, Summary,
+    Config, Disturbances, Fault, Parked, Sandbox, SandboxInfo, SenderChange, SenderConfig, Summary,
     TRIAL_MANAGEMENT_TOKEN, TRIAL_QUALP_ACCESS_TOKEN, TRIAL_QUALP_TAX_ID, Target, WriteOptions,
     trial_platforms, write_manifests,
 };
@@ -21,7 +22,8 @@ struct Trial {
 }
 
 impl Trial {
-    async fn start() -> Self {
+    /// `change` changes the receivers before they are read.
+    async fn start(change: impl Fn(&str) -> String) -> Self {
         let platforms = trial_platforms();
         let config = Config {
             // A minute of Gupy's, and five seconds of IDUnico's, pass in a blink.
@@ -42,6 +44,8 @@ impl Trial {
         let manifests = folder.path().join("manifests");
         let options = WriteOptions { subscriptions: 3, gate: Some("http://127.0.0.1:8090".parse().unwrap()) };
         let written = write_manifests(&manifests, &info, &options).unwrap();
+        let receivers = written.files.last().unwrap();
+        fs::write(receivers, change(&fs::read_to_string(receivers).unwrap())).unwrap();
         let mut program = hookkeeper();
         program.arg("sidecar").arg("--manifests").arg(&manifests).arg("--state").arg(&written.state_file);
         program.arg("--publish-dir").arg(folder.path().join("published"));
@@ -83,6 +87,21 @@ impl Trial {
         }
     }
 
+    /// Runs `hookkeeper deliveries` against it.
+    fn deliveries(&self, arguments: &[&str]) -> String {
+        let url = format!("http://{}", self.sidecar.admin().unwrap());
+        let ended = hookkeeper().arg("deliveries").args(arguments).args(["--url", &url]).run();
+        assert_eq!(ended.code, Some(0), "{} {}", ended.stdout, ended.stderr);
+        ended.stdout
+    }
+
+    /// The ids of what is parked.
+    fn parked(&self) -> Vec<String> {
+        let list = self.deliveries(&["list", "--state", "parked", "--json"]);
+        let rows = list.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        rows.map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    }
+
     fn is_quiet(&self) -> bool {
         self.sandbox.senders().iter().all(|sender| sender.counts.waiting + sender.counts.under_way == 0)
     }
@@ -90,7 +109,7 @@ impl Trial {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_single_delivery_of_the_four_platforms_is_accounted_for() {
-    let trial = Trial::start().await;
+    let trial = Trial::start(str::to_owned).await;
     let sandbox = &trial.sandbox;
     trial.until("subscriptions", |_| sandbox.ledger().creates == 3).await;
     let mut refuses = Fault::status(Target::Application, 500).share(0.2, 1);
@@ -126,4 +145,25 @@ async fn every_single_delivery_of_the_four_platforms_is_accounted_for() {
     let log = trial.sidecar.log();
     assert!(!log.contains(TRIAL_QUALP_ACCESS_TOKEN) && !log.contains(TRIAL_QUALP_TAX_ID), "{log}");
     assert_eq!(trial.sidecar.stop(), Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_parked_is_missing_until_somebody_tells_of_it_and_arrives_when_it_is_replayed() {
+    let once = |text: &str| text.replace("  forward:\n", "  forward:\n    retry: {maxAttempts: 1}\n");
+    let trial = Trial::start(once).await;
+    let sandbox = &trial.sandbox;
+    sandbox.faults().add(Fault::status(Target::Application, 500).times(20)).unwrap();
+    trial.send(20.0, &Disturbances::default());
+    trial.until("events", |account| account.sent >= 100).await;
+    trial.send(0.0, &Disturbances::default());
+    let account = trial.until("rest", |account| account.lost == 20 && trial.is_quiet()).await;
+    assert!(!account.is_clean() && account.parked == 0, "{account:#?}");
+    let ids = trial.parked();
+    let parked: Vec<_> = ids.iter().map(|id| Parked::Id(id)).collect();
+    let account = sandbox.account(&parked);
+    assert_eq!((account.lost, account.parked, account.is_clean()), (0, 20, true), "{account:#?}");
+    trial.deliveries(&["replay", "--all"]);
+    let account = trial.until("replayed", |account| account.lost == 0).await;
+    assert!(account.is_clean() && trial.parked().is_empty(), "{account:#?}");
+    assert_eq!(trial.sidecar.stop(), Some(0));
 }
