@@ -2,6 +2,7 @@
 
 mod application;
 mod circle;
+mod ledger;
 mod path;
 mod stage;
 mod wire;
