@@ -9,7 +9,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry as Series;
 use tokio::sync::watch;
 
-use super::gate_ports::{ShellCredentials, StateStatuses};
+use super::gate_ports::StateStatuses;
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
 use crate::ops::shutdown::Shutdown;
@@ -67,7 +67,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = args.process.client(gating::CONNECTIONS_PER_HOST)?;
     let mut series = Series::default();
     let from_shell = FromShell {
-        credentials: Arc::new(ShellCredentials(Arc::new(shell.secrets))),
+        secrets: Arc::new(shell.secrets),
         statuses: Arc::new(StateStatuses(shell.state.clone())),
         name: gating::LOCAL.to_owned(),
         engine: false,

@@ -11,10 +11,11 @@ use crate::api::{ObjectKey, SecretKeyReference, WebhookReceiverStatus};
 use crate::engine::change::Change;
 use crate::engine::ports::{GateFailure, Gates, Offered, SecretFailure, Secrets};
 use crate::gate::evidence::Evidence;
+use crate::gate::fallback::Means;
 use crate::gate::ports::{CredentialFailure, Credentials, Statuses};
 use crate::gate::registry::{OfferedToken, Registry};
 use crate::secret::SecretText;
-use crate::secret::bounds::Bounds;
+use crate::secret::bounds::{Bounds, Owner};
 use crate::sidecar::state::State;
 
 /// The Secrets of a shell, for proving deliveries.
@@ -33,6 +34,40 @@ impl Credentials for ShellCredentials {
                 Err(SecretFailure::NotFound) => Err(CredentialFailure::NotFound),
                 Err(SecretFailure::Unavailable(what)) => Err(CredentialFailure::Unavailable(what)),
             }
+        })
+    }
+}
+
+/// What a question to a platform carries: Secrets of a shell, and tokens that the gate knows.
+pub(super) struct ShellMeans {
+    pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) registry: Registry,
+}
+
+impl Means for ShellMeans {
+    fn secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        reference: &'a SecretKeyReference,
+        bounds: &'a mut Bounds,
+    ) -> BoxFuture<'a, Result<SecretText, String>> {
+        Box::pin(async move {
+            let value = self.secrets.find(namespace, reference).await;
+            value.map(|value| value.open(&reference.name, bounds)).map_err(|refusal| refusal.to_string())
+        })
+    }
+
+    fn token<'a>(
+        &'a self,
+        namespace: &'a str,
+        source: &'a str,
+        bounds: &'a mut Bounds,
+    ) -> BoxFuture<'a, Result<SecretText, String>> {
+        Box::pin(async move {
+            let (token, hosts) = self.registry.current_token(&ObjectKey::new(namespace, source)).await?;
+            // Without any, it may be sent nowhere: the question goes where the receiver's author says.
+            bounds.confine(Owner::TokenSource(source.to_owned()), &hosts);
+            Ok(token)
         })
     }
 }

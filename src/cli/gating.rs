@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use url::Url;
 
-use crate::api::{Duration, ObjectKey};
-use crate::engine::ports::Random;
+use super::gate_ports::{ShellCredentials, ShellMeans};
+use crate::api::Duration;
+use crate::engine::ports::{Random, Secrets};
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
@@ -23,6 +24,7 @@ use crate::gate::change::ReceiverChange;
 use crate::gate::clock::{Clock, SystemClock};
 use crate::gate::direct::Direct;
 use crate::gate::evidence::Evidence;
+use crate::gate::fallback::{self, Fallbacks};
 use crate::gate::hand_on::{self, HandingOn};
 use crate::gate::housekeeping::Housekeeping;
 use crate::gate::intake::{self, Delivered, Intake};
@@ -30,12 +32,13 @@ use crate::gate::listener::{self, Stage};
 use crate::gate::live::Live;
 use crate::gate::observer::Observer;
 use crate::gate::paths::AllowedPath;
-use crate::gate::ports::{Credentials, Statuses};
+use crate::gate::ports::Statuses;
 use crate::gate::registry::{self, Registry};
 use crate::gate::tls::Tls;
 use crate::http::Client;
 use crate::ops::gate_journal::GateJournal;
 use crate::ops::gate_metrics::GateMetrics;
+use crate::ops::server::{self, Limits};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::store::seal::{MasterKey, Sealer};
@@ -89,14 +92,14 @@ pub struct GateArgs {
 
 /// What a shell brings to the gate.
 pub(super) struct FromShell {
-    pub(super) credentials: Arc<dyn Credentials>,
+    pub(super) secrets: Arc<dyn Secrets>,
     pub(super) statuses: Arc<dyn Statuses>,
     /// The name of this gate in statuses.
     pub(super) name: String,
     /// An engine in the same process hands tokens over.
     pub(super) engine: bool,
     /// Told of each source whose receivers may be other ones now.
-    pub(super) sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+    pub(super) sources_changed: Option<registry::ToldOfSources>,
 }
 
 /// Opens the store in a folder, before anything else is done there.
@@ -124,6 +127,8 @@ pub(super) struct Gate {
     evidence: Arc<Evidence>,
     metrics: GateMetrics,
     handing_on: HandingOn,
+    fallbacks: Fallbacks,
+    desk: Option<(TcpListener, Router)>,
     intake: Arc<Intake>,
     listener: TcpListener,
     tls: Option<Tls>,
@@ -166,7 +171,7 @@ impl Gate {
         let random = random_bytes::<32>()?;
         let registry = Registry::new(
             Arc::clone(&store),
-            Arc::clone(&from_shell.credentials),
+            Arc::new(ShellCredentials(Arc::clone(&from_shell.secrets))),
             Arc::clone(&clock),
             &random,
             options,
@@ -179,8 +184,18 @@ impl Gate {
             Arc::clone(&clock),
             hand_on::Options::default(),
         );
-        let nudge = handing_on.nudge();
-        let delivered: Vec<Arc<dyn Delivered>> = vec![Arc::new(Nudged(nudge))];
+        let means = ShellMeans { secrets: Arc::clone(&from_shell.secrets), registry: registry.clone() };
+        let fallbacks = Fallbacks::new(
+            Arc::clone(&store),
+            client.clone(),
+            registry.receivers(),
+            Arc::new(means),
+            Arc::clone(&observer),
+            Arc::clone(&clock),
+            fallback::Options::default(),
+        );
+        let delivered = Told { handing_on: handing_on.nudge(), fallbacks: fallbacks.told() };
+        let delivered: Vec<Arc<dyn Delivered>> = vec![Arc::new(delivered)];
         let intake = Arc::new(Intake::new(intake::Parts {
             registry: registry.clone(),
             store: Arc::clone(&store),
@@ -195,8 +210,22 @@ impl Gate {
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("the public listener cannot listen on {listen}"))?;
+        let desk = match args.expect_listen {
+            None => None,
+            Some(address) => {
+                let credentials = Arc::new(ShellCredentials(Arc::clone(&from_shell.secrets)));
+                let desk = fallbacks.desk(credentials, &random_bytes::<32>()?);
+                let listener = TcpListener::bind(address).await;
+                let listener = listener
+                    .with_context(|| format!("the listener for expectations cannot listen on {address}"))?;
+                info!(address = %listener.local_addr()?, "expectations are taken in");
+                Some((listener, desk.router()))
+            }
+        };
         Ok(Self {
             args,
+            fallbacks,
+            desk,
             store,
             registry,
             board,
@@ -251,6 +280,8 @@ impl Gate {
             evidence,
             metrics,
             handing_on,
+            fallbacks,
+            desk,
             intake,
             listener,
             tls,
@@ -272,10 +303,24 @@ impl Gate {
             "the gate takes deliveries in"
         );
         let (stage, stages) = watch::channel(Stage::Open);
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let mut taking_in = tokio::spawn(listener::serve(listener, tls.clone(), intake, stages));
-        let mut handing_on =
-            tokio::spawn(handing_on.run(async move { drop(stopped.wait_for(|stop| *stop).await) }));
+        let mut handing_on = tokio::spawn(handing_on.run(until(stopped.clone())));
+        let mut asking = tokio::spawn(fallbacks.run(until(stopped)));
+        let desk = tokio::spawn(async move {
+            match desk {
+                Some((listener, router)) => {
+                    server::serve(
+                        listener,
+                        router,
+                        Limits::FOR_APPLICATIONS,
+                        "the listener for expectations",
+                    )
+                    .await;
+                }
+                None => std::future::pending().await,
+            }
+        });
         let housekeeping = Housekeeping {
             registry: registry.clone(),
             store: Arc::clone(&store),
@@ -302,6 +347,11 @@ impl Gate {
                 Ok(Err(error)) => anyhow::Error::from(error).context("handing on has ended"),
                 _ => anyhow::anyhow!("handing on has ended"),
             }),
+            result = &mut asking => Some(match result {
+                Ok(Err(error)) => anyhow::Error::from(error).context("asking platforms has ended"),
+                _ => anyhow::anyhow!("asking platforms has ended"),
+            }),
+            _ = desk => Some(anyhow::anyhow!("the listener for expectations has ended")),
             _ = keeping => Some(anyhow::anyhow!("the task that keeps statuses has ended")),
             never = registry.follow_credentials() => match never {},
             never = following => match never {},
@@ -318,6 +368,9 @@ impl Gate {
         let _ = taking_in.await;
         stop.send_replace(true);
         if let Ok(Err(error)) = handing_on.await {
+            warn!("{error}");
+        }
+        if let Ok(Err(error)) = asking.await {
             warn!("{error}");
         }
         let closed = tokio::time::timeout(LAST_WRITES, store.close()).await;
@@ -360,12 +413,16 @@ pub(super) async fn follow(
 /// How long the last writes may take.
 const LAST_WRITES: StdDuration = StdDuration::from_secs(10);
 
-/// Tells whoever hands on that there is something.
-struct Nudged(hand_on::Nudge);
+/// Tells whoever hands on, and whoever asks platforms, what was stored.
+struct Told {
+    handing_on: hand_on::Nudge,
+    fallbacks: fallback::Told,
+}
 
-impl Delivered for Nudged {
-    fn delivered(&self, live: &Arc<Live>, _: &bytes::Bytes) {
-        self.0.stored(&live.receiver().owner.uid);
+impl Delivered for Told {
+    fn delivered(&self, live: &Arc<Live>, body: &bytes::Bytes) {
+        self.handing_on.stored(&live.receiver().owner.uid);
+        self.fallbacks.delivered(live.receiver(), body);
     }
 }
 

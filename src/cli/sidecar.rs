@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::compose::{self, FromShell};
-use super::gate_ports::{self, ChangedSources, OwnGate, ShellCredentials, StateStatuses};
+use super::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
 use super::gating::{self, Gate, GateArgs};
 use super::serve::ServeArgs;
 use crate::engine::ports::{Gates, NoGates, Secrets};
@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => None,
         Some((listen, store)) => {
             let from_shell = gating::FromShell {
-                credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+                secrets: Arc::clone(&secrets),
                 statuses: Arc::new(StateStatuses(shell.state.clone())),
                 name: gating::LOCAL.to_owned(),
                 engine: true,

@@ -27,7 +27,7 @@ impl Engine {
         let candidates = of_receiver.iter().filter_map(|id| {
             let entry = self.state.entry(*id)?;
             let action = entry.received.as_ref()?.action.as_deref();
-            Some(Candidate { id: *id, name: &*entry.key.name, action })
+            Some(Candidate { id: *id, name: &entry.key.name, action })
         });
         match observed::whose(candidates, evidence.subscription.as_deref(), evidence.event.as_deref()) {
             Whose::Of(id) => self.seen(id, Some(evidence)),

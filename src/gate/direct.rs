@@ -206,7 +206,10 @@ fn beginning(body: &[u8]) -> Bytes {
 
 /// How many deliveries may be under way to each application.
 #[derive(Default)]
-struct Places(Mutex<HashMap<Arc<str>, (usize, Arc<Semaphore>)>>);
+struct Places(Mutex<HashMap<Arc<str>, OfOne>>);
+
+/// How many places a receiver has, and what gives them out.
+type OfOne = (usize, Arc<Semaphore>);
 
 impl Places {
     fn of(&self, receiver: &Receiver) -> Arc<Semaphore> {

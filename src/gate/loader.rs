@@ -100,6 +100,23 @@ impl Loader {
         }
     }
 
+    /// The current token of a source that publishes into this Secret.
+    pub(super) async fn published_token(
+        &self,
+        namespace: &str,
+        secret_name: &str,
+    ) -> Result<SecretText, String> {
+        match self.published(namespace, secret_name).await {
+            Ok(Some((current, _, _))) => Ok(current.text),
+            Ok(None) | Err(CredentialFailure::NotFound) => {
+                Err(format!("nothing is published in the Secret {secret_name} yet"))
+            }
+            Err(CredentialFailure::Unavailable(what)) => {
+                Err(format!("the Secret {secret_name} cannot be read: {what}"))
+            }
+        }
+    }
+
     fn tell(&self, live: &Live, what: &str) {
         let owner = &live.receiver().owner;
         warn!(receiver = %format_args!("{}/{}", owner.namespace, owner.name), "its tokens cannot be read: {what}");

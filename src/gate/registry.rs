@@ -23,6 +23,7 @@ use super::receiver::Receiver;
 use super::verification::{ProcessKey, Unusable};
 use crate::api::validation::Problem;
 use crate::api::{Identity, Mode, ObjectKey, TokenSourceSpec, WebhookReceiverSpec, WebhookReceiverStatus};
+use crate::secret::SecretText;
 use crate::store::{Store, StoreError};
 
 /// How long one request waits for Secrets to be read again.
@@ -31,6 +32,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const BETWEEN_READS: Duration = Duration::from_secs(1);
 /// How often all Secrets are read again: a changed file is told by nobody.
 const READ_AGAIN: Duration = Duration::from_secs(10);
+
+/// Told of a source.
+pub type ToldOfSources = Arc<dyn Fn(&ObjectKey) + Send + Sync>;
 
 /// What may differ from process to process.
 #[derive(Clone, Default)]
@@ -44,7 +48,7 @@ pub struct Options {
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
     /// Told of each source whose receivers may be other ones now. It must not wait.
-    pub sources_changed: Option<Arc<dyn Fn(&ObjectKey) + Send + Sync>>,
+    pub sources_changed: Option<ToldOfSources>,
 }
 
 /// The receivers by their uid.
@@ -251,6 +255,25 @@ impl Registry {
             result = result.and(self.0.loader.learn(&live, &newest, previous).await);
         }
         result
+    }
+
+    /// The current token of a source that publishes its tokens, and the hosts that it may be sent to.
+    ///
+    /// # Errors
+    /// Why there is none at this moment, in words for people.
+    pub async fn current_token(&self, source: &ObjectKey) -> Result<(SecretText, Vec<String>), String> {
+        let (spec, offered) = {
+            let entries = self.0.entries.lock().await;
+            (entries.sources.get(source).cloned(), entries.offered.get(source).cloned())
+        };
+        let name = &source.name;
+        let spec = spec.ok_or_else(|| format!("there is no TokenSource {name}"))?;
+        let publish_to = spec.publish_to.ok_or_else(|| format!("the TokenSource {name} has no publishTo"))?;
+        let token = match offered {
+            Some(token) => token.text,
+            None => self.0.loader.published_token(&source.namespace, &publish_to.secret_name).await?,
+        };
+        Ok((token, spec.allowed_hosts))
     }
 
     /// Whether a receiver accepts the tokens of this source.

@@ -11,26 +11,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::Instant;
-use tracing::{debug, warn};
+use tokio::net::TcpListener;
 
-use super::by_hand::{self, Ends};
+use super::by_hand;
 use super::health::{Heartbeat, Readiness};
 use super::log_level::{self, LONGEST_LEVEL, LevelSwitch};
 use super::logs::LogLevel;
 use super::metrics::{CONTENT_TYPE, Metrics};
-use super::places::{Bounds, Places};
+use super::places::Bounds;
 use super::scrapes::Scrapes;
+use super::server::{self, Limits};
 use crate::printable::printable;
 
 /// What the server shows. Cheap to clone.
@@ -48,28 +43,15 @@ pub struct Admin {
     pub by_hand: Router,
 }
 
-/// What clients can cost.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    connections: Bounds,
-    /// Size of a request's head, in bytes.
-    head: usize,
-    headers: usize,
-    head_timeout: Duration,
-    /// From the first byte to the last one, in both directions.
-    life: Duration,
-}
-
 const LIMITS: Limits = Limits {
     connections: Bounds { total: 128, each_peer: 32 },
     head: 16 * 1024,
     headers: 64,
     head_timeout: Duration::from_secs(5),
+    // One request each: nothing is held open between two, and nothing waits behind another.
+    keep_alive: false,
     life: Duration::from_secs(30),
 };
-
-/// How often a listener that does not work is told.
-const TROUBLE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Listens on an address.
 ///
@@ -88,59 +70,7 @@ pub async fn serve(listener: TcpListener, admin: Admin) {
 }
 
 async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
-    let router = router(admin);
-    let mut places: Places<AbortHandle> = Places::new(limits.connections);
-    let mut connections: JoinSet<()> = JoinSet::new();
-    let mut running = std::collections::HashMap::new();
-    let mut told: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            // Who has ended first, so that nobody is sent away for a place that is free.
-            biased;
-            Some(ended) = connections.join_next_with_id() => {
-                let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
-                if let Some(place) = running.remove(&id) {
-                    places.leave(place);
-                }
-            }
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let Ok(local) = stream.local_addr() else { continue };
-                    if let Some(oldest) = places.make_room(peer.ip()) {
-                        oldest.abort();
-                    }
-                    let router = router.clone().layer(Extension(Ends { peer, local }));
-                    let handle =
-                        connections.spawn(serve_connection(stream, TowerToHyperService::new(router), limits));
-                    let place = places.number();
-                    running.insert(handle.id(), place);
-                    places.take(place, peer.ip(), handle);
-                }
-                Err(error) => {
-                    if told.is_none_or(|told| told.elapsed() >= TROUBLE_TOLD_EVERY) {
-                        told = Some(Instant::now());
-                        warn!("the admin server cannot accept a connection: {error}");
-                    }
-                    // No descriptors are left, most likely; asking at once again would only spin.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            },
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, service: TowerToHyperService<Router>, limits: Limits) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // One request each: nothing is held open between two, and nothing waits behind another.
-        .keep_alive(false)
-        .header_read_timeout(limits.head_timeout)
-        .max_headers(limits.headers)
-        .max_buf_size(limits.head)
-        .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(limits.life, connection).await {
-        debug!("a connection to the admin server ended: {error}");
-    }
+    server::serve(listener, router(admin), limits, "the admin server").await;
 }
 
 fn router(admin: Admin) -> Router {

@@ -17,6 +17,7 @@ mod places;
 pub mod process;
 mod scrapes;
 mod series;
+pub mod server;
 pub mod service_manager;
 pub mod shares;
 pub mod shutdown;

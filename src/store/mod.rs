@@ -367,7 +367,9 @@ pub trait Store: Send + Sync {
     /// Stores a delivery, due at once.
     fn put(&self, delivery: NewDelivery) -> Answer<'_, Put>;
     /// Takes up to `most` of the receiver's deliveries that are due at `now`, the oldest due first. They
-    /// are nobody else's for `lease`, or until they are given back by one of the methods below.
+    /// are nobody else's for `lease`, or until they are given back by one of the methods below. Fewer are
+    /// taken when their bodies are large; none, with [`StoreError::Full`], while the last commit failed for
+    /// want of space: what becomes of them could not be written down.
     fn take<'a>(
         &'a self,
         uid: &'a str,
@@ -375,7 +377,7 @@ pub trait Store: Send + Sync {
         now: DateTime<Utc>,
         lease: Duration,
     ) -> Answer<'a, Vec<Taken>>;
-    /// When the receiver's next delivery that is not taken is due.
+    /// When the receiver's next delivery is due; one that is taken counts from the end of its lease.
     fn next_due<'a>(&'a self, uid: &'a str) -> Answer<'a, Option<DateTime<Utc>>>;
     /// The application has answered with success: the delivery is deleted, its key stays. Believed of
     /// anybody, whatever has become of the row.

@@ -395,6 +395,14 @@ pub(super) async fn a_key_outlives_its_delivery_but_not_one_that_was_dropped(gro
     assert_eq!(store.drop_parked(id(3)).await, Ok(true));
     // Nobody has it: the platform's next try is a new delivery.
     assert_eq!(store.put(dropped_copy(&given_up, 4)).await, Ok(Put::Stored));
+    // Of two copies one is dropped: the other one is still known.
+    let first = delivery(5);
+    store.put(first.clone()).await.unwrap();
+    store.put(NewDelivery { id: id(6), ..first.clone() }).await.unwrap();
+    store.done(id(4)).await.unwrap();
+    park_one(&*store, id(5)).await;
+    assert_eq!(store.drop_parked(id(5)).await, Ok(true));
+    assert_eq!(store.put(dropped_copy(&first, 7)).await, Ok(Put::Repeated(id(6))));
 }
 
 pub(super) async fn a_repetition_revives_what_is_parked(ground: &dyn Ground) {

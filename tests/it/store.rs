@@ -152,7 +152,8 @@ async fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
         while file.write_all(&[1; 4096]).is_ok() {}
     }
     assert!(matches!(refused, Some(StoreError::Full(_))), "{refused:?}");
-    assert!(store.take(UID, 10, now(), lease).await.unwrap().is_empty(), "nothing is picked");
+    let picked = store.take(UID, 10, now(), lease).await;
+    assert!(matches!(picked, Err(StoreError::Full(_))), "nothing is picked");
     assert!(matches!(store.put(delivery(1 << 20, 10)).await, Err(StoreError::Full(_))));
     assert!(!has_failed(&store).await, "a full disk is no reason to end");
 
@@ -160,8 +161,8 @@ async fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     drop(file);
     fs::remove_file(ballast).unwrap();
     let begun = Instant::now();
-    while store.take(UID, 1, now(), lease).await.unwrap().is_empty() {
-        assert!(begun.elapsed() < PATIENCE);
+    while let Err(error) = store.take(UID, 1, now(), lease).await {
+        assert!(matches!(error, StoreError::Full(_)) && begun.elapsed() < PATIENCE, "{error}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(store);

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::api::{Kind, SubscriptionStatus};
 use crate::cli::compose::{self, FromShell};
-use crate::cli::gate_ports::{self, ChangedSources, OwnGate, ShellCredentials, StateStatuses};
+use crate::cli::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
 use crate::cli::gating::{self, Gate, GateArgs};
 use crate::engine::Options;
 use crate::engine::ports::Secrets;
@@ -50,7 +50,10 @@ impl Running {
         // Not the process's own: what was sent is still handed on after a signal.
         let (trigger, shutdown) = Shutdown::new();
         let args = gate_args()?;
-        let store = gating::open_store(&args, folder.join("data")).await?;
+        let data = folder.join("data");
+        std::fs::create_dir(&data)
+            .with_context(|| format!("the folder {} cannot be made", data.display()))?;
+        let store = gating::open_store(&args, data).await?;
         let shell = Shell::open(
             Settings {
                 manifests: folder.join("manifests"),
@@ -69,7 +72,7 @@ impl Running {
         let changed = ChangedSources::default();
         let noted = changed.clone();
         let from_shell = gating::FromShell {
-            credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+            secrets: Arc::clone(&secrets),
             statuses: Arc::new(StateStatuses(state.clone())),
             name: gating::LOCAL.to_owned(),
             engine: true,

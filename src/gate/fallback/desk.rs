@@ -142,7 +142,6 @@ impl Desk {
     }
 
     /// The listener's one route.
-    #[must_use]
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new().fallback(answer).with_state(Arc::clone(self))
     }

@@ -7,107 +7,20 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rusqlite::config::DbConfig;
-use rusqlite::wal::CheckpointMode;
-use rusqlite::{Connection, OptionalExtension, named_params};
-use tokio::sync::{oneshot, watch};
+use rusqlite::{Connection, named_params};
+use tokio::sync::watch;
 
 use super::content::Seals;
 use super::error::meaning;
+use super::jobs::Change;
 use super::ledger::{Account, Ledger};
 use super::place::Place;
 use super::queue::{End, Queue, Work};
 use super::resealing::Resealing;
 use crate::store::{Claim, Owner, StoreError};
 
-/// Frames in the log after which they are brought into the file: 16 MiB.
-const CHECKPOINT_FRAMES: i32 = 4096;
-
 /// How long nobody asks for anything until the store tidies up.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// At the latest then the log is emptied.
-const EMPTIED_EVERY: Duration = Duration::from_secs(3600);
-
-/// How often some rows are sealed with a new key while there is other work.
-const RESEALING_EVERY: Duration = Duration::from_millis(100);
-
-/// How often a full disk is looked at again.
-const FULL_DISK_EVERY: Duration = Duration::from_secs(1);
-
-/// Pages that are given back to the file system in one go. Each may move others, and these go into the log
-/// first: on a full disk the log must not need more than what is held back.
-const PAGES_GIVEN_BACK: u32 = 2048;
-
-/// Something that reads, between two commits.
-pub(super) trait Read: Send {
-    fn run(self: Box<Self>, engine: &mut Engine);
-    fn refuse(self: Box<Self>, error: StoreError);
-}
-
-/// Something that changes rows, as a part of a commit.
-pub(super) trait Change: Send {
-    /// Does it, inside of the open transaction.
-    fn run(&mut self, engine: &mut Engine) -> rusqlite::Result<()>;
-    /// The commit succeeded, or nothing of it has happened.
-    fn settle(self: Box<Self>, outcome: Result<(), StoreError>);
-}
-
-/// An answer that somebody waits for.
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// A [`Read`] made of a function.
-pub(super) struct ReadOnce<T, F> {
-    pub(super) read: F,
-    pub(super) reply: Reply<T>,
-}
-
-impl<T, F> Read for ReadOnce<T, F>
-where
-    T: Send,
-    F: FnOnce(&mut Engine) -> rusqlite::Result<T> + Send,
-{
-    fn run(self: Box<Self>, engine: &mut Engine) {
-        let answer = (self.read)(engine).map_err(|error| meaning(&error));
-        if let Err(error @ StoreError::Broken(_)) = &answer {
-            engine.fail(error.clone());
-        }
-        // Who asked may have gone away.
-        let _ = self.reply.send(answer);
-    }
-
-    fn refuse(self: Box<Self>, error: StoreError) {
-        let _ = self.reply.send(Err(error));
-    }
-}
-
-/// A [`Change`] made of a function.
-pub(super) struct ChangeOnce<T, F> {
-    pub(super) change: Option<F>,
-    pub(super) answer: Option<T>,
-    pub(super) reply: Reply<T>,
-}
-
-impl<T, F> Change for ChangeOnce<T, F>
-where
-    T: Send,
-    F: FnOnce(&mut Engine) -> rusqlite::Result<T> + Send,
-{
-    fn run(&mut self, engine: &mut Engine) -> rusqlite::Result<()> {
-        if let Some(change) = self.change.take() {
-            self.answer = Some(change(engine)?);
-        }
-        Ok(())
-    }
-
-    fn settle(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let answer = match (outcome, self.answer) {
-            (Ok(()), Some(answer)) => Ok(answer),
-            (Ok(()), None) => Err(StoreError::Unavailable("it was not done".to_owned())),
-            (Err(error), _) => Err(error),
-        };
-        let _ = self.reply.send(answer);
-    }
-}
 
 /// A delivery that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -145,16 +58,16 @@ pub(super) struct Engine {
     pub(super) released: Vec<i64>,
     /// Most keys of one receiver.
     pub(super) most_keys: u64,
-    reserve: u64,
+    pub(super) reserve: u64,
     queue: Arc<Queue>,
     failure: watch::Sender<Option<StoreError>>,
     pub(super) resealing: Resealing,
-    resealed: Instant,
+    pub(super) resealed: Instant,
     /// The last commit failed for want of space.
-    is_full: bool,
+    pub(super) is_full: bool,
     pub(super) looked_at_full_disk: Option<Instant>,
-    emptied: Instant,
-    log_frames: i32,
+    pub(super) emptied: Instant,
+    pub(super) log_frames: i32,
 }
 
 /// What an engine is made of.
@@ -238,30 +151,6 @@ impl Engine {
             failure.get_or_insert(error);
             is_first
         });
-    }
-
-    /// Whether deliveries may be picked: not while what becomes of them cannot be written down.
-    pub(super) fn may_pick(&mut self) -> bool {
-        if self.is_full && self.is_time_for_full_disk() {
-            self.return_pages(PAGES_GIVEN_BACK);
-            // Whether a commit succeeds again is known when one was tried.
-            let result = self.transaction(|engine| {
-                engine.connection.execute("UPDATE store SET one = one", []).map(|_| ())
-            });
-            if result.is_ok() {
-                tracing::info!("the disk of the store has space again");
-            }
-        }
-        !self.is_full
-    }
-
-    fn is_time_for_full_disk(&mut self) -> bool {
-        let now = Instant::now();
-        if self.looked_at_full_disk.is_some_and(|last| now.duration_since(last) < FULL_DISK_EVERY) {
-            return false;
-        }
-        self.looked_at_full_disk = Some(now);
-        true
     }
 
     fn commit(&mut self, changes: Vec<Box<dyn Change>>, puts: Vec<Box<dyn Change>>, put_bytes: usize) {
@@ -373,108 +262,6 @@ impl Engine {
         let receiver = self.connection.last_insert_rowid();
         self.ledger.insert(Account::new(receiver, owner.clone()));
         Ok(receiver)
-    }
-
-    /// Whether new deliveries fit on the disk beside what is held back for those that are there: once into
-    /// the log and once into the file, together with what of the log is not in the file yet.
-    fn room_for(&mut self, puts: usize, bytes: usize) -> Result<(), StoreError> {
-        const ROW: u64 = 4096;
-        if puts == 0 {
-            return Ok(());
-        }
-        let log = u64::from(self.log_frames.unsigned_abs()) * ROW;
-        let needed = self.reserve + log + 2 * (bytes as u64 + puts as u64 * ROW);
-        let mut free = self.free()?;
-        if free < needed && self.is_time_for_full_disk() {
-            self.return_pages(PAGES_GIVEN_BACK);
-            free = self.free()?;
-        }
-        if free < needed {
-            return Err(StoreError::Full(format!(
-                "{} MiB are left, and {} MiB are kept for deliveries that are there already",
-                free >> 20,
-                self.reserve >> 20
-            )));
-        }
-        Ok(())
-    }
-
-    fn free(&self) -> Result<u64, StoreError> {
-        self.place
-            .free()
-            .map_err(|error| StoreError::Unavailable(format!("how full its disk is cannot be seen: {error}")))
-    }
-
-    fn tidy_up(&mut self, is_idle: bool) {
-        if self.failure().is_some() {
-            return;
-        }
-        if is_idle || self.resealed.elapsed() >= RESEALING_EVERY {
-            self.reseal();
-        }
-        self.log_frames = self
-            .connection
-            .wal_checkpoint_v2(None::<&str>, CheckpointMode::NOOP)
-            .map_or(0, |(frames, _)| frames);
-        if self.emptied.elapsed() >= EMPTIED_EVERY
-            || is_idle && self.resealing.is_done() && self.log_frames > 0
-        {
-            self.return_pages(PAGES_GIVEN_BACK);
-            self.empty_log();
-        } else if self.log_frames >= CHECKPOINT_FRAMES {
-            self.checkpoint(CheckpointMode::PASSIVE);
-        }
-    }
-
-    fn reseal(&mut self) {
-        let mut resealing = std::mem::take(&mut self.resealing);
-        if let Err(error) = resealing.step(self) {
-            tracing::warn!(error = %error, "rows cannot be sealed with the new data key yet");
-        }
-        self.resealing = resealing;
-        self.resealed = Instant::now();
-    }
-
-    /// Empties the log into the file.
-    pub(super) fn empty_log(&mut self) {
-        self.checkpoint(CheckpointMode::TRUNCATE);
-        self.emptied = Instant::now();
-    }
-
-    /// Brings the log into the file. By hand and not by SQLite's own automatism: that one ignores an fsync
-    /// that fails, and the log, the only good copy, would be written over.
-    fn checkpoint(&mut self, mode: CheckpointMode) {
-        match self.connection.wal_checkpoint_v2(None::<&str>, mode) {
-            Ok(_) => self.log_frames = 0,
-            Err(error) => match meaning(&error) {
-                broken @ StoreError::Broken(_) => self.fail(broken),
-                // Everything is still in the log.
-                other => tracing::warn!(error = %other, "the log of the store cannot be emptied yet"),
-            },
-        }
-    }
-
-    /// Each step of this statement gives one page back.
-    fn vacuum(&self, pages: u32) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
-        let mut rows = statement.query([])?;
-        while rows.next()?.is_some() {}
-        Ok(())
-    }
-
-    /// Gives free pages of the file back to the file system.
-    pub(super) fn return_pages(&mut self, pages: u32) {
-        let free: rusqlite::Result<Option<u32>> =
-            self.connection.query_row("PRAGMA freelist_count", [], |row| row.get(0)).optional();
-        if matches!(free, Ok(Some(count)) if count > 0) {
-            if let Err(error) = self.vacuum(pages) {
-                match meaning(&error) {
-                    broken @ StoreError::Broken(_) => self.fail(broken),
-                    other => tracing::debug!(error = %other, "free pages cannot be given back yet"),
-                }
-            }
-            self.empty_log();
-        }
     }
 }
 

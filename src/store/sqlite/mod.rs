@@ -14,6 +14,7 @@ mod deliveries;
 mod engine;
 mod error;
 mod expectations;
+mod jobs;
 mod keys;
 mod ledger;
 mod opening;
@@ -24,6 +25,7 @@ mod resealing;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,9 +40,10 @@ use tokio::sync::{oneshot, watch};
 
 use self::content::{Content, Seals};
 use self::deliveries::{Arriving, PARKED_AT_ONCE};
-use self::engine::{ChangeOnce, Engine, Parts, ReadOnce, micros};
+use self::engine::{Engine, Parts, micros};
 pub use self::error::OpenError;
 use self::expectations::expectation_digest;
+use self::jobs::{ChangeOnce, ReadOnce};
 use self::queue::{End, Queue};
 use self::reading::TakenRow;
 use super::seal::{Field, RowName, Sealer};

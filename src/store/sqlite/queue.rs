@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::engine::{Change, Read};
+use super::jobs::{Change, Read};
 
 /// Most deliveries in one commit.
 const LARGEST_BATCH: usize = 64;

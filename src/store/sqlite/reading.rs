@@ -62,7 +62,10 @@ impl Engine {
             return Ok(Vec::new());
         };
         if !self.may_pick() {
-            return Ok(Vec::new());
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                Some("nothing is picked, because what becomes of it could not be written down".to_owned()),
+            ));
         }
         let mut taken = Vec::new();
         let mut bytes = 0;

@@ -70,7 +70,6 @@ fn receiver() -> Value {
     let refs = json!([{ "name": "unico", "key": "old" }, { "name": "unico", "key": "new" }]);
     json!({ "spec": {
         "preset": "idunico",
-        "path": "/default/unico",
         "verification": { "basic": { "secretKeyRefs": refs } },
         "sourceRanges": ["203.0.113.0/24", "2001:db8::/32"],
         "maxBodyBytes": 65536,
@@ -224,9 +223,9 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
                     "receiverRef": { "name": "b" } }),
         ),
         (R, "/preset", json!("standardWebhooks")),
-        (R, "/path", json!("/team-a/gupy.v1/~x@y:z;1,2=3!$&'()*+")),
-        (R, "/path", json!(format!("/{}", "x".repeat(511)))),
-        (R, "/path", json!("/a/..b/.c/...")),
+        (R, "/path", json!("/default/gupy.v1/~x@y:z;1,2=3!$&'()*+")),
+        (R, "/path", json!(format!("/default/{}", "x".repeat(503)))),
+        (R, "/path", json!("/default/..b/.c/...")),
         (R, "/sourceRanges", json!(["0.0.0.0/0", "::/0", "203.0.113.7/32", "2001:db8::7/128"])),
         (R, "/sourceRanges", (0..64).map(|number| format!("10.{number}.0.0/16")).collect()),
         (R, "/sourceRanges", json!(null)),
@@ -236,7 +235,11 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
             "/verification",
             token(json!({ "header": "token", "prefix": "Bearer ", "tokenSourceRef": { "name": "a" } })),
         ),
-        (R, "/verification", token(json!({ "secretKeyRefs": [{ "name": "a", "key": "b" }] }))),
+        (
+            R,
+            "/verification",
+            token(json!({ "header": "X-Token", "secretKeyRefs": [{ "name": "a", "key": "b" }] })),
+        ),
         (
             R,
             "/verification",
@@ -255,7 +258,12 @@ pub(crate) fn good() -> Vec<(Kind, &'static str, Value)> {
         ),
         (R, "/maxBodyBytes", json!(16_777_216)),
         (R, "/maxPending", json!({ "bytes": 1_099_511_627_776_i64 })),
-        (R, "/testEvent", json!({ "action": "Answer" })),
+        (
+            R,
+            "",
+            json!({ "preset": "pulpo", "verification": { "none": {} }, "testEvent": { "action": "Forward" },
+                    "forward": { "url": "https://app.example.com" } }),
+        ),
         (R, "/duplicates", json!({ "header": "webhook-id", "window": "168h", "action": "Drop" })),
         (R, "/duplicates", json!({ "window": "1ms" })),
         (R, "/mode", json!("Stored")),
@@ -691,7 +699,7 @@ pub(crate) fn breaking_a_rule_beside_it() -> Vec<(Kind, &'static str, Value, &'s
         (P, "/operations/create/json", deep, "spec.operations.create.json"),
         (P, "/operations/create/json", json!(["x".repeat(70_000)]), "spec.operations.create.json"),
         (R, "/handOn/path", json!("/a\u{202e}b"), "spec.handOn.path"),
-        (R, "/forward", json!({ "url": "https://app.example.com/%zz" }), "spec.forward.url"),
+        (R, "/forward", json!({ "url": "https://app.example.com/?x=%zz" }), "spec.forward.url"),
         (R, "/forward", json!({ "url": "https://app..example.com/" }), "spec.forward.url"),
         (
             R,
