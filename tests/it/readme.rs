@@ -120,12 +120,18 @@ fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
 fn options_that_it_names_about_receiving_exist() {
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();
     let text = section(&readme, "## Receiving: the gate");
-    let commands: [&[&str]; 5] =
-        [&["gate"], &["sidecar"], &["deliveries", "list"], &["deliveries", "show"], &["deliveries", "replay"]];
-    let help: String = commands.iter().map(|command| run(&[command, &["--help"][..]].concat()).stdout).collect();
+    let commands: [&[&str]; 5] = [
+        &["gate"],
+        &["sidecar"],
+        &["deliveries", "list"],
+        &["deliveries", "show"],
+        &["deliveries", "replay"],
+    ];
+    let help = commands.map(|command| run(&[command, &["--help"]].concat()).stdout).concat();
     // What is set in code and begins as an option does.
     let named = Regex::new(r"`[^`\n]*?(--[a-z][a-z-]+)").unwrap();
-    let names: BTreeSet<&str> = named.captures_iter(text).map(|named| named.get(1).unwrap().as_str()).collect();
+    let names: BTreeSet<&str> =
+        named.captures_iter(text).map(|named| named.get(1).unwrap().as_str()).collect();
     assert!(names.len() > 10, "{names:?}");
     for name in names {
         assert!(help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")), "{name}");

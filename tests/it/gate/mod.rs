@@ -1,6 +1,6 @@
 //! The gate as a process of its own: what it takes in, refuses, keeps and hands on.
 
-mod application;
+pub mod application;
 mod path;
-mod stage;
+pub mod stage;
 mod wire;
