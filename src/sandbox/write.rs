@@ -70,8 +70,8 @@ pub struct Written {
     pub sidecar_command: String,
 }
 
-/// Writes the files into `folder`, which is made if need be. Files of the same names are replaced,
-/// others are left alone. The one with the secrets is readable by its owner only.
+/// Writes the files into `folder`, which is made if need be, and the folder of data beside it. Files of the
+/// same names are replaced, others are left alone. The one with the secrets is readable by its owner only.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -86,6 +86,8 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
     if options.gate.is_some() {
         contents.push(("40-receiver-secrets.yaml", 0o600, receivers::secrets(info)));
         contents.push(("41-receivers.yaml", 0o644, receivers::receivers(info)));
+        // The gate makes none itself: it would be an empty one where a volume is not mounted.
+        make(&beside(folder, "data"))?;
     }
     let mut files = Vec::new();
     for (name, mode, content) in contents {
@@ -117,6 +119,15 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
 fn make(folder: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| Error::Write { path: folder.to_owned(), source })
+}
+
+/// Makes a folder that is nobody else's to read, where there is none.
+fn make(folder: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|source| Error::Write { path: folder.to_owned(), source })
 }
 
 /// `FOLDER-WHAT`: a name of its own, so that two folders side by side never share a state.

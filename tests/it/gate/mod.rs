@@ -1,8 +1,9 @@
 //! The gate as a process of its own: what it takes in, refuses, keeps and hands on.
 
 mod application;
+pub mod application;
 mod circle;
 mod ledger;
 mod path;
-mod stage;
+pub mod stage;
 mod wire;

@@ -73,12 +73,7 @@ impl Stage {
 
     /// The same with another command line.
     pub fn start(&self, program: &mut Program) -> Gate {
-        let mut process = program.spawn();
-        process.until_says("the gate takes deliveries in");
-        let log = process.log();
-        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
-        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-        Gate { address: address.parse().unwrap(), process }
+        Gate::of(program.spawn())
     }
 
     /// Waits until the application took so many deliveries.
@@ -95,6 +90,15 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Waits until a process takes deliveries in.
+    pub fn of(mut process: Process) -> Self {
+        process.until_says("the gate takes deliveries in");
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
+        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+        Self { address: address.parse().unwrap(), process }
+    }
+
     /// Sends a POST and reads the answer.
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answered {
         self.raw(&wire::post(path, headers, body)).expect("the connection was closed without an answer")
