@@ -121,15 +121,6 @@ fn make(folder: &Path) -> Result<(), Error> {
     made.map_err(|source| Error::Write { path: folder.to_owned(), source })
 }
 
-/// Makes a folder that is nobody else's to read, where there is none.
-fn make(folder: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| Error::Write { path: folder.to_owned(), source })
-}
-
 /// `FOLDER-WHAT`: a name of its own, so that two folders side by side never share a state.
 fn beside(folder: &Path, what: &str) -> PathBuf {
     let absolute = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());

@@ -1,6 +1,5 @@
 //! The gate as a process of its own: what it takes in, refuses, keeps and hands on.
 
-mod application;
 pub mod application;
 mod circle;
 mod ledger;
