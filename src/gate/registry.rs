@@ -276,7 +276,7 @@ impl Registry {
         Ok((token, spec.allowed_hosts))
     }
 
-    /// Whether a receiver accepts the tokens of this source.
+    /// Whether a receiver accepts the tokens of this source, or asks its platform with them.
     #[must_use]
     pub fn serves(&self, source: &ObjectKey) -> bool {
         self.0.served.read().unwrap_or_else(PoisonError::into_inner).contains_key(source)
@@ -428,6 +428,11 @@ impl Shared {
             let receiver = live.receiver();
             if let Some(source) = live.source() {
                 served.entry(key.sibling(source)).or_default().push(Arc::clone(live));
+            }
+            // The engine hands tokens over for questions to the platform, too.
+            let asks_with = receiver.fallback.as_ref().and_then(|one| one.request.token_source_ref.as_ref());
+            if let Some(source) = asks_with {
+                served.entry(key.sibling(&source.name)).or_default();
             }
             let has_path = owners.get(&receiver.path) == Some(key);
             if has_path && !entry.clear_bodies {
