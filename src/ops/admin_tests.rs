@@ -1,6 +1,7 @@
 //! The server on real sockets.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 
