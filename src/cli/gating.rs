@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use prometheus_client::registry::Registry as Series;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::api::{Duration, ObjectKey};
@@ -34,6 +34,7 @@ use crate::gate::ports::{Credentials, Statuses};
 use crate::gate::registry::{self, Registry};
 use crate::gate::tls::Tls;
 use crate::http::Client;
+use crate::ops::descriptors;
 use crate::ops::gate_journal::GateJournal;
 use crate::ops::gate_metrics::GateMetrics;
 use crate::ops::shutdown::Shutdown;
@@ -290,9 +291,11 @@ impl Gate {
             sealed = store.is_sealing(),
             "the gate takes deliveries in"
         );
+        let places = listener::places(descriptors::raise());
+        debug!("the public listener has places for {places} connections");
         let (stage, stages) = watch::channel(Stage::Open);
         let (stop, mut stopped) = watch::channel(false);
-        let mut taking_in = tokio::spawn(listener::serve(listener, tls.clone(), intake, stages));
+        let mut taking_in = tokio::spawn(listener::serve(listener, places, tls.clone(), intake, stages));
         let mut handing_on =
             tokio::spawn(handing_on.run(async move { drop(stopped.wait_for(|stop| *stop).await) }));
         let housekeeping = Housekeeping {
