@@ -3,7 +3,13 @@
 pub mod application;
 mod application;
 mod circle;
+mod doors;
+mod hostile;
+mod keeping;
 mod ledger;
 mod path;
+mod people;
+mod platforms;
 pub mod stage;
+mod stage;
 mod wire;

@@ -204,7 +204,7 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
             random[6..].copy_from_slice(&count.to_be_bytes());
             let some = |deliveries, bytes| Extent { deliveries, bytes };
             let room = if is_tight {
-                Room { pending: some(3, 40), parked: some(2, 30), namespace: some(4, 60) }
+                Room { pending: some(3, 40), parked: some(2, 30), namespace: some(4, 60), leaves_some: false }
             } else {
                 crate::store::suite::room()
             };
