@@ -155,7 +155,12 @@ async fn rotations_under_load_refuse_no_delivery() {
     let summary = circle.account(&sidecar).await;
     assert_accounted(&summary);
     let ledger = circle.sandbox.ledger();
-    assert_eq!((summary.attempts_refused, ledger.deliveries_refused, ledger.late), (0, 0, 0), "{summary:#?}\n{ledger:#?}\n{}", sidecar.log());
+    assert_eq!(
+        (summary.attempts_refused, ledger.deliveries_refused, ledger.late),
+        (0, 0, 0),
+        "{summary:#?}\n{ledger:#?}\n{}",
+        sidecar.log()
+    );
     // The loop is closed: each subscription says that its token has been seen.
     let state = std::fs::read_to_string(circle.path("state.json")).unwrap();
     assert!(state.contains("TokenObserved") && state.contains("DeliverySeen"), "{state}");
