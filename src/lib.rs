@@ -1,8 +1,9 @@
 //! hookkeeper keeps the expiring tokens inside third-party webhook subscriptions fresh.
 //!
 //! A platform delivers webhooks with the headers that were last stored in its subscription. When
-//! one of them is a token that expires, somebody must fetch a new one and store it in time, for
-//! ever. This crate is that somebody: a library, and a thin binary around [`cli::main`].
+//! one of them is a token that expires, somebody must fetch a new one and store it in time, again and
+//! again. This crate is that somebody: a library, and a thin binary around [`cli::main`]. Its second half,
+//! the gate, takes the deliveries in, and so shows that a new token has arrived.
 //!
 //! # Bird's-eye view
 //!
@@ -21,6 +22,15 @@
 //! it, and files the subscription again. Data goes one way; nothing below calls back up. The two
 //! shells know nothing of each other and share everything else.
 //!
+//! ```text
+//!  platform ──POST──▶ gate: proves ──▶ store: commits ──▶ 200
+//!                                        │
+//!                       gate: hands on ◀─┘──▶ application
+//! ```
+//!
+//! The gate meets the engine only in the shells: a new token is offered to it before the provider has
+//! it, and which token a delivery carried goes to the engine as a change.
+//!
 //! # Code map
 //!
 //! | room | holds | start reading at |
@@ -31,6 +41,8 @@
 //! | [`http`] | the one guarded client | [`http::Client`] |
 //! | [`token_source`] | obtaining tokens, reading what token servers answer | [`token_source::TokenMinter`] |
 //! | [`provider`] | operations as data: the placeholder language, presets as YAML | [`provider::Gateway`] |
+//! | [`gate`] | deliveries: proving them, keeping them safe, handing them on | [`gate::intake`], [`gate::verification`] |
+//! | [`store`] | deliveries and expectations, durable | [`store::Store`] |
 //! | [`kubernetes`] | the shell in a cluster: watches, statuses, Secrets, events, the lease | [`kubernetes::shell::Shell`] |
 //! | [`sidecar`] | the shell without a cluster: folder, Secrets from files, state file | [`sidecar::shell::Shell`] |
 //! | [`sandbox`] | a provider and a token server with faults on demand, which judge what they see | [`sandbox::Sandbox`] |
@@ -58,6 +70,9 @@
 //!   generation's document is in place.
 //! - Of several processes in a cluster one acts, by a claim that ends by itself; a step dies with the
 //!   term it was decided in.
+//! - Nothing is answered with success that was not verified, and nothing that is to be kept before it is
+//!   durable: what was acknowledged is handed on, or waits for a person.
+//! - Bodies, credentials and tokens of deliveries are in no log, metric, status or error.
 //! - A panic in one subscription's step stays with that subscription.
 //! - No provider's name stands in code outside its preset and the sandbox.
 //!

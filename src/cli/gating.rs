@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use prometheus_client::registry::Registry as Series;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use url::Url;
 
 use super::gate_ports::{ShellCredentials, ShellMeans};
@@ -36,6 +36,7 @@ use crate::gate::ports::Statuses;
 use crate::gate::registry::{self, Registry};
 use crate::gate::tls::Tls;
 use crate::http::Client;
+use crate::ops::descriptors;
 use crate::ops::gate_journal::GateJournal;
 use crate::ops::gate_metrics::GateMetrics;
 use crate::ops::server::{self, Limits};
@@ -302,9 +303,11 @@ impl Gate {
             sealed = store.is_sealing(),
             "the gate takes deliveries in"
         );
+        let places = listener::places(descriptors::raise());
+        debug!("the public listener has places for {places} connections");
         let (stage, stages) = watch::channel(Stage::Open);
         let (stop, stopped) = watch::channel(false);
-        let mut taking_in = tokio::spawn(listener::serve(listener, tls.clone(), intake, stages));
+        let mut taking_in = tokio::spawn(listener::serve(listener, places, tls.clone(), intake, stages));
         let mut handing_on = tokio::spawn(handing_on.run(until(stopped.clone())));
         let mut asking = tokio::spawn(fallbacks.run(until(stopped)));
         let desk = tokio::spawn(async move {

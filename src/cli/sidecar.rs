@@ -144,11 +144,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             None => Ok(()),
         }
     };
+    let ending = shutdown.clone();
+    let watching = async move {
+        let _ = watching.await;
+        // When the engine has ended nobody listens to it any more, while the gate still takes in.
+        if ending.is_asked() {
+            std::future::pending::<()>().await;
+        }
+    };
     let result = tokio::select! {
         biased;
         // An error of either ends both.
         result = async { tokio::try_join!(engine, gate) } => result.map(|_| ()),
-        _ = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
+        () = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
         never = client.follow_files() => match never {},
         _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
     };

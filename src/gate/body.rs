@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use super::memory::Portion;
@@ -17,7 +17,10 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When it is longer, does not come whole or in time, or there is no memory for it.
-pub(super) async fn read(body: Incoming, limit: usize, portion: &mut Portion) -> Result<Bytes, Refusal> {
+pub(super) async fn read<B>(body: B, limit: usize, portion: &mut Portion) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
     let deadline = Instant::now() + TIMEOUT;
     timeout_at(deadline, collect(body, limit, portion)).await.unwrap_or(Err(Refusal::TooSlow))
 }
@@ -52,6 +55,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use http_body_util::{Full, StreamBody};
     use hyper::body::Frame;
 
@@ -76,6 +81,27 @@ mod tests {
         assert_eq!(read(&["", "abc"], 3).await, Ok(Bytes::from_static(b"abc")));
         assert_eq!(read(&["ab", "cd"], 3).await, Err(Refusal::TooLarge));
         assert_eq!(read(&["ab", "cut"], 3).await, Err(Refusal::BodyIncomplete));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_waited_for_no_longer_than_its_time() {
+        let drip = |every: Duration, count: usize| {
+            let drops = futures::stream::unfold(0, move |number| async move {
+                tokio::time::sleep(every).await;
+                let frame = Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x")));
+                (number < count).then_some((frame, number + 1))
+            });
+            StreamBody::new(Box::pin(drops))
+        };
+        let owner = Owner { namespace: "a".into(), name: "b".into(), uid: "c".into() };
+        let mut portion = Memory::default().portion(&owner, true);
+        let began = Instant::now();
+        let second = Duration::from_secs(1);
+        let endless = super::read(drip(second, usize::MAX), usize::MAX, &mut portion).await;
+        assert_eq!((endless, began.elapsed()), (Err(Refusal::TooSlow), TIMEOUT));
+        // One that comes to its end in time is taken, however slowly it came.
+        let in_time = super::read(drip(second, 18), 18, &mut portion).await;
+        assert_eq!(in_time.map(|body| body.len()), Ok(18));
     }
 
     #[tokio::test]

@@ -295,6 +295,7 @@ impl Intake {
                 pending: receiver.max_pending,
                 parked: receiver.max_parked,
                 namespace: self.parts.namespace_share,
+                leaves_some: self.parts.registry.has_several_namespaces(),
             },
         };
         match self.put(live, delivery, body, portion).await? {

@@ -5,17 +5,18 @@
 //! [`super::intake`]'s to bound.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,19 +25,22 @@ use tracing::{debug, warn};
 
 use super::answer::{self, Answer};
 use super::connections::{Places, Room, Worth};
+use super::framing;
 use super::intake::Intake;
 use super::tls::Tls;
 
-/// How many connections there may be.
+/// The most connections that there may be.
 const CONNECTIONS: usize = 2_048;
+/// Open files that are left to the store, to Secrets, to the admin server and to applications.
+const OPEN_FILES_OF_OTHERS: u64 = 640;
 /// How long a header may take, the handshake of TLS before it, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Size of a request's head, in bytes; a token may have 16 KiB.
-const HEAD: usize = 32 * 1024;
 /// The most headers of a request.
 const HEADERS: usize = 100;
 /// How long requests under way may take when the listener is closed.
 const LAST_REQUESTS: Duration = Duration::from_secs(20);
+/// How long is read on, and thrown away, what is still coming after the last answer.
+const LAST_BYTES: Duration = Duration::from_secs(2);
 /// How often a listener that does not work is told.
 const TROUBLE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
@@ -51,16 +55,27 @@ pub enum Stage {
     Closed,
 }
 
+/// How many connections there may be in a process that may have so many files open: when they are used
+/// up, nobody can be let in, whoever would have to go for him.
+#[must_use]
+pub fn places(open_files: Option<u64>) -> usize {
+    let Some(open_files) = open_files else { return CONNECTIONS };
+    let free = open_files.saturating_sub(OPEN_FILES_OF_OTHERS).max(open_files / 2);
+    usize::try_from(free).unwrap_or(CONNECTIONS).min(CONNECTIONS)
+}
+
 /// Takes connections in until the stage is [`Stage::Closed`], and then ends what is under way.
+/// `places` is how many there may be at the same time.
 pub async fn serve(
     listener: TcpListener,
+    places: usize,
     tls: Option<Tls>,
     intake: Arc<Intake>,
     stage: watch::Receiver<Stage>,
 ) {
     let mut stages = stage.clone();
     let mut closed = pin!(async move { drop(stages.wait_for(|stage| *stage == Stage::Closed).await) });
-    let mut places = Places::new(CONNECTIONS);
+    let mut places = Places::new(places);
     let mut connections: JoinSet<()> = JoinSet::new();
     let mut running = HashMap::new();
     let mut told: Option<Instant> = None;
@@ -136,39 +151,69 @@ impl Connection {
         let closing = stage.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let (intake, worth, closing) = (Arc::clone(&intake), worth.clone(), closing.clone());
-            async move {
-                let keeps = keeps_alive(&request);
-                let mut answer: Answer = intake.handle(request, peer, &worth).await;
-                if !keeps || *closing.borrow() != Stage::Open {
+            Box::pin(async move {
+                let (head, body) = request.into_parts();
+                let mut answer: Answer = match framing::unfit(&head) {
+                    Some(status) => answer::closing(status),
+                    None => intake.handle(Request::from_parts(head, body), peer, &worth).await,
+                };
+                if *closing.borrow() != Stage::Open {
                     answer::close(&mut answer);
                 }
                 Ok::<_, std::convert::Infallible>(answer)
-            }
+            })
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_headers(HEADERS)
-            .max_buf_size(HEAD)
+            .max_buf_size(framing::HEAD)
             .serve_connection(TokioIo::new(stream), service);
-        tokio::pin!(connection);
         let closed = async { drop(stage.wait_for(|stage| *stage == Stage::Closed).await) };
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
             () = closed => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
+                poll_fn(|context| connection.poll_without_shutdown(context)).await
             }
         };
-        if let Err(error) = ended {
+        if let Err(error) = &ended {
             debug!("a connection to the public listener ended: {error}");
+        }
+        if !ended.is_err_and(|error| error.is_timeout()) {
+            close(connection.into_parts().io.into_inner()).await;
         }
     }
 }
 
-/// Two lengths in one request are how one proxy is made to see another request than the next: hyper
-/// refuses most of it, and what is left shares its connection with nobody.
-fn keeps_alive(request: &Request<Incoming>) -> bool {
-    let headers = request.headers();
-    !(headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH))
+/// Closes a connection in such a way that the last answer arrives: whoever is refused while he is still
+/// sending would be met by a reset, and might never read why (RFC 9112, section 9.6).
+async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let reading = async {
+        stream.shutdown().await?;
+        let mut thrown_away = [0; 8 * 1024];
+        while stream.read(&mut thrown_away).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    // Nobody is waited for who goes on and on, and what he says then does not matter.
+    let _ = timeout(LAST_BYTES, reading).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_open_files_to_others() {
+        for (open_files, expected) in [
+            (None, 2_048),
+            (Some(u64::MAX), 2_048),
+            (Some(2_688), 2_048),
+            (Some(2_000), 1_360),
+            (Some(1_024), 512),
+            (Some(256), 128),
+        ] {
+            assert_eq!(places(open_files), expected, "{open_files:?}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ pub mod duplicates;
 mod entries;
 pub mod evidence;
 pub mod fallback;
+mod framing;
 pub mod hand_on;
 pub mod headers;
 pub mod housekeeping;

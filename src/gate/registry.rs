@@ -4,6 +4,7 @@
 //! it has its path, and its old version stays at work until then.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -70,6 +71,7 @@ struct Shared {
     served: RwLock<Arc<Served>>,
     entries: tokio::sync::Mutex<Entries>,
     store_trouble: Mutex<Option<String>>,
+    several_namespaces: AtomicBool,
 }
 
 /// A receiver as its status tells of it.
@@ -122,12 +124,18 @@ impl Registry {
             served: RwLock::default(),
             entries: tokio::sync::Mutex::default(),
             store_trouble: Mutex::default(),
+            several_namespaces: AtomicBool::new(false),
         }))
     }
 
     /// The receiver at this path.
     pub(super) fn at(&self, path: &str) -> Option<Arc<Live>> {
         self.0.routes.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    /// Whether there are receivers of more than one namespace.
+    pub(super) fn has_several_namespaces(&self) -> bool {
+        self.0.several_namespaces.load(Ordering::Relaxed)
     }
 
     /// The receivers at work, and every change of them.
@@ -445,6 +453,8 @@ impl Shared {
             };
             by_uid.insert(Arc::clone(&receiver.owner.uid), receiver);
         }
+        let namespaces: BTreeSet<&str> = entries.receivers.keys().map(|key| &*key.namespace).collect();
+        self.several_namespaces.store(namespaces.len() > 1, Ordering::Relaxed);
         *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
         let served = Arc::new(served);
         let before = std::mem::replace(

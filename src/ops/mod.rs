@@ -4,6 +4,7 @@ pub mod admin;
 mod by_hand;
 pub mod causes;
 mod clean_lines;
+pub mod descriptors;
 pub mod gate_journal;
 pub mod gate_metrics;
 pub mod health;

@@ -64,21 +64,19 @@ pub struct Written {
     /// Where the state file goes: beside the folder, not in it, for everything in it is read as a
     /// manifest.
     pub state_file: PathBuf,
+    /// The folder for what a gate keeps, where there is one.
+    pub data: Option<PathBuf>,
     /// The command that runs them.
     pub sidecar_command: String,
 }
 
-/// Writes the files into `folder`, which is made if need be. Files of the same names are replaced,
-/// others are left alone. The one with the secrets is readable by its owner only.
+/// Writes the files into `folder`, which is made if need be, and the folder of data beside it. Files of the
+/// same names are replaced, others are left alone. The one with the secrets is readable by its owner only.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions) -> Result<Written, Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+    make(folder)?;
     let mut contents = vec![
         ("00-secrets.yaml", 0o600, secrets(info)),
         ("10-provider.yaml", 0o644, provider(info)),
@@ -88,6 +86,8 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
     if options.gate.is_some() {
         contents.push(("40-receiver-secrets.yaml", 0o600, receivers::secrets(info)));
         contents.push(("41-receivers.yaml", 0o644, receivers::receivers(info)));
+        // The gate makes none itself: it would be an empty one where a volume is not mounted.
+        make(&beside(folder, "data"))?;
     }
     let mut files = Vec::new();
     for (name, mode, content) in contents {
@@ -102,14 +102,23 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
         shell(&state_file),
         info.url,
     );
+    let mut data = None;
     if let Some(gate) = &options.gate {
+        let folder_of_data = data.insert(beside(folder, "data"));
+        make(folder_of_data)?;
         let listen = &gate[url::Position::BeforeHost..url::Position::AfterPort];
         sidecar_command.extend([" --publish-dir ", &shell(&beside(folder, "published"))]);
-        sidecar_command.extend([" --gate-listen ", listen, " --data ", &shell(&beside(folder, "data"))]);
+        sidecar_command.extend([" --gate-listen ", listen, " --data ", &shell(folder_of_data)]);
         // The sandbox's bodies hold nothing that opens anything.
         sidecar_command.push_str(" --allow-clear-bodies");
     }
-    Ok(Written { files, sidecar_command, state_file })
+    Ok(Written { files, data, sidecar_command, state_file })
+}
+
+/// A folder for its owner only, if there is none of this name.
+fn make(folder: &Path) -> Result<(), Error> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| Error::Write { path: folder.to_owned(), source })
 }
 
 /// `FOLDER-WHAT`: a name of its own, so that two folders side by side never share a state.
@@ -341,6 +350,7 @@ mod tests {
         assert!(subscriptions.iter().all(|s| s.spec.receiver_ref.as_ref().is_some_and(|r| r.name == "gupy")));
         let command = &written.sidecar_command;
         let data = folder.path().join("trial-data");
+        assert!(data.is_dir() && written.data.as_ref() == Some(&data));
         assert!(
             command.contains(&format!(" --gate-listen 127.0.0.1:8090 --data {}", data.display())),
             "{command}"

@@ -159,6 +159,9 @@ pub struct Room {
     pub parked: Extent,
     /// What may wait and be parked together for all receivers of its namespace.
     pub namespace: Extent,
+    /// There are other namespaces to leave something of the disk for: this one may hold as much as it
+    /// leaves, and no more.
+    pub leaves_some: bool,
 }
 
 /// A number of deliveries and of the bytes of their bodies.

@@ -1,6 +1,10 @@
 //! What the README shows is what the program takes.
 
+use std::collections::BTreeSet;
 use std::fs;
+
+use hookkeeper::gate::refusal::Refusal;
+use regex::Regex;
 
 use super::{in_repository, run};
 
@@ -59,8 +63,20 @@ fn links_into_the_repository_lead_somewhere() {
 #[test]
 fn options_that_it_names_exist() {
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();
-    for command in ["controller", "sidecar", "sandbox", "health", "demo"] {
-        let help = run(&[command, "--help"]).stdout;
+    for command in [
+        "controller",
+        "sidecar",
+        "gate",
+        "sandbox",
+        "health",
+        "demo",
+        "deliveries list",
+        "deliveries show",
+        "deliveries replay",
+        "deliveries drop",
+    ] {
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = run(&words).stdout;
         for (line, block) in blocks(&readme, "sh") {
             for shown in block
                 .replace("\\\n", " ")
@@ -91,4 +107,50 @@ fn options_in_the_tables_of_the_operator_and_the_sidecar_exist() {
             assert!(help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")), "{name}");
         }
     }
+}
+
+/// The text of one section.
+fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = readme.split_once(&format!("\n{heading}\n")).unwrap();
+    let level = heading.split(' ').next().unwrap();
+    rest.split(&format!("\n{level} ")).next().unwrap()
+}
+
+#[test]
+fn options_that_it_names_about_receiving_exist() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let text = section(&readme, "## Receiving: the gate");
+    let commands: [&[&str]; 5] = [
+        &["gate"],
+        &["sidecar"],
+        &["deliveries", "list"],
+        &["deliveries", "show"],
+        &["deliveries", "replay"],
+    ];
+    let help = commands.map(|command| run(&[command, &["--help"]].concat()).stdout).concat();
+    // What is set in code and begins as an option does.
+    let named = Regex::new(r"`[^`\n]*?(--[a-z][a-z-]+)").unwrap();
+    let names: BTreeSet<&str> =
+        named.captures_iter(text).map(|named| named.get(1).unwrap().as_str()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(help.contains(&format!("{name} ")) || help.contains(&format!("{name}\n")), "{name}");
+    }
+}
+
+#[test]
+fn every_answer_to_a_platform_is_in_its_table() {
+    let readme = fs::read_to_string(in_repository("README.md")).unwrap();
+    let text = section(&readme, "### What the platform is answered");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| answer "));
+    let first_cells = rows.filter_map(|row| row.split(" | ").next());
+    let answered: BTreeSet<u16> = first_cells
+        .flat_map(|cell| cell.split(|c: char| !c.is_ascii_digit()))
+        .filter_map(|word| word.parse().ok())
+        .filter(|status| *status >= 400)
+        .collect();
+    let refusals = Refusal::ALL.iter().map(|refusal| refusal.status());
+    // No receiver has the path; `Direct` passes on what it cannot understand.
+    let expected: BTreeSet<u16> = refusals.chain([404, 502]).collect();
+    assert_eq!(answered, expected);
 }

@@ -50,9 +50,7 @@ impl Running {
         // Not the process's own: what was sent is still handed on after a signal.
         let (trigger, shutdown) = Shutdown::new();
         let args = gate_args()?;
-        let data = folder.join("data");
-        std::fs::create_dir(&data)
-            .with_context(|| format!("the folder {} cannot be made", data.display()))?;
+        let data = written.data.clone().context("no folder for the gate's data was made")?;
         let store = gating::open_store(&args, data).await?;
         let shell = Shell::open(
             Settings {

@@ -145,7 +145,8 @@ impl Engine {
 
     /// From now on nothing is done any more.
     pub(super) fn fail(&self, error: StoreError) {
-        tracing::error!(error = %error, "the store has failed; the process must end");
+        let folder = self.place.folder().display();
+        tracing::error!(%folder, error = %error, "the store has failed; the process must end");
         self.failure.send_if_modified(|failure| {
             let is_first = failure.is_none();
             failure.get_or_insert(error);

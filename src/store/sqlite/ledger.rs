@@ -54,6 +54,8 @@ pub(super) struct Ledger {
     by_uid: HashMap<Arc<str>, i64>,
     namespaces: HashMap<Arc<str>, Extent>,
     before: HashMap<i64, Option<Account>>,
+    /// The bytes that are left on the disk for new deliveries, as it was last seen.
+    left: Option<u64>,
 }
 
 impl Ledger {
@@ -121,7 +123,14 @@ impl Ledger {
             return Some(Bound::Pending);
         }
         let namespace = self.namespaces.get(&account.owner.namespace).copied().unwrap_or_default();
-        (!fits(namespace, room.namespace, size)).then_some(Bound::Namespace)
+        let leaves_enough = !room.leaves_some
+            || self.left.is_none_or(|left| on_disk(namespace).saturating_add(size + ROW) <= left);
+        (!fits(namespace, room.namespace, size) || !leaves_enough).then_some(Bound::Namespace)
+    }
+
+    /// So many bytes are left on the disk for new deliveries.
+    pub(super) fn left(&mut self, bytes: u64) {
+        self.left = Some(bytes);
     }
 
     /// Whether one that is parked can wait again: its namespace has as much as before.
@@ -155,6 +164,14 @@ impl Ledger {
             self.namespaces.remove(&owner.namespace);
         }
     }
+}
+
+/// What a row takes on the disk beside its body, in bytes.
+const ROW: u64 = 1024;
+
+/// What so much takes on the disk.
+fn on_disk(extent: Extent) -> u64 {
+    extent.bytes.saturating_add(extent.deliveries.saturating_mul(ROW))
 }
 
 fn held(account: &Account) -> Extent {
@@ -199,7 +216,7 @@ mod tests {
             Account::new(2, owner("a", "two")),
             Account::new(3, owner("b", "three")),
         ]);
-        let room = Room { pending: extent(2, 10), parked: extent(1, 10), namespace: extent(3, 15) };
+        let room = Room { pending: extent(2, 10), parked: extent(1, 10), namespace: extent(3, 15), leaves_some: false };
         ledger.change(1, |account| account.pending = extent(1, 8));
         assert_eq!(ledger.bound(1, &room, 2), None);
         assert_eq!(ledger.bound(1, &room, 3), Some(Bound::Pending));
@@ -215,6 +232,21 @@ mod tests {
         assert_eq!(ledger.bound(1, &room, 0), Some(Bound::Parked));
         assert!(ledger.can_wait(1, &room, 9));
         assert!(!ledger.can_wait(1, &room, 10));
+    }
+
+    #[test]
+    fn a_namespace_leaves_as_much_of_the_disk_as_it_holds() {
+        let accounts = vec![Account::new(1, owner("a", "one")), Account::new(2, owner("b", "two"))];
+        let mut ledger = Ledger::of(accounts);
+        let plenty = extent(u64::MAX, u64::MAX);
+        let room = |leaves_some| Room { pending: plenty, parked: plenty, namespace: plenty, leaves_some };
+        ledger.change(1, |account| account.pending = extent(3, 7 * 1024));
+        ledger.left(12 * 1024);
+        assert_eq!(ledger.bound(1, &room(true), 1024), None);
+        assert_eq!(ledger.bound(1, &room(true), 1025), Some(Bound::Namespace));
+        // Alone it may have all, and nobody else pays for what it has.
+        assert_eq!(ledger.bound(1, &room(false), 1025), None);
+        assert_eq!(ledger.bound(2, &room(true), 10 * 1024), None);
     }
 
     #[test]

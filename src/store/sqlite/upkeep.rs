@@ -71,6 +71,7 @@ impl Engine {
                 self.reserve >> 20
             )));
         }
+        self.ledger.left(free - needed);
         Ok(())
     }
 

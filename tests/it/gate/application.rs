@@ -39,6 +39,7 @@ struct Conduct {
     next: VecDeque<Vec<(&'static str, String)>>,
     always: Option<u16>,
     delay: Duration,
+    called: usize,
 }
 
 /// A running application; it ends with this.
@@ -50,8 +51,12 @@ pub struct Application {
 
 impl Application {
     pub async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::on(listener)
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// One that listens there.
+    pub async fn at(address: SocketAddr) -> Self {
+        Self::on(tokio::net::TcpListener::bind(address).await.unwrap())
     }
 
     fn on(listener: tokio::net::TcpListener) -> Self {
@@ -98,12 +103,17 @@ impl Application {
         handed
     }
 
+    /// How many requests have begun.
+    pub fn called(&self) -> usize {
+        self.conduct.lock().unwrap().called
+    }
+
     /// Stops listening; requests under way are cut.
-    pub async fn stop(self) -> SocketAddr {
+    pub async fn close(&self) {
         self.server.abort();
-        let address = self.address;
-        drop(self);
-        address
+        while !self.server.is_finished() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -119,7 +129,11 @@ async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let delay = conduct.lock().unwrap().delay;
+    let delay = {
+        let mut conduct = conduct.lock().unwrap();
+        conduct.called += 1;
+        conduct.delay
+    };
     tokio::time::sleep(delay).await;
     let mut conduct = conduct.lock().unwrap();
     let mut answer = conduct.next.pop_front().unwrap_or_default();

@@ -1,7 +1,15 @@
 //! The gate as a process of its own: what it takes in, refuses, keeps and hands on.
 
+pub mod application;
 mod application;
 mod circle;
+mod doors;
+mod hostile;
+mod keeping;
+mod ledger;
 mod path;
+mod people;
+mod platforms;
+pub mod stage;
 mod stage;
 mod wire;

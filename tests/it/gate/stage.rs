@@ -1,5 +1,6 @@
 //! A gate as a process of its own, with a folder of manifests and a folder of data.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,12 +74,7 @@ impl Stage {
 
     /// The same with another command line.
     pub fn start(&self, program: &mut Program) -> Gate {
-        let mut process = program.spawn();
-        process.until_says("the gate takes deliveries in");
-        let log = process.log();
-        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
-        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-        Gate { address: address.parse().unwrap(), process }
+        Gate::of(program.spawn())
     }
 
     /// Waits until the application took so many deliveries.
@@ -95,6 +91,15 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Waits until a process takes deliveries in.
+    pub fn of(mut process: Process) -> Self {
+        process.until_says("the gate takes deliveries in");
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
+        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
+        Self { address: address.parse().unwrap(), process }
+    }
+
     /// Sends a POST and reads the answer.
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answered {
         self.raw(&wire::post(path, headers, body)).expect("the connection was closed without an answer")
@@ -119,6 +124,35 @@ impl Gate {
         let metrics = self.process.get("/metrics").unwrap();
         let line = metrics.lines().find_map(|line| line.strip_prefix(series));
         line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Memory of the process in bytes, as the kernel counts it (proc_pid_status(5)).
+    pub fn memory(&self) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process.id().as_raw_nonzero())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// What a receiver has refused so far, by reason.
+    pub fn refused(&self, receiver: &str) -> BTreeMap<String, u64> {
+        let metrics = self.process.get("/metrics").unwrap();
+        let series = format!("hookkeeper_gate_refused_total{{receiver=\"{receiver}\",reason=\"");
+        let counts = metrics.lines().filter_map(|line| line.strip_prefix(&series)?.split_once("\"} "));
+        counts.map(|(reason, count)| (reason.to_owned(), count.parse().unwrap())).collect()
+    }
+
+    /// Waits until a receiver has refused exactly this.
+    pub async fn until_refused(&self, receiver: &str, expected: &[(&str, u64)]) {
+        let expected: BTreeMap<String, u64> =
+            expected.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
+        let what = format!("{receiver} refuses {expected:?}");
+        self.until(&what, || self.refused(receiver) == expected).await;
+    }
+
+    /// How many deliveries a receiver has taken in.
+    pub fn accepted(&self, receiver: &str) -> f64 {
+        self.metric(&format!("hookkeeper_gate_accepted_total{{receiver=\"{receiver}\"}}"))
     }
 
     /// Runs `hookkeeper deliveries` against it.

@@ -12,11 +12,20 @@ use super::{documents, files_below, promtool};
 pub const RULES: &str = "charts/hookkeeper/files/alerts.yaml";
 const RUNBOOKS: &str = "https://github.com/hookkeeper/hookkeeper/blob/main/deploy/runbooks";
 
+fn groups() -> Vec<Value> {
+    documents(&in_repository(RULES)).remove(0)["groups"].as_array().unwrap().clone()
+}
+
 /// All rules of the file.
 pub fn rules() -> Vec<Value> {
-    let groups = documents(&in_repository(RULES)).remove(0);
-    let groups = groups["groups"].as_array().unwrap().clone();
-    groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+    groups().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+}
+
+/// Whether the alert of this name is about a gate.
+pub fn is_of_a_gate(alert: &str) -> bool {
+    let groups = groups();
+    let group = groups.iter().find(|group| group["name"] == "hookkeeper-gate").unwrap();
+    group["rules"].as_array().unwrap().iter().any(|rule| name(rule) == alert)
 }
 
 fn name(rule: &Value) -> &str {
@@ -27,9 +36,9 @@ fn name(rule: &Value) -> &str {
 fn they_fire_when_they_should_and_only_then() {
     let file = in_repository(RULES);
     let checked = promtool(&["check", "rules", file.to_str().unwrap()]);
-    assert!(checked.stdout.contains("5 rules found"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("14 rules found"), "{}", checked.stdout);
     let stories = files_below("tests/it/packaging/alerts", ".yaml");
-    assert_eq!(stories.len(), 7);
+    assert_eq!(stories.len(), 8);
     let stories = stories.iter().map(|story| story.to_str().unwrap());
     promtool(&["test", "rules"].into_iter().chain(stories).collect::<Vec<_>>());
 }
@@ -62,6 +71,15 @@ fn each_pages_or_is_a_ticket_and_has_a_runbook() {
             ("HookkeeperNotScheduling", "critical"),
             ("HookkeeperProviderOrTokenHostDown", "critical"),
             ("HookkeeperNeedsPerson", "warning"),
+            ("HookkeeperPlatformRefused", "critical"),
+            ("HookkeeperWebhookRemovalNear", "critical"),
+            ("HookkeeperGateCannotTakeIn", "critical"),
+            ("HookkeeperApplicationDown", "critical"),
+            ("HookkeeperDeliveriesLate", "warning"),
+            ("HookkeeperDeliveriesParked", "warning"),
+            ("HookkeeperCredentialUnusable", "warning"),
+            ("HookkeeperGateBehind", "warning"),
+            ("HookkeeperDeliveriesOwnerless", "warning"),
         ]
     );
 }
@@ -74,6 +92,16 @@ fn they_say_what_is_wrong_in_plain_words() {
         json!({"series": series, "values": format!("{value}x60")})
     };
     let leader = series("hookkeeper_leader", "", 1);
+    let of_receiver = |name: &str, value: u32| series(name, r#", receiver="hr/gupy""#, value);
+    let growing = |name: &str, labels: &str| {
+        let series = format!(r#"{name}{{job="hookkeeper", instance="a"{labels}}}"#);
+        json!({"series": series, "values": "0+1x60"})
+    };
+    let refused = |reason: &str| {
+        let labels = format!(r#", receiver="hr/gupy", reason="{reason}""#);
+        growing("hookkeeper_gate_refused_total", &labels)
+    };
+    let receiver = json!({"receiver": "hr/gupy"});
     let subscriptions = |state: &str, reason: &str| {
         let labels = format!(r#", provider="hr/gupy", state="{state}", reason="{reason}""#);
         series("hookkeeper_subscriptions", &labels, 5)
@@ -124,6 +152,66 @@ fn they_say_what_is_wrong_in_plain_words() {
             vec![leader, subscriptions("stalled", "InvalidSpec")],
             json!({"provider": "hr/gupy"}),
             "5 subscription(s) of hr/gupy have not been well for half an hour.",
+        ),
+        (
+            "HookkeeperPlatformRefused",
+            vec![growing("hookkeeper_gate_platform_refused_total", r#", receiver="hr/gupy""#)],
+            receiver.clone(),
+            "hr/gupy refuses everything that its platform sends.",
+        ),
+        (
+            "HookkeeperWebhookRemovalNear",
+            vec![of_receiver("hookkeeper_gate_refused_for_seconds", 3 * 86_400)],
+            receiver.clone(),
+            "hr/gupy has refused its platform for 3d 0h 0m 0s or longer; soon the webhook is removed.",
+        ),
+        (
+            "HookkeeperGateCannotTakeIn",
+            vec![refused("Store")],
+            json!({"receiver": "hr/gupy", "reason": "Store"}),
+            "hr/gupy answers 503 (Store): deliveries cannot be stored.",
+        ),
+        (
+            "HookkeeperGateCannotTakeIn",
+            vec![refused("CredentialUnsure")],
+            json!({"receiver": "hr/gupy", "reason": "CredentialUnsure"}),
+            "hr/gupy answers 503 (CredentialUnsure): deliveries cannot be proven.",
+        ),
+        (
+            "HookkeeperApplicationDown",
+            vec![of_receiver("hookkeeper_gate_paused", 1)],
+            receiver.clone(),
+            "The application behind hr/gupy has taken no deliveries for ten minutes.",
+        ),
+        (
+            "HookkeeperDeliveriesLate",
+            vec![of_receiver("hookkeeper_gate_oldest_pending_seconds", 7_200)],
+            receiver.clone(),
+            "A delivery of hr/gupy has waited for 2h 0m 0s.",
+        ),
+        (
+            "HookkeeperDeliveriesParked",
+            vec![of_receiver("hookkeeper_gate_parked_now", 3)],
+            receiver.clone(),
+            "3 delivery(s) of hr/gupy are parked.",
+        ),
+        (
+            "HookkeeperCredentialUnusable",
+            vec![of_receiver("hookkeeper_gate_credentials_unusable", 1)],
+            receiver,
+            "1 credential(s) of hr/gupy cannot be used.",
+        ),
+        (
+            "HookkeeperGateBehind",
+            vec![growing("hookkeeper_gate_behind_total", "")],
+            json!({}),
+            "hookkeeper (hookkeeper) brought a token into subscriptions that the gate had not taken in.",
+        ),
+        (
+            "HookkeeperDeliveriesOwnerless",
+            vec![series("hookkeeper_gate_ownerless", "", 2)],
+            json!({}),
+            "2 delivery(s) belong to receivers that are gone.",
         ),
     ];
     let rules = rules();

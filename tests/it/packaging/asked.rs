@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use hookkeeper::api::Reason;
+use hookkeeper::gate::refusal::Refusal;
 use regex::Regex;
 
 use super::alerts::rules;
 use super::dashboard::expressions;
-use super::exported::{Exported, of_controller, of_sidecar};
+use super::exported::{Exported, of_controller, of_gate, of_sidecar};
 
 /// Labels that Prometheus or whoever runs it adds.
 const OF_A_TARGET: [&str; 5] = ["cluster", "namespace", "exported_namespace", "job", "instance"];
@@ -17,6 +18,8 @@ const OF_A_TARGET: [&str; 5] = ["cluster", "namespace", "exported_namespace", "j
 const STATES: [&str; 5] = ["ready", "degraded", "expired", "stalled", "suspended"];
 /// What there is no watch for.
 const NOT_OF_A_SIDECAR: &str = "hookkeeper_watch_last_event_timestamp_seconds";
+/// What is said of a gate by the process that brings it tokens.
+const OF_WHOEVER_ROTATES: &str = "hookkeeper_gate_behind_total";
 
 static SELECTOR: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b((?:hookkeeper|process|tokio)_\w+)(?:\{([^}]*)\})?"));
@@ -28,8 +31,14 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap()
 }
 
-fn asked() -> Vec<String> {
-    rules().into_iter().map(|rule| rule["expr"].as_str().unwrap().to_owned()).chain(expressions()).collect()
+/// What is asked of whoever rotates, and what is asked of a gate.
+fn asked() -> (Vec<String>, Vec<String>) {
+    let of_rules = rules().into_iter().map(|rule| rule["expr"].as_str().unwrap().to_owned());
+    of_rules.chain(expressions()).partition(|asked| {
+        let names = SELECTOR.captures_iter(asked).map(|selector| selector[1].to_owned());
+        let mut of_a_gate = names.filter(|name| name.starts_with("hookkeeper_gate_"));
+        !of_a_gate.any(|name| name != OF_WHOEVER_ROTATES)
+    })
 }
 
 fn names(asked: &[String]) -> BTreeSet<String> {
@@ -50,7 +59,10 @@ fn unknown(label: &str, value: &str, exported: &BTreeSet<String>) -> Option<Stri
         let reason = serde_json::from_value::<Reason>(word.into());
         match label {
             "state" => STATES.contains(&word),
-            "reason" | "outcome" => reason.is_ok_and(|reason| reason != Reason::Unknown),
+            "reason" | "outcome" => {
+                reason.is_ok_and(|reason| reason != Reason::Unknown)
+                    || Refusal::ALL.iter().any(|refusal| refusal.name() == word)
+            }
             _ => exported.iter().any(|exported| word_pattern.is_match(exported)),
         }
     };
@@ -91,19 +103,27 @@ fn problems(asked: &[String], exported: &Exported) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_exports_all_that_is_asked_for() {
-    let asked = asked();
+    let (asked, _) = asked();
     let exported = of_controller(&names(&asked)).await;
     assert_eq!(problems(&asked, &exported), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sidecar_exports_it_too_but_for_the_watch() {
-    let asked = asked();
+    let (asked, _) = asked();
     let mut wanted = names(&asked);
     assert!(wanted.remove(NOT_OF_A_SIDECAR));
     let exported = of_sidecar(&wanted).await;
     assert!(!exported.contains_key(NOT_OF_A_SIDECAR));
     assert_eq!(problems(&asked, &exported), [(); 2].map(|()| format!("{NOT_OF_A_SIDECAR} is not exported")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_exports_all_that_is_asked_of_one() {
+    let (_, asked) = asked();
+    assert!(asked.len() > 5, "{asked:?}");
+    let exported = of_gate(&names(&asked)).await;
+    assert_eq!(problems(&asked, &exported), [""; 0]);
 }
 
 #[test]

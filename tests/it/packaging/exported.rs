@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::super::gate::stage::{Gate, Stage};
 use super::super::process::Process;
 use super::super::{operator, trial};
 
@@ -55,4 +56,37 @@ pub async fn of_sidecar(wanted: &BTreeSet<String>) -> Exported {
     let sidecar = trial.sidecar();
     trial.until(&sidecar, &format!("not exported: {wanted:?}"), |_| shows_all(&sidecar, wanted)).await;
     shown(&sidecar)
+}
+
+/// A gate that has taken a delivery in, refused one of a known sender, and parked one whose receiver is
+/// `default/platform`.
+pub async fn gate_with_a_parked_delivery() -> (Stage, Gate, String) {
+    let stage = Stage::with(
+        "apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookReceiver
+metadata: {name: platform}
+spec:
+  verification: {token: {header: x-token, secretKeyRefs: [{name: platform, key: token}]}}
+  sourceRanges: [127.0.0.0/8]
+  forward: {url: APPLICATION/in, retry: {maxAttempts: 1}}
+",
+    )
+    .await;
+    stage.secret("platform", "token", "a-token-that-is-known");
+    stage.application.answers(500);
+    let gate = stage.gate();
+    let refused = gate.post("/default/platform", &[("x-token", "a-token-that-is-not")], b"{}");
+    let accepted = gate.post("/default/platform", &[("x-token", "a-token-that-is-known")], b"{}");
+    assert_eq!((refused.status, accepted.status), (401, 200));
+    let parked = || gate.deliveries(&["list", "--state", "parked"]).stdout;
+    gate.until("it is parked", || parked().contains("default/platform")).await;
+    let id = parked().lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    (stage, gate, id)
+}
+
+/// What a gate exports as soon as it exports all that is wanted.
+pub async fn of_gate(wanted: &BTreeSet<String>) -> Exported {
+    let (_stage, gate, _) = gate_with_a_parked_delivery().await;
+    gate.until(&format!("exported: {wanted:?}"), || shows_all(&gate.process, wanted)).await;
+    shown(&gate.process)
 }

@@ -202,7 +202,7 @@ impl World {
             content_type: Some("application/json".to_owned()),
             event_time: Some("2026-11-27".to_owned()),
             key: EventKey { event: [0; 32], body: [0; 32], window: Duration::ZERO, drop_repeated: false },
-            room: Room { pending: all, parked: all, namespace: all },
+            room: Room { pending: all, parked: all, namespace: all, leaves_some: false },
         };
         let id = delivery.id;
         self.store.put(delivery).await.unwrap();
