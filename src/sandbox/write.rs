@@ -86,8 +86,6 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
     if options.gate.is_some() {
         contents.push(("40-receiver-secrets.yaml", 0o600, receivers::secrets(info)));
         contents.push(("41-receivers.yaml", 0o644, receivers::receivers(info)));
-        // The gate makes none itself: it would be an empty one where a volume is not mounted.
-        make(&beside(folder, "data"))?;
     }
     let mut files = Vec::new();
     for (name, mode, content) in contents {
@@ -105,6 +103,7 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
     let mut data = None;
     if let Some(gate) = &options.gate {
         let folder_of_data = data.insert(beside(folder, "data"));
+        // The gate makes none itself: it would be an empty one where a volume is not mounted.
         make(folder_of_data)?;
         let listen = &gate[url::Position::BeforeHost..url::Position::AfterPort];
         sidecar_command.extend([" --publish-dir ", &shell(&beside(folder, "published"))]);
