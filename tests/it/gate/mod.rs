@@ -1,7 +1,6 @@
 //! The gate as a process of its own: what it takes in, refuses, keeps and hands on.
 
 pub mod application;
-mod application;
 mod circle;
 mod doors;
 mod hostile;
@@ -11,5 +10,4 @@ mod path;
 mod people;
 mod platforms;
 pub mod stage;
-mod stage;
 mod wire;
