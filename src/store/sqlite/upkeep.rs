@@ -57,13 +57,18 @@ impl Engine {
         if puts == 0 {
             return Ok(());
         }
-        let log = u64::from(self.log_frames.unsigned_abs()) * ROW;
-        let needed = self.reserve + log + 2 * (bytes as u64 + puts as u64 * ROW);
+        let needed = |engine: &Self| {
+            let log = u64::from(engine.log_frames.unsigned_abs()) * ROW;
+            engine.reserve + log + 2 * (bytes as u64 + puts as u64 * ROW)
+        };
         let mut free = self.free()?;
-        if free < needed && self.is_time_for_full_disk() {
+        if free < needed(self) && self.is_time_for_full_disk() {
+            // Where deliveries keep coming there is no quiet time in which this would be done.
             self.return_pages(PAGES_GIVEN_BACK);
+            self.empty_log();
             free = self.free()?;
         }
+        let needed = needed(self);
         if free < needed {
             return Err(StoreError::Full(format!(
                 "{} MiB are left, and {} MiB are kept for deliveries that are there already",

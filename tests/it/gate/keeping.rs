@@ -285,7 +285,7 @@ async fn a_sealed_store_opens_with_its_key_alone_and_the_key_can_be_changed() {
     refuses(&stage, &mut with(&["second.key"]), &["KeyStillNeeded", &folder, "second --data-key-file"]);
     fs::write(stage.path("password.key"), "a password of 32 characters here").unwrap();
     let named = stage.path("password.key").display().to_string();
-    refuses(&stage, &mut with(&["password.key"]), &[&named, "32 bytes"]);
+    refuses(&stage, &mut with(&["password.key"]), &[&named, "32 random bytes"]);
     let missing = stage.path("missing.key").display().to_string();
     refuses(&stage, stage.program().args(["--data-key-file", &missing]), &[&missing]);
 

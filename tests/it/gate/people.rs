@@ -83,7 +83,7 @@ async fn what_an_application_never_wanted_is_parked_and_people_decide() {
     assert!(json.get("body").is_none());
 
     let shown = asked(&gate, &["show", &ids[0]]);
-    assert!(shown.contains("parked: replay or drop it") && shown.contains("22 bytes"), "{shown}");
+    assert!(shown.contains("parked: replay or drop it") && shown.contains("21 bytes"), "{shown}");
     assert!(!shown.contains("\"status\""), "a body that nobody asked for: {shown}");
     assert_eq!(asked(&gate, &["show", &ids[0], "--body"]), r#"{"id":"0","status":3}"#);
     let nobody = "0192f0c1-0000-7000-8000-000000000000";
