@@ -18,16 +18,17 @@ use super::addresses::{self, TrustedProxies};
 use super::answer::{self, Answer};
 use super::body;
 use super::clock::Clock;
-use super::connections::Worth;
+use super::connections::{Verified, Worth};
 use super::direct::{Delivery, Direct};
 use super::duplicates;
 use super::headers;
 use super::live::Live;
 use super::memory::{Memory, Portion};
 use super::observer::{Fact, Observer};
+use super::receiver::Receiver;
 use super::refusal::Refusal;
 use super::registry::Registry;
-use super::verification::{Head, Matched};
+use super::verification::{Credential, Head, Matched};
 use crate::api::{Mode, TestEventAction};
 use crate::store::{DeliveryId, Extent, NewDelivery, Put, Room, Store};
 
@@ -162,7 +163,7 @@ impl Intake {
         let Proven { matched, body, portion } = self.prove(live, &head.headers, body, worth, arrived).await?;
         // From here on the sender is the platform.
         *from_platform = true;
-        let _verified = worth.verified();
+        let _verified = vouched(&matched, worth, receiver);
         if !live.admits(Instant::now()) {
             return Err(Refusal::TooMany.into());
         }
@@ -188,7 +189,7 @@ impl Intake {
         match head {
             Head::Refused(reason, fingerprint) => Err(refused(reason, fingerprint)),
             Head::Accepted(matched) => {
-                let _verified = worth.verified();
+                let _verified = vouched(&matched, worth, receiver);
                 let mut portion = self.memory.portion(&receiver.owner, true);
                 let body = body::read(body, receiver.max_body, &mut portion).await;
                 let body = body.map_err(|reason| Refused { recognised: true, ..reason.into() })?;
@@ -342,6 +343,11 @@ impl Intake {
             Err(_) => Err(Refusal::Store.into()),
         }
     }
+}
+
+/// Where nothing is asked for, nobody vouches for who sends.
+fn vouched(matched: &Matched, worth: &Worth, receiver: &Receiver) -> Option<Verified> {
+    (matched.credential != Credential::Nothing).then(|| worth.verified(&receiver.owner.namespace)).flatten()
 }
 
 fn refused(reason: Refusal, fingerprint: Option<Arc<str>>) -> Refused {

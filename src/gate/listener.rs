@@ -96,7 +96,7 @@ pub async fn serve(
                         Room::Instead(other) => other.abort(),
                         Room::None => continue,
                     }
-                    let worth = Worth::default();
+                    let worth = places.worth();
                     let connection = Connection {
                         peer,
                         worth: worth.clone(),

@@ -473,7 +473,12 @@ pub(super) async fn the_same_put_twice_is_one_delivery(ground: &dyn Ground) {
 pub(super) async fn bounds_are_held_for_what_waits_what_is_parked_and_the_namespace(ground: &dyn Ground) {
     let store = ground.open().await;
     let extent = |deliveries, bytes| Extent { deliveries, bytes };
-    let room = Room { pending: extent(2, 20), parked: extent(1, 100), namespace: extent(3, 100), leaves_some: false };
+    let room = Room {
+        pending: extent(2, 20),
+        parked: extent(1, 100),
+        namespace: extent(3, 100),
+        leaves_some: false,
+    };
     let put = |number, namespace: &str, name: &str, size: usize| {
         let owner = owner(namespace, name);
         store.put(NewDelivery { owner, room, body: vec![b'x'; size].into(), ..delivery(number) })

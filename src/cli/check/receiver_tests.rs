@@ -42,7 +42,7 @@ spec:
 
 /// What is found in the four objects, each changed or left out; without place and kind.
 fn found(change: impl Fn(&str) -> String) -> Vec<String> {
-    let texts = [PROVIDER, SOURCE, RECEIVER, SUBSCRIPTION].map(|text| change(text));
+    let texts = [PROVIDER, SOURCE, RECEIVER, SUBSCRIPTION].map(change);
     let names = ["p.yaml", "s.yaml", "r.yaml", "w.yaml"];
     let files: Vec<(&str, &str)> = names.into_iter().zip(texts.iter().map(String::as_str)).collect();
     let lines = judge(&files).lines;

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tower::ServiceExt;
 
 use super::*;
@@ -19,7 +19,7 @@ use crate::gate::hand_on::tests::memory::MemoryStore;
 use crate::gate::hand_on::tests::world::{Told as Facts, by_uid, receiver};
 use crate::gate::ports::CredentialFailure;
 use crate::gate::receiver::{Fallback, HandOn, Pointer};
-use crate::http::{Answer, Body as Page, Error, Request as Question};
+use crate::http::{Answer, Body as Page, Error, Request as Sent};
 use crate::secret::SecretText;
 use crate::secret::bounds::{Bounds, Owner as Of};
 
@@ -60,13 +60,21 @@ fn waiting(name: &str) -> Receiver {
     receiver
 }
 
+/// What a platform was asked.
+#[derive(Clone)]
+struct Question {
+    id: String,
+    headers: Vec<(String, String)>,
+    bounds: Bounds,
+}
+
 /// A platform: what it answers to each id, and what it was asked.
 #[derive(Default)]
 struct Platform {
     pages: Mutex<HashMap<String, String>>,
     status: Mutex<Option<Answer>>,
     slow: Mutex<Duration>,
-    asked: Mutex<Vec<(Instant, String, Vec<(String, String)>, Bounds)>>,
+    asked: Mutex<Vec<Question>>,
 }
 
 impl Platform {
@@ -93,14 +101,14 @@ fn page(status: u16, text: &str) -> Answer {
 struct Outside(Arc<Platform>, Arc<Application>);
 
 impl Asking for Outside {
-    fn ask<'a>(&'a self, _: &'a Arc<str>, question: Question) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn ask<'a>(&'a self, _: &'a Arc<str>, sent: Sent) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
             let platform = &self.0;
-            let id = question.url.path_segments().unwrap().next_back().unwrap().to_owned();
-            let headers = question.headers.iter();
+            let id = sent.url.path_segments().unwrap().next_back().unwrap().to_owned();
+            let headers = sent.headers.iter();
             let headers =
                 headers.map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect();
-            platform.asked.lock().unwrap().push((Instant::now(), id.clone(), headers, question.bounds));
+            platform.asked.lock().unwrap().push(Question { id: id.clone(), headers, bounds: sent.bounds });
             let found = platform.pages.lock().unwrap().get(&id).cloned();
             let wait = *platform.slow.lock().unwrap();
             sleep(wait).await;
@@ -113,11 +121,7 @@ impl Asking for Outside {
 }
 
 impl Exchange for Outside {
-    fn send<'a>(
-        &'a self,
-        namespace: &'a Arc<str>,
-        request: Question,
-    ) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn send<'a>(&'a self, namespace: &'a Arc<str>, request: Sent) -> BoxFuture<'a, Result<Answer, Error>> {
         self.1.send(namespace, request)
     }
 }
@@ -307,7 +311,7 @@ async fn a_question_carries_what_it_may_and_only_where_it_may_go() {
     world.platform.has("p-1", 3);
     world.expect("p-1").await;
     world.pass(11).await;
-    let (_, id, headers, bounds) = world.platform.asked.lock().unwrap()[0].clone();
+    let Question { id, headers, bounds } = world.platform.asked.lock().unwrap()[0].clone();
     assert_eq!(id, "p-1");
     let expected = [("apikey", "api-key"), ("authorization", "Bearer token")];
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -216,7 +216,12 @@ mod tests {
             Account::new(2, owner("a", "two")),
             Account::new(3, owner("b", "three")),
         ]);
-        let room = Room { pending: extent(2, 10), parked: extent(1, 10), namespace: extent(3, 15), leaves_some: false };
+        let room = Room {
+            pending: extent(2, 10),
+            parked: extent(1, 10),
+            namespace: extent(3, 15),
+            leaves_some: false,
+        };
         ledger.change(1, |account| account.pending = extent(1, 8));
         assert_eq!(ledger.bound(1, &room, 2), None);
         assert_eq!(ledger.bound(1, &room, 3), Some(Bound::Pending));

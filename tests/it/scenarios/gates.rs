@@ -256,7 +256,7 @@ async fn the_gate_is_told_which_tokens_are_still_carried() {
     let carried = || world.outside().gate.carried[&key("source-0")].clone();
     let of = |name: &str| world.status(name).token_fingerprint.unwrap();
     let first = of("subscription-0");
-    assert_eq!(carried().iter().map(|it| it.to_string()).collect::<Vec<_>>(), [first.clone()]);
+    assert_eq!(carried().iter().map(|it| it.to_string()).collect::<Vec<_>>(), std::slice::from_ref(&first));
     edit(&world, &engine, "subscription-1", |spec| spec.suspend = Some(true)).await;
     world.outside().rotate_requested.insert(key("subscription-0"), "now".into());
     hand_over(&world, &engine, "subscription-0").await;

@@ -139,7 +139,7 @@ async fn a_delivery_that_makes_the_application_fail_holds_no_other_one_up() {
         assert_eq!((row.state, row.refusals), (RowState::Pending, 0), "it does not count");
         assert!(row.attempts >= 5);
         world.pass(73 * 3_600).await;
-        assert_eq!(world.store.count(RowState::Parked), 1, "but it does not stay for ever");
+        assert_eq!(world.store.count(RowState::Parked), 1, "but it does not stay without end");
     }
 }
 

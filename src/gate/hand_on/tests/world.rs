@@ -110,7 +110,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn start(application: &Arc<Application>, receivers: Vec<Receiver>) -> Self {
-        Self::start_with(application, receivers, |_| {}, |clock| MemoryStore::new(clock))
+        Self::start_with(application, receivers, |_| {}, MemoryStore::new)
     }
 
     pub(super) fn start_with(

@@ -79,6 +79,26 @@ async fn thousands_that_send_half_a_head_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn neither_who_needs_no_credential_nor_who_has_one_keeps_other_namespaces_out() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
+    let stage = stage().await;
+    let gate = start(&stage);
+    let neighbour = Neighbour::of(&gate);
+    // All that is asked of them is said; the body never comes.
+    for (path, headers) in [("/default/open", &[][..]), ("/default/pulpo", &[TOKEN])] {
+        let headers = [headers, &[("Content-Length", "100")]].concat();
+        let crowd = open(&gate, 2_400, &request("POST", path, &headers, b""));
+        for number in 0..50 {
+            assert_eq!(super::deliver(gate.address, number), Some(200), "{path}");
+        }
+        drop(crowd);
+    }
+    neighbour.leave();
+    gate.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_process_with_few_descriptors_has_fewer_places_and_lets_the_next_one_in() {
     let stage = stage().await;
     let mut program = stage.program();

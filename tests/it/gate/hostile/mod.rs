@@ -41,6 +41,13 @@ spec:
 ---
 apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookReceiver
+metadata: {name: open}
+spec:
+  verification: {none: {}}
+  forward: {url: APPLICATION/open}
+---
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookReceiver
 metadata: {name: small}
 spec:
   preset: pulpo
