@@ -65,6 +65,9 @@ impl Sender {
             let (leaves, acknowledged) = (Arc::clone(&leaves), Arc::clone(&acknowledged));
             std::thread::spawn(move || {
                 for number in 0.. {
+                    if leaves.load(Ordering::Relaxed) {
+                        return;
+                    }
                     let id = format!("{thread}-{number}");
                     while !deliver(address, &id) {
                         if leaves.load(Ordering::Relaxed) {
