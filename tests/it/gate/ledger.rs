@@ -163,12 +163,10 @@ async fn what_is_parked_is_missing_until_somebody_tells_of_it_and_arrives_when_i
     let ids = trial.listed("parked");
     let parked: Vec<_> = ids.iter().map(|id| Parked::Id(id)).collect();
     let told = sandbox.account(&parked);
-    // A process of IDUnico's may come back to a status, so an event may be parked more than once.
-    assert_eq!(
-        (told.lost, told.parked, told.is_clean(), ids.len()),
-        (0, account.lost, true, 20),
-        "{told:#?}"
-    );
+    // A process of IDUnico's may come back to a status: such an event has several deliveries, of which some
+    // are parked and some have arrived, and is not accounted for until all have.
+    assert!(told.parked > 0 && told.lost < account.lost, "{told:#?}");
+    assert_eq!((told.parked + told.lost, ids.len()), (account.lost, 20), "{told:#?}");
     trial.deliveries(&["replay", "--all"]);
     let account = trial.until("replayed", |account| account.lost == 0).await;
     assert!(account.is_clean() && trial.listed("parked").is_empty(), "{account:#?}");
