@@ -73,9 +73,7 @@ pub(super) fn explain(pattern: &str) -> Option<&'static str> {
             "must be an absolute http or https URL without user info, fragment and white space; `{id}` may stand in its path and query, and there is no other placeholder (write %7B and %7D for braces)"
         }
         PRESET => "must be the name of a preset: lower-case letters, digits and `-`",
-        RECEIVER_PRESET => {
-            "must be the name of a preset such as gupy or standardWebhooks: letters and digits"
-        }
+        RECEIVER_PRESET => "must be the name of a preset such as standardWebhooks: letters and digits",
         SERVICE_NAME => "must be the name of a Service: lower-case letters, digits and `-`, without dots",
         PARAMETER_NAME => "must be a letter followed by letters, digits, `_` and `-`",
         HOST => "must be a host name without scheme, port and path",

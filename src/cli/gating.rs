@@ -183,7 +183,8 @@ impl Gate {
             registry.receivers(),
             Arc::clone(&observer),
             Arc::clone(&clock),
-            hand_on::Options::default(),
+            // One whose manifest is gone is still among them: what is left belongs to nobody.
+            hand_on::Options { gone: hand_on::Gone::Park, ..hand_on::Options::default() },
         );
         let means = ShellMeans { secrets: Arc::clone(&from_shell.secrets), registry: registry.clone() };
         let fallbacks = Fallbacks::new(

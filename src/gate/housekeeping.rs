@@ -13,7 +13,7 @@ use super::evidence::Evidence;
 use super::ports::Statuses;
 use super::registry::{Registry, View};
 use super::status::status;
-use crate::api::{ObjectKey, WebhookReceiverStatus};
+use crate::api::{ConditionStatus, ConditionType, ObjectKey, WebhookReceiverStatus};
 use crate::store::{Store, Usage};
 
 /// How often it is done.
@@ -100,7 +100,17 @@ fn tell(key: &ObjectKey, before: &WebhookReceiverStatus, after: &WebhookReceiver
     for condition in &after.conditions {
         let old = before.conditions.iter().find(|old| old.kind == condition.kind);
         let is_new = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
-        if is_new {
+        let is_well = (condition.status == ConditionStatus::True)
+            == matches!(condition.kind, ConditionType::Ready | ConditionType::HandingOn);
+        if is_new && !is_well {
+            warn!(
+                receiver = %key,
+                condition = ?condition.kind,
+                status = ?condition.status,
+                reason = %condition.reason,
+                "{}", condition.message
+            );
+        } else if is_new {
             tracing::info!(
                 receiver = %key,
                 condition = ?condition.kind,

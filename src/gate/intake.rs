@@ -144,6 +144,10 @@ impl Intake {
         if request.method() != Method::POST {
             return Err(Refusal::Method.into());
         }
+        if !live.is_open() {
+            // Truly later: whoever runs the process has to change something first.
+            return Err(Refusal::NoRoom.into());
+        }
         let (head, body) = request.into_parts();
         if !receiver.source_ranges.is_empty() {
             let sender = self.parts.trusted_proxies.sender(peer.ip(), &head.headers);

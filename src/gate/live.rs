@@ -1,6 +1,7 @@
 //! A receiver at work: with the credentials that it has at this moment.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Live {
     /// Which tokens of its source subscriptions still carry, by fingerprint; `None` when nobody has said.
     carried: Mutex<Option<BTreeSet<Arc<str>>>>,
     rate: Mutex<Rate>,
+    /// Whether it takes deliveries in at all.
+    is_open: AtomicBool,
     known: Mutex<HashMap<SecretKeyReference, (SecretText, Instant)>>,
     /// Held while a token is learnt, so that of two none is lost.
     pub(super) learning: tokio::sync::Mutex<()>,
@@ -50,6 +53,7 @@ impl Live {
         let (verifier, unusable) = Verifier::new(&receiver.proof, &[], key);
         Self {
             rate: Mutex::new(Rate::new(receiver.requests_per_second)),
+            is_open: AtomicBool::new(true),
             receiver,
             verifier: RwLock::new(Arc::new(verifier)),
             unusable: Mutex::new(unusable),
@@ -76,6 +80,16 @@ impl Live {
     #[must_use]
     pub fn verifier(&self) -> Arc<Verifier> {
         Arc::clone(&self.verifier.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on it takes deliveries in, or none.
+    pub(super) fn takes_in(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Relaxed);
+    }
+
+    /// Whether it takes deliveries in at all.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
     }
 
     /// Whether one more is taken in now.

@@ -443,7 +443,8 @@ impl Shared {
                 served.entry(key.sibling(&source.name)).or_default();
             }
             let has_path = owners.get(&receiver.path) == Some(key);
-            if has_path && !entry.clear_bodies {
+            live.takes_in(!entry.clear_bodies);
+            if has_path {
                 routes.insert(receiver.path.clone(), Arc::clone(live));
             }
             let receiver = if entry.gone && !receiver.suspended {

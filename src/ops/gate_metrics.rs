@@ -222,6 +222,7 @@ impl Gauges for GateMetrics {
                     uid: view.identity.uid.clone(),
                     usage: usage.iter().find(|usage| *usage.owner.uid == *view.identity.uid).cloned(),
                     unusable: view.unusable.len(),
+                    suspended: view.gone || view.receiver.as_ref().is_some_and(|receiver| receiver.suspended),
                     removed_after: view.receiver.as_ref().and_then(|receiver| receiver.removed_after),
                 })
                 .collect();
@@ -263,6 +264,7 @@ struct Row {
     usage: Option<Usage>,
     unusable: usize,
     removed_after: Option<Duration>,
+    suspended: bool,
 }
 
 impl Collector for StateCollector {
@@ -303,7 +305,7 @@ impl Collector for StateCollector {
         gauge(
             "hookkeeper_gate_paused",
             "Whether nothing is handed on because the application takes nothing",
-            &|row| f64::from(u8::from(self.board.of(&row.uid).paused.is_some())),
+            &|row| f64::from(u8::from(self.board.of(&row.uid).paused.is_some() && !row.suspended)),
         )?;
         gauge(
             "hookkeeper_gate_refused_for_seconds",

@@ -60,7 +60,7 @@ impl fmt::Debug for KeyId {
 #[non_exhaustive]
 pub enum KeyFileError {
     /// It cannot be read.
-    #[error("the data key file {path} cannot be read: {source}")]
+    #[error("the data key file {path} cannot be read")]
     Unreadable {
         /// Which file.
         path: PathBuf,

@@ -159,7 +159,16 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
     assert_eq!(
         openers,
         [
+            "gate/fallback/desk.rs",
+            "gate/loader.rs",
+            "gate/tokens.rs",
+            "gate/verification/api_key.rs",
+            "gate/verification/basic.rs",
+            "gate/verification/hmac.rs",
+            "gate/verification/standard_webhooks.rs",
+            "gate/verification/token.rs",
             "http/client.rs",
+            "http/message.rs",
             "http/proxy.rs",
             "http/scheme.rs",
             "http/written.rs",
@@ -203,14 +212,24 @@ fn a_secrets_bounds_are_joined_where_it_is_read_and_judged_where_it_is_sent() {
     };
     assert_eq!(
         users(&[".bounds)", "&mut bounds)"]),
-        ["provider/secrets.rs", "token_source/secret.rs", "token_source/values.rs"],
+        [
+            "gate/fallback/question.rs",
+            "provider/secrets.rs",
+            "token_source/secret.rs",
+            "token_source/values.rs"
+        ],
         "opens a Secret's value"
     );
     assert_eq!(
         users(&["Bounds::default()"]),
         [
+            // What is compared with what comes, and sent nowhere.
+            "cli/gate_ports.rs",
             "engine/state.rs",
             "engine/tokens.rs",
+            "gate/fallback/question.rs",
+            // The platform's own delivery, to the application that its receiver names.
+            "gate/hand_on/request.rs",
             "kubernetes/service_accounts.rs",
             "provider/gateway.rs",
             "token_source/mod.rs",

@@ -1,7 +1,5 @@
 //! The rules of a `WebhookReceiver` that neither a structural schema nor a CEL rule can hold.
 
-use std::net::IpAddr;
-
 use serde::de::IgnoredAny;
 
 use super::{Problem, beside};
@@ -31,7 +29,10 @@ pub(super) fn check(spec: &WebhookReceiverSpec, problems: &mut Vec<Problem>) {
 /// Whether address and length are written without leading zeros.
 fn is_plain(range: &str) -> bool {
     range.split_once('/').is_some_and(|(address, length)| {
-        address.parse::<IpAddr>().is_ok() && (length == "0" || !length.starts_with('0'))
+        let is_plain = |number: &str| number == "0" || !number.starts_with('0');
+        let is_address = range.parse::<ipnet::IpNet>().is_ok();
+        // Of IPv6 the groups may have them (RFC 4291, section 2.2).
+        is_address && is_plain(length) && (address.contains(':') || address.split('.').all(is_plain))
     })
 }
 

@@ -210,7 +210,8 @@ impl Line {
                 tell(Fact::AttemptFailed { id, why: &what });
                 let refusals = delivery.refusals.saturating_add(1);
                 if refusals >= self.receiver.forward.max_attempts {
-                    let what = format!("it was refused {refusals} times: {what}");
+                    let times = if refusals == 1 { "once".to_owned() } else { format!("{refusals} times") };
+                    let what = format!("it was refused {times}: {what}");
                     return park(id, what, now.wall, tell);
                 }
                 let wait = self.back_off(refusals, bits).max(wait.unwrap_or_default());

@@ -184,7 +184,8 @@ fn check(
         let found: String =
             connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(failed)?;
         if found != "ok" {
-            return Err(damaged(found));
+            // It is told in one line.
+            return Err(damaged(found.split_whitespace().collect::<Vec<_>>().join(" ")));
         }
     }
     let is_ours = version < schema::version()

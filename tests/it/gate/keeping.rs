@@ -65,6 +65,9 @@ impl Sender {
             let (leaves, acknowledged) = (Arc::clone(&leaves), Arc::clone(&acknowledged));
             std::thread::spawn(move || {
                 for number in 0.. {
+                    if leaves.load(Ordering::Relaxed) {
+                        return;
+                    }
                     let id = format!("{thread}-{number}");
                     while !deliver(address, &id) {
                         if leaves.load(Ordering::Relaxed) {
@@ -330,6 +333,8 @@ async fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept_and_it_goes_on_
     let mut file = fs::File::create(&rest).unwrap();
     let filled = std::io::copy(&mut std::io::repeat(0), &mut file);
     assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    // An open file keeps its space, also when its name is gone.
+    drop(file);
     assert_eq!(send_large("none".to_owned()), 503);
     assert!(ready());
     fs::remove_file(&rest).unwrap();

@@ -115,7 +115,7 @@ fn a_release_can_be_upgraded_rolled_back_removed_and_installed_again() {
         assert_eq!(release.sandbox(), [], "{helm:?}");
         let left = release.kubectl(&["get", "deployments,services,secrets,roles,rolebindings", "-o", "name"]);
         assert_eq!(left, "", "{helm:?}");
-        assert_eq!((definitions(cluster), uid_of_users_object(cluster, &users)), (3, ours), "{helm:?}");
+        assert_eq!((definitions(cluster), uid_of_users_object(cluster, &users)), (4, ours), "{helm:?}");
 
         // The same name in the same namespace takes the definitions over again.
         release.install(&json!({"crds": {"keep": false}}));

@@ -97,7 +97,8 @@ pub(super) async fn keeps_fresh(arguments: &[String], secrets: &[String], health
 /// Runs the binary as an example with the gate does: once the provider has a token, a delivery that carries
 /// it is handed on, and another one is refused. What is stored is sealed.
 pub(super) async fn keeps_fresh_and_takes_in(arguments: &[String], secrets: &[String]) {
-    let (trial, root) = (Trial::start(Duration::from_secs(3600), 1).await, root());
+    // A published token waits a part of its life before the provider is given it.
+    let (trial, root) = (Trial::start(Duration::from_secs(30), 1).await, root());
     let application = Application::start().await;
     let manifests = fs::read_to_string(in_repository(GATE_MANIFESTS)).unwrap();
     let (service, destination) = APPLICATION;
