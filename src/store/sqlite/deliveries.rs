@@ -48,7 +48,8 @@ impl Engine {
         let arrived = micros(arriving.arrived);
         if let Some(earlier) = self.earlier(receiver, event, body, arrived)? {
             let found = self.find(earlier)?;
-            if let Some(parked) = found.filter(|found| found.state == PARKED) {
+            // One that is only marked is stored beside it: what was acknowledged twice is handed on twice.
+            if let Some(parked) = found.filter(|found| *drop_repeated && found.state == PARKED) {
                 if !self.ledger.can_wait(receiver, &arriving.room, parked.size) {
                     return Ok(Put::Full(crate::store::Bound::Pending));
                 }

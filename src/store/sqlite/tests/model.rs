@@ -105,7 +105,8 @@ impl Model {
         };
         let pending = self.held(|row| row.receiver == receiver && !row.is_parked);
         if let Some((earlier, _)) = known {
-            if let Some(row) = self.rows.get_mut(&earlier).filter(|row| row.is_parked) {
+            let drops = new.key.drop_repeated;
+            if let Some(row) = self.rows.get_mut(&earlier).filter(|row| drops && row.is_parked) {
                 if full(pending, new.room.pending, row.size) {
                     return Put::Full(Bound::Pending);
                 }
