@@ -78,12 +78,15 @@ impl Gate {
             fs::create_dir_all(folder.join(name)).unwrap();
         }
         fs::write(folder.join("secrets/platform/secret"), SECRET).unwrap();
-        fs::write(folder.join("data-key"), [7; 32]).unwrap();
+        // One that is made of equal bytes is refused as no key.
+        let key: Vec<u8> = (0..32_u8).map(|byte| byte.wrapping_mul(37) ^ 0xa5).collect();
+        fs::write(folder.join("data-key"), key).unwrap();
         for namespace in namespaces {
-            let duplicates = if more.contains("Direct") {
+            let kept = if more.contains("Direct") {
                 ""
             } else {
-                "\n  duplicates: {key: [/id], window: 24h, action: Drop}"
+                "\n  duplicates: {key: [/id], window: 24h, action: Drop}\
+                 \n  maxPending: {deliveries: 10000000, bytes: 1099511627776}"
             };
             let receiver = format!(
                 "\
@@ -92,9 +95,8 @@ kind: WebhookReceiver
 metadata: {{name: deliveries, namespace: {namespace}}}
 spec:
   verification:
-    hmac: {{header: {SIGNATURE}, secretKeyRefs: [{{name: platform, key: secret}}]}}{duplicates}
+    hmac: {{header: {SIGNATURE}, secretKeyRefs: [{{name: platform, key: secret}}]}}{kept}
   forward: {{url: \"http://{}/\", maxConcurrent: 64}}
-  maxPending: {{deliveries: 10000000, bytes: 1099511627776}}
   limits: {{requestsPerSecond: 100000}}
   {more}
 ",
