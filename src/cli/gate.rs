@@ -70,8 +70,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         secrets: Arc::new(shell.secrets),
         statuses: Arc::new(StateStatuses(shell.state.clone())),
         name: gating::LOCAL.to_owned(),
-        engine: false,
-        sources_changed: None,
+        engine: None,
     };
     let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
     let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;
@@ -86,7 +85,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let following = tokio::spawn(gating::follow(gate.registry(), shell.receiver_changes, at_work));
     let ready = gating::until(is_synced);
     let readiness = serving.readiness;
-    let draining = move || std::mem::forget(readiness.awaits("the process is ending"));
+    let draining = move || readiness.ends();
     let beating = async {
         loop {
             serving.heartbeat.beat();

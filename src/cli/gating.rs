@@ -97,10 +97,9 @@ pub(super) struct FromShell {
     pub(super) statuses: Arc<dyn Statuses>,
     /// The name of this gate in statuses.
     pub(super) name: String,
-    /// An engine in the same process hands tokens over.
-    pub(super) engine: bool,
-    /// Told of each source whose receivers may be other ones now.
-    pub(super) sources_changed: Option<registry::ToldOfSources>,
+    /// An engine in the same process hands tokens over, and is told of each source whose receivers may be
+    /// other ones now.
+    pub(super) engine: Option<registry::ToldOfSources>,
 }
 
 /// Opens the store in a folder, before anything else is done there.
@@ -165,9 +164,8 @@ impl Gate {
         let options = registry::Options {
             allowed_paths: args.allow_path.clone(),
             allow_clear_bodies: args.allow_clear_bodies,
-            engine: from_shell.engine,
             public_url: args.public_url.clone(),
-            sources_changed: from_shell.sources_changed.clone(),
+            engine: from_shell.engine.clone(),
         };
         let random = random_bytes::<32>()?;
         let registry = Registry::new(
@@ -298,14 +296,14 @@ impl Gate {
         for view in registry.views().await {
             board.resume(&view);
         }
+        let places = listener::places(descriptors::raise());
+        debug!("the public listener has places for {places} connections");
         info!(
             address = %listener.local_addr()?,
             tls = tls.is_some(),
             sealed = store.is_sealing(),
             "the gate takes deliveries in"
         );
-        let places = listener::places(descriptors::raise());
-        debug!("the public listener has places for {places} connections");
         let (stage, stages) = watch::channel(Stage::Open);
         let (stop, stopped) = watch::channel(false);
         let mut taking_in = tokio::spawn(listener::serve(listener, places, tls.clone(), intake, stages));

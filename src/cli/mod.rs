@@ -9,6 +9,7 @@ pub mod check;
 pub mod completions;
 mod compose;
 pub mod controller;
+mod coupling;
 pub mod crds;
 pub mod deliveries;
 pub mod demo;

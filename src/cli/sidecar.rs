@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry as Series;
-use tokio::sync::watch;
 use tracing::warn;
 
 use super::compose::{self, FromShell};
-use super::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
+use super::coupling::Coupling;
 use super::gating::{self, Gate, GateArgs};
 use super::serve::ServeArgs;
 use crate::engine::ports::{Gates, NoGates, Secrets};
@@ -80,18 +79,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = args.serve.client()?;
     let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let mut series = Series::default();
-    let changed = ChangedSources::default();
-    let noted = changed.clone();
+    let coupling = Coupling::default();
     let gate = match gated {
         None => None,
         Some((listen, store)) => {
-            let from_shell = gating::FromShell {
-                secrets: Arc::clone(&secrets),
-                statuses: Arc::new(StateStatuses(shell.state.clone())),
-                name: gating::LOCAL.to_owned(),
-                engine: true,
-                sources_changed: Some(Arc::new(move |source| noted.note(source))),
-            };
+            let from_shell = coupling.for_gate(&secrets, &shell.state);
             let client = args.serve.process.client(gating::CONNECTIONS_PER_HOST)?;
             Some(Gate::open(args.gate.clone(), store, listen, client, from_shell, &mut series).await?)
         }
@@ -102,21 +94,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     manifests.says("the manifests have not been read");
     let receivers = gate.is_some().then(|| manifests.and("the receivers are not at work yet"));
     let watching = tokio::spawn(shell.watch.run(move || drop(manifests)));
-    let (synced, is_synced) = watch::channel(false);
-    let gates: Arc<dyn Gates> = match &gate {
-        None => Arc::new(NoGates),
-        Some(gate) => {
-            let at_work = move || {
-                synced.send_replace(true);
-                drop(receivers);
-            };
-            tokio::spawn(gating::follow(gate.registry(), shell.receiver_changes, at_work));
-            tokio::spawn(changed.tell(shell.to_engine.clone()));
-            tokio::spawn(gate_ports::tell_evidence(gate.evidence(), shell.to_engine.clone()));
-            Arc::new(OwnGate { registry: gate.registry(), synced: is_synced.clone() })
-        }
-    };
-    drop(shell.to_engine);
+    let coupled = gate
+        .as_ref()
+        .map(|gate| coupling.couple(gate, shell.receiver_changes, shell.to_engine, move || drop(receivers)));
+    let gates: Arc<dyn Gates> =
+        coupled.as_ref().map_or_else(|| Arc::new(NoGates) as _, |coupled| Arc::clone(&coupled.gates));
 
     let from_shell = FromShell {
         record: Arc::new(shell.state.clone()),
@@ -136,11 +118,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if ending.is_asked() { Ok(()) } else { Err(anyhow::anyhow!("the engine has ended")) }
     };
     let readiness = serving.readiness;
-    let draining = move || std::mem::forget(readiness.awaits("the process is ending"));
-    let (ready, asked) = (is_synced, shutdown.clone());
+    let draining = move || readiness.ends();
+    let asked = shutdown.clone();
     let gate = async move {
-        match gate {
-            Some(gate) => gate.run(gating::until(ready), asked, draining).await,
+        match gate.zip(coupled) {
+            Some((gate, coupled)) => gate.run(gating::until(coupled.is_synced), asked, draining).await,
             None => Ok(()),
         }
     };

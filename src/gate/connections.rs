@@ -121,7 +121,8 @@ impl Places {
         self.taken.remove(&place);
     }
 
-    pub(super) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.taken.len()
     }
 }

@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -64,7 +63,6 @@ pub struct Parts {
 pub struct Intake {
     parts: Parts,
     memory: Memory,
-    connections: AtomicUsize,
 }
 
 /// A request that was refused.
@@ -91,18 +89,7 @@ impl Intake {
     /// Begins with no memory taken.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self { parts, memory: Memory::default(), connections: AtomicUsize::new(0) }
-    }
-
-    /// The bytes of memory that bodies take.
-    #[must_use]
-    pub fn memory_taken(&self) -> usize {
-        self.memory.taken()
-    }
-
-    /// How many connections there are.
-    pub(super) fn connections(&self, count: usize) {
-        self.connections.store(count, Ordering::Relaxed);
+        Self { parts, memory: Memory::default() }
     }
 
     /// Answers one request.

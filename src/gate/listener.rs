@@ -105,7 +105,6 @@ pub async fn serve(
                     };
                     let handle = connections.spawn(connection.run(stream, tls.clone()));
                     running.insert(handle.id(), places.take(worth, handle));
-                    intake.connections(places.len());
                 }
                 Err(error) => {
                     if told.is_none_or(|told| told.elapsed() >= TROUBLE_TOLD_EVERY) {

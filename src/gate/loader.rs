@@ -190,10 +190,7 @@ impl Loader {
         if !changed {
             return Ok(());
         }
-        let known = book.known();
-        // Accepted before it is stored: a delivery may come first.
-        live.set_book(book, &self.process_key);
-        self.store.set_tokens(&owner.uid, known).await
+        self.keep(live, book).await
     }
 
     /// Takes in which tokens subscriptions still carry.
@@ -209,7 +206,13 @@ impl Loader {
         if !book.carried(&fingerprints, self.clock.now()) {
             return Ok(());
         }
+        self.keep(live, book).await
+    }
+
+    /// The receiver knows these tokens from now on, also after a restart.
+    async fn keep(&self, live: &Live, book: TokenBook) -> Result<(), StoreError> {
         let known = book.known();
+        // Accepted before it is stored: a delivery may come first.
         live.set_book(book, &self.process_key);
         self.store.set_tokens(&live.receiver().owner.uid, known).await
     }

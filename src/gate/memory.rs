@@ -67,8 +67,8 @@ impl Memory {
     }
 
     /// The bytes that are taken.
-    #[must_use]
-    pub fn taken(&self) -> usize {
+    #[cfg(test)]
+    fn taken(&self) -> usize {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).all * STEP
     }
 }

@@ -44,12 +44,11 @@ pub struct Options {
     pub allowed_paths: Vec<AllowedPath>,
     /// Bodies that hold live credentials may be kept in clear.
     pub allow_clear_bodies: bool,
-    /// An engine in this process hands over the tokens of sources: no file is asked for them.
-    pub engine: bool,
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
-    /// Told of each source whose receivers may be other ones now. It must not wait.
-    pub sources_changed: Option<ToldOfSources>,
+    /// An engine in this process hands over the tokens of sources, and no file is asked for them. It is
+    /// told of each source whose receivers may be other ones now, which must not wait.
+    pub engine: Option<ToldOfSources>,
 }
 
 /// The receivers by their uid.
@@ -116,7 +115,7 @@ impl Registry {
                 credentials,
                 clock,
                 process_key: ProcessKey::new(random),
-                engine: options.engine,
+                engine: options.engine.is_some(),
             },
             options,
             routes: RwLock::default(),
@@ -319,7 +318,7 @@ impl Registry {
     /// if need be, together with all other requests that ask for it.
     pub(super) async fn is_fresh(&self, live: &Arc<Live>, arrived: Instant) -> bool {
         let shared = &self.0;
-        if live.source().is_some() && shared.options.engine {
+        if live.source().is_some() && shared.loader.engine {
             // Nobody knows newer ones than this process.
             return true;
         }
@@ -462,7 +461,7 @@ impl Shared {
             &mut *self.served.write().unwrap_or_else(PoisonError::into_inner),
             Arc::clone(&served),
         );
-        if let Some(changed) = &self.options.sources_changed {
+        if let Some(changed) = &self.options.engine {
             let sources: BTreeSet<&ObjectKey> = before.keys().chain(served.keys()).collect();
             for source in sources {
                 changed(source);

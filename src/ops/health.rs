@@ -79,6 +79,11 @@ impl Readiness {
         Awaited { readiness: self.clone(), number }
     }
 
+    /// The process is ending: it is not ready any more.
+    pub fn ends(&self) {
+        std::mem::forget(self.awaits("the process is ending"));
+    }
+
     /// What is missing, in the order in which it was noted; nothing when the process is ready.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {

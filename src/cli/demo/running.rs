@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry as Series;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::api::{Kind, SubscriptionStatus};
 use crate::cli::compose::{self, FromShell};
-use crate::cli::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
+use crate::cli::coupling::{Coupled, Coupling};
 use crate::cli::gating::{self, Gate, GateArgs};
 use crate::engine::Options;
 use crate::engine::ports::Secrets;
@@ -67,36 +66,22 @@ impl Running {
         let state = shell.state.clone();
         let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
         let mut series = Series::default();
-        let changed = ChangedSources::default();
-        let noted = changed.clone();
-        let from_shell = gating::FromShell {
-            secrets: Arc::clone(&secrets),
-            statuses: Arc::new(StateStatuses(state.clone())),
-            name: gating::LOCAL.to_owned(),
-            engine: true,
-            sources_changed: Some(Arc::new(move |source| noted.note(source))),
-        };
+        let coupling = Coupling::default();
+        let from_shell = coupling.for_gate(&secrets, &state);
         let listen = ([127, 0, 0, 1], 0).into();
         let towards_application = client(sandbox_url, gating::CONNECTIONS_PER_HOST)?;
         let gate = Gate::open(args, Arc::clone(&store), listen, towards_application, from_shell, &mut series)
             .await?;
         let gate_url = Url::parse(&format!("http://{}", gate.address()?)).context("the gate's address")?;
 
-        let (synced, is_synced) = watch::channel(false);
-        let at_work = move || {
-            synced.send_replace(true);
-        };
-        let mut others = vec![
-            tokio::spawn(gating::follow(gate.registry(), shell.receiver_changes, at_work)),
-            tokio::spawn(changed.tell(shell.to_engine.clone())),
-            tokio::spawn(gate_ports::tell_evidence(gate.evidence(), shell.to_engine)),
-        ];
+        let Coupled { gates, is_synced, tasks: mut others } =
+            coupling.couple(&gate, shell.receiver_changes, shell.to_engine, || {});
         let from_shell = FromShell {
             record: Arc::new(shell.state),
             secrets: Arc::clone(&secrets),
             mint_secrets: secrets,
             service_accounts: None,
-            gates: Arc::new(OwnGate { registry: gate.registry(), synced: is_synced.clone() }),
+            gates,
             publish: Arc::new(shell.publish),
             leadership: Arc::new(Alone),
             notices: Arc::new(LoggedNotices),
