@@ -75,7 +75,8 @@ pub async fn serve(
 ) {
     let mut stages = stage.clone();
     let mut closed = pin!(async move { drop(stages.wait_for(|stage| *stage == Stage::Closed).await) });
-    let mut places = Places::new(places);
+    let most = places;
+    let mut places = Places::new(most);
     let mut connections: JoinSet<()> = JoinSet::new();
     let mut running = HashMap::new();
     let mut told: Option<Instant> = None;
@@ -89,7 +90,8 @@ pub async fn serve(
                 }
             }
             () = &mut closed => break,
-            accepted = listener.accept() => match accepted {
+            // One that had to go for another keeps its open file until its task has ended.
+            accepted = listener.accept(), if connections.len() <= most => match accepted {
                 Ok((stream, peer)) => {
                     match places.make_room() {
                         Room::Free => {}
