@@ -7,7 +7,7 @@
 //! | a row is | meaning | left by |
 //! |---|---|---|
 //! | pending | waits until it is due, or is taken | [`Store::done`], [`Store::retry`], [`Store::park`] |
-//! | parked | kept, shown, never tried by itself | [`Store::replay`], [`Store::drop_parked`], [`Store::done`] |
+//! | parked | kept, shown, never tried by itself | [`Store::replay`], [`Store::adopt`], [`Store::drop_parked`], [`Store::done`] |
 //!
 //! What is done is deleted; its key stays until it has expired, so that a repeated delivery is known.
 
@@ -182,6 +182,17 @@ pub enum Put {
     Repeated(DeliveryId),
     /// It repeats this one, which was parked and now waits again.
     Revived(DeliveryId),
+    /// There is no room for it.
+    Full(Bound),
+}
+
+/// What became of a parked delivery that another receiver was to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopted {
+    /// It is that one's, and waits again.
+    Waits,
+    /// None is parked under this id that was for a receiver of this namespace and name.
+    Absent,
     /// There is no room for it.
     Full(Bound),
 }
@@ -404,6 +415,10 @@ pub trait Store: Send + Sync {
     fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64>;
     /// A parked delivery waits again, due at `now`, its attempts counted anew. False when there is none.
     fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool>;
+    /// A parked delivery goes over to `by`, a later receiver of the same namespace and name, and waits
+    /// again, as after [`Store::replay`]: the same row under the same id, with what is known of its event.
+    /// The bounds that `room` says for the receiver hold.
+    fn adopt(&self, id: DeliveryId, by: Owner, room: Room, now: DateTime<Utc>) -> Answer<'_, Adopted>;
     /// A parked delivery is deleted. False when there is none.
     fn drop_parked(&self, id: DeliveryId) -> Answer<'_, bool>;
     /// Rows in the order of their ids, after `after`, at most `most`.

@@ -9,6 +9,7 @@
 //! | `hookkeeper.db-wal` | what was committed and is not in the file yet; emptied when nobody asks, hourly, and at each start |
 //! | `hookkeeper.lock` | locked by the process that has the store open |
 
+mod adopting;
 mod content;
 mod deliveries;
 mod engine;
@@ -38,6 +39,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
+use self::adopting::Adopting;
 use self::content::{Content, Seals};
 use self::deliveries::{Arriving, PARKED_AT_ONCE};
 use self::engine::{Engine, Parts, micros};
@@ -48,8 +50,8 @@ use self::queue::{End, Queue};
 use self::reading::TakenRow;
 use super::seal::{Field, RowName, Sealer};
 use super::{
-    Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Put, Row, Selection, Store,
-    StoreError, Taken, Usage,
+    Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,
+    Row, Selection, Store, StoreError, Taken, Usage,
 };
 
 /// How a store is opened.
@@ -218,6 +220,20 @@ impl SqliteStore {
         Ok(taken)
     }
 
+    async fn adopt_sealed(
+        &self,
+        id: DeliveryId,
+        by: Owner,
+        room: Room,
+        now: DateTime<Utc>,
+    ) -> Result<Adopted, StoreError> {
+        let Some(row) = self.read(move |engine| engine.body(id)).await? else { return Ok(Adopted::Absent) };
+        let content = self.seals.read(&row.uid, id, row.written)?;
+        let written = self.seals.write(&by.uid, id, &content)?;
+        let adopting = Adopting { id, by, room, written };
+        self.change(move |engine| engine.adopt(&adopting, micros(now))).await
+    }
+
     async fn park_all_in_parts(&self, uid: &str, failure: LastFailure) -> Result<u64, StoreError> {
         let mut parked = 0;
         loop {
@@ -323,6 +339,10 @@ impl Store for SqliteStore {
 
     fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool> {
         Box::pin(self.change(move |engine| engine.replay(id, micros(now))))
+    }
+
+    fn adopt(&self, id: DeliveryId, by: Owner, room: Room, now: DateTime<Utc>) -> Answer<'_, Adopted> {
+        Box::pin(self.adopt_sealed(id, by, room, now))
     }
 
     fn drop_parked(&self, id: DeliveryId) -> Answer<'_, bool> {

@@ -96,10 +96,6 @@ impl Resealing {
             .collect::<Result<Vec<_>, _>>()?;
         let mut read = connection
             .prepare_cached("SELECT body, content_type, event_time FROM bodies WHERE delivery = ?1")?;
-        let mut write = connection.prepare_cached(
-            "UPDATE bodies SET seal = ?2, salt = ?3, body = ?4, content_type = ?5, event_time = ?6
-             WHERE delivery = ?1",
-        )?;
         let (mut count, mut bytes) = (0, 0);
         for Found { row, uid, name, sealing } in found {
             if bytes >= BYTES {
@@ -126,15 +122,7 @@ impl Resealing {
                     continue;
                 }
             };
-            let written = engine.seals.write(&uid, id, &content)?;
-            write.execute((
-                row,
-                written.sealing.seal,
-                written.sealing.salt,
-                &*written.body,
-                written.content_type,
-                written.event_time,
-            ))?;
+            engine.write_content(row, &engine.seals.write(&uid, id, &content)?)?;
         }
         Ok(count)
     }

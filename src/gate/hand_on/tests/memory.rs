@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 
 use crate::gate::clock::Clock;
 use crate::store::{
-    Answer, Claim, DeliveryId, Expectation, Extent, KnownToken, LastFailure, NewDelivery, Owner, Put, Row,
-    RowState, Selection, Store, StoreError, Taken, Usage,
+    Adopted, Answer, Claim, DeliveryId, Expectation, Extent, KnownToken, LastFailure, NewDelivery, Owner,
+    Put, Room, Row, RowState, Selection, Store, StoreError, Taken, Usage,
 };
 
 #[derive(Clone)]
@@ -265,6 +265,16 @@ impl<C: Clock> Store for MemoryStore<C> {
             (row.state, row.due, row.since) = (RowState::Pending, now, now);
             (row.attempts, row.refusals, row.claim) = (0, 0, None);
             true
+        })
+    }
+
+    fn adopt(&self, id: DeliveryId, by: Owner, _: Room, now: DateTime<Utc>) -> Answer<'_, Adopted> {
+        self.act("adopt", |state, _| {
+            let row = state.rows.get_mut(&id).filter(|row| row.state == RowState::Parked);
+            let Some(row) = row else { return Adopted::Absent };
+            (row.owner, row.state, row.due, row.since) = (by, RowState::Pending, now, now);
+            (row.attempts, row.refusals, row.claim) = (0, 0, None);
+            Adopted::Waits
         })
     }
 
