@@ -258,9 +258,13 @@ impl Gate {
 
     /// What people on the same host may see and do.
     pub(super) fn by_hand(&self) -> Router {
-        let nudge = self.handing_on.nudge();
-        admin::routes(Arc::clone(&self.store), Arc::clone(&self.clock), move |row| {
-            nudge.stored(&row.owner.uid)
+        let (nudge, registry) = (self.handing_on.nudge(), self.registry.clone());
+        admin::routes(admin::Desk {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            receivers: self.registry.receivers(),
+            room: Arc::new(move |receiver| receiver.room(NAMESPACE_SHARE, registry.has_several_namespaces())),
+            replayed: Arc::new(move |uid| nudge.stored(uid)),
         })
     }
 

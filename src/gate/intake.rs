@@ -29,7 +29,7 @@ use super::refusal::Refusal;
 use super::registry::Registry;
 use super::verification::{Credential, Head, Matched};
 use crate::api::{Mode, TestEventAction};
-use crate::store::{DeliveryId, Extent, NewDelivery, Put, Room, Store};
+use crate::store::{DeliveryId, Extent, NewDelivery, Put, Store};
 
 /// What a verified delivery is told to, beside the store.
 pub trait Delivered: Send + Sync {
@@ -283,12 +283,7 @@ impl Intake {
             content_type: headers::content_type(headers, receiver.content_type.as_deref()),
             event_time: reading.event_time.clone(),
             key: duplicates::key(self.parts.store.digest_key(), receiver, headers, &body, &reading),
-            room: Room {
-                pending: receiver.max_pending,
-                parked: receiver.max_parked,
-                namespace: self.parts.namespace_share,
-                leaves_some: self.parts.registry.has_several_namespaces(),
-            },
+            room: receiver.room(self.parts.namespace_share, self.parts.registry.has_several_namespaces()),
         };
         match self.put(live, delivery, body, portion).await? {
             Put::Stored => observer.saw(&receiver.owner, fact),

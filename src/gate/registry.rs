@@ -133,7 +133,8 @@ impl Registry {
     }
 
     /// Whether there are receivers of more than one namespace.
-    pub(super) fn has_several_namespaces(&self) -> bool {
+    #[must_use]
+    pub fn has_several_namespaces(&self) -> bool {
         self.0.several_namespaces.load(Ordering::Relaxed)
     }
 
