@@ -12,7 +12,7 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use tokio::time::Instant;
 
-use super::acceptance;
+use super::acceptance::{self, Reading};
 use super::addresses::{self, TrustedProxies};
 use super::answer::{self, Answer};
 use super::body;
@@ -228,7 +228,12 @@ impl Intake {
     ) -> Result<Answer, Refused> {
         let receiver = live.receiver();
         let observer = &self.parts.observer;
-        let reading = acceptance::read(&body, receiver);
+        let content_encoding = headers::content_encoding(headers);
+        let reading = if headers::is_encoded(content_encoding.as_deref()) {
+            Reading::of_encoded()
+        } else {
+            acceptance::read(&body, receiver)
+        };
         let fact = Fact::Accepted {
             fingerprint: matched.fingerprint.as_deref(),
             event: reading.event.as_deref(),
@@ -252,6 +257,7 @@ impl Intake {
                 headers,
                 credential_headers: verifier.credential_headers(),
                 content_type: headers::content_type(headers, receiver.content_type.as_deref()),
+                content_encoding,
                 event_time: reading.event_time.as_deref(),
                 body,
             };
@@ -281,6 +287,7 @@ impl Intake {
             arrived,
             body: body.clone(),
             content_type: headers::content_type(headers, receiver.content_type.as_deref()),
+            content_encoding,
             event_time: reading.event_time.clone(),
             key: duplicates::key(self.parts.store.digest_key(), receiver, headers, &body, &reading),
             room: receiver.room(self.parts.namespace_share, self.parts.registry.has_several_namespaces()),

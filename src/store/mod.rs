@@ -132,6 +132,8 @@ pub struct NewDelivery {
     pub body: Bytes,
     /// Their type, as the sender named it or as the preset gives it.
     pub content_type: Option<String>,
+    /// How they are encoded beyond that, as the sender named it, such as `gzip`.
+    pub content_encoding: Option<String>,
     /// The sender's own date of the event, as it is handed on: `Hookkeeper-Event-Time`.
     pub event_time: Option<String>,
     /// What its repetitions are known by.
@@ -221,6 +223,8 @@ pub struct Taken {
     pub body: Bytes,
     /// Their type.
     pub content_type: Option<String>,
+    /// How they are encoded beyond that.
+    pub content_encoding: Option<String>,
     /// The sender's own date of the event.
     pub event_time: Option<String>,
     /// The attempts so far that were answered, and did not succeed.

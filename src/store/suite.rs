@@ -112,6 +112,7 @@ pub(super) fn delivery(number: u8) -> NewDelivery {
         },
         body: body.into(),
         content_type: Some("application/json".to_owned()),
+        content_encoding: None,
         event_time: None,
         room: room(),
     }
@@ -153,6 +154,7 @@ pub(super) async fn a_delivery_is_taken_as_it_came(ground: &dyn Ground) {
     let mut sent = delivery(1);
     sent.body = Bytes::from((0..=255).cycle().take(100_000).collect::<Vec<u8>>());
     sent.event_time = Some("2026-11-27T00:00:00Z ü".to_owned());
+    sent.content_encoding = Some("gzip".to_owned());
     assert_eq!(store.put(sent.clone()).await, Ok(Put::Stored));
     let empty = NewDelivery { body: Bytes::new(), content_type: None, ..delivery(2) };
     assert_eq!(store.put(empty).await, Ok(Put::Stored));
@@ -162,6 +164,7 @@ pub(super) async fn a_delivery_is_taken_as_it_came(ground: &dyn Ground) {
     assert_eq!((first.id, first.arrived, first.since), (sent.id, at(0), at(0)));
     assert_eq!(first.body, sent.body);
     assert_eq!((&first.content_type, &first.event_time), (&sent.content_type, &sent.event_time));
+    assert_eq!((&first.content_encoding, &taken[1].content_encoding), (&sent.content_encoding, &None));
     assert_eq!((first.attempts, first.refusals, first.duplicate_of), (0, 0, None));
     assert_eq!((taken[1].body.len(), &taken[1].content_type, &taken[1].event_time), (0, &None, &None));
     assert_ne!(taken[0].claim, taken[1].claim);
@@ -312,7 +315,8 @@ pub(super) async fn a_parked_delivery_goes_over_to_the_next_receiver_of_its_name
     ground: &dyn Ground,
 ) {
     let store = ground.open().await;
-    let sent = NewDelivery { event_time: Some("2026-11-27".to_owned()), ..delivery(1) };
+    let (event_time, content_encoding) = (Some("2026-11-27".to_owned()), Some("br".to_owned()));
+    let sent = NewDelivery { event_time, content_encoding, ..delivery(1) };
     store.put(sent.clone()).await.unwrap();
     let adopt = |store: &Arc<dyn Store>, by| {
         let store = Arc::clone(store);
@@ -341,7 +345,7 @@ pub(super) async fn a_parked_delivery_goes_over_to_the_next_receiver_of_its_name
     assert_eq!((taken.id, taken.arrived, taken.since), (id(1), at(0), at(2000)));
     assert_eq!((taken.attempts, taken.refusals), (0, 0));
     assert_eq!((&taken.body, &taken.content_type), (&sent.body, &sent.content_type));
-    assert_eq!(taken.event_time, sent.event_time);
+    assert_eq!((&taken.event_time, &taken.content_encoding), (&sent.event_time, &sent.content_encoding));
     let held: Vec<_> = store.usage().await.unwrap();
     let of = |uid: &str| held.iter().find(|usage| &*usage.owner.uid == uid).map(|usage| usage.pending);
     assert_eq!(of(uid), Some(Extent { deliveries: 1, bytes: 6 }));

@@ -16,7 +16,7 @@ use super::fairness::{Fairness, Grant};
 use super::line::{Line, Now, UnderWay};
 use super::pause::Door;
 use super::record::{Health, Record, record};
-use super::request::{Notes, compose};
+use super::request::{Notes, compose, encoded};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
@@ -428,7 +428,9 @@ pub(super) async fn attempt(
             duplicate_of: taken.duplicate_of,
             polled: false,
         };
-        let request = compose(url, notes.headers(), taken.content_type, taken.body, limit);
+        let mut headers = notes.headers();
+        headers.extend(encoded(taken.content_encoding.as_deref()));
+        let request = compose(url, headers, taken.content_type, taken.body, limit);
         judge(&exchange.send(&receiver.owner.namespace, request).await)
     };
     timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {

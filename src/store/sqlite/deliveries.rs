@@ -89,14 +89,15 @@ impl Engine {
         let written = &arriving.written;
         self.connection
             .prepare_cached(
-                "INSERT INTO bodies (delivery, seal, salt, content_type, event_time, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO bodies (delivery, seal, salt, content_type, content_encoding, event_time, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute((
                 self.connection.last_insert_rowid(),
                 written.sealing.seal,
                 written.sealing.salt,
                 written.content_type.as_deref(),
+                written.content_encoding.as_deref(),
                 written.event_time.as_deref(),
                 &*written.body,
             ))?;
@@ -202,7 +203,8 @@ impl Engine {
     pub(super) fn write_content(&self, row: i64, written: &Written) -> rusqlite::Result<()> {
         self.connection
             .prepare_cached(
-                "UPDATE bodies SET seal = ?2, salt = ?3, body = ?4, content_type = ?5, event_time = ?6
+                "UPDATE bodies SET seal = ?2, salt = ?3, body = ?4, content_type = ?5, content_encoding = ?6,
+                     event_time = ?7
                  WHERE delivery = ?1",
             )?
             .execute((
@@ -211,6 +213,7 @@ impl Engine {
                 written.sealing.salt,
                 &*written.body,
                 written.content_type.as_deref(),
+                written.content_encoding.as_deref(),
                 written.event_time.as_deref(),
             ))
             .map(drop)

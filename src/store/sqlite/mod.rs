@@ -173,9 +173,11 @@ impl SqliteStore {
     }
 
     async fn put_sealed(&self, delivery: NewDelivery) -> Result<Put, StoreError> {
-        let NewDelivery { id, owner, arrived, body, content_type, event_time, key, room } = delivery;
+        let NewDelivery { id, owner, arrived, body, key, room, .. } = delivery;
+        let NewDelivery { content_type, content_encoding, event_time, .. } = delivery;
         let size = body.len();
-        let written = self.seals.write(&owner.uid, id, &Content { body, content_type, event_time })?;
+        let content = Content { body, content_type, content_encoding, event_time };
+        let written = self.seals.write(&owner.uid, id, &content)?;
         let (namespace, uid) = (Arc::clone(&owner.namespace), Arc::clone(&owner.uid));
         let arriving = Arriving { id, owner, arrived, size: size as u64, written, key, room };
         let (reply, answer) = oneshot::channel();
@@ -197,12 +199,13 @@ impl SqliteStore {
         let mut taken = Vec::with_capacity(rows.len());
         for TakenRow { id, claim, arrived, written, refusals, attempts, since, duplicate_of } in rows {
             match self.seals.read(uid, id, written) {
-                Ok(Content { body, content_type, event_time }) => taken.push(Taken {
+                Ok(Content { body, content_type, content_encoding, event_time }) => taken.push(Taken {
                     id,
                     claim,
                     arrived,
                     body,
                     content_type,
+                    content_encoding,
                     event_time,
                     refusals,
                     attempts,

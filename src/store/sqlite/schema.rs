@@ -21,7 +21,7 @@ pub(super) const APPLICATION_ID: i32 = 0x686b_7072;
 
 /// The steps from an empty file to the present version, in their order. A step that was in a release is
 /// never changed.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, CONTENT_ENCODING];
 
 const FIRST: &str = "
 CREATE TABLE store (
@@ -111,6 +111,8 @@ CREATE TABLE tokens (
 ) WITHOUT ROWID;
 ";
 
+const CONTENT_ENCODING: &str = "ALTER TABLE bodies ADD COLUMN content_encoding BLOB;";
+
 /// The present version.
 pub(super) fn version() -> i32 {
     version_of(STEPS)
@@ -182,6 +184,7 @@ mod tests {
                     [],
                 )
                 .unwrap();
+            connection.execute("INSERT INTO bodies (seal, body) VALUES (0, x'01')", []).unwrap();
         }
         connection
     }
@@ -203,6 +206,10 @@ mod tests {
                 .collect::<Result<_, _>>()
                 .unwrap();
             assert_eq!(minted, if version == 0 { vec![] } else { vec![7] });
+            let plain: i64 = connection
+                .query_row("SELECT count(*) FROM bodies WHERE content_encoding IS NULL", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(plain, i64::from(version > 0));
         }
     }
 
@@ -219,11 +226,13 @@ mod tests {
 
     #[test]
     fn a_file_of_this_version_or_a_newer_one_is_not_touched() {
-        let mut connection = of_version(2);
-        let before = shape(&connection).unwrap();
-        migrate(&mut connection, STEPS).unwrap();
-        assert_eq!(shape(&connection).unwrap(), before);
-        assert_eq!(version_in(&connection).unwrap(), 2);
-        assert_eq!(tables(&connection).len(), 8);
+        for version in [STEPS.len(), STEPS.len() + 1] {
+            let mut connection = of_version(version);
+            let before = shape(&connection).unwrap();
+            migrate(&mut connection, STEPS).unwrap();
+            assert_eq!(shape(&connection).unwrap(), before);
+            assert_eq!(usize::try_from(version_in(&connection).unwrap()), Ok(version));
+            assert_eq!(tables(&connection).len(), 8);
+        }
     }
 }

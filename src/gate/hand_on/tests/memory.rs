@@ -191,6 +191,7 @@ impl<C: Clock> Store for MemoryStore<C> {
                     arrived: row.new.arrived,
                     body: row.new.body.clone(),
                     content_type: row.new.content_type.clone(),
+                    content_encoding: row.new.content_encoding.clone(),
                     event_time: row.new.event_time.clone(),
                     refusals: row.refusals,
                     attempts: row.attempts,

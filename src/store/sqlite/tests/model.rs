@@ -257,6 +257,7 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
                 arrived: now,
                 body: body(event, which).into(),
                 content_type: None,
+                content_encoding: None,
                 event_time: None,
                 key: EventKey {
                     event: digest(&event.to_string()),
