@@ -348,6 +348,15 @@ pub struct KnownToken {
     pub retired: Option<DateTime<Utc>>,
 }
 
+/// A time in which nothing was handed on for a receiver, because it was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standstill {
+    /// When it began.
+    pub began: DateTime<Utc>,
+    /// When it ended, if it has.
+    pub ended: Option<DateTime<Utc>>,
+}
+
 /// Why the store did not do what it was asked. Nothing was changed, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -459,6 +468,10 @@ pub trait Store: Send + Sync {
     fn tokens<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<KnownToken>>;
     /// Replaces the tokens that a receiver knows.
     fn set_tokens<'a>(&'a self, uid: &'a str, tokens: Vec<KnownToken>) -> Answer<'a, ()>;
+    /// When the receiver stood still, in the order in which that began.
+    fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>>;
+    /// Replaces what is known of that.
+    fn set_standstills<'a>(&'a self, uid: &'a str, standstills: Vec<Standstill>) -> Answer<'a, ()>;
     /// Ends when everything that was asked for is durable and the store is closed cleanly.
     fn close(&self) -> Answer<'_, ()>;
 }

@@ -60,6 +60,7 @@ macro_rules! suite {
             expectations_are_kept_until_they_are_met
             expectations_have_a_bound
             tokens_are_replaced_as_a_whole
+            standstills_are_replaced_as_a_whole
             the_key_for_digests_stays_the_same
             many_at_once_are_all_kept
             nothing_is_done_after_the_end
@@ -849,6 +850,24 @@ pub(super) async fn tokens_are_replaced_as_a_whole(ground: &dyn Ground) {
     store.set_tokens(UID, vec![]).await.unwrap();
     assert_eq!(store.tokens(UID).await, Ok(vec![]));
     assert_eq!(store.tokens("other").await.unwrap().len(), 1);
+}
+
+pub(super) async fn standstills_are_replaced_as_a_whole(ground: &dyn Ground) {
+    let store = ground.open().await;
+    let standstill = |began, ended: Option<i64>| Standstill { began: at(began), ended: ended.map(at) };
+    assert_eq!(store.standstills(UID).await, Ok(vec![]));
+    let first = Standstill { began: DateTime::UNIX_EPOCH, ended: Some(at(1)) };
+    store.set_standstills(UID, vec![standstill(5, None), first]).await.unwrap();
+    store.set_standstills("other", vec![standstill(7, None)]).await.unwrap();
+    drop(store);
+    let store = ground.open().await;
+    assert_eq!(store.standstills(UID).await, Ok(vec![first, standstill(5, None)]));
+    let newer = vec![standstill(5, Some(9)), standstill(20, None)];
+    store.set_standstills(UID, newer.clone()).await.unwrap();
+    assert_eq!(store.standstills(UID).await, Ok(newer));
+    store.set_standstills(UID, vec![]).await.unwrap();
+    assert_eq!(store.standstills(UID).await, Ok(vec![]));
+    assert_eq!(store.standstills("other").await, Ok(vec![standstill(7, None)]));
 }
 
 pub(super) async fn the_key_for_digests_stays_the_same(ground: &dyn Ground) {

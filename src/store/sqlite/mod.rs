@@ -24,6 +24,7 @@ mod queue;
 mod reading;
 mod resealing;
 mod schema;
+mod standstills;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -51,7 +52,7 @@ use self::reading::TakenRow;
 use super::seal::{Field, RowName, Sealer};
 use super::{
     Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,
-    Row, Selection, Store, StoreError, Taken, Usage,
+    Row, Selection, Standstill, Store, StoreError, Taken, Usage,
 };
 
 /// How a store is opened.
@@ -432,6 +433,16 @@ impl Store for SqliteStore {
     fn set_tokens<'a>(&'a self, uid: &'a str, tokens: Vec<KnownToken>) -> Answer<'a, ()> {
         let uid = uid.to_owned();
         Box::pin(self.change(move |engine| engine.set_tokens(&uid, &tokens)))
+    }
+
+    fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>> {
+        let uid = uid.to_owned();
+        Box::pin(self.read(move |engine| engine.standstills(&uid)))
+    }
+
+    fn set_standstills<'a>(&'a self, uid: &'a str, standstills: Vec<Standstill>) -> Answer<'a, ()> {
+        let uid = uid.to_owned();
+        Box::pin(self.change(move |engine| engine.set_standstills(&uid, &standstills)))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -10,6 +10,7 @@
 //! | `keys` | event of a receiver | an HMAC of its key and its body; with an empty body: it was answered with success |
 //! | `expectations` | id that an application waits for | |
 //! | `tokens` | token that a receiver knows | an HMAC of it |
+//! | `standstills` | time in which a receiver was suspended | |
 //!
 //! Times are microseconds since 1970. What is due is found by an index that holds only what waits, receiver
 //! by receiver, so that the cost does not grow with the backlog.
@@ -21,7 +22,7 @@ pub(super) const APPLICATION_ID: i32 = 0x686b_7072;
 
 /// The steps from an empty file to the present version, in their order. A step that was in a release is
 /// never changed.
-pub(super) const STEPS: &[&str] = &[FIRST, CONTENT_ENCODING];
+pub(super) const STEPS: &[&str] = &[FIRST, CONTENT_ENCODING, STANDSTILLS];
 
 const FIRST: &str = "
 CREATE TABLE store (
@@ -112,6 +113,15 @@ CREATE TABLE tokens (
 ";
 
 const CONTENT_ENCODING: &str = "ALTER TABLE bodies ADD COLUMN content_encoding BLOB;";
+
+const STANDSTILLS: &str = "
+CREATE TABLE standstills (
+    uid TEXT NOT NULL,
+    began INTEGER NOT NULL,
+    ended INTEGER,
+    PRIMARY KEY (uid, began)
+) WITHOUT ROWID;
+";
 
 /// The present version.
 pub(super) fn version() -> i32 {
@@ -232,7 +242,7 @@ mod tests {
             migrate(&mut connection, STEPS).unwrap();
             assert_eq!(shape(&connection).unwrap(), before);
             assert_eq!(usize::try_from(version_in(&connection).unwrap()), Ok(version));
-            assert_eq!(tables(&connection).len(), 8);
+            assert_eq!(tables(&connection).len(), 9);
         }
     }
 }

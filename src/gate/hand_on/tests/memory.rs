@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use crate::gate::clock::Clock;
 use crate::store::{
     Adopted, Answer, Claim, DeliveryId, Expectation, Extent, KnownToken, LastFailure, NewDelivery, Owner,
-    Put, Room, Row, RowState, Selection, Store, StoreError, Taken, Usage,
+    Put, Room, Row, RowState, Selection, Standstill, Store, StoreError, Taken, Usage,
 };
 
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub(in crate::gate) struct Kept {
 struct State {
     rows: BTreeMap<DeliveryId, Kept>,
     expectations: BTreeMap<(String, String), Expectation>,
+    standstills: HashMap<String, Vec<Standstill>>,
     claims: u64,
     faults: HashMap<&'static str, StoreError>,
     calls: HashMap<&'static str, usize>,
@@ -377,6 +378,16 @@ impl<C: Clock> Store for MemoryStore<C> {
 
     fn set_tokens<'a>(&'a self, _: &'a str, _: Vec<KnownToken>) -> Answer<'a, ()> {
         self.act("set_tokens", |_, _| ())
+    }
+
+    fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>> {
+        self.act("standstills", |state, _| state.standstills.get(uid).cloned().unwrap_or_default())
+    }
+
+    fn set_standstills<'a>(&'a self, uid: &'a str, standstills: Vec<Standstill>) -> Answer<'a, ()> {
+        self.act("set_standstills", |state, _| {
+            state.standstills.insert(uid.to_owned(), standstills);
+        })
     }
 
     fn close(&self) -> Answer<'_, ()> {
