@@ -69,6 +69,11 @@ spec:
   verification: {token: {header: x-token, secretKeyRefs: [{name: platform, key: token}]}}
   sourceRanges: [127.0.0.0/8]
   forward: {url: APPLICATION/in, retry: {maxAttempts: 1}}
+  fallback:
+    secretKeyRefs: [{name: platform, key: token}]
+    request: {url: 'https://platform.example/{id}'}
+    fields: {id: /id, status: /status}
+    until: [done]
 ",
     )
     .await;
