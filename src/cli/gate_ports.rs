@@ -160,6 +160,7 @@ impl Gates for OwnGate {
                 text: token.token.clone(),
                 fingerprint: token.fingerprint.clone(),
                 minted: token.minted,
+                expires: token.expires,
             };
             self.registry.offer(source, offered).await.map_err(|error| GateFailure(error.to_string()))
         })

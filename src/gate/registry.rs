@@ -265,7 +265,11 @@ impl Registry {
         result
     }
 
-    /// The current token of a source that publishes its tokens, and the hosts that it may be sent to.
+    /// The current token of a source, and the hosts that it may be sent to: the one that the engine of this
+    /// process has handed over, and without an engine the one that is published.
+    ///
+    /// One that has ended is nobody's token any more: a platform that is asked with it refuses, and may count
+    /// that.
     ///
     /// # Errors
     /// Why there is none at this moment, in words for people.
@@ -276,12 +280,24 @@ impl Registry {
         };
         let name = &source.name;
         let spec = spec.ok_or_else(|| format!("there is no TokenSource {name}"))?;
-        let publish_to = spec.publish_to.ok_or_else(|| format!("the TokenSource {name} has no publishTo"))?;
         let token = match offered {
-            Some(token) => token.text,
-            None => self.0.loader.published_token(&source.namespace, &publish_to.secret_name).await?,
+            Some(token) => token,
+            None if self.0.loader.engine => {
+                return Err(format!("no token of the TokenSource {name} has been minted or read yet"));
+            }
+            None => {
+                let publish_to =
+                    spec.publish_to.ok_or_else(|| format!("the TokenSource {name} has no publishTo"))?;
+                self.0.loader.published_token(&source.namespace, &publish_to.secret_name).await?
+            }
         };
-        Ok((token, spec.allowed_hosts))
+        if !token.is_alive(self.0.loader.clock.now()) {
+            return Err(format!(
+                "the token of the TokenSource {name} has ended, and there is no new one yet: see the status of \
+                 the TokenSource"
+            ));
+        }
+        Ok((token.text, spec.allowed_hosts))
     }
 
     /// Whether a receiver accepts the tokens of this source, or asks its platform with them.
@@ -471,3 +487,7 @@ impl Shared {
         self.by_uid.send_replace(Arc::new(by_uid));
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

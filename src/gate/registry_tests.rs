@@ -1,0 +1,155 @@
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::api::{SecretKeyReference, validation};
+use crate::gate::clock::SteadyClock;
+use crate::gate::hand_on::tests::memory::MemoryStore;
+use crate::gate::ports::CredentialFailure;
+
+/// Secrets by name and key.
+#[derive(Clone, Default)]
+struct Folder(Arc<Mutex<HashMap<(String, String), String>>>);
+
+impl Folder {
+    fn has(&self, name: &str, key: &str, value: &str) {
+        self.0.lock().unwrap().insert((name.to_owned(), key.to_owned()), value.to_owned());
+    }
+}
+
+impl Credentials for Folder {
+    fn read<'a>(
+        &'a self,
+        _: &'a str,
+        reference: &'a SecretKeyReference,
+    ) -> BoxFuture<'a, Result<SecretText, CredentialFailure>> {
+        let found = self.0.lock().unwrap().get(&(reference.name.clone(), reference.key.clone())).cloned();
+        Box::pin(async { found.map(SecretText::from).ok_or(CredentialFailure::NotFound) })
+    }
+}
+
+struct World {
+    registry: Registry,
+    folder: Folder,
+    clock: SteadyClock,
+}
+
+impl World {
+    fn new(engine: bool) -> Self {
+        let clock = SteadyClock::starting("2026-11-27T03:00:00Z".parse().unwrap());
+        let folder = Folder::default();
+        let engine = engine.then(|| Arc::new(|_: &ObjectKey| {}) as ToldOfSources);
+        let registry = Registry::new(
+            Arc::new(MemoryStore::new(clock)),
+            Arc::new(folder.clone()),
+            Arc::new(clock),
+            &[5; 32],
+            Options { engine, ..Options::default() },
+        );
+        Self { registry, folder, clock }
+    }
+
+    fn at(&self, minutes: i64) -> DateTime<Utc> {
+        self.clock.now() + TimeDelta::minutes(minutes)
+    }
+
+    async fn source(&self, more: &str) {
+        let spec = format!("{{secret: {{name: s, key: k}}, allowedHosts: [api.example]{more}}}");
+        self.registry.source(key("tokens"), Some(decode(&spec))).await;
+    }
+
+    async fn receiver(&self, verification: &str) -> Arc<Live> {
+        let spec = format!("{{verification: {verification}, forward: {{service: {{name: app, port: 80}}}}}}");
+        let identity = Identity { uid: "u".into(), generation: 1, ..Identity::of_name(key("in")) };
+        self.registry.declare(identity, &decode(&spec), WebhookReceiverStatus::default()).await;
+        self.registry.at("/hr/in").unwrap()
+    }
+
+    fn publishes(&self, token: &str, expires: Option<DateTime<Utc>>) {
+        self.folder.has("p", "current", token);
+        self.folder.has("p", "expiresAt", &expires.map(|at| at.to_rfc3339()).unwrap_or_default());
+    }
+
+    async fn is_offered(&self, token: &str, expires: Option<DateTime<Utc>>) {
+        let token = OfferedToken {
+            text: token.into(),
+            fingerprint: token.to_owned(),
+            minted: self.clock.now(),
+            expires,
+        };
+        self.registry.offer(&key("tokens"), token).await.unwrap();
+    }
+
+    /// What a question to the platform would carry, or why there is none.
+    async fn token(&self) -> Result<String, String> {
+        let found = self.registry.current_token(&key("tokens")).await;
+        found.map(|(token, hosts)| format!("{} to {}", token.expose(), hosts.join(",")))
+    }
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("hr", name)
+}
+
+fn decode<Spec: crate::api::validation::Spec>(yaml: &str) -> Spec {
+    let spec: serde_json::Value = serde_saphyr::from_str(yaml).unwrap();
+    validation::decode(&serde_json::json!({ "spec": spec }), None).unwrap()
+}
+
+const PUBLISHES: &str = ", publishTo: {secretName: p}";
+const OF_SOURCE: &str = "{token: {header: x-token, tokenSourceRef: {name: tokens}}}";
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_is_asked_with_a_published_token_only_while_it_lives() {
+    let world = World::new(false);
+    assert_eq!(world.token().await, Err("there is no TokenSource tokens".to_owned()));
+    world.source("").await;
+    assert!(world.token().await.unwrap_err().contains("no publishTo"));
+    world.source(PUBLISHES).await;
+    assert!(world.token().await.unwrap_err().contains("nothing is published in the Secret p yet"));
+    world.publishes("a", None);
+    assert_eq!(world.token().await.as_deref(), Ok("a to api.example"), "nobody knows when it ends");
+    world.publishes("b", Some(world.at(10)));
+    assert_eq!(world.token().await.as_deref(), Ok("b to api.example"));
+    tokio::time::advance(Duration::from_secs(600)).await;
+    let why = world.token().await.unwrap_err();
+    assert!(why.contains("has ended") && why.contains("TokenSource tokens"), "{why}");
+    world.publishes("c", Some(world.at(10)));
+    assert_eq!(world.token().await.as_deref(), Ok("c to api.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_one_process_the_engine_has_the_token_and_no_file_is_asked_for_it() {
+    let world = World::new(true);
+    world.source(PUBLISHES).await;
+    world.publishes("of another process", None);
+    assert!(world.token().await.unwrap_err().contains("minted or read yet"));
+    // It is handed over, so nothing has to be published.
+    world.source("").await;
+    world.is_offered("a", Some(world.at(10))).await;
+    assert_eq!(world.token().await.as_deref(), Ok("a to api.example"));
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert!(world.token().await.unwrap_err().contains("has ended"));
+    world.is_offered("b", None).await;
+    assert_eq!(world.token().await.as_deref(), Ok("b to api.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whether_an_unknown_token_is_genuine_cannot_be_said_when_the_published_one_has_ended() {
+    let world = World::new(false);
+    world.source(PUBLISHES).await;
+    world.publishes("a", Some(world.at(10)));
+    let live = world.receiver(OF_SOURCE).await;
+    assert!(world.registry.is_fresh(&live, Instant::now()).await);
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert!(!world.registry.is_fresh(&live, Instant::now()).await);
+    // In one process nobody knows a newer one than this process: what is unknown is nobody's.
+    let world = World::new(true);
+    world.source(PUBLISHES).await;
+    world.is_offered("a", Some(world.at(10))).await;
+    let live = world.receiver(OF_SOURCE).await;
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert!(world.registry.is_fresh(&live, Instant::now()).await);
+}
