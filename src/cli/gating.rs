@@ -405,7 +405,7 @@ pub(super) async fn follow(
                 registry.declare(declared.identity, &declared.spec, declared.status).await;
             }
             ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
-            ReceiverChange::Gone(key) => registry.gone(&key).await,
+            ReceiverChange::Gone(key, since) => registry.gone(&key, since).await,
             ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
             ReceiverChange::Synced => {
                 if let Some(synced) = synced.take() {

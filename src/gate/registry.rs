@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
@@ -90,8 +91,8 @@ pub struct View {
     pub unusable: Vec<Unusable>,
     /// None of its credentials can be used.
     pub none_usable: bool,
-    /// Its object is no longer there.
-    pub gone: bool,
+    /// Since when its object is no longer there.
+    pub gone_since: Option<DateTime<Utc>>,
     /// The URL to type into the platform, if that is known.
     pub url: Option<String>,
     /// Its status as it was when it was declared.
@@ -178,7 +179,7 @@ impl Registry {
             live: before.and_then(|entry| entry.live),
             problems: Vec::new(),
             clear_bodies: false,
-            gone: false,
+            gone_since: None,
             recorded,
         };
         match made {
@@ -211,19 +212,34 @@ impl Registry {
         let before =
             entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let (live, recorded) = before.map(|entry| (entry.live, entry.recorded)).unwrap_or_default();
-        let entry = Entry { live, problems, recorded, clear_bodies: false, gone: false, identity };
+        let entry = Entry { live, problems, recorded, clear_bodies: false, gone_since: None, identity };
         entries.receivers.insert(entry.identity.key.clone(), entry);
         self.0.publish(&entries);
     }
 
     /// An object is no longer there: what comes is still taken in and kept, and nothing is handed on.
-    pub async fn gone(&self, key: &ObjectKey) {
+    pub async fn gone(&self, key: &ObjectKey, since: DateTime<Utc>) {
         let mut entries = self.0.entries.lock().await;
         if let Some(entry) = entries.receivers.get_mut(key) {
             warn!(receiver = %key, "its manifest is gone: deliveries are taken in and kept, and none is handed on");
-            entry.gone = true;
+            entry.gone_since = Some(since);
         }
         self.0.publish(&entries);
+    }
+
+    /// A receiver whose object is gone is forgotten, and nothing is taken in for it any more; unless it is
+    /// back, or another one has its name.
+    pub async fn forget(&self, key: &ObjectKey, uid: &str) {
+        let mut entries = self.0.entries.lock().await;
+        let is_gone = entries.receivers.get(key).is_some_and(|entry| entry.gone_since.is_some());
+        if !is_gone || entries.receivers.get(key).is_none_or(|entry| entry.identity.uid != uid) {
+            return;
+        }
+        entries.receivers.remove(key);
+        self.0.publish(&entries);
+        if let Err(error) = self.0.loader.store.set_tokens(uid, Vec::new()).await {
+            debug!(receiver = %key, "the tokens that it knew stay in the store: {error}");
+        }
     }
 
     /// A source is as it is now, or gone.
@@ -418,7 +434,7 @@ impl Registry {
                     .live
                     .as_ref()
                     .is_some_and(|live| !live.verifier().is_usable(shared.loader.clock.now())),
-                gone: entry.gone,
+                gone_since: entry.gone_since,
                 recorded: entry.recorded.clone(),
             }
         };
@@ -463,7 +479,7 @@ impl Shared {
             if has_path {
                 routes.insert(receiver.path.clone(), Arc::clone(live));
             }
-            let receiver = if entry.gone && !receiver.suspended {
+            let receiver = if entry.gone_since.is_some() && !receiver.suspended {
                 Arc::new(Receiver { suspended: true, ..Receiver::clone(receiver) })
             } else {
                 Arc::clone(receiver)

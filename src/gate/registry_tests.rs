@@ -153,3 +153,43 @@ async fn whether_an_unknown_token_is_genuine_cannot_be_said_when_the_published_o
     tokio::time::advance(Duration::from_secs(600)).await;
     assert!(world.registry.is_fresh(&live, Instant::now()).await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_is_forgotten_unless_it_is_back_or_somebody_else() {
+    let world = World::new(false);
+    let (registry, since) = (&world.registry, world.at(0));
+    world.receiver("{none: {}}").await;
+    let is_there = || registry.at("/hr/in").is_some() && registry.receivers().borrow().contains_key("u");
+    registry.forget(&key("in"), "u").await;
+    assert!(is_there(), "it is not gone");
+    registry.gone(&key("in"), since).await;
+    registry.forget(&key("in"), "another").await;
+    assert!(is_there());
+    assert!(registry.receivers().borrow()["u"].suspended);
+    world.receiver("{none: {}}").await;
+    registry.forget(&key("in"), "u").await;
+    assert!(is_there(), "it is back");
+    registry.gone(&key("in"), since).await;
+    registry.forget(&key("in"), "u").await;
+    assert!(registry.at("/hr/in").is_none() && registry.receivers().borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_keeps_its_path_until_somebody_who_is_there_has_it() {
+    let world = World::new(false);
+    let declare = async |name: &str, hour: &str| {
+        let spec = "{path: /hr/x, verification: {none: {}}, forward: {service: {name: app, port: 80}}}";
+        let created = format!("2026-11-27T{hour}:00:00Z").parse().ok();
+        let named = Identity::of_name(key(name));
+        let identity = Identity { uid: name.to_owned(), generation: 1, created, ..named };
+        world.registry.declare(identity, &decode(spec), WebhookReceiverStatus::default()).await;
+    };
+    let owner = || world.registry.at("/hr/x").unwrap().receiver().owner.name.to_string();
+    declare("old", "01").await;
+    declare("new", "02").await;
+    assert_eq!(owner(), "old");
+    world.registry.gone(&key("old"), world.at(0)).await;
+    assert_eq!(owner(), "new");
+    world.registry.gone(&key("new"), world.at(0)).await;
+    assert_eq!(owner(), "old");
+}

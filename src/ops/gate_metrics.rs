@@ -281,7 +281,8 @@ impl Gauges for GateMetrics {
                     uid: view.identity.uid.clone(),
                     usage: usage.iter().find(|usage| *usage.owner.uid == *view.identity.uid).cloned(),
                     unusable: view.unusable.len(),
-                    suspended: view.gone || view.receiver.as_ref().is_some_and(|receiver| receiver.suspended),
+                    suspended: view.gone_since.is_some()
+                        || view.receiver.as_ref().is_some_and(|receiver| receiver.suspended),
                     removed_after: view.receiver.as_ref().and_then(|receiver| receiver.removed_after),
                 })
                 .collect();
