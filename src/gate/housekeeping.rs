@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::board::Board;
@@ -19,6 +20,8 @@ use crate::store::{Store, Usage};
 
 /// How often it is done.
 const EVERY: Duration = Duration::from_secs(5);
+/// So much sooner when receivers have changed, so that no status says for long what is no longer so.
+const AFTER_A_CHANGE: Duration = Duration::from_millis(500);
 /// So long a receiver whose object is gone is remembered at least: a file that was taken away by mistake
 /// comes back, and platforms that send seldom send to it meanwhile.
 const REMEMBERED: TimeDelta = TimeDelta::days(7);
@@ -57,7 +60,9 @@ impl Housekeeping {
         let mut written = BTreeMap::new();
         loop {
             self.round(&mut written).await;
-            tokio::time::sleep(EVERY).await;
+            // A change that comes while one is waited for is seen by the next round, too.
+            let _ = timeout(EVERY - AFTER_A_CHANGE, self.registry.changed()).await;
+            sleep(AFTER_A_CHANGE).await;
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::clock::Clock;
@@ -56,6 +57,8 @@ pub(super) struct Loader {
     pub(super) digest_key: DigestKey,
     /// An engine in this process hands over the tokens of sources: no file is asked for them.
     pub(super) engine: bool,
+    /// Told of everything that may make a receiver's status another one.
+    pub(super) changed: Notify,
 }
 
 /// What a source has published: the current token, and the one before.
@@ -223,6 +226,7 @@ impl Loader {
         let known = book.known();
         // Accepted before it is stored: a delivery may come first.
         live.set_book(book, &self.process_key);
+        self.changed.notify_one();
         self.store.set_tokens(&live.receiver().owner.uid, known).await
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
@@ -117,6 +117,7 @@ impl Registry {
                 clock,
                 process_key: ProcessKey::new(random),
                 engine: options.engine.is_some(),
+                changed: Notify::new(),
             },
             options,
             routes: RwLock::default(),
@@ -137,6 +138,11 @@ impl Registry {
     #[must_use]
     pub fn has_several_namespaces(&self) -> bool {
         self.0.several_namespaces.load(Ordering::Relaxed)
+    }
+
+    /// Waits until receivers, or what they are proven by, may be other ones than when it ended last.
+    pub(super) async fn changed(&self) {
+        self.0.loader.changed.notified().await;
     }
 
     /// The receivers at work, and every change of them.
@@ -501,6 +507,7 @@ impl Shared {
             }
         }
         self.by_uid.send_replace(Arc::new(by_uid));
+        self.loader.changed.notify_one();
     }
 }
 

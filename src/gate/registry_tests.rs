@@ -9,7 +9,7 @@ use crate::gate::clock::SteadyClock;
 use crate::gate::hand_on::tests::memory::MemoryStore;
 use crate::gate::ports::CredentialFailure;
 
-/// Secrets by name and key.
+/// Secrets by name and key, some of which cannot be read.
 #[derive(Clone, Default)]
 struct Folder(Arc<Mutex<HashMap<(String, String), String>>>);
 
@@ -26,9 +26,19 @@ impl Credentials for Folder {
         reference: &'a SecretKeyReference,
     ) -> BoxFuture<'a, Result<SecretText, CredentialFailure>> {
         let found = self.0.lock().unwrap().get(&(reference.name.clone(), reference.key.clone())).cloned();
-        Box::pin(async { found.map(SecretText::from).ok_or(CredentialFailure::NotFound) })
+        Box::pin(async {
+            match found {
+                Some(text) if text == UNREADABLE => {
+                    Err(CredentialFailure::Unavailable("permission denied".to_owned()))
+                }
+                Some(text) => Ok(text.into()),
+                None => Err(CredentialFailure::NotFound),
+            }
+        })
     }
 }
+
+const UNREADABLE: &str = "cannot be read";
 
 struct World {
     registry: Registry,
@@ -192,4 +202,41 @@ async fn what_is_gone_keeps_its_path_until_somebody_who_is_there_has_it() {
     assert_eq!(owner(), "new");
     world.registry.gone(&key("new"), world.at(0)).await;
     assert_eq!(owner(), "old");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_secret_that_cannot_be_read_nobody_says_that_it_is_not_there() {
+    let world = World::new(false);
+    let basic = "{basic: {secretKeyRefs: [{name: a, key: k}, {name: b, key: k}]}}";
+    world.folder.has("a", "k", UNREADABLE);
+    let live = world.receiver(basic).await;
+    let said = |live: &Live| live.unusable().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let of_b = "key k of Secret b: it is not there; create it, or take the reference out";
+    let unread =
+        "key k of Secret a: it cannot be read at this moment, which is tried again: permission denied";
+    assert_eq!(said(&live), [unread, of_b]);
+    let view = world.registry.views().await.remove(0);
+    assert!(view.none_usable);
+    world.folder.has("a", "k", "user:password");
+    assert!(world.registry.is_fresh(&live, Instant::now()).await);
+    assert_eq!(said(&live), [of_b]);
+    // What was known before is still believed, and is no trouble.
+    world.folder.has("a", "k", UNREADABLE);
+    assert!(!world.registry.is_fresh(&live, Instant::now()).await);
+    assert_eq!(said(&live), [of_b]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_keeps_statuses_is_told_when_a_token_makes_a_receiver_usable() {
+    let world = World::new(true);
+    world.source("").await;
+    let live = world.receiver(OF_SOURCE).await;
+    assert!(world.registry.views().await.remove(0).none_usable);
+    let soon = Duration::from_millis(1);
+    timeout(soon, world.registry.changed()).await.expect("it was declared");
+    assert!(timeout(soon, world.registry.changed()).await.is_err(), "and told of once");
+    world.is_offered("a", None).await;
+    timeout(soon, world.registry.changed()).await.expect("it has a token");
+    assert!(!world.registry.views().await.remove(0).none_usable);
+    drop(live);
 }
