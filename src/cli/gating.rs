@@ -258,9 +258,13 @@ impl Gate {
 
     /// What people on the same host may see and do.
     pub(super) fn by_hand(&self) -> Router {
-        let nudge = self.handing_on.nudge();
-        admin::routes(Arc::clone(&self.store), Arc::clone(&self.clock), move |row| {
-            nudge.stored(&row.owner.uid)
+        let (nudge, registry) = (self.handing_on.nudge(), self.registry.clone());
+        admin::routes(admin::Desk {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            receivers: self.registry.receivers(),
+            room: Arc::new(move |receiver| receiver.room(NAMESPACE_SHARE, registry.has_several_namespaces())),
+            replayed: Arc::new(move |uid| nudge.stored(uid)),
         })
     }
 
@@ -401,7 +405,7 @@ pub(super) async fn follow(
                 registry.declare(declared.identity, &declared.spec, declared.status).await;
             }
             ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
-            ReceiverChange::Gone(key) => registry.gone(&key).await,
+            ReceiverChange::Gone(key, since) => registry.gone(&key, since).await,
             ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
             ReceiverChange::Synced => {
                 if let Some(synced) = synced.take() {

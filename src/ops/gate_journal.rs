@@ -3,7 +3,7 @@
 
 use tracing::{debug, info, warn};
 
-use crate::gate::observer::{Fact, Observer};
+use crate::gate::observer::{Asked, Fact, Observer};
 use crate::store::Owner;
 
 /// Writes them.
@@ -28,6 +28,26 @@ impl Observer for GateJournal {
                 delivery = %id,
                 "parked: {why}; see it with `hookkeeper deliveries show {id}`, then replay or drop it"
             ),
+            Fact::ParkedAll { count, why } => warn!(
+                %receiver,
+                "{count} parked: {why}; see `hookkeeper deliveries list --state parked`, and replay them with \
+                 --adopt if another receiver is to have them"
+            ),
+            Fact::NotRecorded { id, why } => warn!(
+                %receiver,
+                delivery = %id,
+                "the application has taken it, which is not on the disk yet: if the process ended now, it would be \
+                 handed on once more ({why})"
+            ),
+            Fact::Asked(Asked::GivenUp) => {
+                warn!(%receiver, "a status that an application waits for has not come in time: nobody is asked any more");
+            }
+            Fact::Asked(Asked::NoAnswer(why)) => {
+                debug!(%receiver, "the platform was asked, and says nothing: {why}")
+            }
+            Fact::Asked(Asked::NotTaken(why)) => {
+                debug!(%receiver, "the application has not taken what the platform said: {why}");
+            }
             Fact::Paused { wait, why } => {
                 warn!(%receiver, "nothing is handed on for {} s: {why}", wait.as_secs().max(1));
             }

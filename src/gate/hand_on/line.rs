@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::attempt::{Meaning, Sign, back_off};
 use super::pause::{Door, Pause};
 use super::record::Record;
-use super::retention::Standstill;
+use super::retention::Standstills;
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
 use crate::shares::NamespaceId;
-use crate::store::{Claim, DeliveryId, LastFailure, Taken};
+use crate::store::{Claim, DeliveryId, LastFailure, Standstill, StoreError, Taken};
 
 /// What time it is on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,15 @@ impl UnderWay {
     }
 }
 
+/// What is asked of the store about the times in which a receiver stood still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// What it knows.
+    Recall,
+    /// That it keeps them.
+    Keep(Vec<Standstill>),
+}
+
 /// A receiver.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -75,16 +84,19 @@ pub(super) struct Line {
     /// It waits for its turn.
     pub(super) is_queued: bool,
     pub(super) pause: Pause,
-    standstill: Standstill,
+    standstills: Standstills,
+    /// The store has said when the receiver stood still before this process began.
+    is_recalled: bool,
+    /// The store does not know yet how that has gone on.
+    is_unkept: bool,
+    /// The store is being asked about it.
+    is_asking: bool,
     /// When the application answered last.
     alive: Option<Instant>,
 }
 
 impl Line {
     pub(super) fn new(receiver: Arc<Receiver>, namespace: NamespaceId) -> Self {
-        let mut standstill = Standstill::default();
-        // Since when is not known after a restart: rather too long than too short.
-        standstill.set(receiver.suspended, DateTime::<Utc>::MIN_UTC);
         Self {
             receiver,
             namespace,
@@ -96,7 +108,10 @@ impl Line {
             is_wanted: true,
             is_queued: false,
             pause: Pause::default(),
-            standstill,
+            standstills: Standstills::default(),
+            is_recalled: false,
+            is_unkept: false,
+            is_asking: false,
             alive: None,
         }
     }
@@ -107,20 +122,63 @@ impl Line {
         let has_other_way = self.receiver.forward != receiver.forward;
         self.is_gone = false;
         self.is_wanted = true;
-        self.standstill.set(receiver.suspended, now);
         self.receiver = receiver;
+        self.stand(now);
         has_other_way && self.pause.reset()
     }
 
     /// The receiver is no longer there.
     pub(super) fn go(&mut self, now: DateTime<Utc>) {
         self.is_gone = true;
-        self.standstill.set(true, now);
+        self.stand(now);
+    }
+
+    /// Nothing is handed on from now on, or something is again.
+    fn stand(&mut self, now: DateTime<Utc>) {
+        if self.is_recalled {
+            let before = self.standstills.clone();
+            self.standstills.set(self.is_gone || self.receiver.suspended, now);
+            self.is_unkept |= self.standstills != before;
+        }
+    }
+
+    /// What is to be asked of the store about the times in which the receiver stood still. It counts as
+    /// under way from now on.
+    pub(super) fn ask_of_standstills(&mut self) -> Option<Asking> {
+        if self.is_asking || self.is_recalled && !self.is_unkept {
+            return None;
+        }
+        self.is_asking = true;
+        if !self.is_recalled {
+            return Some(Asking::Recall);
+        }
+        self.is_unkept = false;
+        Some(Asking::Keep(self.standstills.to_keep()))
+    }
+
+    /// The store has answered that; with what it knows, if it was asked for it.
+    pub(super) fn standstills_asked(
+        &mut self,
+        answered: Result<Option<Vec<Standstill>>, &StoreError>,
+        now: DateTime<Utc>,
+    ) {
+        self.is_asking = false;
+        match answered {
+            Ok(Some(kept)) => {
+                let stands = self.is_gone || self.receiver.suspended;
+                self.standstills = Standstills::recalled(kept.clone(), stands, now);
+                self.is_recalled = true;
+                self.is_unkept = self.standstills.to_keep() != kept;
+            }
+            Ok(None) => {}
+            Err(_) => self.is_unkept = self.is_recalled,
+        }
     }
 
     /// How many deliveries may be taken now.
     pub(super) fn room(&mut self, now: Instant) -> usize {
-        if self.is_gone || self.receiver.suspended {
+        // Whose retention is over cannot be said before it is known how long it stood still.
+        if self.is_gone || self.receiver.suspended || !self.is_recalled {
             return 0;
         }
         self.count_epoch();
@@ -166,7 +224,7 @@ impl Line {
     }
 
     fn end(&self, delivery: &UnderWay, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.standstill.end(delivery.since, self.receiver.retention, now)
+        self.standstills.end(delivery.since, self.receiver.retention, now)
     }
 
     /// What to do with a delivery without an attempt: while the application takes nothing, those whose

@@ -13,15 +13,15 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::attempt::{Meaning, Sign, judge};
 use super::fairness::{Fairness, Grant};
-use super::line::{Line, Now, UnderWay};
+use super::line::{Asking, Line, Now, UnderWay};
 use super::pause::Door;
 use super::record::{Health, Record, record};
-use super::request::{Notes, compose};
+use super::request::{Notes, compose, encoded};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
 use crate::gate::timers::Timers;
-use crate::store::{LastFailure, StoreError, Taken};
+use crate::store::{LastFailure, Standstill, StoreError, Taken};
 
 /// An attempt is cut so long after the client should have ended it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -30,10 +30,28 @@ const LEASE_BEYOND: Duration = Duration::from_secs(30);
 
 /// What came back from a task.
 enum Event {
-    Looked { uid: Arc<str>, grant: Grant, epoch: u64, found: Result<Found, StoreError> },
-    Answered { uid: Arc<str>, delivery: UnderWay, meaning: Meaning },
-    Recorded { uid: Arc<str>, delivery: UnderWay, recorded: Result<(), StoreError> },
+    Looked {
+        uid: Arc<str>,
+        grant: Grant,
+        epoch: u64,
+        found: Result<Found, StoreError>,
+    },
+    Answered {
+        uid: Arc<str>,
+        delivery: UnderWay,
+        meaning: Meaning,
+    },
+    Recorded {
+        uid: Arc<str>,
+        delivery: UnderWay,
+        recorded: Result<(), StoreError>,
+    },
     Tidied(Result<(), StoreError>),
+    /// The store was asked about the times in which a receiver stood still.
+    StoodStill {
+        uid: Arc<str>,
+        answered: Result<Option<Vec<Standstill>>, StoreError>,
+    },
 }
 
 /// What a look into the store found.
@@ -128,6 +146,7 @@ impl Scheduler {
                 }
                 broken(tidied)
             }
+            Event::StoodStill { uid, answered } => self.standstills_asked(uid, answered),
         }
     }
 
@@ -158,9 +177,57 @@ impl Scheduler {
         first
     }
 
+    /// Asks the store when the receiver stood still, or tells it how that has gone on.
+    fn ask_of_standstills(&mut self, uid: &Arc<str>) {
+        let Some(asking) = self.lines.get_mut(uid).and_then(Line::ask_of_standstills) else { return };
+        self.spawn_asking(uid, asking);
+    }
+
+    fn spawn_asking(&mut self, uid: &Arc<str>, asking: Asking) {
+        let (store, uid) = (Arc::clone(&self.parts.store), Arc::clone(uid));
+        self.tasks.spawn(async move {
+            let answering = async {
+                match asking {
+                    Asking::Recall => store.standstills(&uid).await.map(Some),
+                    Asking::Keep(standstills) => {
+                        store.set_standstills(&uid, standstills).await.map(|()| None)
+                    }
+                }
+            };
+            let answered = AssertUnwindSafe(answering).catch_unwind().await;
+            let answered = answered.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            Event::StoodStill { uid, answered }
+        });
+    }
+
+    fn standstills_asked(
+        &mut self,
+        uid: Arc<str>,
+        answered: Result<Option<Vec<Standstill>>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let Some(line) = self.lines.get_mut(&uid) else { return broken(answered.map(drop)) };
+        match answered {
+            Ok(kept) => {
+                self.health.worked();
+                line.standstills_asked(Ok(kept), now.wall);
+                self.consider(&uid);
+                Ok(())
+            }
+            Err(error) => {
+                line.standstills_asked(Err(&error), now.wall);
+                self.timers.arm(&uid, now.steady + self.health.failed());
+                broken(Err(error))
+            }
+        }
+    }
+
     /// Lets the receiver wait for its turn, if it may have something and has room for it.
     fn consider(&mut self, uid: &Arc<str>) {
         let now = Instant::now();
+        if !self.is_stopping {
+            self.ask_of_standstills(uid);
+        }
         let Some(line) = self.lines.get_mut(uid) else { return };
         if line.is_gone && line.held == 0 && !line.is_looking && self.parts.options.gone == Gone::Park {
             self.forget(uid);
@@ -185,6 +252,7 @@ impl Scheduler {
         if let Some(line) = self.lines.remove(uid) {
             self.timers.disarm(uid);
             self.fairness.leave(&line.receiver.owner.namespace);
+            self.spawn_asking(uid, Asking::Keep(Vec::new()));
         }
     }
 
@@ -428,7 +496,9 @@ pub(super) async fn attempt(
             duplicate_of: taken.duplicate_of,
             polled: false,
         };
-        let request = compose(url, notes.headers(), taken.content_type, taken.body, limit);
+        let mut headers = notes.headers();
+        headers.extend(encoded(taken.content_encoding.as_deref()));
+        let request = compose(url, headers, taken.content_type, taken.body, limit);
         judge(&exchange.send(&receiver.owner.namespace, request).await)
     };
     timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {

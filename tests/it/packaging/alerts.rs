@@ -36,7 +36,7 @@ fn name(rule: &Value) -> &str {
 fn they_fire_when_they_should_and_only_then() {
     let file = in_repository(RULES);
     let checked = promtool(&["check", "rules", file.to_str().unwrap()]);
-    assert!(checked.stdout.contains("14 rules found"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("15 rules found"), "{}", checked.stdout);
     let stories = files_below("tests/it/packaging/alerts", ".yaml");
     assert_eq!(stories.len(), 8);
     let stories = stories.iter().map(|story| story.to_str().unwrap());
@@ -80,6 +80,7 @@ fn each_pages_or_is_a_ticket_and_has_a_runbook() {
             ("HookkeeperCredentialUnusable", "warning"),
             ("HookkeeperGateBehind", "warning"),
             ("HookkeeperDeliveriesOwnerless", "warning"),
+            ("HookkeeperExpectationGivenUp", "warning"),
         ]
     );
 }
@@ -212,6 +213,12 @@ fn they_say_what_is_wrong_in_plain_words() {
             vec![series("hookkeeper_gate_ownerless", "", 2)],
             json!({}),
             "2 delivery(s) belong to receivers that are gone.",
+        ),
+        (
+            "HookkeeperExpectationGivenUp",
+            vec![growing("hookkeeper_gate_asked_total", r#", receiver="hr/gupy", outcome="GivenUp""#)],
+            json!({"receiver": "hr/gupy"}),
+            "The platform of hr/gupy has neither delivered nor said something that an application waits for.",
         ),
     ];
     let rules = rules();

@@ -74,6 +74,11 @@ spec:
   handOn: {path: /kind, values: [order]}
   duplicates: {key: [/id], action: Drop}
   forward: {url: APPLICATION/in, retry: {maxAttempts: 1}}
+  fallback:
+    secretKeyRefs: [{name: platform, key: token}]
+    request: {url: 'https://platform.example/{id}'}
+    fields: {id: /id, status: /status}
+    until: [done]
 ",
     )
     .await;
