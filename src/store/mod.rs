@@ -426,7 +426,7 @@ pub trait Store: Send + Sync {
     fn park(&self, id: DeliveryId, claim: Claim, failure: LastFailure) -> Answer<'_, ()>;
     /// All that waits for a receiver that is gone is parked; returns how many.
     fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64>;
-    /// A parked delivery waits again, due at `now`, its attempts counted anew. False when there is none.
+    /// A parked delivery waits again, due at `now`, its attempts counted from zero. False when there is none.
     fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool>;
     /// A parked delivery goes over to `by`, a later receiver of the same namespace and name, and waits
     /// again, as after [`Store::replay`]: the same row under the same id, with what is known of its event.
@@ -449,7 +449,7 @@ pub trait Store: Send + Sync {
     fn usage(&self) -> Answer<'_, Vec<Usage>>;
     /// Keys that have expired at `now` are deleted, at most a bounded number at a time; returns how many.
     fn forget_expired(&self, now: DateTime<Utc>) -> Answer<'_, u64>;
-    /// An application waits for this id. False when it has `most` open already; known ones begin anew.
+    /// An application waits for this id. False when it has `most` open already; known ones begin again.
     fn expect(&self, expectation: Expectation, most: usize) -> Answer<'_, bool>;
     /// Up to `most` expectations of the receiver that are due at `now`.
     fn expectations_due<'a>(
