@@ -122,6 +122,9 @@ struct Replayed {
     adopt: bool,
 }
 
+/// Told of a receiver, by its uid.
+pub type ToldOfReceiver = Arc<dyn Fn(&Arc<str>) + Send + Sync>;
+
 /// What the answers are made of.
 #[derive(Clone)]
 pub struct Desk {
@@ -133,8 +136,8 @@ pub struct Desk {
     pub receivers: watch::Receiver<ByUid>,
     /// What a receiver may have in the store.
     pub room: Arc<dyn Fn(&Receiver) -> Room + Send + Sync>,
-    /// Told of the receiver, by its uid, for which a delivery waits again.
-    pub replayed: Arc<dyn Fn(&Arc<str>) + Send + Sync>,
+    /// Told of each receiver for which a delivery waits again.
+    pub replayed: ToldOfReceiver,
 }
 
 /// The routes.

@@ -33,6 +33,9 @@ pub(super) struct Entry {
     pub(super) recorded: WebhookReceiverStatus,
 }
 
+/// Whether its object is gone, when it was created, its uid, and whose it is: the smallest has the path.
+type PathClaim<'a> = (bool, Option<DateTime<Utc>>, &'a str, &'a ObjectKey);
+
 impl Entries {
     pub(super) fn tokens_of(&self, live: &Live) -> SourceNow {
         let Some(name) = live.source() else {
@@ -75,7 +78,7 @@ impl Entries {
     /// Who has each path: of several one whose object is there, then the one that was created first, then
     /// the one with the smaller uid.
     pub(super) fn owners_of_paths(&self) -> HashMap<String, ObjectKey> {
-        let mut owners: HashMap<String, (bool, Option<DateTime<Utc>>, &str, &ObjectKey)> = HashMap::new();
+        let mut owners: HashMap<String, PathClaim<'_>> = HashMap::new();
         for (key, entry) in &self.receivers {
             let Some(live) = &entry.live else { continue };
             let is_gone = entry.gone_since.is_some();

@@ -222,6 +222,7 @@ async fn of_a_secret_that_cannot_be_read_nobody_says_that_it_is_not_there() {
     assert_eq!(said(&live), [of_b]);
     // What was known before is still believed, and is no trouble.
     world.folder.has("a", "k", UNREADABLE);
+    tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!world.registry.is_fresh(&live, Instant::now()).await);
     assert_eq!(said(&live), [of_b]);
 }
@@ -235,7 +236,7 @@ async fn whoever_keeps_statuses_is_told_when_a_token_makes_a_receiver_usable() {
     let soon = Duration::from_millis(1);
     timeout(soon, world.registry.changed()).await.expect("it was declared");
     assert!(timeout(soon, world.registry.changed()).await.is_err(), "and told of once");
-    world.is_offered("a", None).await;
+    world.is_offered("a token that is long enough", None).await;
     timeout(soon, world.registry.changed()).await.expect("it has a token");
     assert!(!world.registry.views().await.remove(0).none_usable);
     drop(live);

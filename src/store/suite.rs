@@ -307,9 +307,9 @@ pub(super) async fn a_replayed_delivery_begins_anew(ground: &dyn Ground) {
     assert_eq!(taken.body, delivery(1).body);
 }
 
-/// The receiver `a/one` made anew.
+/// The receiver `a/one` made again.
 fn successor() -> Owner {
-    Owner { uid: "made anew".into(), ..owner("a", "one") }
+    Owner { uid: "made again".into(), ..owner("a", "one") }
 }
 
 pub(super) async fn a_parked_delivery_goes_over_to_the_next_receiver_of_its_name_and_to_nobody_else(

@@ -168,7 +168,7 @@ impl Judge<'_, '_> {
                 at,
                 format!(
                     "{field}: TokenSource {key} publishes no tokens; give it publishTo, so that the gate has the token \
-                     also after it was started anew"
+                     also after a restart"
                 ),
             );
         }

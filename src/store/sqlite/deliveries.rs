@@ -199,7 +199,7 @@ impl Engine {
         }))
     }
 
-    /// Writes the content of a row anew, sealed in another way.
+    /// Writes the content of a row again, sealed in another way.
     pub(super) fn write_content(&self, row: i64, written: &Written) -> rusqlite::Result<()> {
         self.connection
             .prepare_cached(

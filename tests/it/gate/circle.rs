@@ -189,3 +189,29 @@ async fn a_process_that_is_killed_again_and_again_loses_nothing() {
     assert_accounted(&summary);
     assert_eq!(sidecar.stop(), Some(0));
 }
+
+/// Nothing is published, so nothing waits for readers of files: in memory the gate has a token before Gupy.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_needs_no_published_token() {
+    let circle = Circle::start(Duration::from_secs(3_600), 1).await;
+    let manifests = circle.path("manifests");
+    for entry in std::fs::read_dir(&manifests).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("  publishTo: {secretName: integration-token}\n", "")).unwrap();
+    }
+    let (sidecar, gate) = circle.sidecar("127.0.0.1:0");
+    circle.send(gate, 10.0);
+    let state = || std::fs::read_to_string(circle.path("state.json")).unwrap();
+    let begun = Instant::now();
+    while !state().contains("DeliverySeen") {
+        assert!(begun.elapsed() < PATIENCE, "{}\n{}", state(), sidecar.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    circle.send_no_more();
+    let summary = circle.account(&sidecar).await;
+    assert_accounted(&summary);
+    assert_eq!(summary.attempts_refused, 0, "{summary:#?}\n{}", sidecar.log());
+    assert!(!circle.path("published").join("integration-token").exists());
+    assert_eq!(sidecar.stop(), Some(0));
+}
