@@ -57,6 +57,8 @@ fn usage(pending: u64, parked: u64) -> Usage {
         pending: extent(pending),
         parked: extent(parked),
         oldest_pending: (pending > 0).then(|| at("2026-11-27T01:00:00Z")),
+        expected: 0,
+        expected_parked: 0,
         window_shortened_until: None,
     }
 }

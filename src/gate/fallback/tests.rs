@@ -472,7 +472,7 @@ async fn after_a_day_it_is_given_up() {
     world.platform.has("p-1", 1);
     world.expect("p-1").await;
     world.pass(86_500).await;
-    assert_eq!(world.open("p-1").await, None, "it is parked");
+    assert!(world.open("p-1").await.unwrap().parked);
     assert_eq!(world.facts.count("Asked(GivenUp)"), 1);
     let asked = world.platform.asked();
     world.pass(3_600).await;
