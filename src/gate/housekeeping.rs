@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use super::board::Board;
 use super::clock::Clock;
 use super::evidence::Evidence;
+use super::fallback::PARKED_FOR;
 use super::ports::Statuses;
 use super::registry::{Registry, View};
 use super::status::status;
@@ -60,6 +61,9 @@ impl Housekeeping {
         if let Err(error) = self.store.forget_expired(now).await {
             debug!("old keys stay for now: {error}");
         }
+        if let Err(error) = self.store.forget_expectations(now - PARKED_FOR).await {
+            debug!("old expectations stay for now: {error}");
+        }
         let usage = match self.store.usage().await {
             Ok(usage) => Some(usage),
             Err(error) => {
@@ -101,7 +105,7 @@ fn tell(key: &ObjectKey, before: &WebhookReceiverStatus, after: &WebhookReceiver
         let old = before.conditions.iter().find(|old| old.kind == condition.kind);
         let is_new = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
         let is_well = (condition.status == ConditionStatus::True)
-            == matches!(condition.kind, ConditionType::Ready | ConditionType::HandingOn);
+            == matches!(condition.kind, ConditionType::Ready | ConditionType::HandingOn | ConditionType::Asking);
         if is_new && !is_well {
             warn!(
                 receiver = %key,

@@ -3,7 +3,7 @@
 
 use tracing::{debug, info, warn};
 
-use crate::gate::observer::{Fact, Observer};
+use crate::gate::observer::{Asked, Fact, Observer};
 use crate::store::Owner;
 
 /// Writes them.
@@ -31,6 +31,17 @@ impl Observer for GateJournal {
             Fact::Paused { wait, why } => {
                 warn!(%receiver, "nothing is handed on for {} s: {why}", wait.as_secs().max(1));
             }
+            Fact::Asked(Asked::NoAnswer(why)) => debug!(%receiver, "the platform was asked, and gave no answer: {why}"),
+            Fact::Asked(Asked::NotTaken(why)) => {
+                debug!(%receiver, "what the platform answered was not handed on: {why}");
+            }
+            Fact::Asked(Asked::HandedOn) => debug!(%receiver, "what the platform answered was handed on"),
+            Fact::GivenUp { count, why } => warn!(
+                %receiver,
+                count,
+                "the platform is not asked any more for what the application waits for: {why}; see it with \
+                 `hookkeeper deliveries expected`"
+            ),
             Fact::Resumed => info!(%receiver, "the application takes deliveries again"),
             _ => {}
         }

@@ -22,7 +22,7 @@ use super::series::ProviderSeries;
 use crate::api::ObjectKey;
 use crate::gate::board::Board;
 use crate::gate::housekeeping::Gauges;
-use crate::gate::observer::{Fact, Observer};
+use crate::gate::observer::{Asked, Fact, Observer};
 use crate::gate::refusal::Refusal;
 use crate::gate::registry::View;
 use crate::store::{Owner, Usage};
@@ -46,6 +46,8 @@ struct Inner {
     handed_on: Family<Of, Counter>,
     failed: Family<Of, Counter>,
     parked: Family<Of, Counter>,
+    asked: Family<AskedOf, Counter>,
+    given_up: Family<Of, Counter>,
     age: Family<Of, Histogram, fn() -> Histogram>,
     state: StateCollector,
 }
@@ -65,6 +67,25 @@ struct Refused {
 struct Duplicate {
     receiver: String,
     action: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AskedOf {
+    receiver: String,
+    outcome: &'static str,
+}
+
+/// What comes of asking a platform.
+const OUTCOMES: [&str; 4] = ["handed_on", "nothing", "no_answer", "not_taken"];
+
+fn outcome(asked: Asked<'_>) -> &'static str {
+    let [handed_on, nothing, no_answer, not_taken] = OUTCOMES;
+    match asked {
+        Asked::HandedOn => handed_on,
+        Asked::Nothing => nothing,
+        Asked::NoAnswer(_) => no_answer,
+        Asked::NotTaken(_) => not_taken,
+    }
 }
 
 impl fmt::Debug for GateMetrics {
@@ -93,6 +114,16 @@ impl GateMetrics {
         let handed_on = counter("hookkeeper_gate_handed_on", "Deliveries that the application has taken");
         let failed = counter("hookkeeper_gate_attempts_failed", "Attempts to hand a delivery on that failed");
         let parked = counter("hookkeeper_gate_parked", "Deliveries that were parked");
+        let given_up = counter(
+            "hookkeeper_gate_given_up",
+            "Expectations of applications for which no platform is asked any more",
+        );
+        let asked = Family::default();
+        registry.register(
+            "hookkeeper_gate_asked",
+            "Questions to platforms for what applications wait for, by what came of them",
+            Family::clone(&asked),
+        );
         let refused = Family::default();
         registry.register(
             "hookkeeper_gate_refused",
@@ -125,6 +156,8 @@ impl GateMetrics {
             handed_on,
             failed,
             parked,
+            asked,
+            given_up,
             age,
             state,
         }))
@@ -141,12 +174,16 @@ impl GateMetrics {
             &inner.handed_on,
             &inner.failed,
             &inner.parked,
+            &inner.given_up,
         ] {
             family.remove(&of);
         }
         inner.age.remove(&of);
         for reason in Refusal::ALL {
             inner.refused.remove(&Refused { receiver: receiver.to_owned(), reason: reason.name() });
+        }
+        for outcome in OUTCOMES {
+            inner.asked.remove(&AskedOf { receiver: receiver.to_owned(), outcome });
         }
         for action in ["dropped", "marked"] {
             inner.duplicates.remove(&Duplicate { receiver: receiver.to_owned(), action });
@@ -194,6 +231,13 @@ impl Observer for GateMetrics {
             }
             Fact::Parked { .. } => {
                 inner.parked.get_or_create(&of).inc();
+            }
+            Fact::Asked(asked) => {
+                let outcome = outcome(asked);
+                inner.asked.get_or_create(&AskedOf { receiver: of.receiver, outcome }).inc();
+            }
+            Fact::GivenUp { count, .. } => {
+                inner.given_up.get_or_create(&of).inc_by(count);
             }
             _ => {}
         }
@@ -291,6 +335,14 @@ impl Collector for StateCollector {
         gauge("hookkeeper_gate_parked_now", "Deliveries that wait for a person", &|row| {
             of(row, |usage| usage.parked.deliveries)
         })?;
+        gauge("hookkeeper_gate_expected", "Things that applications wait for, and the platform is asked for", &|row| {
+            of(row, |usage| usage.expected)
+        })?;
+        gauge(
+            "hookkeeper_gate_expected_parked",
+            "Things that applications wait for, and nobody is asked for any more",
+            &|row| of(row, |usage| usage.expected_parked),
+        )?;
         gauge(
             "hookkeeper_gate_oldest_pending_seconds",
             "Age of the oldest delivery that waits to be handed on",

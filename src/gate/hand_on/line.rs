@@ -12,6 +12,7 @@ use super::record::Record;
 use super::retention::Standstill;
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
+use crate::gate::turns::{Standing, Waits};
 use crate::shares::NamespaceId;
 use crate::store::{Claim, DeliveryId, LastFailure, Taken};
 
@@ -60,24 +61,43 @@ impl UnderWay {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) receiver: Arc<Receiver>,
-    pub(super) namespace: NamespaceId,
-    /// Whether the receiver is no longer there.
-    pub(super) is_gone: bool,
-    /// Places that are held: for deliveries that are under way, and for those that are being looked for.
-    pub(super) held: usize,
-    /// Those of them that were taken in the present epoch.
+    /// It holds places for deliveries that are under way, and for those that are being looked for.
+    standing: Standing,
+    /// Those of the places that were taken in the present epoch.
     held_in_epoch: usize,
     counted_epoch: u64,
-    /// The store is being asked.
-    pub(super) is_looking: bool,
-    /// There may be something that is due.
-    pub(super) is_wanted: bool,
-    /// It waits for its turn.
-    pub(super) is_queued: bool,
     pub(super) pause: Pause,
     standstill: Standstill,
     /// When the application answered last.
     alive: Option<Instant>,
+}
+
+impl Waits for Line {
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn standing_mut(&mut self) -> &mut Standing {
+        &mut self.standing
+    }
+
+    /// How many deliveries may be taken now.
+    fn room(&mut self, now: Instant) -> usize {
+        if self.standing.is_gone || self.receiver.suspended {
+            return 0;
+        }
+        self.count_epoch();
+        let free = self.receiver.forward.max_concurrent.saturating_sub(self.standing.held);
+        match self.pause.door(now) {
+            Door::Open => free,
+            Door::Probe => free.min(1_usize.saturating_sub(self.held_in_epoch)),
+            Door::Shut(_) => 0,
+        }
+    }
+
+    fn shut_until(&self, now: Instant) -> Option<Instant> {
+        self.pause.shut_until(now)
+    }
 }
 
 impl Line {
@@ -87,14 +107,9 @@ impl Line {
         standstill.set(receiver.suspended, DateTime::<Utc>::MIN_UTC);
         Self {
             receiver,
-            namespace,
-            is_gone: false,
-            held: 0,
+            standing: Standing::new(namespace),
             held_in_epoch: 0,
             counted_epoch: 0,
-            is_looking: false,
-            is_wanted: true,
-            is_queued: false,
             pause: Pause::default(),
             standstill,
             alive: None,
@@ -105,8 +120,7 @@ impl Line {
     /// no longer counts. Returns whether that ends a pause.
     pub(super) fn change(&mut self, receiver: Arc<Receiver>, now: DateTime<Utc>) -> bool {
         let has_other_way = self.receiver.forward != receiver.forward;
-        self.is_gone = false;
-        self.is_wanted = true;
+        (self.standing.is_gone, self.standing.is_wanted) = (false, true);
         self.standstill.set(receiver.suspended, now);
         self.receiver = receiver;
         has_other_way && self.pause.reset()
@@ -114,22 +128,8 @@ impl Line {
 
     /// The receiver is no longer there.
     pub(super) fn go(&mut self, now: DateTime<Utc>) {
-        self.is_gone = true;
+        self.standing.is_gone = true;
         self.standstill.set(true, now);
-    }
-
-    /// How many deliveries may be taken now.
-    pub(super) fn room(&mut self, now: Instant) -> usize {
-        if self.is_gone || self.receiver.suspended {
-            return 0;
-        }
-        self.count_epoch();
-        let free = self.receiver.forward.max_concurrent.saturating_sub(self.held);
-        match self.pause.door(now) {
-            Door::Open => free,
-            Door::Probe => free.min(1_usize.saturating_sub(self.held_in_epoch)),
-            Door::Shut(_) => 0,
-        }
     }
 
     /// Whether deliveries that were taken in this epoch may be sent.
@@ -139,20 +139,20 @@ impl Line {
             Door::Probe => epoch == self.pause.epoch,
             Door::Shut(_) => false,
         };
-        may && !self.is_gone && !self.receiver.suspended
+        may && !self.standing.is_gone && !self.receiver.suspended
     }
 
     /// Places are held.
     pub(super) fn hold(&mut self, places: usize) {
         self.count_epoch();
-        self.held += places;
+        self.standing.held += places;
         self.held_in_epoch += places;
     }
 
     /// Places that were held since this epoch are held no longer.
     pub(super) fn let_go(&mut self, places: usize, epoch: u64) {
         self.count_epoch();
-        self.held = self.held.saturating_sub(places);
+        self.standing.held = self.standing.held.saturating_sub(places);
         if epoch == self.pause.epoch {
             self.held_in_epoch = self.held_in_epoch.saturating_sub(places);
         }
@@ -229,7 +229,7 @@ impl Line {
             let what = format!("it could not be handed on within its retention of {retention}: {what}");
             return park(id, what, now.wall, tell);
         }
-        if self.is_gone {
+        if self.standing.is_gone {
             // Whoever takes it out of the store has parked it, or keeps it.
             return Record::GiveBack;
         }

@@ -1,6 +1,6 @@
 //! The task that decides what is handed on next.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +9,21 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Meaning, Sign, judge};
+use super::attempt::Meaning;
 use super::fairness::{Fairness, Grant};
 use super::line::{Line, Now, UnderWay};
-use super::pause::Door;
-use super::record::{Health, Record, record};
-use super::request::{Notes, compose};
+use super::record::{Record, record};
+use super::request::Notes;
+use super::sending::{GRACE, send};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
+use crate::gate::guarded::{DEFECT, Health, broken, caught};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
-use crate::gate::timers::Timers;
+use crate::gate::turns::{Turns, Waits as _};
 use crate::store::{LastFailure, StoreError, Taken};
 
-/// An attempt is cut so long after the client should have ended it.
-const GRACE: Duration = Duration::from_secs(1);
 /// What is taken is nobody else's for the time of an attempt and so much longer.
 const LEASE_BEYOND: Duration = Duration::from_secs(30);
 
@@ -48,9 +47,7 @@ pub(super) struct Scheduler {
     parts: Parts,
     receivers: watch::Receiver<Receivers>,
     nudge: Nudge,
-    lines: HashMap<Arc<str>, Line>,
-    fairness: Fairness,
-    timers: Timers,
+    turns: Turns<Line>,
     tasks: JoinSet<Event>,
     health: Arc<Health>,
     /// Deliveries that are under way here: one whose lease is over must not go out twice.
@@ -64,12 +61,13 @@ pub(super) struct Scheduler {
 impl Scheduler {
     pub(super) fn new(parts: Parts, receivers: watch::Receiver<Receivers>, nudge: Nudge) -> Self {
         Self {
-            fairness: Fairness::new(parts.options.most, parts.options.most_bytes),
+            turns: Turns::new(
+                Fairness::new(parts.options.most, parts.options.most_bytes),
+                parts.options.gone == Gone::Park,
+            ),
             parts,
             receivers,
             nudge,
-            lines: HashMap::new(),
-            timers: Timers::default(),
             tasks: JoinSet::new(),
             health: Arc::default(),
             under_way: HashSet::new(),
@@ -141,70 +139,34 @@ impl Scheduler {
         if self.tidy_at <= now && !self.is_tidying {
             self.tidy(now);
         }
-        while let Some(uid) = self.timers.due(now) {
-            if let Some(line) = self.lines.get_mut(&uid) {
-                line.is_wanted = true;
-            }
-            self.consider(&uid);
-        }
-        let first = self.timers.first().unwrap_or(far);
+        self.turns.wake(now);
+        let first = self.turns.timers.first().unwrap_or(far);
         let first = if self.is_tidying { first } else { first.min(self.tidy_at) };
         if let Some(until) = self.health.shut_until() {
             return first.max(until);
         }
-        while let Some(uid) = self.fairness.next() {
+        while let Some(uid) = self.turns.next() {
             self.look(&uid, now);
         }
         first
     }
 
-    /// Lets the receiver wait for its turn, if it may have something and has room for it.
-    fn consider(&mut self, uid: &Arc<str>) {
-        let now = Instant::now();
-        let Some(line) = self.lines.get_mut(uid) else { return };
-        if line.is_gone && line.held == 0 && !line.is_looking && self.parts.options.gone == Gone::Park {
-            self.forget(uid);
-            return;
-        }
-        if !line.is_wanted || line.is_queued || line.is_looking {
-            return;
-        }
-        if line.room(now) > 0 {
-            line.is_queued = true;
-            self.fairness.queue(line.namespace, Arc::clone(uid));
-        } else if let Door::Shut(until) = line.pause.door(now) {
-            self.timers.arm(uid, until);
-        }
-    }
-
-    fn forget(&mut self, uid: &Arc<str>) {
-        // One that waits for its turn is forgotten when it has it.
-        if self.lines.get(uid).is_none_or(|line| line.is_queued) {
-            return;
-        }
-        if let Some(line) = self.lines.remove(uid) {
-            self.timers.disarm(uid);
-            self.fairness.leave(&line.receiver.owner.namespace);
-        }
-    }
-
     fn look(&mut self, uid: &Arc<str>, now: Instant) {
-        let Some(line) = self.lines.get_mut(uid) else { return };
-        line.is_queued = false;
+        let Some(line) = self.turns.lines.get_mut(uid) else { return };
         let room = line.room(now);
         let largest = u64::try_from(line.receiver.max_body).unwrap_or(u64::MAX);
         let grant = if room == 0 {
             Grant { places: 0, bytes: 0 }
         } else {
-            self.fairness.take(line.namespace, room, largest)
+            self.turns.fairness.take(line.standing().namespace, room, largest)
         };
         if grant.places == 0 {
-            self.consider(uid);
+            self.turns.consider(uid);
             return;
         }
         line.hold(grant.places);
-        line.is_looking = true;
-        line.is_wanted = false;
+        let standing = line.standing_mut();
+        (standing.is_looking, standing.is_wanted) = (true, false);
         let epoch = line.pause.epoch;
         let lease = line.receiver.forward.timeout + GRACE + LEASE_BEYOND;
         let (store, wall, uid) = (Arc::clone(&self.parts.store), self.parts.clock.now(), Arc::clone(uid));
@@ -215,9 +177,7 @@ impl Scheduler {
                 let next = if may_have_more { None } else { store.next_due(&uid).await? };
                 Ok(Found { taken, may_have_more, next })
             };
-            let found = AssertUnwindSafe(looking).catch_unwind().await;
-            let found = found.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
-            Event::Looked { uid, grant, epoch, found }
+            Event::Looked { uid, grant, epoch, found: caught(looking).await }
         });
     }
 
@@ -229,8 +189,8 @@ impl Scheduler {
         found: Result<Found, StoreError>,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let Some(line) = self.lines.get_mut(&uid) else { return Ok(()) };
-        line.is_looking = false;
+        let Some(line) = self.turns.lines.get_mut(&uid) else { return Ok(()) };
+        line.standing_mut().is_looking = false;
         let found = match found {
             Ok(found) => {
                 self.health.worked();
@@ -238,10 +198,10 @@ impl Scheduler {
             }
             Err(error) => {
                 line.let_go(grant.places, epoch);
-                line.is_wanted = true;
-                self.fairness.give_back(line.namespace, grant);
+                line.standing_mut().is_wanted = true;
+                self.turns.fairness.give_back(line.standing().namespace, grant);
                 let wait = self.health.failed();
-                self.timers.arm(&uid, now.steady + wait);
+                self.turns.timers.arm(&uid, now.steady + wait);
                 return broken(Err(error));
             }
         };
@@ -250,11 +210,11 @@ impl Scheduler {
         let spare = grant.places.saturating_sub(deliveries.len());
         line.let_go(spare, epoch);
         let sizes = deliveries.iter().map(|taken| u64::try_from(taken.body.len()).unwrap_or(u64::MAX)).sum();
-        self.fairness.hold_instead(line.namespace, grant.bytes, sizes);
-        self.fairness.give_back(line.namespace, Grant { places: spare, bytes: 0 });
-        line.is_wanted |= found.may_have_more;
+        self.turns.fairness.hold_instead(line.standing().namespace, grant.bytes, sizes);
+        self.turns.fairness.give_back(line.standing().namespace, Grant { places: spare, bytes: 0 });
+        line.standing_mut().is_wanted |= found.may_have_more;
         let may_send = line.may_send(epoch, now.steady) && !self.is_stopping;
-        line.is_wanted |= !may_send;
+        line.standing_mut().is_wanted |= !may_send;
         let next = found.next.map(|due| (due - now.wall).to_std().unwrap_or_default());
         let look_every = self.parts.options.look_every;
         let next = next.map_or(look_every, |wait| wait.min(look_every));
@@ -262,13 +222,13 @@ impl Scheduler {
         for taken in deliveries {
             self.begin(&uid, taken, epoch, may_send, now);
         }
-        self.timers.arm(&uid, now.steady + next);
-        self.consider(&uid);
+        self.turns.timers.arm(&uid, now.steady + next);
+        self.turns.consider(&uid);
         Ok(())
     }
 
     fn begin(&mut self, uid: &Arc<str>, taken: Taken, epoch: u64, may_send: bool, now: Now) {
-        let Some(line) = self.lines.get(uid) else { return };
+        let Some(line) = self.turns.lines.get(uid) else { return };
         let delivery = UnderWay::of(&taken, epoch, now.steady);
         self.under_way.insert(delivery.id);
         if !may_send {
@@ -295,22 +255,22 @@ impl Scheduler {
 
     fn answered(&mut self, uid: Arc<str>, delivery: UnderWay, meaning: Meaning) {
         let now = self.now();
-        let Some(line) = self.lines.get_mut(&uid) else { return };
+        let Some(line) = self.turns.lines.get_mut(&uid) else { return };
         let owner = line.receiver.owner.clone();
         let observer = &self.parts.observer;
         let bits = (self.parts.options.random)();
         let record = line.judge(&delivery, meaning, now, bits, &mut |fact| observer.saw(&owner, fact));
         if matches!(record, Record::Retry { .. } | Record::GiveBack) {
-            line.is_wanted = true;
+            line.standing_mut().is_wanted = true;
         }
         self.record(&uid, delivery, record);
         // The receiver may have begun to pause, or no longer does.
-        self.consider(&uid);
+        self.turns.consider(&uid);
     }
 
     /// Makes durable what became of a delivery. Until that is so it keeps its place.
     fn record(&mut self, uid: &Arc<str>, delivery: UnderWay, what: Record) {
-        let Some(line) = self.lines.get(uid) else { return };
+        let Some(line) = self.turns.lines.get(uid) else { return };
         let (uid, owner, parts) = (Arc::clone(uid), line.receiver.owner.clone(), self.parts.clone());
         let (health, stopping) = (Arc::clone(&self.health), self.stopping.subscribe());
         self.tasks.spawn(async move {
@@ -323,27 +283,25 @@ impl Scheduler {
             };
             let at = (delivery.id, delivery.claim);
             let recording = record(&*parts.store, at, &what, &health, &stopping, not_yet);
-            let recorded = AssertUnwindSafe(recording).catch_unwind().await;
-            let recorded = recorded.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
-            Event::Recorded { uid, delivery, recorded }
+            Event::Recorded { uid, delivery, recorded: caught(recording).await }
         });
     }
 
     /// A delivery is no longer under way here.
     fn finish(&mut self, uid: &Arc<str>, delivery: &UnderWay) {
         self.under_way.remove(&delivery.id);
-        let Some(line) = self.lines.get_mut(uid) else { return };
+        let Some(line) = self.turns.lines.get_mut(uid) else { return };
         line.let_go(1, delivery.epoch);
-        self.fairness.give_back(line.namespace, Grant { places: 1, bytes: delivery.bytes });
-        self.consider(uid);
+        self.turns.fairness.give_back(line.standing().namespace, Grant { places: 1, bytes: delivery.bytes });
+        self.turns.consider(uid);
     }
 
     fn nudged(&mut self) {
         for uid in self.nudge.take() {
-            if let Some(line) = self.lines.get_mut(&uid) {
-                line.is_wanted = true;
+            if let Some(line) = self.turns.lines.get_mut(&uid) {
+                line.standing_mut().is_wanted = true;
                 line.pause.another_came();
-                self.consider(&uid);
+                self.turns.consider(&uid);
             }
         }
     }
@@ -352,31 +310,30 @@ impl Scheduler {
         let receivers = Arc::clone(&self.receivers.borrow_and_update());
         let now = self.now();
         for (uid, receiver) in receivers.iter() {
-            match self.lines.get_mut(uid) {
-                Some(line) if !line.is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
+            match self.turns.lines.get_mut(uid) {
+                Some(line) if !line.standing().is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
                 Some(line) => {
                     if line.change(Arc::clone(receiver), now.wall) {
                         self.parts.observer.saw(&receiver.owner, Fact::Resumed);
                     }
                 }
                 None => {
-                    let namespace = self.fairness.enter(&receiver.owner.namespace);
-                    let line = Line::new(Arc::clone(receiver), namespace);
-                    self.lines.insert(Arc::clone(uid), line);
+                    let line = |namespace| Line::new(Arc::clone(receiver), namespace);
+                    self.turns.enter(uid, &receiver.owner.namespace, line);
                 }
             }
-            self.consider(uid);
+            self.turns.consider(uid);
         }
         let is_gone = |(uid, line): (&Arc<str>, &Line)| {
-            (!line.is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
+            (!line.standing().is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
         };
-        let gone: Vec<Arc<str>> = self.lines.iter().filter_map(is_gone).collect();
+        let gone: Vec<Arc<str>> = self.turns.lines.iter().filter_map(is_gone).collect();
         for uid in gone {
-            if let Some(line) = self.lines.get_mut(&uid) {
+            if let Some(line) = self.turns.lines.get_mut(&uid) {
                 line.go(now.wall);
                 self.tidy_at = now.steady;
             }
-            self.consider(&uid);
+            self.turns.consider(&uid);
         }
     }
 
@@ -390,20 +347,8 @@ impl Scheduler {
         let receivers = self.receivers.borrow().clone();
         let parts = self.parts.clone();
         self.tasks.spawn(async move {
-            let tidying = AssertUnwindSafe(park_what_is_nobodys(&parts, &receivers)).catch_unwind();
-            let tidied = tidying.await;
-            Event::Tidied(tidied.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned()))))
+            Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await)
         });
-    }
-}
-
-const DEFECT: &str = "hookkeeper failed while handing it on, which is a defect; please report it";
-
-/// Only this error is more than trouble that passes.
-fn broken(result: Result<(), StoreError>) -> Result<(), StoreError> {
-    match result {
-        Err(error @ StoreError::Broken(_)) => Err(error),
-        _ => Ok(()),
     }
 }
 
@@ -414,27 +359,15 @@ pub(super) async fn attempt(
     receiver: &Receiver,
     taken: Taken,
 ) -> Meaning {
-    let limit = receiver.forward.timeout;
-    let exchanging = async {
-        let url = match locate.locate(&receiver.owner, &receiver.forward.to).await {
-            Ok(url) => url,
-            Err(what) => return Meaning::Away { what, sign: Sign::Unreached },
-        };
-        let notes = Notes {
-            id: taken.id,
-            attempt: taken.attempts.saturating_add(1),
-            owner: &receiver.owner,
-            event_time: taken.event_time.as_deref(),
-            duplicate_of: taken.duplicate_of,
-            polled: false,
-        };
-        let request = compose(url, notes.headers(), taken.content_type, taken.body, limit);
-        judge(&exchange.send(&receiver.owner.namespace, request).await)
+    let notes = Notes {
+        id: taken.id,
+        attempt: taken.attempts.saturating_add(1),
+        owner: &receiver.owner,
+        event_time: taken.event_time.as_deref(),
+        duplicate_of: taken.duplicate_of,
+        polled: false,
     };
-    timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {
-        what: format!("the application did not answer within {limit:?}"),
-        sign: Sign::Silent,
-    })
+    send(exchange, locate, receiver, notes, taken.content_type, taken.body).await
 }
 
 async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {
