@@ -264,8 +264,13 @@ impl Gate {
 
     async fn ask_again(&self, args: &AgainArgs, output: &mut impl Write) -> anyhow::Result<ExitCode> {
         let answer = self.ask("POST", "/expectations/revive", &args.of.query()).await?;
-        let Revived { revived } = serde_json::from_slice(&self.expect(answer, 200)?)?;
-        writeln!(output, "{revived} are asked for again")?;
+        let revived: Vec<Revived> = serde_json::from_slice(&self.expect(answer, 200)?)?;
+        for Revived { namespace, receiver, count } in &revived {
+            writeln!(output, "{}/{}: {count} asked for again", printable(namespace), printable(receiver))?;
+        }
+        if revived.is_empty() {
+            writeln!(output, "nothing is parked")?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 

@@ -514,7 +514,8 @@ mod tests {
         assert_eq!(polled, Some(("tx-1".to_owned(), "3".to_owned())));
         assert!(read(br#"{"id":"tx-1"}"#, &receiver).polled.is_none());
         let given = receiver.fallback.take().unwrap();
-        let elsewhere = Fallback { id: pointer("/process/id"), status: pointer("/process/state"), ..(*given).clone() };
+        let elsewhere =
+            Fallback { id: pointer("/process/id"), status: pointer("/process/state"), ..(*given).clone() };
         receiver.fallback = Some(Arc::new(elsewhere));
         let polled = read(br#"{"process":{"id":"tx-1","state":"DONE"}}"#, &receiver).polled.unwrap();
         assert_eq!((polled.id.as_str(), polled.status.as_str()), ("tx-1", "DONE"));

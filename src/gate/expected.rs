@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::admin::ShownState;
 use super::clock::Clock;
 use super::fallback::MOST_OPEN;
-use crate::store::{Expectation, RowState, Selection, Store, StoreError};
+use crate::store::{Expectation, Owner, RowState, Selection, Store, StoreError};
 
 /// The most expectations of one answer.
 pub const MOST_SHOWN: usize = 1_000;
@@ -67,11 +67,15 @@ pub struct Page {
     pub more: bool,
 }
 
-/// How many are asked for again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How many of a receiver are asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revived {
+    /// Namespace of the receiver.
+    pub namespace: String,
+    /// Name of the receiver.
+    pub receiver: String,
     /// So many.
-    pub revived: u64,
+    pub count: u64,
 }
 
 /// Which expectations are meant.
@@ -124,16 +128,17 @@ async fn list(State(parts): State<Parts>, Query(wanted): Query<Wanted>) -> Resul
 /// The parked ones begin anew, as far as there is room for open ones.
 async fn revive(State(parts): State<Parts>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
     let selection = Selection::from(wanted);
-    let mut revived = 0;
+    let mut revived = Vec::new();
     for usage in parts.store.usage().await? {
         if usage.expected_parked == 0 || !selection.means(&usage.owner) {
             continue;
         }
-        let uid = &usage.owner.uid;
-        revived += parts.store.revive_expectations(uid, parts.clock.now(), MOST_OPEN).await?;
+        let Owner { namespace, name, uid } = &usage.owner;
+        let count = parts.store.revive_expectations(uid, parts.clock.now(), MOST_OPEN).await?;
         (parts.revived)(uid);
+        revived.push(Revived { namespace: namespace.to_string(), receiver: name.to_string(), count });
     }
-    Ok(Json(Revived { revived }).into_response())
+    Ok(Json(revived).into_response())
 }
 
 /// The store has no answer.

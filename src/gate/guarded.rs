@@ -27,7 +27,7 @@ pub(super) async fn caught<T>(work: impl Future<Output = Result<T, StoreError>>)
 }
 
 /// Only this error is more than trouble that passes.
-pub(super) fn broken<T>(result: Result<T, StoreError>) -> Result<(), StoreError> {
+pub(super) fn broken(result: Result<(), StoreError>) -> Result<(), StoreError> {
     match result {
         Err(error @ StoreError::Broken(_)) => Err(error),
         _ => Ok(()),

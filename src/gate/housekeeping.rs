@@ -105,7 +105,10 @@ fn tell(key: &ObjectKey, before: &WebhookReceiverStatus, after: &WebhookReceiver
         let old = before.conditions.iter().find(|old| old.kind == condition.kind);
         let is_new = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
         let is_well = (condition.status == ConditionStatus::True)
-            == matches!(condition.kind, ConditionType::Ready | ConditionType::HandingOn | ConditionType::Asking);
+            == matches!(
+                condition.kind,
+                ConditionType::Ready | ConditionType::HandingOn | ConditionType::Asking
+            );
         if is_new && !is_well {
             warn!(
                 receiver = %key,

@@ -71,7 +71,12 @@ impl<L: Waits> Turns<L> {
     }
 
     /// A receiver has come.
-    pub(super) fn enter(&mut self, uid: &Arc<str>, namespace: &Arc<str>, line: impl FnOnce(NamespaceId) -> L) {
+    pub(super) fn enter(
+        &mut self,
+        uid: &Arc<str>,
+        namespace: &Arc<str>,
+        line: impl FnOnce(NamespaceId) -> L,
+    ) {
         let line = line(self.fairness.enter(namespace));
         self.namespaces.insert(Arc::clone(uid), Arc::clone(namespace));
         self.lines.insert(Arc::clone(uid), line);

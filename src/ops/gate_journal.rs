@@ -31,7 +31,9 @@ impl Observer for GateJournal {
             Fact::Paused { wait, why } => {
                 warn!(%receiver, "nothing is handed on for {} s: {why}", wait.as_secs().max(1));
             }
-            Fact::Asked(Asked::NoAnswer(why)) => debug!(%receiver, "the platform was asked, and gave no answer: {why}"),
+            Fact::Asked(Asked::NoAnswer(why)) => {
+                debug!(%receiver, "the platform was asked, and gave no answer: {why}")
+            }
             Fact::Asked(Asked::NotTaken(why)) => {
                 debug!(%receiver, "what the platform answered was not handed on: {why}");
             }

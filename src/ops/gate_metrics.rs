@@ -335,9 +335,11 @@ impl Collector for StateCollector {
         gauge("hookkeeper_gate_parked_now", "Deliveries that wait for a person", &|row| {
             of(row, |usage| usage.parked.deliveries)
         })?;
-        gauge("hookkeeper_gate_expected", "Things that applications wait for, and the platform is asked for", &|row| {
-            of(row, |usage| usage.expected)
-        })?;
+        gauge(
+            "hookkeeper_gate_expected",
+            "Things that applications wait for, and the platform is asked for",
+            &|row| of(row, |usage| usage.expected),
+        )?;
         gauge(
             "hookkeeper_gate_expected_parked",
             "Things that applications wait for, and nobody is asked for any more",

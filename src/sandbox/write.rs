@@ -269,7 +269,9 @@ mod tests {
 
     use serde::de::DeserializeOwned;
 
-    use super::super::{Authentication, TRIAL_EXPECT_KEY, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN, TRIAL_QUALP_SECRET};
+    use super::super::{
+        Authentication, TRIAL_EXPECT_KEY, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN, TRIAL_QUALP_SECRET,
+    };
     use super::*;
     use crate::api::{TokenSource, WebhookProvider, WebhookReceiver, WebhookSubscription};
 

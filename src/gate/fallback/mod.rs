@@ -70,7 +70,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { most: 64, most_of_one: 10, look_every: Duration::from_secs(30), tidy_every: Duration::from_secs(60) }
+        Self {
+            most: 64,
+            most_of_one: 10,
+            look_every: Duration::from_secs(30),
+            tidy_every: Duration::from_secs(60),
+        }
     }
 }
 

@@ -401,6 +401,7 @@ impl Polling {
         self.is_tidying = true;
         let receivers = self.receivers.borrow().clone();
         let parts = self.parts.clone();
-        self.tasks.spawn(async move { Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await) });
+        self.tasks
+            .spawn(async move { Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await) });
     }
 }

@@ -177,7 +177,8 @@ impl Scheduler {
                 let next = if may_have_more { None } else { store.next_due(&uid).await? };
                 Ok(Found { taken, may_have_more, next })
             };
-            Event::Looked { uid, grant, epoch, found: caught(looking).await }
+            let found = caught(looking).await;
+            Event::Looked { uid, grant, epoch, found }
         });
     }
 
@@ -283,7 +284,8 @@ impl Scheduler {
             };
             let at = (delivery.id, delivery.claim);
             let recording = record(&*parts.store, at, &what, &health, &stopping, not_yet);
-            Event::Recorded { uid, delivery, recorded: caught(recording).await }
+            let recorded = caught(recording).await;
+            Event::Recorded { uid, delivery, recorded }
         });
     }
 
@@ -346,9 +348,8 @@ impl Scheduler {
         self.is_tidying = true;
         let receivers = self.receivers.borrow().clone();
         let parts = self.parts.clone();
-        self.tasks.spawn(async move {
-            Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await)
-        });
+        self.tasks
+            .spawn(async move { Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await) });
     }
 }
 

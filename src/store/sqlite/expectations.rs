@@ -137,9 +137,7 @@ impl Engine {
         let Some(account) = self.ledger.by_uid(uid) else { return Ok(Vec::new()) };
         self.connection
             .prepare_cached(EXPECTATIONS_DUE)?
-            .query_map((account.receiver, now, limit(most)), |row| {
-                expectation(&account.owner, row)
-            })?
+            .query_map((account.receiver, now, limit(most)), |row| expectation(&account.owner, row))?
             .collect()
     }
 
@@ -211,9 +209,8 @@ impl Engine {
         for account in accounts {
             for parked in &states {
                 let left = limit(most.saturating_sub(found.len()));
-                let rows = select.query_map((account.receiver, parked, left), |row| {
-                    expectation(&account.owner, row)
-                })?;
+                let rows = select
+                    .query_map((account.receiver, parked, left), |row| expectation(&account.owner, row))?;
                 found.extend(rows.collect::<Result<Vec<_>, _>>()?);
             }
         }
@@ -224,8 +221,9 @@ impl Engine {
     pub(super) fn park_expectations(&mut self, uid: &str, now: i64) -> rusqlite::Result<u64> {
         let Some(receiver) = self.ledger.by_uid(uid).map(|account| account.receiver) else { return Ok(0) };
         let rows = self.expectation_rows(ROWS_OF_EXPECTATIONS, (receiver, false, PARKED_AT_ONCE))?;
-        let mut park =
-            self.connection.prepare_cached("UPDATE expectations SET parked = 1, due = ?2 WHERE expectation = ?1")?;
+        let mut park = self
+            .connection
+            .prepare_cached("UPDATE expectations SET parked = 1, due = ?2 WHERE expectation = ?1")?;
         for row in &rows {
             park.execute((row, now))?;
         }

@@ -36,7 +36,7 @@ fn name(rule: &Value) -> &str {
 fn they_fire_when_they_should_and_only_then() {
     let file = in_repository(RULES);
     let checked = promtool(&["check", "rules", file.to_str().unwrap()]);
-    assert!(checked.stdout.contains("14 rules found"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("15 rules found"), "{}", checked.stdout);
     let stories = files_below("tests/it/packaging/alerts", ".yaml");
     assert_eq!(stories.len(), 8);
     let stories = stories.iter().map(|story| story.to_str().unwrap());
@@ -77,6 +77,7 @@ fn each_pages_or_is_a_ticket_and_has_a_runbook() {
             ("HookkeeperApplicationDown", "critical"),
             ("HookkeeperDeliveriesLate", "warning"),
             ("HookkeeperDeliveriesParked", "warning"),
+            ("HookkeeperExpectationsGivenUp", "warning"),
             ("HookkeeperCredentialUnusable", "warning"),
             ("HookkeeperGateBehind", "warning"),
             ("HookkeeperDeliveriesOwnerless", "warning"),
@@ -194,6 +195,12 @@ fn they_say_what_is_wrong_in_plain_words() {
             vec![of_receiver("hookkeeper_gate_parked_now", 3)],
             receiver.clone(),
             "3 delivery(s) of hr/gupy are parked.",
+        ),
+        (
+            "HookkeeperExpectationsGivenUp",
+            vec![of_receiver("hookkeeper_gate_expected_parked", 3)],
+            receiver.clone(),
+            "3 thing(s) that applications of hr/gupy wait for were given up.",
         ),
         (
             "HookkeeperCredentialUnusable",

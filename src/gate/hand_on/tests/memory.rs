@@ -348,9 +348,7 @@ impl<C: Clock> Store for MemoryStore<C> {
     }
 
     fn expectation<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, Option<Expectation>> {
-        self.act("expectation", |state, _| {
-            state.expectations.get(&(uid.to_owned(), id.to_owned())).cloned()
-        })
+        self.act("expectation", |state, _| state.expectations.get(&(uid.to_owned(), id.to_owned())).cloned())
     }
 
     fn expectation_changed(&self, expectation: Expectation) -> Answer<'_, ()> {
@@ -373,7 +371,8 @@ impl<C: Clock> Store for MemoryStore<C> {
     fn expectations<'a>(&'a self, selection: &'a Selection, most: usize) -> Answer<'a, Vec<Expectation>> {
         self.act("expectations", |state, _| {
             let is_meant = |one: &&Expectation| {
-                let is_in_state = selection.state.is_none_or(|state| (state == RowState::Parked) == one.parked);
+                let is_in_state =
+                    selection.state.is_none_or(|state| (state == RowState::Parked) == one.parked);
                 selection.means(&one.owner) && is_in_state
             };
             state.expectations.values().filter(is_meant).take(most).cloned().collect()
