@@ -63,7 +63,7 @@ pub struct TokenSourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTokenSource>,
     /// How long a token lives when the source does not say, which 0 and less count as. When the
-    /// source returns the same token again and still does not say, this life begins anew.
+    /// source returns the same token again and still does not say, this life begins again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
@@ -102,7 +102,7 @@ pub struct InlineTokenSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTokenSource>,
     /// How long a token lives when the source does not say, which 0 and less count as. When the
-    /// source returns the same token again and still does not say, this life begins anew.
+    /// source returns the same token again and still does not say, this life begins again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,

@@ -238,7 +238,10 @@ mod tests {
             }
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
-        assert!(!breaker.probes(now) && !breaker.failed(now, &by(1), CAP, 5), "closed, and it counts anew");
+        assert!(
+            !breaker.probes(now) && !breaker.failed(now, &by(1), CAP, 5),
+            "closed, and it counts from zero"
+        );
     }
 
     /// After how many failures in a row it opens, when so many of a hundred failed before.

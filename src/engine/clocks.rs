@@ -11,13 +11,13 @@ use crate::rotation::time::Moment;
 const CLOCK_STEP: i64 = 1_000;
 
 impl Engine {
-    /// Timers are filed by boot time; when the wall clock is set, every decision is made anew.
+    /// Timers are filed by boot time; when the wall clock is set, every decision is made again.
     pub(super) fn watch_clocks(&mut self, now: Moment) {
         let boot = i64::try_from(now.boot.as_millis()).unwrap_or(i64::MAX);
         let offset = now.wall.timestamp_millis().saturating_sub(boot);
         let step = self.clock_offset.replace(offset).map_or(0, |before| offset.saturating_sub(before));
         if step.abs() > CLOCK_STEP {
-            tracing::warn!(seconds = step / 1_000, "the wall clock was set; everything is looked at anew");
+            tracing::warn!(seconds = step / 1_000, "the wall clock was set; everything is looked at again");
             if step < 0 {
                 self.forget_the_future(now);
             } else {

@@ -20,7 +20,7 @@ use crate::rotation::backoff::{self, Wait};
 use crate::rotation::reading::goes_on_after;
 use crate::rotation::time::{Moment, between};
 
-/// So often in a row a page may fail before the listing begins anew: what was read gets old.
+/// So often in a row a page may fail before the listing begins again: what was read gets old.
 const MAX_PAGE_FAILURES: u32 = 10;
 /// When a page is looked at again that has let calls of its provider go first.
 const LETS_GO_FOR: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ impl Paused {
         Self { reading: Reading::default(), started, failures: 0, epoch }
     }
 
-    /// What is kept after a failure; `None` when the listing has to begin anew.
+    /// What is kept after a failure; `None` when the listing has to begin again.
     fn after(mut self, failure: &CallFailure) -> Option<Self> {
         self.failures += 1;
         let goes_on = self.reading.has_begun() && goes_on_after(failure) && self.failures < MAX_PAGE_FAILURES;

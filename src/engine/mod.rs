@@ -264,7 +264,7 @@ impl Engine {
     }
 
     /// When nothing runs, nobody may be kept busy and no place may be taken: a step that forgot to
-    /// end would be waited for for ever.
+    /// end would be waited for forever.
     fn is_consistent(&self) -> bool {
         if !self.jobs.is_empty() || !self.write_queue.is_empty() {
             return true;

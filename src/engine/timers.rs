@@ -1,7 +1,7 @@
 //! The deadline queue: what needs attention, and when.
 //!
 //! Filed under boot time, which cannot be set and counts suspension. The engine notices by itself
-//! when the wall clock has been set and files everything anew.
+//! when the wall clock has been set and files everything again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -8,7 +8,7 @@
 //! - when nobody uses a declared source and the life of its token is over;
 //! - when this process loses the lead, and again when it begins to lead: another process may have
 //!   brought newer tokens meanwhile, and who may not act has no use for any. What is published is
-//!   read from its Secret again, everything else is asked for anew.
+//!   read from its Secret again, everything else is asked for again.
 //!
 //! When a source is edited so that another token is asked for, the one in hand alone is forgotten:
 //! receivers must go on accepting what was applied until everybody has moved. When it publishes no

@@ -22,7 +22,7 @@ pub(super) fn empty(status: u16) -> Answer {
     answer
 }
 
-/// A status without a body, after which the connection is closed: who was refused starts anew.
+/// A status without a body, after which the connection is closed: who was refused starts again.
 pub(super) fn closing(status: u16) -> Answer {
     let mut answer = empty(status);
     close(&mut answer);

@@ -166,7 +166,7 @@ mod tests {
             risk.saw(&success, at(101));
             assert_eq!(risk, Risk::default(), "{success:?}");
             risk.saw(&refused(true), at(102));
-            assert_eq!(level(&risk), None, "counted anew");
+            assert_eq!(level(&risk), None, "counted from zero");
         }
     }
 

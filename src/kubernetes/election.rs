@@ -106,7 +106,7 @@ impl Surprises {
     }
 }
 
-/// Waits until then, for ever if there is no such moment.
+/// Waits until then, forever if there is no such moment.
 pub(super) async fn until_then(then: Option<Instant>) {
     match then {
         Some(then) => tokio::time::sleep_until(then).await,

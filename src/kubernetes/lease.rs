@@ -206,7 +206,7 @@ impl Candidate {
         }
     }
 
-    /// Begins to lead, or to lead anew. What others have recorded is read first: until everything has
+    /// Begins to lead, or to lead again. What others have recorded is read first: until everything has
     /// been listed, nothing is done. Returns the round of lists that must be complete.
     fn begin_term(&mut self, until: Moment) -> u64 {
         self.term += 1;

@@ -32,7 +32,7 @@ const PAGE: u32 = 500;
 /// How long to wait after a failure, doubled up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// A list of which nothing more has come for this long is begun anew; a watch may be silent.
+/// A list of which nothing more has come for this long is begun again; a watch may be silent.
 const LIST_SILENCE: Duration = Duration::from_secs(30);
 
 /// Which objects are looked after.
@@ -176,7 +176,7 @@ impl One {
                     }
                     event = events.next() => event,
                     () = tokio::time::sleep(LIST_SILENCE), if is_listing => {
-                        warn!(kind = %self.kind, "the API server does not answer; its objects are listed anew");
+                        warn!(kind = %self.kind, "the API server does not answer; its objects are listed again");
                         break;
                     }
                 };

@@ -195,7 +195,7 @@ fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
             Some((
                 Reason::Conflict,
                 format!(
-                    "{other} has the better claim to {about}; this object takes over when that one is deleted"
+                    "{other} is responsible for {about}; this object takes over when that one is deleted"
                 ),
             ))
         }

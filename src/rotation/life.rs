@@ -93,7 +93,7 @@ pub fn repeated(hand: &Hand, said: Lifetime, asked: Moment, now: Moment) -> Repe
             let tolerance = SAME_END.min(between(hand.minted.wall, known) / 4);
             between(known, end) <= tolerance && between(end, known) <= tolerance
         });
-        // What is assumed begins anew with each answer. What has ended on the clock that is right
+        // What is assumed begins again with each answer. What has ended on the clock that is right
         // lives on when the source says so.
         if matches!(said, Lifetime::Assumed(_)) || !is_same {
             return Repeated::AnotherEnd(end);
@@ -150,7 +150,7 @@ impl fmt::Display for Remark {
             Self::AssumedAnew(life) => write!(
                 formatter,
                 "the token source returned the same token again and does not say how long it lives: \
-                 assumedLifetime ({}) began anew, and nothing was sent to the provider",
+                 assumedLifetime ({}) began again, and nothing was sent to the provider",
                 Written(*life)
             ),
         }
@@ -266,7 +266,7 @@ mod tests {
             );
         }
         let remark = Remark::AssumedAnew(seconds(5400)).to_string();
-        assert!(remark.contains("assumedLifetime (1h30m) began anew"), "{remark}");
+        assert!(remark.contains("assumedLifetime (1h30m) began again"), "{remark}");
     }
 
     #[test]

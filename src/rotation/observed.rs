@@ -2,7 +2,7 @@
 //!
 //! It tells what came in, and changes nothing else: that no delivery has come may only mean that
 //! nothing has happened at the platform. What is recorded of it holds for the token on record, because
-//! both are written together; so after a restart it goes on from there, and a rotation begins it anew.
+//! both are written together; so after a restart it goes on from there, and a rotation begins it again.
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ impl Reading {
         self.link.as_ref()
     }
 
-    /// Whether anything would be lost by beginning anew.
+    /// Whether anything would be lost by beginning again.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.requests > 0

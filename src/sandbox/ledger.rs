@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::faults::Target;
 use super::webhooks::Late;
 
-/// Entries kept in detail; the sums count for ever.
+/// Entries kept in detail; the sums count forever.
 pub const DETAILED_ENTRIES: usize = 100_000;
 
 /// One thing that happened.

@@ -134,7 +134,7 @@ impl std::fmt::Debug for SidecarSecrets {
 }
 
 impl SidecarSecrets {
-    /// Reads from these places. `run` is drawn anew for each process.
+    /// Reads from these places. `run` is drawn for each process.
     ///
     /// Which hosts a value may go to is said by the annotation `hookkeeper.dev/allowed-hosts` of
     /// the Secret manifest that holds it. A manifest without data is how files and variables get one:
@@ -283,7 +283,7 @@ fn read_nested(
 fn read_file(path: &std::path::Path) -> io::Result<Option<Found>> {
     let absent =
         |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-    // Opening anything but a file may wait for ever.
+    // Opening anything but a file may wait forever.
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Ok(_) => return Ok(None),

@@ -415,7 +415,7 @@ pub trait Store: Send + Sync {
     fn park(&self, id: DeliveryId, claim: Claim, failure: LastFailure) -> Answer<'_, ()>;
     /// All that waits for a receiver that is gone is parked; returns how many.
     fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64>;
-    /// A parked delivery waits again, due at `now`, its attempts counted anew. False when there is none.
+    /// A parked delivery waits again, due at `now`, its attempts counted from zero. False when there is none.
     fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool>;
     /// A parked delivery is deleted. False when there is none.
     fn drop_parked(&self, id: DeliveryId) -> Answer<'_, bool>;
@@ -434,7 +434,7 @@ pub trait Store: Send + Sync {
     fn usage(&self) -> Answer<'_, Vec<Usage>>;
     /// Keys that have expired at `now` are deleted, at most a bounded number at a time; returns how many.
     fn forget_expired(&self, now: DateTime<Utc>) -> Answer<'_, u64>;
-    /// An application waits for this id. False when it has `most` open already. A known one begins anew;
+    /// An application waits for this id. False when it has `most` open already. A known one begins again;
     /// while it is open, what was handed on stays known, for the caller may only repeat himself.
     fn expect(&self, expectation: Expectation, most: usize) -> Answer<'_, bool>;
     /// Up to `most` expectations of the receiver that are due at `now`.
@@ -455,7 +455,7 @@ pub trait Store: Send + Sync {
     fn expectations<'a>(&'a self, selection: &'a Selection, most: usize) -> Answer<'a, Vec<Expectation>>;
     /// Nobody is asked any more for anything of this receiver; returns how many were parked.
     fn park_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>) -> Answer<'a, u64>;
-    /// The receiver's parked expectations begin anew, due at `now`, as far as `most` may be open; returns how
+    /// The receiver's parked expectations begin again, due at `now`, as far as `most` may be open; returns how
     /// many.
     fn revive_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>, most: usize) -> Answer<'a, u64>;
     /// Expectations that were parked before this time are deleted, at most a bounded number at a time; returns

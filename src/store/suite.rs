@@ -349,7 +349,7 @@ pub(super) async fn another_body_or_another_receiver_is_another_delivery(ground:
     assert_eq!(store.put(other_event).await, Ok(Put::Stored));
     let other_receiver = NewDelivery { owner: owner("a", "two"), ..dropped_copy(&first, 6) };
     assert_eq!(store.put(other_receiver).await, Ok(Put::Stored));
-    // The same name, made anew: not the same receiver.
+    // The same name, made again: not the same receiver.
     let made_anew = Owner { uid: "another-uid".into(), ..owner("a", "one") };
     assert_eq!(store.put(NewDelivery { owner: made_anew, ..dropped_copy(&first, 7) }).await, Ok(Put::Stored));
 }
@@ -687,7 +687,7 @@ pub(super) async fn expectations_are_kept_until_they_are_met(ground: &dyn Ground
     store.expectation_changed(parked.clone()).await.unwrap();
     assert_eq!(store.expectations_due(UID, at(1000), 10).await.unwrap().len(), 1);
     assert_eq!(store.expectation(UID, "tax id 1").await, Ok(Some(parked)));
-    // Said once more, it begins anew.
+    // Said once more, it begins again.
     let again = Expectation { since: at(50), ..expectation(1) };
     assert_eq!(store.expect(again.clone(), 10).await, Ok(true));
     assert_eq!(store.expectation(UID, "tax id 1").await, Ok(Some(again)));

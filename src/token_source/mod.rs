@@ -137,5 +137,5 @@ impl Minter for TokenMinter {
     }
 }
 
-/// The longest life a token counts as having; more is as good as for ever, and sums stay small.
+/// The longest life a token counts as having; more is as good as forever, and sums stay small.
 const LONGEST_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);

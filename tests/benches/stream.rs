@@ -141,7 +141,7 @@ async fn declare_namespace(namespace: usize, file: &mut impl Write) -> usize {
     for number in numbers {
         let key = of_number(number);
         let mut status = outside.statuses[&key].clone();
-        // Every namespace had a provider of its own, which began to count anew.
+        // Every namespace had a provider of its own, which began to count from zero.
         status.webhook_id = Some(format!("9d3e0c1a-5b0f-4a52-8c0d-{number:012x}"));
         let object = object(&key, number, &outside.subscriptions[&key].1, &status);
         let json = RawValue::from_string(serde_json::to_string(&object).unwrap()).unwrap();

@@ -71,7 +71,7 @@ fn a_state_file_that_cannot_be_understood_keeps_the_process_from_starting() {
     let long_ago = STATE.replace("\"version\":1", "\"version\":0");
     for (content, what, to_do) in [
         ("", "damaged (it is empty)", "restore it from a backup"),
-        (&STATE[..STATE.len() / 2], "damaged (it ends too early", "move it away to start anew"),
+        (&STATE[..STATE.len() / 2], "damaged (it ends too early", "move it away to start again"),
         ("\0\0\0\0\0\0", "damaged (line 1, column 1)", "restore it from a backup"),
         (&other_status, r#"damaged (WebhookSubscription "default/orders")"#, "restore it from a backup"),
         (&no_object, "damaged (the objects of kind WebhookSubscription)", "restore it from a backup"),

@@ -32,7 +32,7 @@ use crate::sandbox::{
     WriteOptions, trial_platforms, write_manifests,
 };
 
-/// How often the picture is drawn anew.
+/// How often the picture is drawn again.
 const FRAME: std::time::Duration = std::time::Duration::from_millis(250);
 /// How often each webhook, and each other platform, has an event.
 const EVENTS_EVERY: std::time::Duration = std::time::Duration::from_secs(1);

@@ -7,7 +7,7 @@
 //!
 //! | what happens | the expectation |
 //! |---|---|
-//! | the application says that it waits for an id | begins, or begins anew; asked after `after` |
+//! | the application says that it waits for an id | begins, or starts again; asked after `after` |
 //! | a delivery with a status of `until` comes | is met |
 //! | any other delivery with this id comes | goes on; asked after `after` from now |
 //! | the platform answers with a status that was not handed on, and the application takes it | is met with a status of `until`; else asked after `every` |

@@ -380,5 +380,5 @@ fn what_is_odd_about_a_tokens_life_is_told_while_all_is_well() {
         .into_iter()
         .find(|condition| condition.kind == RotationHealthy)
         .map(|condition| condition.message);
-    assert!(message.is_some_and(|message| message.contains("assumedLifetime (20s) began anew")));
+    assert!(message.is_some_and(|message| message.contains("assumedLifetime (20s) began again")));
 }

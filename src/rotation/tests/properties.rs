@@ -233,7 +233,7 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// Otherwise the engine would ask again at once, for ever.
+    /// Otherwise the engine would ask again at once, forever.
     #[test]
     fn no_wait_ends_in_the_past(world in any_world()) {
         if let Step::Wait { until: Some(until), .. } = world.decide() {

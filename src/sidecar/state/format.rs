@@ -45,7 +45,7 @@ pub enum StateError {
     },
     /// It was cut short or changed.
     #[error(
-        "the state file {} is damaged ({problem}) and was left as it is; restore it from a backup, or move it away to start anew (remote subscriptions are then found again only where adoptionPolicy is Matching)",
+        "the state file {} is damaged ({problem}) and was left as it is; restore it from a backup, or move it away to start again (remote subscriptions are then found again only where adoptionPolicy is Matching)",
         .path.display()
     )]
     Damaged {

@@ -184,11 +184,10 @@ impl Engine {
         work: impl FnOnce(&mut Self) -> rusqlite::Result<()>,
     ) -> Result<(), StoreError> {
         let result = self
-            .connection
-            .execute_batch("BEGIN IMMEDIATE")
+            .statement("BEGIN IMMEDIATE")
             .and_then(|()| work(self))
             .and_then(|()| self.write_accounts())
-            .and_then(|()| self.connection.execute_batch("COMMIT"));
+            .and_then(|()| self.statement("COMMIT"));
         match result {
             Ok(()) => {
                 self.ledger.commit();
@@ -211,6 +210,10 @@ impl Engine {
                 Err(meaning)
             }
         }
+    }
+
+    fn statement(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     fn roll_back(&mut self, error: &rusqlite::Error) -> StoreError {

@@ -77,7 +77,7 @@ pub enum OpenError {
     /// The file is damaged.
     #[error(
         "{path} is damaged ({problem}): keep a copy of the folder, then restore it from a backup, or try \
-         `sqlite3 {path} .recover`; with an empty folder hookkeeper starts anew, without what waited"
+         `sqlite3 {path} .recover`; with an empty folder hookkeeper starts again, without what waited"
     )]
     Damaged {
         /// Which file.

@@ -74,14 +74,16 @@ impl Engine {
         now: i64,
         expires: i64,
     ) -> rusqlite::Result<()> {
-        let updated = self
-            .connection
+        if self.added(receiver, event, body, id, now, expires)? {
+            return Ok(());
+        }
+        self.connection
             .prepare_cached(
                 "UPDATE keys SET delivery = ?4, expires = max(expires, ?5)
                  WHERE receiver = ?1 AND event = ?2 AND body = ?3",
             )?
             .execute((receiver, event, body, id.to_bytes(), expires))?;
-        self.added(receiver, event, body, id, now, expires, updated)
+        Ok(())
     }
 
     /// The delivery of this event was answered with success; the first one that was stays.
@@ -92,17 +94,19 @@ impl Engine {
         id: DeliveryId,
         expires: i64,
     ) -> rusqlite::Result<()> {
-        let updated = self
-            .connection
+        if self.added(receiver, event, &ANSWERED, id, 0, expires)? {
+            return Ok(());
+        }
+        self.connection
             .prepare_cached(
                 "UPDATE keys SET expires = max(expires, ?4)
                  WHERE receiver = ?1 AND event = ?2 AND body = ?3",
             )?
             .execute((receiver, event, ANSWERED, expires))?;
-        self.added(receiver, event, &ANSWERED, id, 0, expires, updated)
+        Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of one row")]
+    /// Whether there was no such key until now.
     fn added(
         &mut self,
         receiver: i64,
@@ -111,18 +115,20 @@ impl Engine {
         id: DeliveryId,
         now: i64,
         expires: i64,
-        updated: usize,
-    ) -> rusqlite::Result<()> {
-        if updated > 0 {
-            return Ok(());
-        }
-        self.connection
+    ) -> rusqlite::Result<bool> {
+        let inserted = self
+            .connection
             .prepare_cached(
-                "INSERT INTO keys (receiver, event, body, delivery, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO keys (receiver, event, body, delivery, expires) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute((receiver, event, body, id.to_bytes(), expires))?;
+        if inserted == 0 {
+            return Ok(false);
+        }
         self.ledger.change(receiver, |account| account.keys += 1);
-        self.evict(receiver, now)
+        self.evict(receiver, now)?;
+        Ok(true)
     }
 
     /// The oldest keys go when the receiver has too many.

@@ -47,7 +47,7 @@ impl Resealing {
         self.seals.is_empty()
     }
 
-    /// Seals some rows anew.
+    /// Seals some rows again.
     pub(super) fn step(&mut self, engine: &mut Engine) -> Result<(), StoreError> {
         let Some(seal) = self.seals.last().copied() else { return Ok(()) };
         let before = (self.after_delivery, self.after_expectation, self.skipped);

@@ -242,7 +242,7 @@ async fn an_answer_that_is_late_never_sets_the_application_back() {
     gate.stop();
 }
 
-/// What the application did not take is not tried again: the platform is asked anew.
+/// What the application did not take is not tried again: the platform is asked again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_application_refused_does_not_come_after_what_is_newer() {
     let trial = Trial::new(SOON).await;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::stage::{Gate, Stage};
+use super::wire;
 use crate::process::Ended;
 
 const RECEIVER: &str = "
@@ -108,6 +109,32 @@ async fn what_an_application_never_wanted_is_parked_and_people_decide() {
     assert_eq!(asked(&gate, &["replay", "--all", "--receiver", "unico"]), "0 replayed\n");
     assert_eq!(asked(&gate, &["drop", "--all"]), "1 dropped\n");
     assert_eq!(asked(&gate, &["list"]), "nothing waits\n");
+    gate.stop();
+}
+
+/// A page in a browser, or a name that was made to lead to this machine, reaches the port as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_are_the_business_of_nobody_but_a_person_on_the_same_host() {
+    let stage = stage().await;
+    stage.application.answers(422);
+    let gate = stage.gate();
+    assert_eq!(status(&gate, "/shop/other", OLD, "canary-body"), 200);
+    gate.until("it is parked", || ids(&asked(&gate, &["list", "--state", "parked"])).len() == 1).await;
+    let id = ids(&asked(&gate, &["list"])).remove(0);
+    let admin = gate.process.admin().unwrap();
+    for (method, path) in [
+        ("GET", "/deliveries".to_owned()),
+        ("GET", format!("/deliveries/{id}")),
+        ("GET", format!("/deliveries/{id}/body")),
+        ("POST", format!("/deliveries/{id}/replay")),
+        ("DELETE", format!("/deliveries/{id}")),
+    ] {
+        let answer =
+            wire::raw(admin, &wire::request(method, &path, &[("Connection", "close")], b"")).unwrap();
+        assert_eq!(answer.status, 403, "{method} {path}: {}", answer.body);
+        assert!(!answer.body.contains("canary") && !answer.body.contains(&id), "{}", answer.body);
+    }
+    assert_eq!(ids(&asked(&gate, &["list", "--state", "parked"])), [id]);
     gate.stop();
 }
 

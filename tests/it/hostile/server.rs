@@ -19,7 +19,7 @@ pub enum Behaviour {
     Bytes(Vec<u8>),
     /// The first bytes, and then the others again and again for as long as anybody reads.
     Endless(Vec<u8>, Vec<u8>),
-    /// The bytes one by one, for ever.
+    /// The bytes one by one, forever.
     Drip(Vec<u8>),
     /// The bytes, and then nothing, without an end.
     Silent(Vec<u8>),

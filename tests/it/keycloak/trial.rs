@@ -169,7 +169,7 @@ impl Trial {
     }
 
     /// Every token that Keycloak issued was brought to every subscription, once. A surplus mint or
-    /// call would be there for ever.
+    /// call would be there forever.
     pub(super) async fn until_each_mint_is_applied_once(&self, source: &str, keycloak: &Keycloak) {
         let end = Instant::now() + PATIENCE;
         loop {

@@ -82,7 +82,7 @@ async fn a_paused_leader_that_wakes_up_calls_nobody() {
 }
 
 /// Somebody deletes the lease while a create is under way, and strikes the holder out while an update
-/// is: the term ends each time, and this process wins the lease anew.
+/// is: the term ends each time, and this process wins the lease again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_lost_and_won_again_during_a_step_doubles_nothing() {
     let trial = Trial::start(Duration::from_secs(40), 2).await;

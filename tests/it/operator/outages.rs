@@ -92,7 +92,7 @@ async fn an_api_server_that_was_away_costs_nothing_but_time() {
     });
     assert!(trial.sandbox.remove_webhook(&webhook));
     controller.signal(Signal::CONT);
-    // An update of what was removed would find nothing and create it anew.
+    // An update of what was removed would find nothing and create it again.
     trial.until_rotated(&all, 2).await;
     assert!(controller.log().contains("too old"), "{}", controller.log());
     assert_calm(&Requests::default(), &cluster);

@@ -8,6 +8,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::super::in_repository;
+use super::exported::gate_with_deliveries_of_all_kinds;
 use super::promtool;
 
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\$\{?(\w+)\}?").unwrap());
@@ -88,7 +89,7 @@ fn its_variables_are_defined() {
     let variables = list(&dashboard["templating"], "list");
     let defined: BTreeSet<&str> =
         variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
-    assert_eq!(defined, BTreeSet::from(["datasource", "instance", "job", "namespace"]));
+    assert_eq!(defined, BTreeSet::from(["datasource", "instance", "job", "namespace", "receiver"]));
     let of_grafana = ["__rate_interval", "__range"];
     for expression in expressions() {
         for used in VARIABLE.captures_iter(&expression) {
@@ -99,4 +100,27 @@ fn its_variables_are_defined() {
             );
         }
     }
+}
+
+/// What the panel "Account" and the README say of the metrics: whatever was taken in is somewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_deliveries_closes() {
+    let dashboard = dashboard();
+    let account = panels(&dashboard).into_iter().find(|panel| panel["title"] == "Account").unwrap();
+    let (stage, gate) = gate_with_deliveries_of_all_kinds().await;
+    let of_platform = |expression: &str| {
+        let (_, name) = expression.split_once('(').unwrap().1.split_once('(').unwrap();
+        let (name, matchers) = name.split_once('{').unwrap();
+        let action = matchers.split_once("action=").map(|(_, action)| action.trim_end_matches("})"));
+        let more = action.map_or_else(String::new, |action| format!(",action={action}"));
+        gate.metric(&format!("{name}{{receiver=\"default/platform\"{more}}}"))
+    };
+    let row = || -> Vec<f64> {
+        let targets = list(account, "targets").iter();
+        targets.map(|target| of_platform(target["expr"].as_str().unwrap())).collect()
+    };
+    // Accepted; test events, left out, dropped, handed on, wait, parked.
+    gate.until("what is in the store is shown", || row() == [6.0, 1.0, 1.0, 1.0, 2.0, 0.0, 1.0]).await;
+    gate.stop();
+    drop(stage);
 }

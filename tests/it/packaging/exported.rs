@@ -14,6 +14,8 @@ use super::super::{operator, trial};
 pub type Exported = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 const TOKEN_LIFE: Duration = Duration::from_secs(12);
+/// What the platform of a gate proves itself with.
+const TOKEN: (&str, &str) = ("x-token", "a-token-that-is-known");
 
 static SERIES: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^([a-z_]+)(?:\{(.*)\})? [-+.0-9eE]+$").unwrap());
@@ -68,6 +70,9 @@ metadata: {name: platform}
 spec:
   verification: {token: {header: x-token, secretKeyRefs: [{name: platform, key: token}]}}
   sourceRanges: [127.0.0.0/8]
+  testEvent: {path: /kind, equals: test}
+  handOn: {path: /kind, values: [order]}
+  duplicates: {key: [/id], action: Drop}
   forward: {url: APPLICATION/in, retry: {maxAttempts: 1}}
   fallback:
     secretKeyRefs: [{name: platform, key: expect}]
@@ -78,13 +83,14 @@ spec:
 ",
     )
     .await;
-    stage.secret("platform", "token", "a-token-that-is-known");
+    stage.secret("platform", "token", TOKEN.1);
     stage.secret("platform", "expect", "a-key-of-the-application");
     stage.application.answers(500);
     let gate = stage.start(stage.program().args(["--expect-listen", "127.0.0.1:0"]));
     assert_eq!(gate.expect("default/platform/p-1", "a-key-of-the-application").status, 204);
-    let refused = gate.post("/default/platform", &[("x-token", "a-token-that-is-not")], b"{}");
-    let accepted = gate.post("/default/platform", &[("x-token", "a-token-that-is-known")], b"{}");
+    let order = br#"{"kind":"order","id":1}"#;
+    let refused = gate.post("/default/platform", &[("x-token", "a-token-that-is-not")], order);
+    let accepted = gate.post("/default/platform", &[TOKEN], order);
     assert_eq!((refused.status, accepted.status), (401, 200));
     let parked = || gate.deliveries(&["list", "--state", "parked"]).stdout;
     gate.until("it is parked", || parked().contains("default/platform")).await;
@@ -94,9 +100,29 @@ spec:
     (stage, gate, id)
 }
 
+/// The same gate after more of what there is: one that was handed on, the same again, another under its
+/// name, a test event, and one that is none of those that are handed on.
+pub async fn gate_with_deliveries_of_all_kinds() -> (Stage, Gate) {
+    let (stage, gate, _) = gate_with_a_parked_delivery().await;
+    stage.application.answers(200);
+    let accepted = |body: &str| {
+        let answer = gate.post("/default/platform", &[TOKEN], body.as_bytes());
+        assert_eq!(answer.status, 200, "{body}");
+    };
+    let handed_on = r#"hookkeeper_gate_handed_on_total{receiver="default/platform"}"#;
+    accepted(r#"{"kind":"order","id":2}"#);
+    gate.until("it was handed on", || gate.metric(handed_on) == 1.0).await;
+    accepted(r#"{"kind":"order","id":2}"#);
+    accepted(r#"{"kind":"order","id":2,"more":true}"#);
+    gate.until("the other one was handed on, too", || gate.metric(handed_on) == 2.0).await;
+    accepted(r#"{"kind":"test"}"#);
+    accepted(r#"{"kind":"other","id":3}"#);
+    (stage, gate)
+}
+
 /// What a gate exports as soon as it exports all that is wanted.
 pub async fn of_gate(wanted: &BTreeSet<String>) -> Exported {
-    let (_stage, gate, _) = gate_with_a_parked_delivery().await;
+    let (_stage, gate) = gate_with_deliveries_of_all_kinds().await;
     gate.until(&format!("exported: {wanted:?}"), || shows_all(&gate.process, wanted)).await;
     shown(&gate.process)
 }

@@ -85,7 +85,7 @@ fn each_replica_of_the_overlay_for_high_availability_has_a_node_of_its_own() {
     let documents = built(Cluster::shared(), "overlays/ha");
     let spec = &named(&documents, "Deployment", "hookkeeper")["spec"];
     assert_eq!(spec["replicas"], 3);
-    // With a node for each and no more, another order would wait for ever.
+    // With a node for each and no more, another order would wait forever.
     assert_eq!(spec["strategy"]["rollingUpdate"], json!({"maxUnavailable": 1, "maxSurge": 0}));
     let pod = &spec["template"]["spec"];
     let rule = &pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];

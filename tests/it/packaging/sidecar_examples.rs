@@ -2,6 +2,7 @@
 //! fresh, and takes its deliveries in, with exactly their arguments, Secrets where they put them, and the
 //! manifests beside them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -130,75 +131,141 @@ fn the_manifests_of_the_examples_pass_the_check() {
     }
 }
 
-fn pod_example() -> Vec<Value> {
-    documents("deploy/sidecar/kubernetes/receiver.yaml")
+/// The pods: hookkeeper beside the receiver it works for, and with the gate before an application.
+const PODS: [(&str, &str); 2] = [("receiver.yaml", MANIFESTS), ("gate.yaml", GATE_MANIFESTS)];
+
+fn pod_example(file: &str) -> Vec<Value> {
+    documents(&format!("deploy/sidecar/kubernetes/{file}"))
 }
 
-fn deployment() -> Value {
-    pod_example().into_iter().find(|document| document["kind"] == "Deployment").unwrap()
+fn of_kind(file: &str, kind: &str) -> Vec<Value> {
+    pod_example(file).into_iter().filter(|document| document["kind"] == kind).collect()
 }
 
-#[test]
-fn the_pod_has_one_writer_and_the_manifests_of_the_examples() {
-    let documents = pod_example();
-    let map = documents.iter().find(|document| document["kind"] == "ConfigMap").unwrap();
-    let manifests = fs::read_to_string(in_repository(MANIFESTS)).unwrap();
-    assert_eq!(map["data"]["subscriptions.yaml"], manifests);
-    let spec = &deployment()["spec"];
-    assert_eq!((&spec["replicas"], &spec["strategy"]["type"]), (&json!(1), &json!("Recreate")));
-    let sidecar = &spec["template"]["spec"]["initContainers"][0];
-    assert_eq!(sidecar["restartPolicy"], "Always");
-    assert_eq!(sidecar["image"], format!("ghcr.io/hookkeeper/hookkeeper:{}", env!("CARGO_PKG_VERSION")));
+fn deployment(file: &str) -> Value {
+    of_kind(file, "Deployment").remove(0)
 }
 
 #[test]
-fn the_pod_is_admitted_where_restricted_is_enforced() {
+fn the_pods_have_one_writer_and_the_manifests_of_the_examples() {
+    for (file, manifests) in PODS {
+        let map = of_kind(file, "ConfigMap").remove(0);
+        let name = Path::new(manifests).file_name().unwrap().to_str().unwrap();
+        let manifests = fs::read_to_string(in_repository(manifests)).unwrap();
+        assert_eq!(map["data"][name], manifests, "{file}");
+        let spec = &deployment(file)["spec"];
+        assert_eq!((&spec["replicas"], &spec["strategy"]["type"]), (&json!(1), &json!("Recreate")));
+        let sidecar = &spec["template"]["spec"]["initContainers"][0];
+        assert_eq!(sidecar["restartPolicy"], "Always");
+        assert_eq!(sidecar["image"], format!("ghcr.io/hookkeeper/hookkeeper:{}", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn the_pods_are_admitted_where_restricted_is_enforced() {
     let cluster = Cluster::shared();
     let namespace = cluster.restricted_namespace("restricted");
     let namespace = namespace.as_str();
-    let file = in_repository("deploy/sidecar/kubernetes/receiver.yaml");
-    // The Deployment itself is only warned about.
-    let applied =
-        cluster.kubectl(&["apply", "--dry-run=server", "-n", namespace, "-f", file.to_str().unwrap()]);
-    assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""));
-    let mut pod = deployment()["spec"]["template"].clone();
-    pod["apiVersion"] = json!("v1");
-    pod["kind"] = json!("Pod");
-    pod["metadata"]["name"] = json!("receiver");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("pod.json");
-    fs::write(&file, pod.to_string()).unwrap();
-    let created =
-        cluster.kubectl(&["create", "--dry-run=server", "-n", namespace, "-f", file.to_str().unwrap()]);
-    assert_eq!((created.code, created.stderr.as_str()), (Some(0), ""));
+    for (example, _) in PODS {
+        let file = in_repository(&format!("deploy/sidecar/kubernetes/{example}"));
+        // The Deployment itself is only warned about.
+        let applied =
+            cluster.kubectl(&["apply", "--dry-run=server", "-n", namespace, "-f", file.to_str().unwrap()]);
+        assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""), "{example}");
+        let mut pod = deployment(example)["spec"]["template"].clone();
+        pod["apiVersion"] = json!("v1");
+        pod["kind"] = json!("Pod");
+        pod["metadata"]["name"] = json!("example");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pod.json");
+        fs::write(&file, pod.to_string()).unwrap();
+        let created =
+            cluster.kubectl(&["create", "--dry-run=server", "-n", namespace, "-f", file.to_str().unwrap()]);
+        assert_eq!((created.code, created.stderr.as_str()), (Some(0), ""), "{example}");
+    }
+}
+
+/// Arguments of the sidecar of a pod, the files of its Secrets, and where its volumes are, by their names.
+fn sidecar_of(file: &str) -> (Vec<String>, Vec<String>, BTreeMap<String, String>) {
+    let pod = deployment(file)["spec"]["template"]["spec"].clone();
+    let sidecar = &pod["initContainers"][0];
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mounts = sidecar["volumeMounts"].as_array().unwrap().iter();
+    let mounts: BTreeMap<String, String> =
+        mounts.map(|mount| (text(&mount["name"]), text(&mount["mountPath"]))).collect();
+    let volumes = pod["volumes"].as_array().unwrap().iter();
+    let secrets = volumes
+        .filter_map(|volume| Some((volume, volume["secret"]["secretName"].as_str()?)))
+        .map(|(volume, secret)| {
+            let key = match secret {
+                "gupy-api" => "token",
+                "hookkeeper-data-key" => "data-key",
+                _ => "secret",
+            };
+            format!("{}/{key}", mounts[&text(&volume["name"])])
+        })
+        .collect();
+    (words(&sidecar["args"]), secrets, mounts)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sidecar_of_the_pod_keeps_a_subscription_fresh() {
-    let pod = deployment()["spec"]["template"]["spec"].clone();
-    let sidecar = &pod["initContainers"][0];
-    let mounts = sidecar["volumeMounts"].as_array().unwrap();
-    let secrets: Vec<_> = pod["volumes"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|volume| Some((volume, volume["secret"]["secretName"].as_str()?)))
-        .map(|(volume, secret)| {
-            let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).unwrap();
-            format!(
-                "{}/{}",
-                mount["mountPath"].as_str().unwrap(),
-                if secret == "gupy-api" { "token" } else { "secret" }
-            )
-        })
-        .collect();
-    let arguments = words(&sidecar["args"]);
-    let is_mounted = |path: &str| mounts.iter().any(|mount| mount["mountPath"] == path);
-    for argument in ["--manifests=/etc/hookkeeper/manifests", "--state=/var/lib/hookkeeper/state.json"] {
-        assert!(arguments.iter().any(|given| given == argument), "{arguments:?}");
+    let (arguments, secrets, mounts) = sidecar_of("receiver.yaml");
+    for argument in
+        [format!("--manifests={}", mounts["manifests"]), format!("--state={}/state.json", mounts["state"])]
+    {
+        assert!(arguments.contains(&argument), "{arguments:?}");
     }
-    assert!(is_mounted("/etc/hookkeeper/manifests") && is_mounted("/var/lib/hookkeeper"), "{mounts:?}");
     keeps_fresh(&arguments, &secrets, &["health"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gate_of_the_pod_takes_deliveries_in() {
+    let (arguments, secrets, mounts) = sidecar_of("gate.yaml");
+    for argument in [
+        format!("--manifests={}", mounts["manifests"]),
+        format!("--state={}/state.json", mounts["state"]),
+        format!("--publish-dir={}/published", mounts["state"]),
+        format!("--data={}", mounts["deliveries"]),
+        format!("--data-key-file={}", secrets[0]),
+    ] {
+        assert!(arguments.contains(&argument), "{arguments:?}");
+    }
+    let pod = deployment("gate.yaml")["spec"]["template"]["spec"].clone();
+    // What is acknowledged outlives the pod.
+    let claims: BTreeSet<String> = of_kind("gate.yaml", "PersistentVolumeClaim")
+        .iter()
+        .map(|claim| claim["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect();
+    let volumes = pod["volumes"].as_array().unwrap().iter();
+    let claimed: BTreeSet<String> = volumes
+        .filter(|volume| ["state", "deliveries"].contains(&volume["name"].as_str().unwrap()))
+        .map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((claimed.len(), &claimed), (2, &claims));
+    // Ports and probes lead to where the process listens, and the Service to the public listener.
+    let sidecar = &pod["initContainers"][0];
+    let ports = sidecar["ports"].as_array().unwrap().iter();
+    let ports: BTreeMap<&str, u64> =
+        ports.map(|port| (port["name"].as_str().unwrap(), port["containerPort"].as_u64().unwrap())).collect();
+    for (option, port) in [("--admin-listen", "hookkeeper"), ("--gate-listen", "deliveries")] {
+        assert!(arguments.contains(&format!("{option}=0.0.0.0:{}", ports[port])), "{arguments:?}");
+    }
+    for (probe, path) in
+        [("startupProbe", "/readyz"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]
+    {
+        let asked = &sidecar[probe]["httpGet"];
+        assert_eq!((&asked["port"], &asked["path"]), (&json!("hookkeeper"), &json!(path)), "{probe}");
+    }
+    let service = of_kind("gate.yaml", "Service").remove(0);
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], "deliveries");
+    let labels = &deployment("gate.yaml")["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(&service["spec"]["selector"], labels);
+    // An application that is away must not make the pod unready: deliveries would be refused.
+    assert_eq!(pod["containers"][0].get("readinessProbe"), None);
+    assert_eq!(pod["hostAliases"], json!([{"ip": "127.0.0.1", "hostnames": ["application"]}]));
+    assert_eq!(pod["terminationGracePeriodSeconds"], 60);
+    keeps_fresh_and_takes_in(&arguments, &secrets).await;
 }
 
 /// Arguments and Secrets of a Compose file, after what must be so in each of them.

@@ -181,7 +181,7 @@ async fn an_id_that_somebody_else_gives_keeps_nobody_from_rotating() {
 async fn copies_of_a_credential_are_one_account_and_the_other_namespace_is_not_named() {
     let world = World::new(Settings::default());
     let engine = two_of_one_account(&world).await;
-    let expected = "another object in another namespace has the better claim to webhook 1; this object takes over when \
+    let expected = "another object in another namespace is responsible for webhook 1; this object takes over when \
                     that one is deleted";
     assert_eq!(message(&world, PARTNER, "second"), expected);
     assert_eq!(ready(&status(&world, PARTNER, "second")), (ConditionStatus::False, Reason::Conflict));
@@ -221,7 +221,7 @@ async fn copies_of_a_credential_in_one_namespace_are_one_account_and_the_rival_i
     world.pass(MINUTE).await;
     for _ in 0..2 {
         assert_eq!(ready(&status(&world, HONEST, "second")).1, Reason::Conflict);
-        assert!(message(&world, HONEST, "second").starts_with("honest/first has the better claim"));
+        assert!(message(&world, HONEST, "second").starts_with("honest/first is responsible for"));
     }
     engine.kill().await;
     let _engine = world.start();

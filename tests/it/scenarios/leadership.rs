@@ -191,7 +191,7 @@ async fn an_outcome_of_an_older_term_is_not_recorded_over_what_another_leader_ha
         assert_eq!(fingerprint.as_deref(), Some(OF_ANOTHER), "{regained}");
         lead(&world, &engine, Some(4)).await;
         world.pass(10 * MINUTE).await;
-        assert_eq!(asked(&world, "update"), 2, "what landed last is not known: it is sent anew");
+        assert_eq!(asked(&world, "update"), 2, "what landed last is not known: it is sent again");
         assert_in_order(&world, 1);
     }
 }

@@ -168,7 +168,7 @@ async fn nothing_remains_of_objects_that_were_created_and_deleted() {
     engine.assert_alive();
 }
 
-/// The platform asked to be left alone; whoever deletes everything and creates it anew does not get
+/// The platform asked to be left alone; whoever deletes everything and creates it again does not get
 /// around that.
 #[tokio::test(start_paused = true)]
 async fn a_hold_back_outlives_the_objects_that_ran_into_it() {
@@ -194,7 +194,7 @@ async fn a_hold_back_outlives_the_objects_that_ran_into_it() {
             gone(&engine, Kind::WebhookProvider, key("provider")).await;
             gone(&engine, Kind::TokenSource, key("source-0")).await;
             world.pass(6 * SECOND).await;
-            // What is created anew has no status.
+            // What is created again has no status.
             world.outside().provider_statuses.clear();
             world.outside().source_statuses.clear();
             hand_over_provider(&world, &engine, "provider").await;

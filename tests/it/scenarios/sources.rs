@@ -352,7 +352,7 @@ async fn a_new_life_of_a_published_token_is_published() {
     assert_eq!(world.outside().updates, 0);
 }
 
-/// A token without an end of its own: what is assumed of it begins anew with each answer.
+/// A token without an end of its own: what is assumed of it begins again with each answer.
 #[tokio::test(start_paused = true)]
 async fn an_assumed_life_of_the_same_token_begins_anew_and_this_is_told() {
     let world = World::new(Settings::default());
@@ -371,7 +371,7 @@ async fn an_assumed_life_of_the_same_token_begins_anew_and_this_is_told() {
     let mints = world.outside().mints;
     assert!((3660 / 15..=3660 / 10).contains(&mints), "{mints}: one after two thirds of each life");
     for message in told(&world) {
-        assert!(message.contains("assumedLifetime (20s) began anew"), "{message}");
+        assert!(message.contains("assumedLifetime (20s) began again"), "{message}");
     }
 }
 

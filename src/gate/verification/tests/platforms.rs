@@ -226,7 +226,7 @@ fn qualp_signs_the_raw_body() {
     assert_eq!(which, "0");
     assert!(reading.hand_on);
     assert_eq!((key.drop_repeated, key.window), (false, SAME_BODY));
-    // The same content, written anew.
+    // The same content, written again.
     let compact = serde_json::from_str::<serde_json::Value>(QUALP).unwrap().to_string();
     let refused = taken(&receiver, &[secret], &[("signature", &sent)], &compact);
     assert_eq!(refused.err(), Some(Refusal::UnknownCredential));

@@ -158,7 +158,7 @@ async fn a_key_that_nothing_needs_any_more_may_be_forgotten() {
     fill(&store).await;
     drop(store);
     let store = folder.store_with_keys(2, 1);
-    // Handed on before it was its turn to be sealed anew.
+    // Handed on before it was its turn to be sealed again.
     store.done(id(1)).await.unwrap();
     store.expectation_met("uid-a-one", &expected_canary().id).await.unwrap();
     resealed(&store).await;
