@@ -125,7 +125,7 @@ async fn list(State(parts): State<Parts>, Query(wanted): Query<Wanted>) -> Resul
     Ok(Json(Page { expectations, more }).into_response())
 }
 
-/// The parked ones begin anew, as far as there is room for open ones.
+/// The parked ones begin again, as far as there is room for open ones.
 async fn revive(State(parts): State<Parts>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
     let selection = Selection::from(wanted);
     let mut revived = Vec::new();
