@@ -34,7 +34,7 @@ enum Command {
     /// Shows one delivery; its body only with --body.
     Show(ShowArgs),
     /// Parked deliveries wait again and are handed on, with the same Hookkeeper-Delivery.
-    Replay(ChosenArgs),
+    Replay(ReplayArgs),
     /// Deletes parked deliveries, which is not undone.
     Drop(ChosenArgs),
     /// Lists what applications wait for (spec.fallback), with its id at the platform, which may be personal data.
@@ -117,6 +117,15 @@ struct ChosenArgs {
     of: Of,
 }
 
+#[derive(Clone, Debug, clap::Args)]
+struct ReplayArgs {
+    #[command(flatten)]
+    chosen: ChosenArgs,
+    /// Deliveries whose receiver is gone go over to the receiver that has its namespace and name now.
+    #[arg(long)]
+    adopt: bool,
+}
+
 /// Asks, and prints what comes of it.
 ///
 /// # Errors
@@ -127,10 +136,17 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let code = match args.command {
         Command::List(list) => gate.list(&list, &mut output).await?,
         Command::Show(show) => gate.show(&show, &mut output).await?,
-        Command::Replay(chosen) => gate.change(&chosen, "POST", "/replay", "replayed", &mut output).await?,
+        Command::Replay(ReplayArgs { chosen, adopt }) => {
+            let query: &[_] = if adopt { &[("adopt", "true")] } else { &[] };
+            let change = Change { method: "POST", below: "/replay", query, done: "replayed" };
+            gate.change(&chosen, &change, &mut output).await?
+        }
+        Command::Drop(chosen) => {
+            let change = Change { method: "DELETE", below: "", query: &[], done: "dropped" };
+            gate.change(&chosen, &change, &mut output).await?
+        }
         Command::Expected(list) => gate.expected(&list, &mut output).await?,
         Command::AskAgain(again) => gate.ask_again(&again, &mut output).await?,
-        Command::Drop(chosen) => gate.change(&chosen, "DELETE", "", "dropped", &mut output).await?,
     };
     output.flush()?;
     Ok(code)
@@ -138,6 +154,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 struct Gate {
     url: Url,
+}
+
+/// What is asked for each chosen delivery.
+struct Change<'a> {
+    method: &'a str,
+    below: &'a str,
+    query: &'a [(&'a str, &'a str)],
+    /// What is said of those with which it was done.
+    done: &'a str,
 }
 
 impl Gate {
@@ -278,9 +303,7 @@ impl Gate {
     async fn change(
         &self,
         chosen: &ChosenArgs,
-        method: &str,
-        below: &str,
-        done: &str,
+        change: &Change<'_>,
         output: &mut impl Write,
     ) -> anyhow::Result<ExitCode> {
         let (mut changed, mut failed) = (0_u64, 0_u64);
@@ -293,7 +316,8 @@ impl Gate {
                 after = page.next;
             }
             for id in &ids {
-                let answer = self.ask(method, &format!("/deliveries/{id}{below}"), &[]).await?;
+                let path = format!("/deliveries/{id}{}", change.below);
+                let answer = self.ask(change.method, &path, change.query).await?;
                 match self.expect(answer, 204) {
                     Ok(_) => changed += 1,
                     Err(error) => {
@@ -306,7 +330,7 @@ impl Gate {
                 break;
             }
         }
-        writeln!(output, "{changed} {done}")?;
+        writeln!(output, "{changed} {}", change.done)?;
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

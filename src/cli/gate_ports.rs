@@ -97,6 +97,10 @@ impl Statuses for StateStatuses {
     ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move { self.0.receiver(key, uid, status).await.map_err(|error| error.to_string()) })
     }
+
+    fn forget<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.0.forget_gone(key, uid).await.map_err(|error| error.to_string()) })
+    }
 }
 
 /// Sources whose receivers may be other ones now, until the engine is told. Cheap to clone.
@@ -173,6 +177,7 @@ impl Gates for OwnGate {
                 text: token.token.clone(),
                 fingerprint: token.fingerprint.clone(),
                 minted: token.minted,
+                expires: token.expires,
             };
             self.registry.offer(source, offered).await.map_err(|error| GateFailure(error.to_string()))
         })

@@ -266,11 +266,16 @@ impl Gate {
 
     /// What people on the same host may see and do.
     pub(super) fn by_hand(&self) -> Router {
-        let (nudge, told) = (self.handing_on.nudge(), self.fallbacks.told());
-        let parts = || (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let (store, clock) = parts();
-        let deliveries = admin::routes(store, clock, move |row| nudge.stored(&row.owner.uid));
-        let (store, clock) = parts();
+        let (nudge, registry) = (self.handing_on.nudge(), self.registry.clone());
+        let deliveries = admin::routes(admin::Desk {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            receivers: self.registry.receivers(),
+            room: Arc::new(move |receiver| receiver.room(NAMESPACE_SHARE, registry.has_several_namespaces())),
+            replayed: Arc::new(move |uid| nudge.stored(uid)),
+        });
+        let told = self.fallbacks.told();
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         deliveries.merge(expected::routes(store, clock, move |uid| told.due(uid)))
     }
 
@@ -411,7 +416,7 @@ pub(super) async fn follow(
                 registry.declare(declared.identity, &declared.spec, declared.status).await;
             }
             ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
-            ReceiverChange::Gone(key) => registry.gone(&key).await,
+            ReceiverChange::Gone(key, since) => registry.gone(&key, since).await,
             ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
             ReceiverChange::Synced => {
                 if let Some(synced) = synced.take() {

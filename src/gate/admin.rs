@@ -12,9 +12,13 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::info;
 
 use super::clock::Clock;
-use crate::store::{DeliveryId, Row, RowState, Selection, Store, StoreError};
+use super::receiver::Receiver;
+use super::registry::ByUid;
+use crate::store::{Adopted, Bound, DeliveryId, Owner, Room, Row, RowState, Selection, Store, StoreError};
 
 /// The most deliveries of one answer.
 pub const PAGE: usize = 200;
@@ -109,26 +113,38 @@ struct Wanted {
     after: Option<String>,
 }
 
-/// What the answers are made of.
-#[derive(Clone)]
-struct Desk {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    replayed: Arc<dyn Fn(&Row) + Send + Sync>,
+/// How a delivery is replayed.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Replayed {
+    /// One whose receiver is gone goes over to the receiver that has its name now.
+    #[serde(default)]
+    adopt: bool,
 }
 
-/// The routes; `replayed` is told of each delivery that waits again.
-pub fn routes(
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    replayed: impl Fn(&Row) + Send + Sync + 'static,
-) -> Router {
+/// What the answers are made of.
+#[derive(Clone)]
+pub struct Desk {
+    /// Where deliveries are kept.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The receivers at work.
+    pub receivers: watch::Receiver<ByUid>,
+    /// What a receiver may have in the store.
+    pub room: Arc<dyn Fn(&Receiver) -> Room + Send + Sync>,
+    /// Told of the receiver, by its uid, for which a delivery waits again.
+    pub replayed: Arc<dyn Fn(&Arc<str>) + Send + Sync>,
+}
+
+/// The routes.
+pub fn routes(desk: Desk) -> Router {
     Router::new()
         .route("/deliveries", get(list))
         .route("/deliveries/{id}", get(show).delete(drop_parked))
         .route("/deliveries/{id}/body", get(body))
         .route("/deliveries/{id}/replay", post(replay))
-        .with_state(Desk { store, clock, replayed: Arc::new(replayed) })
+        .with_state(desk)
 }
 
 async fn list(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
@@ -156,14 +172,51 @@ async fn body(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Respon
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }
 
-async fn replay(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, Problem> {
+async fn replay(
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    Query(how): Query<Replayed>,
+) -> Result<Response, Problem> {
     let id = read_id(&id)?;
     let row = desk.store.show(id).await?.ok_or(Problem::Absent)?;
+    if row.state != RowState::Parked {
+        return Err(Problem::NotParked);
+    }
+    let receivers = desk.receivers.borrow().clone();
+    if !receivers.contains_key(&row.owner.uid) {
+        let of_name = |receiver: &&Arc<Receiver>| {
+            (&receiver.owner.namespace, &receiver.owner.name) == (&row.owner.namespace, &row.owner.name)
+        };
+        return match receivers.values().find(of_name) {
+            None => Err(Problem::NoReceiver(row.owner)),
+            Some(_) if !how.adopt => Err(Problem::OtherReceiver(row.owner)),
+            Some(receiver) => desk.adopt(id, receiver).await,
+        };
+    }
     if !desk.store.replay(id, desk.clock.now()).await? {
         return Err(Problem::NotParked);
     }
-    (desk.replayed)(&row);
+    (desk.replayed)(&row.owner.uid);
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl Desk {
+    async fn adopt(&self, id: DeliveryId, receiver: &Receiver) -> Result<Response, Problem> {
+        let by = receiver.owner.clone();
+        match self.store.adopt(id, by.clone(), (self.room)(receiver), self.clock.now()).await? {
+            Adopted::Waits => {
+                info!(
+                    delivery = %id,
+                    receiver = %format_args!("{}/{}", by.namespace, by.name),
+                    "a parked delivery goes over to the receiver that has the name of its own"
+                );
+                (self.replayed)(&by.uid);
+                Ok(StatusCode::NO_CONTENT.into_response())
+            }
+            Adopted::Absent => Err(Problem::NotParked),
+            Adopted::Full(bound) => Err(Problem::NoRoom(by, bound)),
+        }
+    }
 }
 
 async fn drop_parked(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, Problem> {
@@ -183,6 +236,11 @@ enum Problem {
     NoId,
     Absent,
     NotParked,
+    /// Its receiver is gone, and there is none of its name.
+    NoReceiver(Owner),
+    /// Its receiver is gone, and another one has its name.
+    OtherReceiver(Owner),
+    NoRoom(Owner, Bound),
     Store(StoreError),
 }
 
@@ -204,6 +262,32 @@ impl IntoResponse for Problem {
                 StatusCode::CONFLICT,
                 "the delivery is not parked: it is handed on by itself when it is due".to_owned(),
             ),
+            Self::NoReceiver(Owner { namespace, name, .. }) => (
+                StatusCode::CONFLICT,
+                format!(
+                    "its receiver {namespace}/{name} is not at work here: if it was deleted, declare one of \
+                     this namespace and name and replay the delivery with --adopt, or drop it"
+                ),
+            ),
+            Self::OtherReceiver(Owner { namespace, name, .. }) => (
+                StatusCode::CONFLICT,
+                format!(
+                    "its receiver is gone, and the {namespace}/{name} of today is another one, which gets \
+                     nothing of it by itself: replay it with --adopt to hand it to that one, or drop it"
+                ),
+            ),
+            Self::NoRoom(Owner { namespace, name, .. }, bound) => {
+                let (holds, remedy) = match bound {
+                    Bound::Parked => ("is parked", "replay or drop some of that, or raise maxParked"),
+                    _ => ("waits", "wait until some of that is handed on, or raise maxPending"),
+                };
+                (
+                    StatusCode::CONFLICT,
+                    format!(
+                        "as much {holds} for the receiver {namespace}/{name} as may: {remedy}, and come again"
+                    ),
+                )
+            }
             Self::Store(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         };
         (status, format!("{text}\n")).into_response()

@@ -1,5 +1,7 @@
 //! What a shell tells the gate.
 
+use chrono::{DateTime, Utc};
+
 use crate::api::validation::Problem;
 use crate::api::{
     Declared, Identity, ObjectKey, TokenSourceSpec, WebhookReceiverSpec, WebhookReceiverStatus,
@@ -13,8 +15,8 @@ pub enum ReceiverChange {
     Declared(Box<Declared<WebhookReceiverSpec, WebhookReceiverStatus>>),
     /// A receiver breaks a rule; its last valid version stays in force.
     Invalid(Identity, Vec<Problem>),
-    /// A receiver's object is gone.
-    Gone(ObjectKey),
+    /// A receiver's object is gone, since this time.
+    Gone(ObjectKey, DateTime<Utc>),
     /// A token source is there, is different, or is gone.
     Source(ObjectKey, Option<Box<TokenSourceSpec>>),
     /// Everything that was there at the start has been handed over.

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::hand_on::request::{Notes, compose};
+use super::hand_on::request::{Notes, compose, encoded};
 use super::hand_on::{ByName, Exchange, LARGEST_ANSWER, Locate};
 use super::headers;
 use super::observer::{Fact, Observer};
@@ -46,6 +46,8 @@ pub struct Delivery<'a> {
     pub credential_headers: &'a [HeaderName],
     /// The type of the body, as the sender named it or as the preset gives it.
     pub content_type: Option<String>,
+    /// How it is encoded beyond that.
+    pub content_encoding: Option<String>,
     /// The sender's own date of the event.
     pub event_time: Option<&'a str>,
     /// The bytes as they came.
@@ -161,7 +163,8 @@ impl Direct {
 /// What the sender says, as far as it is meant for the application, and what we say.
 fn headers_for(receiver: &Receiver, delivery: &Delivery<'_>) -> Vec<(HeaderName, SecretText)> {
     let passed = headers::passed_on(delivery.headers, delivery.credential_headers);
-    let is_free = |name: &HeaderName| *name != CONTENT_TYPE && is_free_to_set(name);
+    let is_free =
+        |name: &HeaderName| ![CONTENT_TYPE, CONTENT_ENCODING].contains(name) && is_free_to_set(name);
     let text =
         |value: &hyper::header::HeaderValue| std::str::from_utf8(value.as_bytes()).ok().map(SecretText::from);
     let theirs = passed.iter().filter(|(name, _)| is_free(name));
@@ -174,7 +177,7 @@ fn headers_for(receiver: &Receiver, delivery: &Delivery<'_>) -> Vec<(HeaderName,
         duplicate_of: None,
         polled: false,
     };
-    theirs.chain(notes.headers()).collect()
+    theirs.chain(notes.headers()).chain(encoded(delivery.content_encoding.as_deref())).collect()
 }
 
 /// What the platform is answered when this came back.

@@ -27,8 +27,8 @@ pub(super) struct Entry {
     pub(super) problems: Vec<Problem>,
     /// Its bodies must not lie in clear where this process would keep them.
     pub(super) clear_bodies: bool,
-    /// Its object is no longer there.
-    pub(super) gone: bool,
+    /// Since when its object is no longer there.
+    pub(super) gone_since: Option<DateTime<Utc>>,
     /// Its status as it was when it was declared.
     pub(super) recorded: WebhookReceiverStatus,
 }
@@ -72,17 +72,19 @@ impl Entries {
         lives.filter(|live| live.source() == Some(&*source.name)).cloned().collect()
     }
 
-    /// Who has each path: of several the one that was created first, then the one with the smaller uid.
+    /// Who has each path: of several one whose object is there, then the one that was created first, then
+    /// the one with the smaller uid.
     pub(super) fn owners_of_paths(&self) -> HashMap<String, ObjectKey> {
-        let mut owners: HashMap<String, (Option<DateTime<Utc>>, &str, &ObjectKey)> = HashMap::new();
+        let mut owners: HashMap<String, (bool, Option<DateTime<Utc>>, &str, &ObjectKey)> = HashMap::new();
         for (key, entry) in &self.receivers {
             let Some(live) = &entry.live else { continue };
-            let claim = (entry.identity.created, entry.identity.uid.as_str(), key);
+            let is_gone = entry.gone_since.is_some();
+            let claim = (is_gone, entry.identity.created, entry.identity.uid.as_str(), key);
             let owner = owners.entry(live.receiver().path.clone()).or_insert(claim);
             if claim < *owner {
                 *owner = claim;
             }
         }
-        owners.into_iter().map(|(path, (_, _, key))| (path, key.clone())).collect()
+        owners.into_iter().map(|(path, (.., key))| (path, key.clone())).collect()
     }
 }

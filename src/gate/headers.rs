@@ -1,11 +1,15 @@
 //! Which headers of a delivery go on to the application.
 
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHORIZATION};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, PROXY_AUTHORIZATION,
+};
 
 use crate::api::is_settable;
 use crate::http::HeaderName;
 
+/// Longest Content-Encoding that is kept, in bytes: far more than all that are registered together.
+const LONGEST_CONTENT_ENCODING: usize = 128;
 /// Longest Content-Type that is kept, in bytes.
 const LONGEST_CONTENT_TYPE: usize = 256;
 /// What our own headers begin with.
@@ -70,6 +74,38 @@ pub fn content_type(headers: &HeaderMap, default: Option<&str>) -> Option<String
     said.filter(|_| named_in_connection(headers).all(|name| name != CONTENT_TYPE))
         .or(default)
         .map(str::to_owned)
+}
+
+/// How a delivery's body is encoded beyond its type (RFC 9110, section 8.4): as the sender says, and
+/// nothing when he says nothing, or what is no list of codings.
+///
+/// Together with the type it is all that is needed to read the bytes, which is why no other header of the
+/// representation is kept with them. Content-Language, Content-Location, Last-Modified and ETag say nothing
+/// about reading them. Content-MD5, Digest, Content-Digest, Repr-Digest and signatures prove something of
+/// them on their way here, and that has been verified.
+#[must_use]
+pub fn content_encoding(headers: &HeaderMap) -> Option<String> {
+    let is_of_a_coding = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let mut codings = Vec::new();
+    // Several lines are one list (RFC 9110, section 5.3).
+    for line in headers.get_all(CONTENT_ENCODING) {
+        for coding in line.to_str().ok()?.split(',').map(|text| text.trim_matches([' ', '\t'])) {
+            if !coding.bytes().all(is_of_a_coding) {
+                return None;
+            }
+            codings.extend(Some(coding).filter(|coding| !coding.is_empty()));
+        }
+    }
+    let list = codings.join(", ");
+    let is_said = !list.is_empty() && list.len() <= LONGEST_CONTENT_ENCODING;
+    (is_said && named_in_connection(headers).all(|name| name != CONTENT_ENCODING)).then_some(list)
+}
+
+/// Whether bytes with this Content-Encoding are other ones than those that their type speaks of.
+#[must_use]
+pub fn is_encoded(content_encoding: Option<&str>) -> bool {
+    let mut codings = content_encoding.into_iter().flat_map(|list| list.split(", "));
+    codings.any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
 /// The subscription that a delivery names: the name of an object (RFC 1123), or it is none.
@@ -164,6 +200,37 @@ mod tests {
         }
         let long = "a/".to_owned() + &"b".repeat(LONGEST_CONTENT_TYPE);
         assert_eq!(content_type(&headers(&[("Content-Type", &long)]), None), None);
+    }
+
+    #[test]
+    fn a_content_encoding_is_a_list_of_codings_or_none() {
+        for (lines, expected) in [
+            (&[][..], None),
+            (&["gzip"], Some("gzip")),
+            (&["X-Gzip"], Some("X-Gzip")),
+            (&[" gzip ,\tbr,"], Some("gzip, br")),
+            (&["gzip", "br"], Some("gzip, br")),
+            (&["", " , "], None),
+            (&["gzip; q=1"], None),
+            (&["gzip", "b r"], None),
+            (&["g\u{e9}"], None),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|value| ("Content-Encoding", *value)).collect();
+            assert_eq!(content_encoding(&headers(&lines)).as_deref(), expected, "{lines:?}");
+        }
+        let hop = [("Content-Encoding", "gzip"), ("Connection", "Content-Encoding")];
+        assert_eq!(content_encoding(&headers(&hop)), None);
+        let long = "a".repeat(LONGEST_CONTENT_ENCODING + 1);
+        assert_eq!(content_encoding(&headers(&[("Content-Encoding", &long)])), None);
+        for (encoding, expected) in [
+            (None, false),
+            (Some("identity"), false),
+            (Some("Identity, identity"), false),
+            (Some("identity, gzip"), true),
+            (Some("zstd"), true),
+        ] {
+            assert_eq!(is_encoded(encoding), expected, "{encoding:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use tokio::time::Instant;
 
-use super::acceptance::{self, Polled};
+use super::acceptance::{self, Polled, Reading};
 use super::addresses::{self, TrustedProxies};
 use super::answer::{self, Answer};
 use super::body;
@@ -29,7 +29,7 @@ use super::refusal::Refusal;
 use super::registry::Registry;
 use super::verification::{Credential, Head, Matched};
 use crate::api::{Mode, TestEventAction};
-use crate::store::{DeliveryId, Extent, NewDelivery, Put, Room, Store};
+use crate::store::{DeliveryId, Extent, NewDelivery, Put, Store};
 
 /// What a verified delivery is told to, beside the store.
 pub trait Delivered: Send + Sync {
@@ -230,7 +230,12 @@ impl Intake {
     ) -> Result<Answer, Refused> {
         let receiver = live.receiver();
         let observer = &self.parts.observer;
-        let reading = acceptance::read(&body, receiver);
+        let content_encoding = headers::content_encoding(headers);
+        let reading = if headers::is_encoded(content_encoding.as_deref()) {
+            Reading::of_encoded()
+        } else {
+            acceptance::read(&body, receiver)
+        };
         let fact = Fact::Accepted {
             fingerprint: matched.fingerprint.as_deref(),
             event: reading.event.as_deref(),
@@ -257,6 +262,7 @@ impl Intake {
                 headers,
                 credential_headers: verifier.credential_headers(),
                 content_type: headers::content_type(headers, receiver.content_type.as_deref()),
+                content_encoding,
                 event_time: reading.event_time.as_deref(),
                 body,
             };
@@ -285,14 +291,10 @@ impl Intake {
             owner: receiver.owner.clone(),
             arrived,
             content_type: headers::content_type(headers, receiver.content_type.as_deref()),
+            content_encoding,
             event_time: reading.event_time.clone(),
             key: duplicates::key(self.parts.store.digest_key(), receiver, headers, &body, &reading),
-            room: Room {
-                pending: receiver.max_pending,
-                parked: receiver.max_parked,
-                namespace: self.parts.namespace_share,
-                leaves_some: self.parts.registry.has_several_namespaces(),
-            },
+            room: receiver.room(self.parts.namespace_share, self.parts.registry.has_several_namespaces()),
             body,
         };
         match self.put(live, delivery, reading.polled, portion).await? {

@@ -13,7 +13,7 @@ use super::ports::{CredentialFailure, Credentials};
 use super::rate::Rate;
 use super::receiver::{Proof, Receiver, Tokens};
 use super::tokens::TokenBook;
-use super::verification::{Head, Loaded, ProcessKey, SourceTokens, Unusable, Verifier};
+use super::verification::{Head, Loaded, ProcessKey, SourceTokens, Unusable, Verifier, Why};
 use crate::api::SecretKeyReference;
 use crate::secret::SecretText;
 
@@ -148,7 +148,7 @@ impl Live {
             read.push((reference, credentials.read(namespace, reference).await));
         }
         let now = Instant::now();
-        let mut all_known = true;
+        let mut unread: Vec<(&SecretKeyReference, String)> = Vec::new();
         let mut loaded = Vec::with_capacity(read.len());
         {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,8 +161,8 @@ impl Live {
                     Err(CredentialFailure::NotFound) => {
                         known.remove(reference);
                     }
-                    Err(CredentialFailure::Unavailable(_)) => {
-                        all_known = false;
+                    Err(CredentialFailure::Unavailable(what)) => {
+                        unread.push((reference, what));
                         known.retain(|other, (_, read)| other != reference || now - *read < LAST_KNOWN);
                     }
                 }
@@ -171,7 +171,14 @@ impl Live {
                 }
             }
         }
-        let (verifier, unusable) = Verifier::new(&self.receiver.proof, &loaded, key);
+        let (verifier, mut unusable) = Verifier::new(&self.receiver.proof, &loaded, key);
+        // Of what could not be read nobody may say that it is not there.
+        for one in unusable.iter_mut().filter(|one| one.why == Why::Missing) {
+            if let Some((_, what)) = unread.iter().find(|(reference, _)| **reference == one.which) {
+                one.why = Why::Unread(what.clone());
+            }
+        }
+        let all_known = unread.is_empty();
         *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
         *self.unusable.lock().unwrap_or_else(PoisonError::into_inner) = unusable;
         all_known

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 use tracing::warn;
 
 use super::clock::Clock;
@@ -17,7 +18,7 @@ use crate::api::SecretKeyReference;
 use crate::secret::SecretText;
 use crate::store::{Store, StoreError};
 
-/// A token as the engine of the same process hands it over.
+/// A token of a source: as the engine of the same process hands it over, or as it was published.
 #[derive(Clone, Debug)]
 pub struct OfferedToken {
     /// The token.
@@ -26,6 +27,15 @@ pub struct OfferedToken {
     pub fingerprint: String,
     /// When it was minted.
     pub minted: DateTime<Utc>,
+    /// When it ends; `None` when nobody knows.
+    pub expires: Option<DateTime<Utc>>,
+}
+
+impl OfferedToken {
+    /// Whether it has not ended at this time, as far as anybody knows.
+    pub(super) fn is_alive(&self, now: DateTime<Utc>) -> bool {
+        self.expires.is_none_or(|expires| expires > now)
+    }
 }
 
 /// What the source of a receiver's tokens has at this moment.
@@ -47,10 +57,12 @@ pub(super) struct Loader {
     pub(super) digest_key: DigestKey,
     /// An engine in this process hands over the tokens of sources: no file is asked for them.
     pub(super) engine: bool,
+    /// Told of everything that may make a receiver's status another one.
+    pub(super) changed: Notify,
 }
 
-/// What a source has published: the current token, the one before, and when the current one ends.
-type Published = (OfferedToken, Option<OfferedToken>, Option<DateTime<Utc>>);
+/// What a source has published: the current token, and the one before.
+type Published = (OfferedToken, Option<OfferedToken>);
 
 impl Loader {
     /// Loads the receiver's credentials; returns whether all that there are could be read. `before` are
@@ -88,9 +100,9 @@ impl Loader {
             return true;
         }
         match self.published(&live.receiver().owner.namespace, secret_name).await {
-            Ok(Some((current, previous, expires))) => {
-                let is_alive = expires.is_none_or(|expires| expires > self.clock.now());
-                self.learn(live, &current, previous.as_ref()).await.is_ok() && is_alive
+            Ok(Some((current, previous))) => {
+                self.learn(live, &current, previous.as_ref()).await.is_ok()
+                    && current.is_alive(self.clock.now())
             }
             Ok(None) | Err(CredentialFailure::NotFound) => true,
             Err(CredentialFailure::Unavailable(what)) => {
@@ -105,9 +117,9 @@ impl Loader {
         &self,
         namespace: &str,
         secret_name: &str,
-    ) -> Result<SecretText, String> {
+    ) -> Result<OfferedToken, String> {
         match self.published(namespace, secret_name).await {
-            Ok(Some((current, _, _))) => Ok(current.text),
+            Ok(Some((current, _))) => Ok(current),
             Ok(None) | Err(CredentialFailure::NotFound) => {
                 Err(format!("nothing is published in the Secret {secret_name} yet"))
             }
@@ -122,7 +134,7 @@ impl Loader {
         warn!(receiver = %format_args!("{}/{}", owner.namespace, owner.name), "its tokens cannot be read: {what}");
     }
 
-    /// What a source has published: the current token, the one before, and when the current one ends.
+    /// What a source has published: the current token, and the one before.
     async fn published(
         &self,
         namespace: &str,
@@ -145,12 +157,12 @@ impl Loader {
         let fingerprint = read("fingerprint").await?.map(|text| text.expose().trim().to_owned());
         let minted = time(read("mintedTime").await?).unwrap_or_else(|| self.clock.now());
         let expires = time(read("expiresAt").await?);
-        let token = |text, fingerprint, minted| OfferedToken { text, fingerprint, minted };
+        let token = |text, fingerprint, minted, expires| OfferedToken { text, fingerprint, minted, expires };
         let previous = read("previous").await?;
         let before = read("previousFingerprint").await?.map(|text| text.expose().trim().to_owned());
         let previous =
-            previous.map(|text| token(text, before.unwrap_or_default(), DateTime::<Utc>::UNIX_EPOCH));
-        Ok(Some((token(current, fingerprint.unwrap_or_default(), minted), previous, expires)))
+            previous.map(|text| token(text, before.unwrap_or_default(), DateTime::<Utc>::UNIX_EPOCH, None));
+        Ok(Some((token(current, fingerprint.unwrap_or_default(), minted, expires), previous)))
     }
 
     pub(super) async fn learn(
@@ -214,6 +226,7 @@ impl Loader {
         let known = book.known();
         // Accepted before it is stored: a delivery may come first.
         live.set_book(book, &self.process_key);
+        self.changed.notify_one();
         self.store.set_tokens(&live.receiver().owner.uid, known).await
     }
 }

@@ -35,4 +35,7 @@ pub trait Statuses: Send + Sync {
         uid: &'a str,
         status: &'a WebhookReceiverStatus,
     ) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Forgets what is remembered of a receiver with this uid whose object is gone.
+    fn forget<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), String>>;
 }

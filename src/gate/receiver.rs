@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::api::{DuplicateAction, HmacAlgorithm, HmacEncoding, Mode, SecretKeyReference, TestEventAction};
 use crate::http::HeaderName;
-use crate::store::{Extent, Owner};
+use crate::store::{Extent, Owner, Room};
 
 /// A receiver as the gate works with it: no field that is left out, no name of a preset.
 #[derive(Clone, Debug)]
@@ -65,6 +65,15 @@ pub struct Receiver {
     pub removed_after: Option<Duration>,
     /// The platform is asked for what it did not deliver.
     pub fallback: Option<Arc<Fallback>>,
+}
+
+impl Receiver {
+    /// What it may have in the store, beside the share of its namespace. `leaves_some` says that there are
+    /// other namespaces, for which something of the disk is left.
+    #[must_use]
+    pub fn room(&self, namespace: Extent, leaves_some: bool) -> Room {
+        Room { pending: self.max_pending, parked: self.max_parked, namespace, leaves_some }
+    }
 }
 
 /// A JSON Pointer (RFC 6901), taken apart; an index of a list is a text too.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
@@ -90,8 +91,8 @@ pub struct View {
     pub unusable: Vec<Unusable>,
     /// None of its credentials can be used.
     pub none_usable: bool,
-    /// Its object is no longer there.
-    pub gone: bool,
+    /// Since when its object is no longer there.
+    pub gone_since: Option<DateTime<Utc>>,
     /// The URL to type into the platform, if that is known.
     pub url: Option<String>,
     /// Its status as it was when it was declared.
@@ -116,6 +117,7 @@ impl Registry {
                 clock,
                 process_key: ProcessKey::new(random),
                 engine: options.engine.is_some(),
+                changed: Notify::new(),
             },
             options,
             routes: RwLock::default(),
@@ -133,8 +135,14 @@ impl Registry {
     }
 
     /// Whether there are receivers of more than one namespace.
-    pub(super) fn has_several_namespaces(&self) -> bool {
+    #[must_use]
+    pub fn has_several_namespaces(&self) -> bool {
         self.0.several_namespaces.load(Ordering::Relaxed)
+    }
+
+    /// Waits until receivers, or what they are proven by, may be other ones than when it ended last.
+    pub(super) async fn changed(&self) {
+        self.0.loader.changed.notified().await;
     }
 
     /// The receivers at work, and every change of them.
@@ -177,7 +185,7 @@ impl Registry {
             live: before.and_then(|entry| entry.live),
             problems: Vec::new(),
             clear_bodies: false,
-            gone: false,
+            gone_since: None,
             recorded,
         };
         match made {
@@ -210,19 +218,34 @@ impl Registry {
         let before =
             entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
         let (live, recorded) = before.map(|entry| (entry.live, entry.recorded)).unwrap_or_default();
-        let entry = Entry { live, problems, recorded, clear_bodies: false, gone: false, identity };
+        let entry = Entry { live, problems, recorded, clear_bodies: false, gone_since: None, identity };
         entries.receivers.insert(entry.identity.key.clone(), entry);
         self.0.publish(&entries);
     }
 
     /// An object is no longer there: what comes is still taken in and kept, and nothing is handed on.
-    pub async fn gone(&self, key: &ObjectKey) {
+    pub async fn gone(&self, key: &ObjectKey, since: DateTime<Utc>) {
         let mut entries = self.0.entries.lock().await;
         if let Some(entry) = entries.receivers.get_mut(key) {
             warn!(receiver = %key, "its manifest is gone: deliveries are taken in and kept, and none is handed on");
-            entry.gone = true;
+            entry.gone_since = Some(since);
         }
         self.0.publish(&entries);
+    }
+
+    /// A receiver whose object is gone is forgotten, and nothing is taken in for it any more; unless it is
+    /// back, or another one has its name.
+    pub async fn forget(&self, key: &ObjectKey, uid: &str) {
+        let mut entries = self.0.entries.lock().await;
+        let is_gone = entries.receivers.get(key).is_some_and(|entry| entry.gone_since.is_some());
+        if !is_gone || entries.receivers.get(key).is_none_or(|entry| entry.identity.uid != uid) {
+            return;
+        }
+        entries.receivers.remove(key);
+        self.0.publish(&entries);
+        if let Err(error) = self.0.loader.store.set_tokens(uid, Vec::new()).await {
+            debug!(receiver = %key, "the tokens that it knew stay in the store: {error}");
+        }
     }
 
     /// A source is as it is now, or gone.
@@ -264,7 +287,11 @@ impl Registry {
         result
     }
 
-    /// The current token of a source that publishes its tokens, and the hosts that it may be sent to.
+    /// The current token of a source, and the hosts that it may be sent to: the one that the engine of this
+    /// process has handed over, and without an engine the one that is published.
+    ///
+    /// One that has ended is nobody's token any more: a platform that is asked with it refuses, and may count
+    /// that.
     ///
     /// # Errors
     /// Why there is none at this moment, in words for people.
@@ -275,12 +302,24 @@ impl Registry {
         };
         let name = &source.name;
         let spec = spec.ok_or_else(|| format!("there is no TokenSource {name}"))?;
-        let publish_to = spec.publish_to.ok_or_else(|| format!("the TokenSource {name} has no publishTo"))?;
         let token = match offered {
-            Some(token) => token.text,
-            None => self.0.loader.published_token(&source.namespace, &publish_to.secret_name).await?,
+            Some(token) => token,
+            None if self.0.loader.engine => {
+                return Err(format!("no token of the TokenSource {name} has been minted or read yet"));
+            }
+            None => {
+                let publish_to =
+                    spec.publish_to.ok_or_else(|| format!("the TokenSource {name} has no publishTo"))?;
+                self.0.loader.published_token(&source.namespace, &publish_to.secret_name).await?
+            }
         };
-        Ok((token, spec.allowed_hosts))
+        if !token.is_alive(self.0.loader.clock.now()) {
+            return Err(format!(
+                "the token of the TokenSource {name} has ended, and there is no new one yet: see the status of \
+                 the TokenSource"
+            ));
+        }
+        Ok((token.text, spec.allowed_hosts))
     }
 
     /// Whether a receiver accepts the tokens of this source, or asks its platform with them.
@@ -401,7 +440,7 @@ impl Registry {
                     .live
                     .as_ref()
                     .is_some_and(|live| !live.verifier().is_usable(shared.loader.clock.now())),
-                gone: entry.gone,
+                gone_since: entry.gone_since,
                 recorded: entry.recorded.clone(),
             }
         };
@@ -446,7 +485,7 @@ impl Shared {
             if has_path {
                 routes.insert(receiver.path.clone(), Arc::clone(live));
             }
-            let receiver = if entry.gone && !receiver.suspended {
+            let receiver = if entry.gone_since.is_some() && !receiver.suspended {
                 Arc::new(Receiver { suspended: true, ..Receiver::clone(receiver) })
             } else {
                 Arc::clone(receiver)
@@ -468,5 +507,10 @@ impl Shared {
             }
         }
         self.by_uid.send_replace(Arc::new(by_uid));
+        self.loader.changed.notify_one();
     }
 }
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

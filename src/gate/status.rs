@@ -201,7 +201,7 @@ fn handing_on(view: &View, happened: &Happened, usage: Option<&Usage>) -> Option
         .and_then(|usage| usage.oldest_pending)
         .map(|oldest| format!(", the oldest since {}", oldest.to_rfc3339_opts(SecondsFormat::Secs, true)));
     let waits = format!("{waiting} wait{}", since.unwrap_or_default());
-    if view.gone {
+    if view.gone_since.is_some() {
         return Some((
             false,
             (Reason::ManifestGone, format!("its manifest is gone, so nothing is handed on; {waits}")),

@@ -44,7 +44,7 @@ fn view() -> View {
         clear_bodies: false,
         unusable: Vec::new(),
         none_usable: false,
-        gone: false,
+        gone_since: None,
         url: Some("https://hooks.example.com/hr/gupy".to_owned()),
         recorded: WebhookReceiverStatus::default(),
     }
@@ -144,7 +144,7 @@ fn what_waits_is_said_with_its_reason() {
         "False ApplicationUnavailable: the application takes nothing since 2026-11-27T03:00:00Z: connection \
          refused; 7 wait, the oldest since 2026-11-27T01:00:00Z"
     );
-    let gone = View { gone: true, ..view() };
+    let gone = View { gone_since: Some(now()), ..view() };
     assert!(handing_on(&gone, &Happened::default(), &usage(1, 0)).starts_with("False ManifestGone"));
     let parked = handing_on(&view(), &Happened::default(), &usage(0, 3));
     assert!(parked.starts_with("True Parked: 3 are parked"), "{parked}");

@@ -1,5 +1,4 @@
-//! When each receiver is looked after, and whose turn it is: what handing on and asking platforms have in
-//! common.
+//! When each receiver is looked after, and whose turn it is.
 //!
 //! A receiver is *wanted* when it may have something that is due, *queued* while it waits for its turn, and
 //! *looked at* while the store is asked what it has. Nothing here asks the store or waits.

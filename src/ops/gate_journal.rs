@@ -28,14 +28,25 @@ impl Observer for GateJournal {
                 delivery = %id,
                 "parked: {why}; see it with `hookkeeper deliveries show {id}`, then replay or drop it"
             ),
-            Fact::Paused { wait, why } => {
-                warn!(%receiver, "nothing is handed on for {} s: {why}", wait.as_secs().max(1));
-            }
+            Fact::ParkedAll { count, why } => warn!(
+                %receiver,
+                "{count} parked: {why}; see `hookkeeper deliveries list --state parked`, and replay them with \
+                 --adopt if another receiver is to have them"
+            ),
+            Fact::NotRecorded { id, why } => warn!(
+                %receiver,
+                delivery = %id,
+                "the application has taken it, which is not on the disk yet: if the process ended now, it would be \
+                 handed on once more ({why})"
+            ),
             Fact::Asked(Asked::NoAnswer(why)) => {
-                debug!(%receiver, "the platform was asked, and gave no answer: {why}")
+                debug!(%receiver, "the platform was asked, and says nothing: {why}")
             }
             Fact::Asked(Asked::NotTaken(why)) => {
-                debug!(%receiver, "what the platform answered was not handed on: {why}");
+                debug!(%receiver, "the application has not taken what the platform said: {why}");
+            }
+            Fact::Paused { wait, why } => {
+                warn!(%receiver, "nothing is handed on for {} s: {why}", wait.as_secs().max(1));
             }
             Fact::Asked(Asked::HandedOn) => debug!(%receiver, "what the platform answered was handed on"),
             Fact::GivenUp { count, why } => warn!(

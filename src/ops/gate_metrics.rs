@@ -46,8 +46,8 @@ struct Inner {
     handed_on: Family<Of, Counter>,
     failed: Family<Of, Counter>,
     parked: Family<Of, Counter>,
-    asked: Family<AskedOf, Counter>,
-    given_up: Family<Of, Counter>,
+    not_recorded: Family<Of, Counter>,
+    asked: Family<AskedLabels, Counter>,
     age: Family<Of, Histogram, fn() -> Histogram>,
     state: StateCollector,
 }
@@ -70,16 +70,17 @@ struct Duplicate {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AskedOf {
+struct AskedLabels {
     receiver: String,
     outcome: &'static str,
 }
 
-/// What comes of asking a platform.
-const OUTCOMES: [&str; 4] = ["handed_on", "nothing", "no_answer", "not_taken"];
+/// What can come of asking a platform, as its name in metrics.
+const OUTCOMES: [&str; 5] = ["HandedOn", "Nothing", "NoAnswer", "NotTaken", GIVEN_UP];
+const GIVEN_UP: &str = "GivenUp";
 
 fn outcome(asked: Asked<'_>) -> &'static str {
-    let [handed_on, nothing, no_answer, not_taken] = OUTCOMES;
+    let [handed_on, nothing, no_answer, not_taken, _] = OUTCOMES;
     match asked {
         Asked::HandedOn => handed_on,
         Asked::Nothing => nothing,
@@ -114,14 +115,14 @@ impl GateMetrics {
         let handed_on = counter("hookkeeper_gate_handed_on", "Deliveries that the application has taken");
         let failed = counter("hookkeeper_gate_attempts_failed", "Attempts to hand a delivery on that failed");
         let parked = counter("hookkeeper_gate_parked", "Deliveries that were parked");
-        let given_up = counter(
-            "hookkeeper_gate_given_up",
-            "Expectations of applications for which no platform is asked any more",
+        let not_recorded = counter(
+            "hookkeeper_gate_not_recorded",
+            "Deliveries that the application has taken, which the store did not take down at once",
         );
         let asked = Family::default();
         registry.register(
             "hookkeeper_gate_asked",
-            "Questions to platforms for what applications wait for, by what came of them",
+            "Questions to the platform for what it did not deliver, by outcome",
             Family::clone(&asked),
         );
         let refused = Family::default();
@@ -156,8 +157,8 @@ impl GateMetrics {
             handed_on,
             failed,
             parked,
+            not_recorded,
             asked,
-            given_up,
             age,
             state,
         }))
@@ -174,7 +175,7 @@ impl GateMetrics {
             &inner.handed_on,
             &inner.failed,
             &inner.parked,
-            &inner.given_up,
+            &inner.not_recorded,
         ] {
             family.remove(&of);
         }
@@ -183,7 +184,7 @@ impl GateMetrics {
             inner.refused.remove(&Refused { receiver: receiver.to_owned(), reason: reason.name() });
         }
         for outcome in OUTCOMES {
-            inner.asked.remove(&AskedOf { receiver: receiver.to_owned(), outcome });
+            inner.asked.remove(&AskedLabels { receiver: receiver.to_owned(), outcome });
         }
         for action in ["dropped", "marked"] {
             inner.duplicates.remove(&Duplicate { receiver: receiver.to_owned(), action });
@@ -232,14 +233,22 @@ impl Observer for GateMetrics {
             Fact::Parked { .. } => {
                 inner.parked.get_or_create(&of).inc();
             }
+            Fact::ParkedAll { count, .. } => {
+                inner.parked.get_or_create(&of).inc_by(count);
+            }
+            Fact::NotRecorded { .. } => {
+                inner.not_recorded.get_or_create(&of).inc();
+            }
             Fact::Asked(asked) => {
                 let outcome = outcome(asked);
-                inner.asked.get_or_create(&AskedOf { receiver: of.receiver, outcome }).inc();
+                inner.asked.get_or_create(&AskedLabels { receiver: of.receiver, outcome }).inc();
             }
+            // The gauge of pauses shows these two.
+            Fact::Paused { .. } | Fact::Resumed => {}
             Fact::GivenUp { count, .. } => {
-                inner.given_up.get_or_create(&of).inc_by(count);
+                let labels = AskedLabels { receiver: of.receiver, outcome: GIVEN_UP };
+                inner.asked.get_or_create(&labels).inc_by(count);
             }
-            _ => {}
         }
     }
 }
@@ -248,15 +257,25 @@ impl Gauges for GateMetrics {
     fn show(&self, usage: &[Usage], views: &[View]) {
         let mut last = lock(&self.0.state.last);
         let there: BTreeSet<ObjectKey> = views.iter().map(|view| view.identity.key.clone()).collect();
-        let before: BTreeSet<ObjectKey> = last.rows.iter().map(|row| row.key.clone()).collect();
         {
             let mut series = lock(&self.0.series);
-            for gone in before.difference(&there) {
-                for receiver in series.gone(gone) {
+            // Also one that was gone before it was ever shown.
+            for gone in series.besides(&there) {
+                for receiver in series.gone(&gone) {
                     self.forget(&receiver);
                 }
             }
             last.left_out = series.show(there.iter());
+            // Who counts how much they grow has to see them at 0.
+            for view in views
+                .iter()
+                .filter(|view| view.receiver.as_ref().is_some_and(|receiver| receiver.fallback.is_some()))
+            {
+                let receiver = series.shown(&view.identity.key).to_string();
+                for outcome in OUTCOMES {
+                    let _ = self.0.asked.get_or_create(&AskedLabels { receiver: receiver.clone(), outcome });
+                }
+            }
             let shown = |key: &ObjectKey| series.shown(key) == *key;
             last.rows = views
                 .iter()
@@ -266,7 +285,8 @@ impl Gauges for GateMetrics {
                     uid: view.identity.uid.clone(),
                     usage: usage.iter().find(|usage| *usage.owner.uid == *view.identity.uid).cloned(),
                     unusable: view.unusable.len(),
-                    suspended: view.gone || view.receiver.as_ref().is_some_and(|receiver| receiver.suspended),
+                    suspended: view.gone_since.is_some()
+                        || view.receiver.as_ref().is_some_and(|receiver| receiver.suspended),
                     removed_after: view.receiver.as_ref().and_then(|receiver| receiver.removed_after),
                 })
                 .collect();

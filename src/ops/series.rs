@@ -84,6 +84,15 @@ impl ProviderSeries {
         without.into_iter().collect()
     }
 
+    /// Those that have a place and are none of these.
+    pub(super) fn besides(&self, there: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
+        let places = self.0.iter().flat_map(|(namespace, of)| {
+            let key = |name| ObjectKey { namespace: Arc::clone(namespace), name: Arc::clone(name) };
+            of.own.keys().map(key)
+        });
+        places.filter(|key| !there.contains(key)).collect()
+    }
+
     /// Under whose name the provider's state is shown.
     pub(super) fn shown(&self, provider: &ObjectKey) -> ObjectKey {
         let namespace = self.0.get(&provider.namespace);

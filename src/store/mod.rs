@@ -7,7 +7,7 @@
 //! | a row is | meaning | left by |
 //! |---|---|---|
 //! | pending | waits until it is due, or is taken | [`Store::done`], [`Store::retry`], [`Store::park`] |
-//! | parked | kept, shown, never tried by itself | [`Store::replay`], [`Store::drop_parked`], [`Store::done`] |
+//! | parked | kept, shown, never tried by itself | [`Store::replay`], [`Store::adopt`], [`Store::drop_parked`], [`Store::done`] |
 //!
 //! What is done is deleted; its key stays until it has expired, so that a repeated delivery is known.
 
@@ -132,6 +132,8 @@ pub struct NewDelivery {
     pub body: Bytes,
     /// Their type, as the sender named it or as the preset gives it.
     pub content_type: Option<String>,
+    /// How they are encoded beyond that, as the sender named it, such as `gzip`.
+    pub content_encoding: Option<String>,
     /// The sender's own date of the event, as it is handed on: `Hookkeeper-Event-Time`.
     pub event_time: Option<String>,
     /// What its repetitions are known by.
@@ -186,6 +188,17 @@ pub enum Put {
     Full(Bound),
 }
 
+/// What became of a parked delivery that another receiver was to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopted {
+    /// It is that one's, and waits again.
+    Waits,
+    /// None is parked under this id that was for a receiver of this namespace and name.
+    Absent,
+    /// There is no room for it.
+    Full(Bound),
+}
+
 /// Which bound was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
@@ -210,6 +223,8 @@ pub struct Taken {
     pub body: Bytes,
     /// Their type.
     pub content_type: Option<String>,
+    /// How they are encoded beyond that.
+    pub content_encoding: Option<String>,
     /// The sender's own date of the event.
     pub event_time: Option<String>,
     /// The attempts so far that were answered, and did not succeed.
@@ -346,6 +361,15 @@ pub struct KnownToken {
     pub retired: Option<DateTime<Utc>>,
 }
 
+/// A time in which nothing was handed on for a receiver, because it was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standstill {
+    /// When it began.
+    pub began: DateTime<Utc>,
+    /// When it ended, if it has.
+    pub ended: Option<DateTime<Utc>>,
+}
+
 /// Why the store did not do what it was asked. Nothing was changed, unless it says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -417,6 +441,10 @@ pub trait Store: Send + Sync {
     fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64>;
     /// A parked delivery waits again, due at `now`, its attempts counted from zero. False when there is none.
     fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool>;
+    /// A parked delivery goes over to `by`, a later receiver of the same namespace and name, and waits
+    /// again, as after [`Store::replay`]: the same row under the same id, with what is known of its event.
+    /// The bounds that `room` says for the receiver hold.
+    fn adopt(&self, id: DeliveryId, by: Owner, room: Room, now: DateTime<Utc>) -> Answer<'_, Adopted>;
     /// A parked delivery is deleted. False when there is none.
     fn drop_parked(&self, id: DeliveryId) -> Answer<'_, bool>;
     /// Rows in the order of their ids, after `after`, at most `most`.
@@ -465,6 +493,10 @@ pub trait Store: Send + Sync {
     fn tokens<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<KnownToken>>;
     /// Replaces the tokens that a receiver knows.
     fn set_tokens<'a>(&'a self, uid: &'a str, tokens: Vec<KnownToken>) -> Answer<'a, ()>;
+    /// When the receiver stood still, in the order in which that began.
+    fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>>;
+    /// Replaces what is known of that.
+    fn set_standstills<'a>(&'a self, uid: &'a str, standstills: Vec<Standstill>) -> Answer<'a, ()>;
     /// Ends when everything that was asked for is durable and the store is closed cleanly.
     fn close(&self) -> Answer<'_, ()>;
 }

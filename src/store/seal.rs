@@ -181,6 +181,8 @@ pub enum Field {
     ExpectedId = 4,
     /// The store's key for digests.
     DigestKey = 5,
+    /// How the bytes of a delivery are encoded.
+    ContentEncoding = 6,
 }
 
 /// What a sealed field belongs to.

@@ -39,6 +39,9 @@ macro_rules! suite {
             each_attempt_is_counted_and_explained
             parked_it_waits_for_a_person
             a_replayed_delivery_begins_anew
+            a_parked_delivery_goes_over_to_the_next_receiver_of_its_name_and_to_nobody_else
+            one_that_goes_over_needs_room_there_and_none_in_its_namespace
+            what_is_known_of_an_event_goes_over_with_its_delivery
             only_what_is_parked_can_be_dropped
             the_same_event_with_the_same_body_is_dropped_where_that_is_asked_for
             another_body_or_another_receiver_is_another_delivery
@@ -59,6 +62,7 @@ macro_rules! suite {
             an_expectation_that_is_said_again_is_another_one
             expectations_of_a_receiver_that_is_gone_are_parked_revived_and_forgotten
             tokens_are_replaced_as_a_whole
+            standstills_are_replaced_as_a_whole
             the_key_for_digests_stays_the_same
             many_at_once_are_all_kept
             nothing_is_done_after_the_end
@@ -111,6 +115,7 @@ pub(super) fn delivery(number: u8) -> NewDelivery {
         },
         body: body.into(),
         content_type: Some("application/json".to_owned()),
+        content_encoding: None,
         event_time: None,
         room: room(),
     }
@@ -152,6 +157,7 @@ pub(super) async fn a_delivery_is_taken_as_it_came(ground: &dyn Ground) {
     let mut sent = delivery(1);
     sent.body = Bytes::from((0..=255).cycle().take(100_000).collect::<Vec<u8>>());
     sent.event_time = Some("2026-11-27T00:00:00Z ü".to_owned());
+    sent.content_encoding = Some("gzip".to_owned());
     assert_eq!(store.put(sent.clone()).await, Ok(Put::Stored));
     let empty = NewDelivery { body: Bytes::new(), content_type: None, ..delivery(2) };
     assert_eq!(store.put(empty).await, Ok(Put::Stored));
@@ -161,6 +167,7 @@ pub(super) async fn a_delivery_is_taken_as_it_came(ground: &dyn Ground) {
     assert_eq!((first.id, first.arrived, first.since), (sent.id, at(0), at(0)));
     assert_eq!(first.body, sent.body);
     assert_eq!((&first.content_type, &first.event_time), (&sent.content_type, &sent.event_time));
+    assert_eq!((&first.content_encoding, &taken[1].content_encoding), (&sent.content_encoding, &None));
     assert_eq!((first.attempts, first.refusals, first.duplicate_of), (0, 0, None));
     assert_eq!((taken[1].body.len(), &taken[1].content_type, &taken[1].event_time), (0, &None, &None));
     assert_ne!(taken[0].claim, taken[1].claim);
@@ -300,6 +307,106 @@ pub(super) async fn a_replayed_delivery_begins_anew(ground: &dyn Ground) {
     assert_eq!((taken.id, taken.arrived, taken.since), (id(1), at(0), at(2000)));
     assert_eq!((taken.attempts, taken.refusals), (0, 0));
     assert_eq!(taken.body, delivery(1).body);
+}
+
+/// The receiver `a/one` made anew.
+fn successor() -> Owner {
+    Owner { uid: "made anew".into(), ..owner("a", "one") }
+}
+
+pub(super) async fn a_parked_delivery_goes_over_to_the_next_receiver_of_its_name_and_to_nobody_else(
+    ground: &dyn Ground,
+) {
+    let store = ground.open().await;
+    let (event_time, content_encoding) = (Some("2026-11-27".to_owned()), Some("br".to_owned()));
+    let sent = NewDelivery { event_time, content_encoding, ..delivery(1) };
+    store.put(sent.clone()).await.unwrap();
+    let adopt = |store: &Arc<dyn Store>, by| {
+        let store = Arc::clone(store);
+        async move { store.adopt(id(1), by, room(), at(2000)).await }
+    };
+    assert_eq!(adopt(&store, successor()).await, Ok(Adopted::Absent), "it waits for its own");
+    let first = take_one(&*store, at(1)).await.unwrap();
+    store.retry(id(1), first.claim, at(2), true, failure("answered 500")).await.unwrap();
+    park_one(&*store, id(1)).await;
+    for other in [owner("a", "two"), owner("b", "one")] {
+        let other = Owner { uid: successor().uid, ..other };
+        assert_eq!(adopt(&store, other).await, Ok(Adopted::Absent));
+    }
+    assert_eq!(store.adopt(id(9), successor(), room(), at(2000)).await, Ok(Adopted::Absent));
+    assert_eq!(store.show(id(1)).await.unwrap().unwrap().owner, owner("a", "one"));
+    assert_eq!(adopt(&store, successor()).await, Ok(Adopted::Waits));
+    assert_eq!(adopt(&store, successor()).await, Ok(Adopted::Absent), "it waits already");
+    drop(store);
+    let store = ground.open().await;
+    assert_eq!(taken_ids(&*store, at(9000)).await, [], "it is the former one's no longer");
+    let uid = &successor().uid;
+    assert!(store.take(uid, 1, at(1999), LEASE).await.unwrap().is_empty());
+    let row = store.show(id(1)).await.unwrap().unwrap();
+    assert_eq!((row.owner, row.state, row.size), (successor(), RowState::Pending, 6));
+    let taken = store.take(uid, 1, at(2000), LEASE).await.unwrap().pop().unwrap();
+    assert_eq!((taken.id, taken.arrived, taken.since), (id(1), at(0), at(2000)));
+    assert_eq!((taken.attempts, taken.refusals), (0, 0));
+    assert_eq!((&taken.body, &taken.content_type), (&sent.body, &sent.content_type));
+    assert_eq!((&taken.event_time, &taken.content_encoding), (&sent.event_time, &sent.content_encoding));
+    let held: Vec<_> = store.usage().await.unwrap();
+    let of = |uid: &str| held.iter().find(|usage| &*usage.owner.uid == uid).map(|usage| usage.pending);
+    assert_eq!(of(uid), Some(Extent { deliveries: 1, bytes: 6 }));
+    assert_eq!(of(UID).unwrap_or_default(), Extent::default());
+    // Parked once more, its own receiver is the new one.
+    store.park(id(1), taken.claim, failure("gave up")).await.unwrap();
+    assert_eq!(adopt(&store, successor()).await, Ok(Adopted::Waits));
+    store.done(id(1)).await.unwrap();
+    assert_eq!(store.show(id(1)).await, Ok(None));
+}
+
+pub(super) async fn one_that_goes_over_needs_room_there_and_none_in_its_namespace(ground: &dyn Ground) {
+    let store = ground.open().await;
+    for number in [1, 2, 3] {
+        store.put(delivery(number)).await.unwrap();
+        park_one(&*store, id(number)).await;
+    }
+    let one = Extent { deliveries: 1, bytes: 6 };
+    let room = Room { pending: one, parked: one, namespace: one, leaves_some: true };
+    let adopt = |number| store.adopt(id(number), successor(), room, at(2000));
+    assert_eq!(adopt(1).await, Ok(Adopted::Waits), "its namespace has as much as before");
+    assert_eq!(adopt(2).await, Ok(Adopted::Full(Bound::Pending)));
+    let taken = store.take(&successor().uid, 1, at(2000), LEASE).await.unwrap();
+    store.park(id(1), taken[0].claim, failure("gave up")).await.unwrap();
+    assert_eq!(adopt(2).await, Ok(Adopted::Full(Bound::Parked)));
+    assert_eq!(adopt(1).await, Ok(Adopted::Waits), "its own needs no second room among what is parked");
+    let row = store.show(id(2)).await.unwrap().unwrap();
+    assert_eq!((row.owner, row.state), (owner("a", "one"), RowState::Parked));
+    store.done(id(1)).await.unwrap();
+    assert_eq!(adopt(2).await, Ok(Adopted::Waits));
+}
+
+pub(super) async fn what_is_known_of_an_event_goes_over_with_its_delivery(ground: &dyn Ground) {
+    let store = ground.open().await;
+    // Three copies of one event: the first was taken by the application of the former receiver.
+    store.put(delivery(1)).await.unwrap();
+    take_one(&*store, at(1)).await.unwrap();
+    store.done(id(1)).await.unwrap();
+    for number in [2, 3] {
+        store.put(NewDelivery { id: id(number), ..delivery(1) }).await.unwrap();
+    }
+    assert_eq!(store.park_all(UID, failure("gone")).await, Ok(2));
+    for number in [2, 3] {
+        assert_eq!(store.adopt(id(number), successor(), room(), at(2000)).await, Ok(Adopted::Waits));
+    }
+    let by = |copy: NewDelivery| NewDelivery { owner: successor(), ..copy };
+    let repeated = store.put(by(dropped_copy(&delivery(1), 4))).await.unwrap();
+    assert!(matches!(repeated, Put::Repeated(_)), "{repeated:?}");
+    let taken = store.take(&successor().uid, 9, at(2000), LEASE).await.unwrap();
+    let marks: Vec<_> = taken.iter().map(|taken| (taken.id, taken.duplicate_of)).collect();
+    assert_eq!(marks, [(id(2), Some(id(1))), (id(3), Some(id(1)))]);
+    // Whose key has expired is forgotten there as well.
+    assert!(store.forget_expired(at(10_000)).await.unwrap() > 0);
+    for number in [2, 3] {
+        store.done(id(number)).await.unwrap();
+    }
+    store.forget_expired(at(10_000)).await.unwrap();
+    assert_eq!(store.usage().await, Ok(vec![]));
 }
 
 pub(super) async fn only_what_is_parked_can_be_dropped(ground: &dyn Ground) {
@@ -818,6 +925,24 @@ pub(super) async fn tokens_are_replaced_as_a_whole(ground: &dyn Ground) {
     store.set_tokens(UID, vec![]).await.unwrap();
     assert_eq!(store.tokens(UID).await, Ok(vec![]));
     assert_eq!(store.tokens("other").await.unwrap().len(), 1);
+}
+
+pub(super) async fn standstills_are_replaced_as_a_whole(ground: &dyn Ground) {
+    let store = ground.open().await;
+    let standstill = |began, ended: Option<i64>| Standstill { began: at(began), ended: ended.map(at) };
+    assert_eq!(store.standstills(UID).await, Ok(vec![]));
+    let first = Standstill { began: DateTime::UNIX_EPOCH, ended: Some(at(1)) };
+    store.set_standstills(UID, vec![standstill(5, None), first]).await.unwrap();
+    store.set_standstills("other", vec![standstill(7, None)]).await.unwrap();
+    drop(store);
+    let store = ground.open().await;
+    assert_eq!(store.standstills(UID).await, Ok(vec![first, standstill(5, None)]));
+    let newer = vec![standstill(5, Some(9)), standstill(20, None)];
+    store.set_standstills(UID, newer.clone()).await.unwrap();
+    assert_eq!(store.standstills(UID).await, Ok(newer));
+    store.set_standstills(UID, vec![]).await.unwrap();
+    assert_eq!(store.standstills(UID).await, Ok(vec![]));
+    assert_eq!(store.standstills("other").await, Ok(vec![standstill(7, None)]));
 }
 
 pub(super) async fn the_key_for_digests_stays_the_same(ground: &dyn Ground) {

@@ -80,6 +80,7 @@ fn delivery(number: u32, size: usize) -> NewDelivery {
         arrived: now(),
         body: body.into(),
         content_type: None,
+        content_encoding: None,
         event_time: None,
         key: EventKey { event, body: event, window: Duration::from_secs(3600), drop_repeated: true },
         room: Room { pending: PLENTY, parked: PLENTY, namespace: PLENTY, leaves_some: false },

@@ -81,11 +81,11 @@ spec:
 }
 
 #[test]
-fn a_source_that_publishes_nothing_is_a_problem() {
+fn a_source_that_publishes_nothing_is_a_doubt() {
     assert_eq!(
         found(with(", publishTo: {secretName: published}", "")),
         [
-            "WebhookReceiver default/gupy-in: spec.verification.token.tokenSourceRef.name: TokenSource default/integration publishes no tokens; give it publishTo, so that the gate can read them"
+            "WebhookReceiver default/gupy-in: warning: spec.verification.token.tokenSourceRef.name: TokenSource default/integration publishes no tokens, so that only a gate in the process that rotates gets them (sidecar --gate-listen); for any other gate, give it publishTo"
         ]
     );
 }

@@ -132,24 +132,33 @@ impl Judge<'_, '_> {
     fn sources(&mut self, at: &At<'_>, key: &ObjectKey, spec: &WebhookReceiverSpec) {
         let token = spec.verification.token.as_ref();
         if let Some(reference) = token.and_then(|token| token.token_source_ref.as_ref()) {
-            self.source(
-                at,
-                "spec.verification.token.tokenSourceRef.name",
-                &key.sibling(&reference.name),
-                None,
-            );
+            let field = "spec.verification.token.tokenSourceRef.name";
+            let source = key.sibling(&reference.name);
+            match self.declared.sources.get(&source) {
+                None => self.absent(at, field, Kind::TokenSource, &source),
+                Some(spec) if spec.publish_to.is_none() => self.warning(
+                    at,
+                    format!(
+                        "{field}: TokenSource {source} publishes no tokens, so that only a gate in the process that \
+                         rotates gets them (sidecar --gate-listen); for any other gate, give it publishTo"
+                    ),
+                ),
+                Some(_) => {}
+            }
         }
         if let Some(request) = spec.fallback.as_ref().map(|fallback| &fallback.request)
             && let Some(reference) = &request.token_source_ref
         {
             let url = Url::parse(&request.url.replace("{id}", "id")).ok();
             let host = url.as_ref().and_then(Url::host_str);
-            self.source(at, "spec.fallback.request.tokenSourceRef.name", &key.sibling(&reference.name), host);
+            self.asked_with(at, &key.sibling(&reference.name), host);
         }
     }
 
-    /// A source has to publish, and its tokens may have to be sent to a host.
-    fn source(&mut self, at: &At<'_>, field: &str, key: &ObjectKey, host: Option<&str>) {
+    /// The source of the token that a platform is asked with: it has to publish, and its tokens have to be
+    /// sent to this host.
+    fn asked_with(&mut self, at: &At<'_>, key: &ObjectKey, host: Option<&str>) {
+        let field = "spec.fallback.request.tokenSourceRef.name";
         let Some(spec) = self.declared.sources.get(key) else {
             self.absent(at, field, Kind::TokenSource, key);
             return;
@@ -158,7 +167,8 @@ impl Judge<'_, '_> {
             self.problem(
                 at,
                 format!(
-                    "{field}: TokenSource {key} publishes no tokens; give it publishTo, so that the gate can read them"
+                    "{field}: TokenSource {key} publishes no tokens; give it publishTo, so that the gate has the token \
+                     also after it was started anew"
                 ),
             );
         }

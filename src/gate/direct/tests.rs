@@ -79,6 +79,7 @@ fn delivery<'a>(headers: &'a HeaderMap, credential_headers: &'a [HeaderName]) ->
         headers,
         credential_headers,
         content_type: Some("application/json".to_owned()),
+        content_encoding: Some("gzip, br".to_owned()),
         event_time: Some("2026-11-27"),
         body: Bytes::from_static(b"{}"),
     }
@@ -101,6 +102,7 @@ fn what_proves_the_delivery_or_is_meant_for_one_hop_does_not_go_on() {
         ("content-length", "999"),
         ("content-type", "text/plain"),
         ("accept-encoding", "gzip"),
+        ("content-encoding", "canary"),
         ("expect", "100-continue"),
     ] {
         sent.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_static(value));
@@ -113,6 +115,7 @@ fn what_proves_the_delivery_or_is_meant_for_one_hop_does_not_go_on() {
     assert_eq!(
         names,
         [
+            "content-encoding",
             "hookkeeper-attempt",
             "hookkeeper-delivery",
             "hookkeeper-event-time",
@@ -121,6 +124,7 @@ fn what_proves_the_delivery_or_is_meant_for_one_hop_does_not_go_on() {
         ]
     );
     assert!(headers.iter().all(|(_, value)| value.expose() != "canary"));
+    assert!(headers.iter().any(|(_, value)| value.expose() == "gzip, br"), "both of them, in one line");
 }
 
 struct Slow {

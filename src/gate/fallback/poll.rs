@@ -138,5 +138,5 @@ async fn hand_on(
         polled: true,
     };
     let content_type = answer.content_type.or_else(|| receiver.content_type.clone());
-    send(&*parts.exchange, &*parts.locate, receiver, notes, content_type, body).await
+    send(&*parts.exchange, &*parts.locate, receiver, notes.headers(), content_type, body).await
 }

@@ -9,12 +9,11 @@ use tokio::time::Instant;
 use super::attempt::{Meaning, Sign, back_off};
 use super::pause::{Door, Pause};
 use super::record::Record;
-use super::retention::Standstill;
+use super::retention::Standstills;
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
-use crate::gate::turns::{Standing, Waits};
 use crate::shares::NamespaceId;
-use crate::store::{Claim, DeliveryId, LastFailure, Taken};
+use crate::store::{Claim, DeliveryId, LastFailure, Standstill, StoreError, Taken};
 
 /// What time it is on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -57,61 +56,62 @@ impl UnderWay {
     }
 }
 
+/// What is asked of the store about the times in which a receiver stood still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// What it knows.
+    Recall,
+    /// That it keeps them.
+    Keep(Vec<Standstill>),
+}
+
 /// A receiver.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) receiver: Arc<Receiver>,
-    /// It holds places for deliveries that are under way, and for those that are being looked for.
-    standing: Standing,
-    /// Those of the places that were taken in the present epoch.
+    pub(super) namespace: NamespaceId,
+    /// Whether the receiver is no longer there.
+    pub(super) is_gone: bool,
+    /// Places that are held: for deliveries that are under way, and for those that are being looked for.
+    pub(super) held: usize,
+    /// Those of them that were taken in the present epoch.
     held_in_epoch: usize,
     counted_epoch: u64,
+    /// The store is being asked.
+    pub(super) is_looking: bool,
+    /// There may be something that is due.
+    pub(super) is_wanted: bool,
+    /// It waits for its turn.
+    pub(super) is_queued: bool,
     pub(super) pause: Pause,
-    standstill: Standstill,
+    standstills: Standstills,
+    /// The store has said when the receiver stood still before this process began.
+    is_recalled: bool,
+    /// The store does not know yet how that has gone on.
+    is_unkept: bool,
+    /// The store is being asked about it.
+    is_asking: bool,
     /// When the application answered last.
     alive: Option<Instant>,
 }
 
-impl Waits for Line {
-    fn standing(&self) -> &Standing {
-        &self.standing
-    }
-
-    fn standing_mut(&mut self) -> &mut Standing {
-        &mut self.standing
-    }
-
-    /// How many deliveries may be taken now.
-    fn room(&mut self, now: Instant) -> usize {
-        if self.standing.is_gone || self.receiver.suspended {
-            return 0;
-        }
-        self.count_epoch();
-        let free = self.receiver.forward.max_concurrent.saturating_sub(self.standing.held);
-        match self.pause.door(now) {
-            Door::Open => free,
-            Door::Probe => free.min(1_usize.saturating_sub(self.held_in_epoch)),
-            Door::Shut(_) => 0,
-        }
-    }
-
-    fn shut_until(&self, now: Instant) -> Option<Instant> {
-        self.pause.shut_until(now)
-    }
-}
-
 impl Line {
     pub(super) fn new(receiver: Arc<Receiver>, namespace: NamespaceId) -> Self {
-        let mut standstill = Standstill::default();
-        // Since when is not known after a restart: rather too long than too short.
-        standstill.set(receiver.suspended, DateTime::<Utc>::MIN_UTC);
         Self {
             receiver,
-            standing: Standing::new(namespace),
+            namespace,
+            is_gone: false,
+            held: 0,
             held_in_epoch: 0,
             counted_epoch: 0,
+            is_looking: false,
+            is_wanted: true,
+            is_queued: false,
             pause: Pause::default(),
-            standstill,
+            standstills: Standstills::default(),
+            is_recalled: false,
+            is_unkept: false,
+            is_asking: false,
             alive: None,
         }
     }
@@ -120,16 +120,74 @@ impl Line {
     /// no longer counts. Returns whether that ends a pause.
     pub(super) fn change(&mut self, receiver: Arc<Receiver>, now: DateTime<Utc>) -> bool {
         let has_other_way = self.receiver.forward != receiver.forward;
-        (self.standing.is_gone, self.standing.is_wanted) = (false, true);
-        self.standstill.set(receiver.suspended, now);
+        self.is_gone = false;
+        self.is_wanted = true;
         self.receiver = receiver;
+        self.stand(now);
         has_other_way && self.pause.reset()
     }
 
     /// The receiver is no longer there.
     pub(super) fn go(&mut self, now: DateTime<Utc>) {
-        self.standing.is_gone = true;
-        self.standstill.set(true, now);
+        self.is_gone = true;
+        self.stand(now);
+    }
+
+    /// Nothing is handed on from now on, or something is again.
+    fn stand(&mut self, now: DateTime<Utc>) {
+        if self.is_recalled {
+            let before = self.standstills.clone();
+            self.standstills.set(self.is_gone || self.receiver.suspended, now);
+            self.is_unkept |= self.standstills != before;
+        }
+    }
+
+    /// What is to be asked of the store about the times in which the receiver stood still. It counts as
+    /// under way from now on.
+    pub(super) fn ask_of_standstills(&mut self) -> Option<Asking> {
+        if self.is_asking || self.is_recalled && !self.is_unkept {
+            return None;
+        }
+        self.is_asking = true;
+        if !self.is_recalled {
+            return Some(Asking::Recall);
+        }
+        self.is_unkept = false;
+        Some(Asking::Keep(self.standstills.to_keep()))
+    }
+
+    /// The store has answered that; with what it knows, if it was asked for it.
+    pub(super) fn standstills_asked(
+        &mut self,
+        answered: Result<Option<Vec<Standstill>>, &StoreError>,
+        now: DateTime<Utc>,
+    ) {
+        self.is_asking = false;
+        match answered {
+            Ok(Some(kept)) => {
+                let stands = self.is_gone || self.receiver.suspended;
+                self.standstills = Standstills::recalled(kept.clone(), stands, now);
+                self.is_recalled = true;
+                self.is_unkept = self.standstills.to_keep() != kept;
+            }
+            Ok(None) => {}
+            Err(_) => self.is_unkept = self.is_recalled,
+        }
+    }
+
+    /// How many deliveries may be taken now.
+    pub(super) fn room(&mut self, now: Instant) -> usize {
+        // Whose retention is over cannot be said before it is known how long it stood still.
+        if self.is_gone || self.receiver.suspended || !self.is_recalled {
+            return 0;
+        }
+        self.count_epoch();
+        let free = self.receiver.forward.max_concurrent.saturating_sub(self.held);
+        match self.pause.door(now) {
+            Door::Open => free,
+            Door::Probe => free.min(1_usize.saturating_sub(self.held_in_epoch)),
+            Door::Shut(_) => 0,
+        }
     }
 
     /// Whether deliveries that were taken in this epoch may be sent.
@@ -139,20 +197,20 @@ impl Line {
             Door::Probe => epoch == self.pause.epoch,
             Door::Shut(_) => false,
         };
-        may && !self.standing.is_gone && !self.receiver.suspended
+        may && !self.is_gone && !self.receiver.suspended
     }
 
     /// Places are held.
     pub(super) fn hold(&mut self, places: usize) {
         self.count_epoch();
-        self.standing.held += places;
+        self.held += places;
         self.held_in_epoch += places;
     }
 
     /// Places that were held since this epoch are held no longer.
     pub(super) fn let_go(&mut self, places: usize, epoch: u64) {
         self.count_epoch();
-        self.standing.held = self.standing.held.saturating_sub(places);
+        self.held = self.held.saturating_sub(places);
         if epoch == self.pause.epoch {
             self.held_in_epoch = self.held_in_epoch.saturating_sub(places);
         }
@@ -166,7 +224,7 @@ impl Line {
     }
 
     fn end(&self, delivery: &UnderWay, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.standstill.end(delivery.since, self.receiver.retention, now)
+        self.standstills.end(delivery.since, self.receiver.retention, now)
     }
 
     /// What to do with a delivery without an attempt: while the application takes nothing, those whose
@@ -229,7 +287,7 @@ impl Line {
             let what = format!("it could not be handed on within its retention of {retention}: {what}");
             return park(id, what, now.wall, tell);
         }
-        if self.standing.is_gone {
+        if self.is_gone {
             // Whoever takes it out of the store has parked it, or keeps it.
             return Record::GiveBack;
         }

@@ -51,6 +51,11 @@ impl Notes<'_> {
     }
 }
 
+/// The header that says how the bytes are encoded.
+pub(in crate::gate) fn encoded(content_encoding: Option<&str>) -> Option<(HeaderName, SecretText)> {
+    content_encoding.map(|codings| header("content-encoding", codings.to_owned()))
+}
+
 fn header(name: &'static str, value: String) -> (HeaderName, SecretText) {
     (HeaderName::from_static(name), value.into())
 }

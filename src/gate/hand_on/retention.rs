@@ -5,18 +5,41 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::store::Standstill;
+
 /// So many times of standing still are known apart.
 const MOST: usize = 64;
 
 /// When a receiver was suspended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standstill {
+pub(super) struct Standstills {
     /// In their order, none of them touching another.
     past: VecDeque<(DateTime<Utc>, DateTime<Utc>)>,
     since: Option<DateTime<Utc>>,
 }
 
-impl Standstill {
+impl Standstills {
+    /// What an earlier process has kept, and whether the receiver is suspended at this moment. If nothing
+    /// was kept, since when is not known: rather too long than too short.
+    pub(super) fn recalled(kept: Vec<Standstill>, suspended: bool, now: DateTime<Utc>) -> Self {
+        let mut recalled = Self::default();
+        let knows_nothing = kept.is_empty();
+        for Standstill { began, ended } in kept {
+            match ended {
+                Some(ended) => recalled.past.push_back((began, ended)),
+                None => recalled.since = Some(recalled.since.map_or(began, |since| since.min(began))),
+            }
+        }
+        recalled.set(suspended, if knows_nothing { DateTime::UNIX_EPOCH } else { now });
+        recalled
+    }
+
+    /// What a later process has to know.
+    pub(super) fn to_keep(&self) -> Vec<Standstill> {
+        let past = self.past.iter().map(|(began, ended)| Standstill { began: *began, ended: Some(*ended) });
+        past.chain(self.since.map(|began| Standstill { began, ended: None })).collect()
+    }
+
     /// The receiver is suspended, or is not, from now on.
     pub(super) fn set(&mut self, suspended: bool, now: DateTime<Utc>) {
         match (suspended, self.since) {
@@ -66,13 +89,13 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
     }
 
-    fn end(still: &Standstill, since: i64, now: i64) -> i64 {
+    fn end(still: &Standstills, since: i64, now: i64) -> i64 {
         (still.end(at(since), RETENTION, at(now)) - at(0)).num_seconds()
     }
 
     #[test]
     fn without_a_standstill_it_ends_after_itself() {
-        let still = Standstill::default();
+        let still = Standstills::default();
         assert_eq!(end(&still, 5, 20), 105);
         assert_eq!(end(&still, 5, 900), 105);
         assert_eq!(still.end(at(0), Duration::MAX, at(0)), DateTime::<Utc>::MAX_UTC);
@@ -80,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_was_suspended_does_not_count_and_only_for_those_that_were_there() {
-        let mut still = Standstill::default();
+        let mut still = Standstills::default();
         still.set(true, at(10));
         still.set(true, at(20));
         assert_eq!(end(&still, 0, 60), 150, "50 s of an open one");
@@ -95,8 +118,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_kept_counts_in_a_later_process() {
+        let mut still = Standstills::default();
+        still.set(true, at(10));
+        still.set(false, at(20));
+        still.set(true, at(50));
+        let recall = |suspended, now| Standstills::recalled(still.to_keep(), suspended, at(now));
+        assert_eq!(recall(true, 80), still);
+        assert_eq!(end(&recall(true, 80), 0, 90), 150, "10 s, and 40 s of one that goes on");
+        assert_eq!(end(&recall(false, 80), 0, 90), 140, "10 s, and 30 s until it was seen to be over");
+        still.set(false, at(60));
+        let recall = |suspended, now| Standstills::recalled(still.to_keep(), suspended, at(now));
+        assert_eq!(end(&recall(false, 80), 0, 90), 120);
+        assert_eq!(end(&recall(true, 80), 0, 90), 130, "it began while nobody looked");
+        assert_eq!(Standstills::recalled(vec![], false, at(80)), Standstills::default());
+        let unknown = Standstills::recalled(vec![], true, at(80));
+        assert_eq!(end(&unknown, 0, 90), 190, "since when is not known");
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_takes_nothing_away() {
-        let mut still = Standstill::default();
+        let mut still = Standstills::default();
         still.set(true, at(50));
         still.set(false, at(10));
         assert_eq!(end(&still, 0, 20), 100);
@@ -105,7 +147,7 @@ mod tests {
 
     #[test]
     fn many_take_no_more_room_and_end_nothing_early() {
-        let mut still = Standstill::default();
+        let mut still = Standstills::default();
         for number in 0..1_000 {
             still.set(true, at(number * 10));
             still.set(false, at(number * 10 + 1));

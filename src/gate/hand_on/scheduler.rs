@@ -1,6 +1,6 @@
 //! The task that decides what is handed on next.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,26 +13,45 @@ use tokio::time::{Instant, sleep_until};
 
 use super::attempt::Meaning;
 use super::fairness::{Fairness, Grant};
-use super::line::{Line, Now, UnderWay};
+use super::line::{Asking, Line, Now, UnderWay};
+use super::pause::Door;
 use super::record::{Record, record};
-use super::request::Notes;
+use super::request::{Notes, encoded};
 use super::sending::{GRACE, send};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
-use crate::gate::guarded::{DEFECT, Health, broken, caught};
+use crate::gate::guarded::{DEFECT, Health, broken};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
-use crate::gate::turns::{Turns, Waits as _};
-use crate::store::{LastFailure, StoreError, Taken};
+use crate::gate::timers::Timers;
+use crate::store::{LastFailure, Standstill, StoreError, Taken};
 
 /// What is taken is nobody else's for the time of an attempt and so much longer.
 const LEASE_BEYOND: Duration = Duration::from_secs(30);
 
 /// What came back from a task.
 enum Event {
-    Looked { uid: Arc<str>, grant: Grant, epoch: u64, found: Result<Found, StoreError> },
-    Answered { uid: Arc<str>, delivery: UnderWay, meaning: Meaning },
-    Recorded { uid: Arc<str>, delivery: UnderWay, recorded: Result<(), StoreError> },
+    Looked {
+        uid: Arc<str>,
+        grant: Grant,
+        epoch: u64,
+        found: Result<Found, StoreError>,
+    },
+    Answered {
+        uid: Arc<str>,
+        delivery: UnderWay,
+        meaning: Meaning,
+    },
+    Recorded {
+        uid: Arc<str>,
+        delivery: UnderWay,
+        recorded: Result<(), StoreError>,
+    },
     Tidied(Result<(), StoreError>),
+    /// The store was asked about the times in which a receiver stood still.
+    StoodStill {
+        uid: Arc<str>,
+        answered: Result<Option<Vec<Standstill>>, StoreError>,
+    },
 }
 
 /// What a look into the store found.
@@ -47,7 +66,9 @@ pub(super) struct Scheduler {
     parts: Parts,
     receivers: watch::Receiver<Receivers>,
     nudge: Nudge,
-    turns: Turns<Line>,
+    lines: HashMap<Arc<str>, Line>,
+    fairness: Fairness,
+    timers: Timers,
     tasks: JoinSet<Event>,
     health: Arc<Health>,
     /// Deliveries that are under way here: one whose lease is over must not go out twice.
@@ -61,13 +82,12 @@ pub(super) struct Scheduler {
 impl Scheduler {
     pub(super) fn new(parts: Parts, receivers: watch::Receiver<Receivers>, nudge: Nudge) -> Self {
         Self {
-            turns: Turns::new(
-                Fairness::new(parts.options.most, parts.options.most_bytes),
-                parts.options.gone == Gone::Park,
-            ),
+            fairness: Fairness::new(parts.options.most, parts.options.most_bytes),
             parts,
             receivers,
             nudge,
+            lines: HashMap::new(),
+            timers: Timers::default(),
             tasks: JoinSet::new(),
             health: Arc::default(),
             under_way: HashSet::new(),
@@ -126,6 +146,7 @@ impl Scheduler {
                 }
                 broken(tidied)
             }
+            Event::StoodStill { uid, answered } => self.standstills_asked(uid, answered),
         }
     }
 
@@ -139,34 +160,119 @@ impl Scheduler {
         if self.tidy_at <= now && !self.is_tidying {
             self.tidy(now);
         }
-        self.turns.wake(now);
-        let first = self.turns.timers.first().unwrap_or(far);
+        while let Some(uid) = self.timers.due(now) {
+            if let Some(line) = self.lines.get_mut(&uid) {
+                line.is_wanted = true;
+            }
+            self.consider(&uid);
+        }
+        let first = self.timers.first().unwrap_or(far);
         let first = if self.is_tidying { first } else { first.min(self.tidy_at) };
         if let Some(until) = self.health.shut_until() {
             return first.max(until);
         }
-        while let Some(uid) = self.turns.next() {
+        while let Some(uid) = self.fairness.next() {
             self.look(&uid, now);
         }
         first
     }
 
+    /// Asks the store when the receiver stood still, or tells it how that has gone on.
+    fn ask_of_standstills(&mut self, uid: &Arc<str>) {
+        let Some(asking) = self.lines.get_mut(uid).and_then(Line::ask_of_standstills) else { return };
+        self.spawn_asking(uid, asking);
+    }
+
+    fn spawn_asking(&mut self, uid: &Arc<str>, asking: Asking) {
+        let (store, uid) = (Arc::clone(&self.parts.store), Arc::clone(uid));
+        self.tasks.spawn(async move {
+            let answering = async {
+                match asking {
+                    Asking::Recall => store.standstills(&uid).await.map(Some),
+                    Asking::Keep(standstills) => {
+                        store.set_standstills(&uid, standstills).await.map(|()| None)
+                    }
+                }
+            };
+            let answered = AssertUnwindSafe(answering).catch_unwind().await;
+            let answered = answered.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            Event::StoodStill { uid, answered }
+        });
+    }
+
+    fn standstills_asked(
+        &mut self,
+        uid: Arc<str>,
+        answered: Result<Option<Vec<Standstill>>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        let Some(line) = self.lines.get_mut(&uid) else { return broken(answered.map(drop)) };
+        match answered {
+            Ok(kept) => {
+                self.health.worked();
+                line.standstills_asked(Ok(kept), now.wall);
+                self.consider(&uid);
+                Ok(())
+            }
+            Err(error) => {
+                line.standstills_asked(Err(&error), now.wall);
+                self.timers.arm(&uid, now.steady + self.health.failed());
+                broken(Err(error))
+            }
+        }
+    }
+
+    /// Lets the receiver wait for its turn, if it may have something and has room for it.
+    fn consider(&mut self, uid: &Arc<str>) {
+        let now = Instant::now();
+        if !self.is_stopping {
+            self.ask_of_standstills(uid);
+        }
+        let Some(line) = self.lines.get_mut(uid) else { return };
+        if line.is_gone && line.held == 0 && !line.is_looking && self.parts.options.gone == Gone::Park {
+            self.forget(uid);
+            return;
+        }
+        if !line.is_wanted || line.is_queued || line.is_looking {
+            return;
+        }
+        if line.room(now) > 0 {
+            line.is_queued = true;
+            self.fairness.queue(line.namespace, Arc::clone(uid));
+        } else if let Door::Shut(until) = line.pause.door(now) {
+            self.timers.arm(uid, until);
+        }
+    }
+
+    fn forget(&mut self, uid: &Arc<str>) {
+        // One that waits for its turn is forgotten when it has it.
+        if self.lines.get(uid).is_none_or(|line| line.is_queued) {
+            return;
+        }
+        if let Some(line) = self.lines.remove(uid) {
+            self.timers.disarm(uid);
+            self.fairness.leave(&line.receiver.owner.namespace);
+            self.spawn_asking(uid, Asking::Keep(Vec::new()));
+        }
+    }
+
     fn look(&mut self, uid: &Arc<str>, now: Instant) {
-        let Some(line) = self.turns.lines.get_mut(uid) else { return };
+        let Some(line) = self.lines.get_mut(uid) else { return };
+        line.is_queued = false;
         let room = line.room(now);
         let largest = u64::try_from(line.receiver.max_body).unwrap_or(u64::MAX);
         let grant = if room == 0 {
             Grant { places: 0, bytes: 0 }
         } else {
-            self.turns.fairness.take(line.standing().namespace, room, largest)
+            self.fairness.take(line.namespace, room, largest)
         };
         if grant.places == 0 {
-            self.turns.consider(uid);
+            self.consider(uid);
             return;
         }
         line.hold(grant.places);
-        let standing = line.standing_mut();
-        (standing.is_looking, standing.is_wanted) = (true, false);
+        line.is_looking = true;
+        line.is_wanted = false;
         let epoch = line.pause.epoch;
         let lease = line.receiver.forward.timeout + GRACE + LEASE_BEYOND;
         let (store, wall, uid) = (Arc::clone(&self.parts.store), self.parts.clock.now(), Arc::clone(uid));
@@ -177,7 +283,8 @@ impl Scheduler {
                 let next = if may_have_more { None } else { store.next_due(&uid).await? };
                 Ok(Found { taken, may_have_more, next })
             };
-            let found = caught(looking).await;
+            let found = AssertUnwindSafe(looking).catch_unwind().await;
+            let found = found.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
             Event::Looked { uid, grant, epoch, found }
         });
     }
@@ -190,8 +297,8 @@ impl Scheduler {
         found: Result<Found, StoreError>,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let Some(line) = self.turns.lines.get_mut(&uid) else { return Ok(()) };
-        line.standing_mut().is_looking = false;
+        let Some(line) = self.lines.get_mut(&uid) else { return Ok(()) };
+        line.is_looking = false;
         let found = match found {
             Ok(found) => {
                 self.health.worked();
@@ -199,10 +306,10 @@ impl Scheduler {
             }
             Err(error) => {
                 line.let_go(grant.places, epoch);
-                line.standing_mut().is_wanted = true;
-                self.turns.fairness.give_back(line.standing().namespace, grant);
+                line.is_wanted = true;
+                self.fairness.give_back(line.namespace, grant);
                 let wait = self.health.failed();
-                self.turns.timers.arm(&uid, now.steady + wait);
+                self.timers.arm(&uid, now.steady + wait);
                 return broken(Err(error));
             }
         };
@@ -211,11 +318,11 @@ impl Scheduler {
         let spare = grant.places.saturating_sub(deliveries.len());
         line.let_go(spare, epoch);
         let sizes = deliveries.iter().map(|taken| u64::try_from(taken.body.len()).unwrap_or(u64::MAX)).sum();
-        self.turns.fairness.hold_instead(line.standing().namespace, grant.bytes, sizes);
-        self.turns.fairness.give_back(line.standing().namespace, Grant { places: spare, bytes: 0 });
-        line.standing_mut().is_wanted |= found.may_have_more;
+        self.fairness.hold_instead(line.namespace, grant.bytes, sizes);
+        self.fairness.give_back(line.namespace, Grant { places: spare, bytes: 0 });
+        line.is_wanted |= found.may_have_more;
         let may_send = line.may_send(epoch, now.steady) && !self.is_stopping;
-        line.standing_mut().is_wanted |= !may_send;
+        line.is_wanted |= !may_send;
         let next = found.next.map(|due| (due - now.wall).to_std().unwrap_or_default());
         let look_every = self.parts.options.look_every;
         let next = next.map_or(look_every, |wait| wait.min(look_every));
@@ -223,13 +330,13 @@ impl Scheduler {
         for taken in deliveries {
             self.begin(&uid, taken, epoch, may_send, now);
         }
-        self.turns.timers.arm(&uid, now.steady + next);
-        self.turns.consider(&uid);
+        self.timers.arm(&uid, now.steady + next);
+        self.consider(&uid);
         Ok(())
     }
 
     fn begin(&mut self, uid: &Arc<str>, taken: Taken, epoch: u64, may_send: bool, now: Now) {
-        let Some(line) = self.turns.lines.get(uid) else { return };
+        let Some(line) = self.lines.get(uid) else { return };
         let delivery = UnderWay::of(&taken, epoch, now.steady);
         self.under_way.insert(delivery.id);
         if !may_send {
@@ -256,22 +363,22 @@ impl Scheduler {
 
     fn answered(&mut self, uid: Arc<str>, delivery: UnderWay, meaning: Meaning) {
         let now = self.now();
-        let Some(line) = self.turns.lines.get_mut(&uid) else { return };
+        let Some(line) = self.lines.get_mut(&uid) else { return };
         let owner = line.receiver.owner.clone();
         let observer = &self.parts.observer;
         let bits = (self.parts.options.random)();
         let record = line.judge(&delivery, meaning, now, bits, &mut |fact| observer.saw(&owner, fact));
         if matches!(record, Record::Retry { .. } | Record::GiveBack) {
-            line.standing_mut().is_wanted = true;
+            line.is_wanted = true;
         }
         self.record(&uid, delivery, record);
         // The receiver may have begun to pause, or no longer does.
-        self.turns.consider(&uid);
+        self.consider(&uid);
     }
 
     /// Makes durable what became of a delivery. Until that is so it keeps its place.
     fn record(&mut self, uid: &Arc<str>, delivery: UnderWay, what: Record) {
-        let Some(line) = self.turns.lines.get(uid) else { return };
+        let Some(line) = self.lines.get(uid) else { return };
         let (uid, owner, parts) = (Arc::clone(uid), line.receiver.owner.clone(), self.parts.clone());
         let (health, stopping) = (Arc::clone(&self.health), self.stopping.subscribe());
         self.tasks.spawn(async move {
@@ -284,7 +391,8 @@ impl Scheduler {
             };
             let at = (delivery.id, delivery.claim);
             let recording = record(&*parts.store, at, &what, &health, &stopping, not_yet);
-            let recorded = caught(recording).await;
+            let recorded = AssertUnwindSafe(recording).catch_unwind().await;
+            let recorded = recorded.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
             Event::Recorded { uid, delivery, recorded }
         });
     }
@@ -292,18 +400,18 @@ impl Scheduler {
     /// A delivery is no longer under way here.
     fn finish(&mut self, uid: &Arc<str>, delivery: &UnderWay) {
         self.under_way.remove(&delivery.id);
-        let Some(line) = self.turns.lines.get_mut(uid) else { return };
+        let Some(line) = self.lines.get_mut(uid) else { return };
         line.let_go(1, delivery.epoch);
-        self.turns.fairness.give_back(line.standing().namespace, Grant { places: 1, bytes: delivery.bytes });
-        self.turns.consider(uid);
+        self.fairness.give_back(line.namespace, Grant { places: 1, bytes: delivery.bytes });
+        self.consider(uid);
     }
 
     fn nudged(&mut self) {
         for uid in self.nudge.take() {
-            if let Some(line) = self.turns.lines.get_mut(&uid) {
-                line.standing_mut().is_wanted = true;
+            if let Some(line) = self.lines.get_mut(&uid) {
+                line.is_wanted = true;
                 line.pause.another_came();
-                self.turns.consider(&uid);
+                self.consider(&uid);
             }
         }
     }
@@ -312,30 +420,31 @@ impl Scheduler {
         let receivers = Arc::clone(&self.receivers.borrow_and_update());
         let now = self.now();
         for (uid, receiver) in receivers.iter() {
-            match self.turns.lines.get_mut(uid) {
-                Some(line) if !line.standing().is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
+            match self.lines.get_mut(uid) {
+                Some(line) if !line.is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
                 Some(line) => {
                     if line.change(Arc::clone(receiver), now.wall) {
                         self.parts.observer.saw(&receiver.owner, Fact::Resumed);
                     }
                 }
                 None => {
-                    let line = |namespace| Line::new(Arc::clone(receiver), namespace);
-                    self.turns.enter(uid, &receiver.owner.namespace, line);
+                    let namespace = self.fairness.enter(&receiver.owner.namespace);
+                    let line = Line::new(Arc::clone(receiver), namespace);
+                    self.lines.insert(Arc::clone(uid), line);
                 }
             }
-            self.turns.consider(uid);
+            self.consider(uid);
         }
         let is_gone = |(uid, line): (&Arc<str>, &Line)| {
-            (!line.standing().is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
+            (!line.is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
         };
-        let gone: Vec<Arc<str>> = self.turns.lines.iter().filter_map(is_gone).collect();
+        let gone: Vec<Arc<str>> = self.lines.iter().filter_map(is_gone).collect();
         for uid in gone {
-            if let Some(line) = self.turns.lines.get_mut(&uid) {
+            if let Some(line) = self.lines.get_mut(&uid) {
                 line.go(now.wall);
                 self.tidy_at = now.steady;
             }
-            self.turns.consider(&uid);
+            self.consider(&uid);
         }
     }
 
@@ -348,8 +457,11 @@ impl Scheduler {
         self.is_tidying = true;
         let receivers = self.receivers.borrow().clone();
         let parts = self.parts.clone();
-        self.tasks
-            .spawn(async move { Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await) });
+        self.tasks.spawn(async move {
+            let tidying = AssertUnwindSafe(park_what_is_nobodys(&parts, &receivers)).catch_unwind();
+            let tidied = tidying.await;
+            Event::Tidied(tidied.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned()))))
+        });
     }
 }
 
@@ -368,7 +480,9 @@ pub(super) async fn attempt(
         duplicate_of: taken.duplicate_of,
         polled: false,
     };
-    send(exchange, locate, receiver, notes, taken.content_type, taken.body).await
+    let mut headers = notes.headers();
+    headers.extend(encoded(taken.content_encoding.as_deref()));
+    send(exchange, locate, receiver, headers, taken.content_type, taken.body).await
 }
 
 async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {

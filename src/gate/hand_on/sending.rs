@@ -6,9 +6,11 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::attempt::{Meaning, Sign, judge};
-use super::request::{Notes, compose};
+use super::request::compose;
 use super::{Exchange, Locate};
 use crate::gate::receiver::Receiver;
+use crate::http::HeaderName;
+use crate::secret::SecretText;
 
 /// An attempt is cut so long after the client should have ended it.
 pub(in crate::gate) const GRACE: Duration = Duration::from_secs(1);
@@ -18,7 +20,7 @@ pub(in crate::gate) async fn send(
     exchange: &dyn Exchange,
     locate: &dyn Locate,
     receiver: &Receiver,
-    notes: Notes<'_>,
+    headers: Vec<(HeaderName, SecretText)>,
     content_type: Option<String>,
     body: Bytes,
 ) -> Meaning {
@@ -28,7 +30,7 @@ pub(in crate::gate) async fn send(
             Ok(url) => url,
             Err(what) => return Meaning::Away { what, sign: Sign::Unreached },
         };
-        let request = compose(url, notes.headers(), content_type, body, limit);
+        let request = compose(url, headers, content_type, body, limit);
         judge(&exchange.send(&receiver.owner.namespace, request).await)
     };
     timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {

@@ -59,11 +59,14 @@ impl fmt::Display for Unusable {
 }
 
 /// Why a credential cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// It could not be read.
+    /// There is no such Secret, or it lacks the key.
     #[error("it is not there; create it, or take the reference out")]
     Missing,
+    /// Nobody knows what is in it.
+    #[error("it cannot be read at this moment, which is tried again: {0}")]
+    Unread(String),
     /// There is nothing in it.
     #[error("it is empty; write the credential into it")]
     Empty,

@@ -28,8 +28,8 @@ pub struct Plan {
     pub declarations: Vec<Declaration>,
     /// To be forgotten; subscriptions are forgotten by whoever carries out their deletion.
     pub forgotten: Vec<(Kind, ObjectKey)>,
-    /// Receivers whose manifest is gone, to be remembered as such.
-    pub gone: Vec<ObjectKey>,
+    /// Receivers whose manifest is gone, to be remembered as such, and since when.
+    pub gone: Vec<(ObjectKey, DateTime<Utc>)>,
     /// To be handed to the engine, in this order.
     pub changes: Vec<Change>,
     /// To be handed to the gate, in this order, before the engine gets its own.
@@ -194,7 +194,7 @@ impl Planner {
                     self.declare(&file, item, entries, date, new_uid, &mut plan);
                 }
                 self.follow_places(entries, &mut plan);
-                self.remove_absent(entries, now, &mut plan);
+                self.remove_absent(entries, now, date, &mut plan);
             }
             Err(problem) => {
                 if self.unreadable.as_ref() != Some(&problem) {
@@ -305,8 +305,10 @@ impl Planner {
                 }
             }
             // It was gone before this process began, and does not come to life for a minute.
-            if entry.gone && !self.files.declare(&id) {
-                plan.receiver_changes.push(ReceiverChange::Gone(key.clone()));
+            if let Some(since) = entry.gone_since
+                && !self.files.declare(&id)
+            {
+                plan.receiver_changes.push(ReceiverChange::Gone(key.clone(), since));
                 self.known.remove(&id);
             }
         }
@@ -368,13 +370,15 @@ impl Planner {
             generation,
             spec_digest: digest.clone(),
             created,
-            gone: false,
+            gone_since: None,
             guarded: entry.is_some_and(|entry| entry.guarded),
             valid: valid.clone(),
             fallback: None,
             status: entry.and_then(|entry| entry.status.clone()),
         };
-        if entry.is_none_or(|entry| entry.spec_digest != digest || entry.valid.is_none() || entry.gone) {
+        if entry.is_none_or(|entry| {
+            entry.spec_digest != digest || entry.valid.is_none() || entry.gone_since.is_some()
+        }) {
             plan.declarations.push(Declaration {
                 kind,
                 key: key.clone(),
@@ -413,7 +417,7 @@ impl Planner {
     }
 
     /// Lets go of what was absent for long enough.
-    fn remove_absent(&mut self, entries: &Entries, now: Instant, plan: &mut Plan) {
+    fn remove_absent(&mut self, entries: &Entries, now: Instant, date: DateTime<Utc>, plan: &mut Plan) {
         let holds_valid = self.files.hold_valid();
         let in_doubt = !holds_valid && !self.known.is_empty();
         if in_doubt && !self.warned_of_nothing {
@@ -454,8 +458,8 @@ impl Planner {
                          handed on until it is back"
                     ));
                     self.places.forget(key);
-                    plan.gone.push(key.clone());
-                    plan.receiver_changes.push(ReceiverChange::Gone(key.clone()));
+                    plan.gone.push((key.clone(), date));
+                    plan.receiver_changes.push(ReceiverChange::Gone(key.clone(), date));
                 }
                 Id::Object(..) | Id::Secret(_) if self.is_needed(id.key()) => continue,
                 Id::Object(..) | Id::Secret(_) if held.contains(&id) => {

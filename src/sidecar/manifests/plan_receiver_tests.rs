@@ -44,7 +44,7 @@ fn told(plan: &Plan) -> Vec<String> {
         ReceiverChange::Invalid(identity, problems) => {
             format!("invalid {} {} {}", identity.key.name, identity.generation, problems[0].field)
         }
-        ReceiverChange::Gone(key) => format!("gone {}", key.name),
+        ReceiverChange::Gone(key, _) => format!("gone {}", key.name),
         ReceiverChange::Source(key, spec) => {
             let published = spec.as_ref().and_then(|spec| spec.publish_to.as_ref());
             format!("source {} {}", key.name, published.map_or("-", |to| &to.secret_name))

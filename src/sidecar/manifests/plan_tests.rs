@@ -87,7 +87,7 @@ impl World {
                 generation: declared.generation,
                 spec_digest: declared.spec_digest.clone(),
                 created: declared.created,
-                gone: false,
+                gone_since: None,
                 guarded: before.as_ref().is_some_and(|entry| entry.guarded),
                 valid: declared.valid.clone(),
                 fallback: None,
@@ -98,8 +98,9 @@ impl World {
         for id in &plan.forgotten {
             self.entries.remove(id);
         }
-        for key in &plan.gone {
-            self.entries.get_mut(&(Kind::WebhookReceiver, key.clone())).unwrap().gone = true;
+        for (key, since) in &plan.gone {
+            let id = (Kind::WebhookReceiver, key.clone());
+            self.entries.get_mut(&id).unwrap().gone_since = Some(*since);
         }
         self.again = plan.read_again.clone();
         plan

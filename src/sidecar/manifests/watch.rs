@@ -176,8 +176,8 @@ impl Hands {
                 self.state.created(declared.kind, &declared.key, created);
             }
         }
-        for key in gone {
-            self.state.gone(Kind::WebhookReceiver, &key);
+        for (key, since) in gone {
+            self.state.gone(Kind::WebhookReceiver, &key, since);
         }
         for (kind, key) in forgotten {
             self.state.forget(kind, &key);

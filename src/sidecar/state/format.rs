@@ -88,9 +88,10 @@ pub struct Entry {
     /// When the object was declared first, where that matters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<DateTime<Utc>>,
-    /// Its manifest is gone, and it is remembered all the same: what it stands for has not ended.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub gone: bool,
+    /// Since when its manifest has been gone. It is remembered all the same: what it stands for has not
+    /// ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<DateTime<Utc>>,
     /// Whether something must be done when the object is deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub guarded: bool,

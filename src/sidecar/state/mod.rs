@@ -157,7 +157,7 @@ impl State {
             generation,
             spec_digest: spec_digest.to_owned(),
             created: before.as_ref().and_then(|entry| entry.created),
-            gone: false,
+            gone_since: None,
             guarded,
             fallback: before.and_then(|entry| entry.fallback_of(valid.as_ref())),
             valid,
@@ -179,13 +179,32 @@ impl State {
     }
 
     /// Remembers that an object's manifest is gone. Durable with the next record or [`State::flush`].
-    pub fn gone(&self, kind: Kind, key: &ObjectKey) {
+    pub fn gone(&self, kind: Kind, key: &ObjectKey, since: DateTime<Utc>) {
         let mut book = self.0.book();
         if let Some(entry) = book.content.entries.get_mut(&(kind, key.clone()))
-            && !std::mem::replace(&mut entry.gone, true)
+            && entry.gone_since.is_none()
         {
+            entry.gone_since = Some(since);
             book.revision += 1;
         }
+    }
+
+    /// Forgets a receiver with this uid, if its manifest is still gone, and answers when that is durable.
+    ///
+    /// # Errors
+    /// When the file could not be written; the next write leaves it out.
+    pub async fn forget_gone(&self, key: &ObjectKey, uid: &str) -> Result<(), RecordFailure> {
+        let revision = {
+            let mut book = self.0.book();
+            let id = (Kind::WebhookReceiver, key.clone());
+            let entry = book.content.entries.get(&id);
+            if entry.is_some_and(|entry| entry.uid == uid && entry.gone_since.is_some()) {
+                book.content.entries.remove(&id);
+                book.revision += 1;
+            }
+            book.revision
+        };
+        self.commit(revision).await
     }
 
     /// Records the status of a receiver with this uid, and answers when it is durable.

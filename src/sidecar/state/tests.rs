@@ -349,3 +349,29 @@ async fn a_full_disk_is_asked_once_for_all_who_wait() {
     assert!(results.into_iter().all(|result| result.is_err()));
     assert_eq!(state.0.book().writes, 1);
 }
+
+#[tokio::test]
+async fn a_receiver_is_forgotten_only_while_it_is_gone_and_only_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let (kind, key) = (Kind::WebhookReceiver, key("gupy"));
+    let since = "2026-11-27T03:00:00Z".parse().unwrap();
+    let state = State::open(&path).unwrap();
+    state.declare(kind, &key, "uid-1", 1, "d", None);
+    state.forget_gone(&key, "uid-1").await.unwrap();
+    assert!(state.remembers(kind, &key), "its manifest is there");
+    state.gone(kind, &key, since);
+    state.gone(kind, &key, DateTime::UNIX_EPOCH);
+    state.forget_gone(&key, "of another").await.unwrap();
+    drop(state);
+    let state = State::open(&path).unwrap();
+    let entry = |state: &State| state.entries().get(&(kind, key.clone())).cloned();
+    assert_eq!(entry(&state).unwrap().gone_since, Some(since));
+    // Back again, it is as if it had never been gone.
+    state.declare(kind, &key, "uid-1", 1, "d", None);
+    assert_eq!(entry(&state).unwrap().gone_since, None);
+    state.gone(kind, &key, since);
+    state.forget_gone(&key, "uid-1").await.unwrap();
+    drop(state);
+    assert!(!State::open(&path).unwrap().remembers(kind, &key));
+}

@@ -23,6 +23,7 @@ pub(super) struct Sealing {
 pub(super) struct Content {
     pub(super) body: Bytes,
     pub(super) content_type: Option<String>,
+    pub(super) content_encoding: Option<String>,
     pub(super) event_time: Option<String>,
 }
 
@@ -32,6 +33,7 @@ pub(super) struct Written {
     pub(super) sealing: Sealing,
     pub(super) body: Bytes,
     pub(super) content_type: Option<Vec<u8>>,
+    pub(super) content_encoding: Option<Vec<u8>>,
     pub(super) event_time: Option<Vec<u8>>,
 }
 
@@ -73,6 +75,7 @@ impl Seals {
                 sealing: Sealing { seal: CLEAR, salt: None },
                 body: content.body.clone(),
                 content_type: content.content_type.clone().map(String::into_bytes),
+                content_encoding: content.content_encoding.clone().map(String::into_bytes),
                 event_time: content.event_time.clone().map(String::into_bytes),
             });
         };
@@ -86,6 +89,7 @@ impl Seals {
                 sealing: Sealing { seal: self.current, salt: Some(salt) },
                 body: key.seal(Field::Body, &content.body)?.into(),
                 content_type: text(Field::ContentType, &content.content_type)?,
+                content_encoding: text(Field::ContentEncoding, &content.content_encoding)?,
                 event_time: text(Field::EventTime, &content.event_time)?,
             })
         };
@@ -108,6 +112,7 @@ impl Seals {
             Ok(Content {
                 body: open(Field::Body, written.body.into())?.into(),
                 content_type: text(Field::ContentType, written.content_type)?,
+                content_encoding: text(Field::ContentEncoding, written.content_encoding)?,
                 event_time: text(Field::EventTime, written.event_time)?,
             })
         };

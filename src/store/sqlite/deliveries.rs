@@ -31,14 +31,14 @@ pub(super) struct Arriving {
 }
 
 /// What has to be known of a row to change it.
-struct Found {
-    row: i64,
-    receiver: i64,
-    state: i64,
-    size: u64,
-    event: Vec<u8>,
-    body_digest: Vec<u8>,
-    key_expires: i64,
+pub(super) struct Found {
+    pub(super) row: i64,
+    pub(super) receiver: i64,
+    pub(super) state: i64,
+    pub(super) size: u64,
+    pub(super) event: Vec<u8>,
+    pub(super) body_digest: Vec<u8>,
+    pub(super) key_expires: i64,
 }
 
 impl Engine {
@@ -89,14 +89,15 @@ impl Engine {
         let written = &arriving.written;
         self.connection
             .prepare_cached(
-                "INSERT INTO bodies (delivery, seal, salt, content_type, event_time, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO bodies (delivery, seal, salt, content_type, content_encoding, event_time, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute((
                 self.connection.last_insert_rowid(),
                 written.sealing.seal,
                 written.sealing.salt,
                 written.content_type.as_deref(),
+                written.content_encoding.as_deref(),
                 written.event_time.as_deref(),
                 &*written.body,
             ))?;
@@ -178,7 +179,7 @@ impl Engine {
         }
     }
 
-    fn find(&self, id: DeliveryId) -> rusqlite::Result<Option<Found>> {
+    pub(super) fn find(&self, id: DeliveryId) -> rusqlite::Result<Option<Found>> {
         self.connection
             .prepare_cached(
                 "SELECT delivery, receiver, state, size, event, body_digest, key_expires FROM deliveries
@@ -196,6 +197,26 @@ impl Engine {
                 && !self.released.contains(&found.row)
                 && self.claims.get(&found.row).is_some_and(|held| held.claim == claim)
         }))
+    }
+
+    /// Writes the content of a row anew, sealed in another way.
+    pub(super) fn write_content(&self, row: i64, written: &Written) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached(
+                "UPDATE bodies SET seal = ?2, salt = ?3, body = ?4, content_type = ?5, content_encoding = ?6,
+                     event_time = ?7
+                 WHERE delivery = ?1",
+            )?
+            .execute((
+                row,
+                written.sealing.seal,
+                written.sealing.salt,
+                &*written.body,
+                written.content_type.as_deref(),
+                written.content_encoding.as_deref(),
+                written.event_time.as_deref(),
+            ))
+            .map(drop)
     }
 
     fn delete(&mut self, found: &Found) -> rusqlite::Result<()> {
@@ -224,7 +245,7 @@ impl Engine {
         Ok(())
     }
 
-    fn revive(&mut self, found: &Found, now: i64) -> rusqlite::Result<()> {
+    pub(super) fn revive(&mut self, found: &Found, now: i64) -> rusqlite::Result<()> {
         self.connection
             .prepare_cached(
                 "UPDATE deliveries SET state = 0, due = ?2, since = ?2, attempts = 0, refusals = 0

@@ -8,7 +8,7 @@
 use rusqlite::{CachedStatement, OptionalExtension};
 
 use super::engine::Engine;
-use crate::store::{DeliveryId, Digest};
+use crate::store::DeliveryId;
 
 /// In the place of a body's digest.
 const ANSWERED: [u8; 0] = [];
@@ -21,7 +21,7 @@ const FORGOTTEN: u64 = 2000;
 
 /// The delivery of a key.
 pub(super) const KNOWN: &str =
-    "SELECT delivery FROM keys WHERE receiver = ?1 AND event = ?2 AND body = ?3 AND expires > ?4";
+    "SELECT delivery, expires FROM keys WHERE receiver = ?1 AND event = ?2 AND body = ?3 AND expires > ?4";
 
 /// The keys of a receiver that expire first, and those that have expired.
 pub(super) const FIRST_TO_EXPIRE: &str =
@@ -34,11 +34,11 @@ impl Engine {
     pub(super) fn earlier(
         &self,
         receiver: i64,
-        event: &Digest,
-        body: &Digest,
+        event: &[u8],
+        body: &[u8],
         now: i64,
     ) -> rusqlite::Result<Option<DeliveryId>> {
-        self.known(receiver, event, body, now)
+        Ok(self.known(receiver, event, body, now)?.map(|(id, _)| id))
     }
 
     /// The delivery of this event that was answered with success, if that is known at this time.
@@ -48,7 +48,27 @@ impl Engine {
         event: &[u8],
         now: i64,
     ) -> rusqlite::Result<Option<DeliveryId>> {
-        self.known(receiver, event, &ANSWERED, now)
+        Ok(self.known(receiver, event, &ANSWERED, now)?.map(|(id, _)| id))
+    }
+
+    /// What is known of a delivery and its event goes over to another receiver, together with the delivery.
+    /// That its event was answered stays known of the former one, too: other copies may still be there.
+    pub(super) fn hand_over_keys(
+        &mut self,
+        from: i64,
+        to: i64,
+        (event, body): (&[u8], &[u8]),
+        (id, expires): (DeliveryId, i64),
+        now: i64,
+    ) -> rusqlite::Result<()> {
+        self.forget_key(from, event, body, id)?;
+        if expires > now && self.earlier(to, event, body, now)?.is_none() {
+            self.remember(to, event, body, id, now, expires)?;
+        }
+        match self.known(from, event, &ANSWERED, now)? {
+            Some((answered, expires)) => self.remember_answer(to, event, answered, expires),
+            None => Ok(()),
+        }
     }
 
     fn known(
@@ -57,10 +77,12 @@ impl Engine {
         event: &[u8],
         body: &[u8],
         now: i64,
-    ) -> rusqlite::Result<Option<DeliveryId>> {
+    ) -> rusqlite::Result<Option<(DeliveryId, i64)>> {
         self.connection
             .prepare_cached(KNOWN)?
-            .query_row((receiver, event, body, now), |row| row.get(0).map(DeliveryId::from_bytes))
+            .query_row((receiver, event, body, now), |row| {
+                Ok((DeliveryId::from_bytes(row.get(0)?), row.get(1)?))
+            })
             .optional()
     }
 
@@ -68,8 +90,8 @@ impl Engine {
     pub(super) fn remember(
         &mut self,
         receiver: i64,
-        event: &Digest,
-        body: &Digest,
+        event: &[u8],
+        body: &[u8],
         id: DeliveryId,
         now: i64,
         expires: i64,

@@ -115,12 +115,8 @@ impl Ledger {
     /// Which bound a delivery of this size would break.
     pub(super) fn bound(&self, receiver: i64, room: &Room, size: u64) -> Option<Bound> {
         let account = self.accounts.get(&receiver)?;
-        // What waits may have to be parked, and nothing that is parked is deleted to make room.
-        if !fits(account.parked, room.parked, 0) {
-            return Some(Bound::Parked);
-        }
-        if !fits(account.pending, room.pending, size) {
-            return Some(Bound::Pending);
+        if let Some(bound) = bound_of_receiver(account, room, size) {
+            return Some(bound);
         }
         let namespace = self.namespaces.get(&account.owner.namespace).copied().unwrap_or_default();
         let leaves_enough = !room.leaves_some
@@ -136,6 +132,12 @@ impl Ledger {
     /// Whether one that is parked can wait again: its namespace has as much as before.
     pub(super) fn can_wait(&self, receiver: i64, room: &Room, size: u64) -> bool {
         self.accounts.get(&receiver).is_some_and(|account| fits(account.pending, room.pending, size))
+    }
+
+    /// Which bound a parked delivery of this size would break that comes over from another receiver of the
+    /// same namespace: the namespace has as much as before.
+    pub(super) fn bound_for_adopted(&self, receiver: i64, room: &Room, size: u64) -> Option<Bound> {
+        self.accounts.get(&receiver).and_then(|account| bound_of_receiver(account, room, size))
     }
 
     fn remember(&mut self, receiver: i64) {
@@ -179,6 +181,14 @@ fn held(account: &Account) -> Extent {
         deliveries: account.pending.deliveries + account.parked.deliveries,
         bytes: account.pending.bytes + account.parked.bytes,
     }
+}
+
+fn bound_of_receiver(account: &Account, room: &Room, size: u64) -> Option<Bound> {
+    // What waits may have to be parked, and nothing that is parked is deleted to make room.
+    if !fits(account.parked, room.parked, 0) {
+        return Some(Bound::Parked);
+    }
+    (!fits(account.pending, room.pending, size)).then_some(Bound::Pending)
 }
 
 fn fits(held: Extent, room: Extent, size: u64) -> bool {

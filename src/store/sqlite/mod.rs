@@ -9,6 +9,7 @@
 //! | `hookkeeper.db-wal` | what was committed and is not in the file yet; emptied when nobody asks, hourly, and at each start |
 //! | `hookkeeper.lock` | locked by the process that has the store open |
 
+mod adopting;
 mod content;
 mod deliveries;
 mod engine;
@@ -23,6 +24,7 @@ mod queue;
 mod reading;
 mod resealing;
 mod schema;
+mod standstills;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -38,6 +40,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
+use self::adopting::Adopting;
 use self::content::{Content, Seals};
 use self::deliveries::{Arriving, PARKED_AT_ONCE};
 use self::engine::{Engine, Parts, micros};
@@ -48,8 +51,8 @@ use self::queue::{End, Queue};
 use self::reading::TakenRow;
 use super::seal::{Field, RowName, Sealer};
 use super::{
-    Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Put, Row, Selection, Store,
-    StoreError, Taken, Usage,
+    Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,
+    Row, Selection, Standstill, Store, StoreError, Taken, Usage,
 };
 
 /// How a store is opened.
@@ -171,9 +174,11 @@ impl SqliteStore {
     }
 
     async fn put_sealed(&self, delivery: NewDelivery) -> Result<Put, StoreError> {
-        let NewDelivery { id, owner, arrived, body, content_type, event_time, key, room } = delivery;
+        let NewDelivery { id, owner, arrived, body, key, room, .. } = delivery;
+        let NewDelivery { content_type, content_encoding, event_time, .. } = delivery;
         let size = body.len();
-        let written = self.seals.write(&owner.uid, id, &Content { body, content_type, event_time })?;
+        let content = Content { body, content_type, content_encoding, event_time };
+        let written = self.seals.write(&owner.uid, id, &content)?;
         let (namespace, uid) = (Arc::clone(&owner.namespace), Arc::clone(&owner.uid));
         let arriving = Arriving { id, owner, arrived, size: size as u64, written, key, room };
         self.add(&namespace, &uid, size, move |engine| engine.put(&arriving)).await
@@ -205,12 +210,13 @@ impl SqliteStore {
         let mut taken = Vec::with_capacity(rows.len());
         for TakenRow { id, claim, arrived, written, refusals, attempts, since, duplicate_of } in rows {
             match self.seals.read(uid, id, written) {
-                Ok(Content { body, content_type, event_time }) => taken.push(Taken {
+                Ok(Content { body, content_type, content_encoding, event_time }) => taken.push(Taken {
                     id,
                     claim,
                     arrived,
                     body,
                     content_type,
+                    content_encoding,
                     event_time,
                     refusals,
                     attempts,
@@ -226,6 +232,20 @@ impl SqliteStore {
             }
         }
         Ok(taken)
+    }
+
+    async fn adopt_sealed(
+        &self,
+        id: DeliveryId,
+        by: Owner,
+        room: Room,
+        now: DateTime<Utc>,
+    ) -> Result<Adopted, StoreError> {
+        let Some(row) = self.read(move |engine| engine.body(id)).await? else { return Ok(Adopted::Absent) };
+        let content = self.seals.read(&row.uid, id, row.written)?;
+        let written = self.seals.write(&by.uid, id, &content)?;
+        let adopting = Adopting { id, by, room, written };
+        self.change(move |engine| engine.adopt(&adopting, micros(now))).await
     }
 
     /// Makes a change that is made up to [`PARKED_AT_ONCE`] times at once, until there is nothing left to
@@ -339,6 +359,10 @@ impl Store for SqliteStore {
         Box::pin(self.change(move |engine| engine.replay(id, micros(now))))
     }
 
+    fn adopt(&self, id: DeliveryId, by: Owner, room: Room, now: DateTime<Utc>) -> Answer<'_, Adopted> {
+        Box::pin(self.adopt_sealed(id, by, room, now))
+    }
+
     fn drop_parked(&self, id: DeliveryId) -> Answer<'_, bool> {
         Box::pin(self.change(move |engine| engine.drop_parked(id)))
     }
@@ -450,6 +474,16 @@ impl Store for SqliteStore {
     fn set_tokens<'a>(&'a self, uid: &'a str, tokens: Vec<KnownToken>) -> Answer<'a, ()> {
         let uid = uid.to_owned();
         Box::pin(self.change(move |engine| engine.set_tokens(&uid, &tokens)))
+    }
+
+    fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>> {
+        let uid = uid.to_owned();
+        Box::pin(self.read(move |engine| engine.standstills(&uid)))
+    }
+
+    fn set_standstills<'a>(&'a self, uid: &'a str, standstills: Vec<Standstill>) -> Answer<'a, ()> {
+        let uid = uid.to_owned();
+        Box::pin(self.change(move |engine| engine.set_standstills(&uid, &standstills)))
     }
 
     fn close(&self) -> Answer<'_, ()> {

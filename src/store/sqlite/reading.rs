@@ -103,7 +103,8 @@ impl Engine {
         let (mut taken, event) = self
             .connection
             .prepare_cached(
-                "SELECT id, arrived, since, attempts, refusals, event, seal, salt, content_type, event_time, body
+                "SELECT id, arrived, since, attempts, refusals, event, seal, salt, content_type,
+                     content_encoding, event_time, body
                  FROM deliveries JOIN bodies USING (delivery) WHERE delivery = ?1",
             )?
             .query_row([row], |columns| {
@@ -250,7 +251,7 @@ impl Engine {
     pub(super) fn body(&self, id: DeliveryId) -> rusqlite::Result<Option<BodyRow>> {
         self.connection
             .prepare_cached(
-                "SELECT uid, seal, salt, content_type, event_time, body
+                "SELECT uid, seal, salt, content_type, content_encoding, event_time, body
                  FROM deliveries JOIN bodies USING (delivery) JOIN receivers USING (receiver) WHERE id = ?1",
             )?
             .query_row([id.to_bytes()], |row| Ok(BodyRow { uid: row.get(0)?, written: written(row, 1)? }))
@@ -277,12 +278,13 @@ impl Engine {
     }
 }
 
-/// Five columns: seal, salt, type, date, body.
-fn written(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Written> {
+/// Six columns: seal, salt, type, encoding, date, body.
+pub(super) fn written(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Written> {
     Ok(Written {
         sealing: Sealing { seal: row.get(first)?, salt: row.get(first + 1)? },
         content_type: row.get(first + 2)?,
-        event_time: row.get(first + 3)?,
-        body: Bytes::from(row.get::<_, Vec<u8>>(first + 4)?),
+        content_encoding: row.get(first + 3)?,
+        event_time: row.get(first + 4)?,
+        body: Bytes::from(row.get::<_, Vec<u8>>(first + 5)?),
     })
 }

@@ -1,8 +1,9 @@
 //! Rows that were sealed with a former key, or not at all, are sealed with the present one, a few at a time
 //! between other work.
 
-use super::content::{CLEAR, Content, Sealing, Seals, Written};
+use super::content::{CLEAR, Content, Sealing, Seals};
 use super::engine::Engine;
+use super::reading::written;
 use crate::store::seal::{Field, RowName};
 use crate::store::{DeliveryId, StoreError};
 
@@ -11,7 +12,7 @@ const ROWS: i64 = 64;
 const BYTES: usize = 4 << 20;
 
 /// Deliveries that were sealed with a key.
-pub(super) const SEALED_DELIVERIES: &str = "SELECT bodies.delivery, uid, id, bodies.seal, bodies.salt
+pub(super) const SEALED_DELIVERIES: &str = "SELECT bodies.delivery, uid, id
      FROM bodies JOIN deliveries USING (delivery) JOIN receivers USING (receiver)
      WHERE bodies.seal = ?1 AND bodies.delivery > ?2 ORDER BY bodies.delivery LIMIT ?3";
 
@@ -30,6 +31,10 @@ pub(super) struct Resealing {
     after_expectation: i64,
     skipped: u64,
 }
+
+/// What a row holds of a delivery.
+const READ: &str =
+    "SELECT seal, salt, content_type, content_encoding, event_time, body FROM bodies WHERE delivery = ?1";
 
 struct Found {
     row: i64,
@@ -89,34 +94,18 @@ impl Resealing {
         let connection = &engine.connection;
         let mut select = connection.prepare_cached(SEALED_DELIVERIES)?;
         let found = select
-            .query_map((seal, self.after_delivery, ROWS), |row| {
-                let sealing = Sealing { seal: row.get(3)?, salt: row.get(4)? };
-                Ok(Found { row: row.get(0)?, uid: row.get(1)?, name: row.get(2)?, sealing })
-            })?
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut read = connection
-            .prepare_cached("SELECT body, content_type, event_time FROM bodies WHERE delivery = ?1")?;
-        let mut write = connection.prepare_cached(
-            "UPDATE bodies SET seal = ?2, salt = ?3, body = ?4, content_type = ?5, event_time = ?6
-             WHERE delivery = ?1",
-        )?;
+            .query_map((seal, self.after_delivery, ROWS), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<Vec<(i64, String, Vec<u8>)>, _>>()?;
+        let mut read = connection.prepare_cached(READ)?;
         let (mut count, mut bytes) = (0, 0);
-        for Found { row, uid, name, sealing } in found {
+        for (row, uid, name) in found {
             if bytes >= BYTES {
                 break;
             }
             self.after_delivery = row;
             count += 1;
             let Ok(id) = <[u8; 16]>::try_from(name).map(DeliveryId::from_bytes) else { continue };
-            let written = read.query_row([row], |columns| {
-                let body: Vec<u8> = columns.get(0)?;
-                Ok(Written {
-                    sealing,
-                    body: body.into(),
-                    content_type: columns.get(1)?,
-                    event_time: columns.get(2)?,
-                })
-            })?;
+            let written = read.query_row([row], |columns| written(columns, 0))?;
             bytes += written.body.len();
             let content: Content = match engine.seals.read(&uid, id, written) {
                 Ok(content) => content,
@@ -126,15 +115,7 @@ impl Resealing {
                     continue;
                 }
             };
-            let written = engine.seals.write(&uid, id, &content)?;
-            write.execute((
-                row,
-                written.sealing.seal,
-                written.sealing.salt,
-                &*written.body,
-                written.content_type,
-                written.event_time,
-            ))?;
+            engine.write_content(row, &engine.seals.write(&uid, id, &content)?)?;
         }
         Ok(count)
     }

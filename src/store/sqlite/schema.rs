@@ -10,6 +10,7 @@
 //! | `keys` | event of a receiver | an HMAC of its key and its body; with an empty body: it was answered with success |
 //! | `expectations` | id that an application waits for | |
 //! | `tokens` | token that a receiver knows | an HMAC of it |
+//! | `standstills` | time in which a receiver was suspended | |
 //!
 //! Times are microseconds since 1970. What is due is found by an index that holds only what waits, receiver
 //! by receiver, so that the cost does not grow with the backlog.
@@ -21,7 +22,7 @@ pub(super) const APPLICATION_ID: i32 = 0x686b_7072;
 
 /// The steps from an empty file to the present version, in their order. A step that was in a release is
 /// never changed.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, CONTENT_ENCODING, STANDSTILLS];
 
 const FIRST: &str = "
 CREATE TABLE store (
@@ -111,6 +112,17 @@ CREATE TABLE tokens (
 ) WITHOUT ROWID;
 ";
 
+const CONTENT_ENCODING: &str = "ALTER TABLE bodies ADD COLUMN content_encoding BLOB;";
+
+const STANDSTILLS: &str = "
+CREATE TABLE standstills (
+    uid TEXT NOT NULL,
+    began INTEGER NOT NULL,
+    ended INTEGER,
+    PRIMARY KEY (uid, began)
+) WITHOUT ROWID;
+";
+
 /// The present version.
 pub(super) fn version() -> i32 {
     version_of(STEPS)
@@ -182,6 +194,7 @@ mod tests {
                     [],
                 )
                 .unwrap();
+            connection.execute("INSERT INTO bodies (seal, body) VALUES (0, x'01')", []).unwrap();
         }
         connection
     }
@@ -203,6 +216,10 @@ mod tests {
                 .collect::<Result<_, _>>()
                 .unwrap();
             assert_eq!(minted, if version == 0 { vec![] } else { vec![7] });
+            let plain: i64 = connection
+                .query_row("SELECT count(*) FROM bodies WHERE content_encoding IS NULL", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(plain, i64::from(version > 0));
         }
     }
 
@@ -219,11 +236,13 @@ mod tests {
 
     #[test]
     fn a_file_of_this_version_or_a_newer_one_is_not_touched() {
-        let mut connection = of_version(2);
-        let before = shape(&connection).unwrap();
-        migrate(&mut connection, STEPS).unwrap();
-        assert_eq!(shape(&connection).unwrap(), before);
-        assert_eq!(version_in(&connection).unwrap(), 2);
-        assert_eq!(tables(&connection).len(), 8);
+        for version in [STEPS.len(), STEPS.len() + 1] {
+            let mut connection = of_version(version);
+            let before = shape(&connection).unwrap();
+            migrate(&mut connection, STEPS).unwrap();
+            assert_eq!(shape(&connection).unwrap(), before);
+            assert_eq!(usize::try_from(version_in(&connection).unwrap()), Ok(version));
+            assert_eq!(tables(&connection).len(), 9);
+        }
     }
 }

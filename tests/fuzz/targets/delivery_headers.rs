@@ -1,7 +1,9 @@
 //! The headers of a delivery that are not its credential: where it comes from, and what goes on.
 
 use hookkeeper::gate::addresses::TrustedProxies;
-use hookkeeper::gate::headers::{content_type, named_in_connection, passed_on, subscription};
+use hookkeeper::gate::headers::{
+    content_encoding, content_type, named_in_connection, passed_on, subscription,
+};
 use hookkeeper::http::HeaderName;
 use hyper::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 
@@ -23,7 +25,8 @@ pub fn run(block: &[u8]) {
         assert!(!kept.contains_key(&name), "{name}");
     }
     assert!(!kept.keys().any(|name| name.as_str().starts_with("hookkeeper-")));
-    for text in [content_type(&headers, None).as_deref(), subscription(&headers)].into_iter().flatten() {
+    let (kind, encoding) = (content_type(&headers, None), content_encoding(&headers));
+    for text in [kind.as_deref(), encoding.as_deref(), subscription(&headers)].into_iter().flatten() {
         assert!(HeaderValue::from_str(text).is_ok() && text.len() <= 256);
     }
 

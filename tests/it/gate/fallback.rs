@@ -149,8 +149,8 @@ fn asked(gate: &Gate, outcome: &str) -> f64 {
 
 /// Waits until the platform has been asked twice more, in vain: what was asked before has come to its end.
 async fn until_asked_in_vain(gate: &Gate) {
-    let before = asked(gate, "nothing");
-    gate.until("asked in vain", || asked(gate, "nothing") >= before + 2.0).await;
+    let before = asked(gate, "Nothing");
+    gate.until("asked in vain", || asked(gate, "Nothing") >= before + 2.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn what_the_platform_lost_is_asked_for_and_each_status_is_handed_on_once()
     let account = trial.sandbox.account(&[]);
     assert_eq!((account.withheld, account.recovered, account.polled), (2, 2, 2), "{account:#?}");
     assert!(account.is_clean(), "{:?}", trial.sandbox.delivery_ledger().broken_rules());
-    assert_eq!((asked(&gate, "handed_on"), asked(&gate, "no_answer")), (2.0, 0.0));
+    assert_eq!((asked(&gate, "HandedOn"), asked(&gate, "NoAnswer")), (2.0, 0.0));
     gate.stop();
 }
 
@@ -198,7 +198,7 @@ async fn a_delivery_gives_the_platform_more_time_and_a_final_one_ends_it() {
     trial.goes_on(&gate, false).await;
     trial.until_handed(&gate, "p-1", &[(2, false), (3, false)]).await;
     gate.until("nothing is waited for", || expected(&gate).is_empty()).await;
-    let outcomes = ["handed_on", "nothing", "no_answer", "not_taken"];
+    let outcomes = ["HandedOn", "Nothing", "NoAnswer", "NotTaken"];
     assert!(outcomes.iter().all(|outcome| asked(&gate, outcome) == 0.0), "the platform was asked");
     gate.stop();
 }
@@ -236,7 +236,7 @@ async fn an_answer_that_is_late_never_sets_the_application_back() {
     gate.until("the platform is asked", || trial.sandbox.faults().list()[0].hits == 1).await;
     trial.goes_on(&gate, false).await;
     trial.until_handed(&gate, "p-1", &[(3, false)]).await;
-    gate.until("the answer came", || asked(&gate, "nothing") == 1.0).await;
+    gate.until("the answer came", || asked(&gate, "Nothing") == 1.0).await;
     gate.until("nothing is waited for", || expected(&gate).is_empty()).await;
     assert_eq!(trial.handed("p-1"), [(3, false)]);
     gate.stop();
@@ -251,7 +251,7 @@ async fn what_an_application_refused_does_not_come_after_what_is_newer() {
     trial.goes_on(&gate, true).await;
     trial.sandbox.faults().add(Fault::status(Target::Application, 500)).unwrap();
     expect(&gate, "p-1");
-    gate.until("it is refused", || asked(&gate, "not_taken") >= 2.0).await;
+    gate.until("it is refused", || asked(&gate, "NotTaken") >= 2.0).await;
     trial.goes_on(&gate, true).await;
     let refused_newest = || trial.handed("p-1").last() == Some(&(3, true));
     gate.until("the newest is refused", refused_newest).await;
@@ -306,15 +306,15 @@ async fn what_does_not_end_is_given_up_shown_and_asked_for_again() {
     assert_eq!(gate.deliveries(&["expected", "--receiver", "shop/other"]).stdout, "nothing is waited for\n");
     let metric = |name: &str| gate.metric(&format!("{name}{{receiver=\"default/idunico\"}}"));
     gate.until("it is measured", || metric("hookkeeper_gate_expected_parked") == 1.0).await;
-    assert_eq!((metric("hookkeeper_gate_expected"), metric("hookkeeper_gate_given_up_total")), (0.0, 1.0));
+    assert_eq!((metric("hookkeeper_gate_expected"), asked(&gate, "GivenUp")), (0.0, 1.0));
     let state = || fs::read_to_string(&trial.state).unwrap();
     gate.until("its status says so", || state().contains("1 that applications wait for were given up")).await;
-    let in_vain = asked(&gate, "nothing");
+    let in_vain = asked(&gate, "Nothing");
 
     // Somebody finds out why, and lets it be asked for once more.
     trial.goes_on(&gate, true).await;
     assert_eq!(trial.handed("p-1"), []);
-    assert_eq!(asked(&gate, "nothing"), in_vain);
+    assert_eq!(asked(&gate, "Nothing"), in_vain);
     let again = |arguments: &[&str]| gate.deliveries(&[&["ask-again"], arguments].concat()).stdout;
     assert_eq!(again(&["--receiver", "shop/other"]), "nothing is parked\n");
     assert_eq!(again(&["--all"]), "default/idunico: 1 asked for again\n");
@@ -354,7 +354,7 @@ async fn a_platform_that_fails_is_asked_until_it_answers() {
     let faults = trial.sandbox.faults().list();
     assert!(faults.iter().all(|fault| fault.hits == 1), "{faults:#?}");
     gate.until("nothing is waited for", || expected(&gate).is_empty()).await;
-    assert_eq!((asked(&gate, "no_answer"), asked(&gate, "handed_on")), (6.0, 1.0));
+    assert_eq!((asked(&gate, "NoAnswer"), asked(&gate, "HandedOn")), (6.0, 1.0));
     gate.stop();
 }
 
@@ -495,7 +495,7 @@ async fn what_a_platform_refuses_is_no_answer_until_the_key_is_right() {
     trial.begins("p-1", &[3]);
     trial.goes_on(&gate, true).await;
     expect(&gate, "p-1");
-    gate.until("it is refused", || asked(&gate, "no_answer") >= 2.0).await;
+    gate.until("it is refused", || asked(&gate, "NoAnswer") >= 2.0).await;
     assert!(gate.process.log().contains("the platform answered 403"), "{}", gate.process.log());
     fs::write(&path, right).unwrap();
     trial.until_handed(&gate, "p-1", &[(3, true)]).await;

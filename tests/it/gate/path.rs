@@ -77,3 +77,43 @@ async fn what_was_acknowledged_is_handed_on_after_the_process_was_killed() {
     assert_eq!(&took[0].body[..], br#"{"id": "1", "status": 3}"#);
     gate.stop();
 }
+
+/// Two receivers that differ in how they pass on; what they want handed on is written in the body.
+const ENCODED: &str = "
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookReceiver
+metadata: {name: stored}
+spec:
+  verification: {basic: {secretKeyRefs: [{name: unico, key: login}]}}
+  handOn: {path: /status, values: [\"3\"]}
+  forward: {url: APPLICATION/stored}
+---
+apiVersion: hookkeeper.dev/v1alpha1
+kind: WebhookReceiver
+metadata: {name: direct}
+spec:
+  mode: Direct
+  verification: {basic: {secretKeyRefs: [{name: unico, key: login}]}}
+  handOn: {path: /status, values: [\"3\"]}
+  forward: {url: APPLICATION/direct}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_delivery_says_how_to_read_it_whether_it_is_stored_or_not() {
+    let stage = stage().await;
+    stage.declare("encoded.yaml", ENCODED);
+    let gate = stage.gate();
+    let body = b"\x1f\x8b\x08\x00 what nobody here looks into";
+    let lines = [AUTHORIZATION, ("Content-Encoding", "gzip"), ("Content-Encoding", "br")];
+    for (number, path) in [(1, "/default/stored"), (2, "/default/direct")] {
+        assert_eq!(gate.post(path, &lines, body).status, 200);
+        // Where nothing says so, what cannot be read is none of those that are wanted.
+        assert_eq!(gate.post(path, &[AUTHORIZATION], body).status, 200);
+        let took = stage.until_took(&gate, number).await;
+        let handed = &took[number - 1];
+        assert_eq!((handed.header("content-encoding"), &handed.body[..]), (Some("gzip, br"), &body[..]));
+        assert_eq!(handed.headers.get_all("content-encoding").iter().count(), 1);
+    }
+    assert_eq!(stage.application.took().len(), 2);
+    gate.stop();
+}

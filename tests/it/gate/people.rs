@@ -188,6 +188,72 @@ async fn deliveries_of_a_manifest_that_disappears_wait_until_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_its_state_file_a_gate_parks_what_waits_and_hands_it_over_only_when_a_person_says_so() {
+    let stage = stage().await;
+    stage.declare("receivers.yaml", &RECEIVER.replace("spec:", "spec:\n  suspend: true"));
+    let gate = stage.gate();
+    for number in 0..3 {
+        assert_eq!(status(&gate, "/default/unico", OLD, &format!(r#"{{"id":"{number}","status":3}}"#)), 200);
+    }
+    let sent = ids(&asked(&gate, &["list"]));
+    gate.stop();
+    fs::remove_file(stage.path("data").join("state.json")).unwrap();
+    fs::remove_file(stage.path("manifests").join("receivers.yaml")).unwrap();
+
+    let gate = stage.gate();
+    let parked = |gate: &Gate| ids(&asked(gate, &["list", "--state", "parked"]));
+    gate.until("all are parked", || parked(&gate) == sent).await;
+    let list = asked(&gate, &["list"]);
+    assert!(list.contains("default/unico") && list.contains("the receiver unico is gone"), "{list}");
+    let ownerless = || gate.metric("hookkeeper_gate_ownerless");
+    gate.until("they are shown", || ownerless() == 3.0).await;
+    // Nobody has its name: then one who takes it.
+    denied(&gate, &["replay", &sent[0]], "declare one of this namespace and name");
+    denied(&gate, &["replay", &sent[0], "--adopt"], "declare one of this namespace and name");
+    stage.declare("receivers.yaml", RECEIVER);
+    let denial = "the default/unico of today is another one";
+    gate.until("it is back", || gate.deliveries(&["replay", &sent[0]]).stderr.contains(denial)).await;
+    denied(&gate, &["replay", "--all"], "--adopt");
+    assert_eq!(status(&gate, "/default/unico", OLD, r#"{"id":"new","status":3}"#), 200);
+    let took = stage.until_took(&gate, 1).await;
+    assert_eq!(&took[0].body[..], br#"{"id":"new","status":3}"#, "its own goes on as ever");
+    assert_eq!(parked(&gate), sent);
+
+    assert_eq!(asked(&gate, &["replay", &sent[0], "--adopt"]), "1 replayed\n");
+    let took = stage.until_took(&gate, 2).await;
+    assert_eq!((took[1].delivery(), &took[1].body[..]), (sent[0].clone(), &br#"{"id":"0","status":3}"#[..]));
+    denied(&gate, &["replay", &sent[0], "--adopt"], "there is no such delivery");
+    let rest = ["replay", "--all", "--receiver", "unico", "--adopt"];
+    assert_eq!(asked(&gate, &rest), "2 replayed\n");
+    gate.until("nothing is left", || asked(&gate, &["list"]) == "nothing waits\n").await;
+    let mut took: Vec<String> =
+        stage.application.took()[1..].iter().map(|handed| handed.delivery()).collect();
+    took.sort();
+    assert_eq!(took, sent, "each once, under the id that it has always had");
+    gate.until("none is left without a receiver", || ownerless() == 0.0).await;
+    gate.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_handed_over_needs_room_at_the_receiver_that_gets_it() {
+    let stage = stage().await;
+    stage.declare("receivers.yaml", &RECEIVER.replace("spec:", "spec:\n  suspend: true"));
+    let gate = stage.gate();
+    assert_eq!(status(&gate, "/default/unico", OLD, r#"{"id":"1","status":3}"#), 200);
+    let sent = ids(&asked(&gate, &["list"]));
+    gate.stop();
+    fs::remove_file(stage.path("data").join("state.json")).unwrap();
+    let tight = "spec:\n  suspend: true\n  maxPending: {deliveries: 1, bytes: 1048576}";
+    stage.declare("receivers.yaml", &RECEIVER.replace("spec:", tight));
+    let gate = stage.gate();
+    gate.until("it is parked", || asked(&gate, &["list"]).contains("is gone")).await;
+    assert_eq!(status(&gate, "/default/unico", OLD, r#"{"id":"2","status":3}"#), 200);
+    denied(&gate, &["replay", &sent[0], "--adopt"], "raise maxPending");
+    assert!(asked(&gate, &["show", &sent[0]]).contains("parked"));
+    gate.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_counts_at_its_first_delivery_and_a_removed_one_no_longer() {
     let stage = stage().await;
     stage.declare(

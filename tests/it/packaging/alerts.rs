@@ -77,10 +77,10 @@ fn each_pages_or_is_a_ticket_and_has_a_runbook() {
             ("HookkeeperApplicationDown", "critical"),
             ("HookkeeperDeliveriesLate", "warning"),
             ("HookkeeperDeliveriesParked", "warning"),
-            ("HookkeeperExpectationsGivenUp", "warning"),
             ("HookkeeperCredentialUnusable", "warning"),
             ("HookkeeperGateBehind", "warning"),
             ("HookkeeperDeliveriesOwnerless", "warning"),
+            ("HookkeeperExpectationGivenUp", "warning"),
         ]
     );
 }
@@ -197,12 +197,6 @@ fn they_say_what_is_wrong_in_plain_words() {
             "3 delivery(s) of hr/gupy are parked.",
         ),
         (
-            "HookkeeperExpectationsGivenUp",
-            vec![of_receiver("hookkeeper_gate_expected_parked", 3)],
-            receiver.clone(),
-            "3 thing(s) that applications of hr/gupy wait for were given up.",
-        ),
-        (
             "HookkeeperCredentialUnusable",
             vec![of_receiver("hookkeeper_gate_credentials_unusable", 1)],
             receiver,
@@ -219,6 +213,12 @@ fn they_say_what_is_wrong_in_plain_words() {
             vec![series("hookkeeper_gate_ownerless", "", 2)],
             json!({}),
             "2 delivery(s) belong to receivers that are gone.",
+        ),
+        (
+            "HookkeeperExpectationGivenUp",
+            vec![growing("hookkeeper_gate_asked_total", r#", receiver="hr/gupy", outcome="GivenUp""#)],
+            json!({"receiver": "hr/gupy"}),
+            "The platform of hr/gupy has neither delivered nor said something that an application waits for.",
         ),
     ];
     let rules = rules();

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 
 use crate::gate::clock::Clock;
 use crate::store::{
-    Answer, Claim, DeliveryId, Expectation, Extent, KnownToken, LastFailure, NewDelivery, Owner, Put, Row,
-    RowState, Selection, Store, StoreError, Taken, Usage,
+    Adopted, Answer, Claim, DeliveryId, Expectation, Extent, KnownToken, LastFailure, NewDelivery, Owner,
+    Put, Room, Row, RowState, Selection, Standstill, Store, StoreError, Taken, Usage,
 };
 
 #[derive(Clone)]
@@ -32,6 +32,7 @@ pub(in crate::gate) struct Kept {
 struct State {
     rows: BTreeMap<DeliveryId, Kept>,
     expectations: BTreeMap<(String, String), Expectation>,
+    standstills: HashMap<String, Vec<Standstill>>,
     claims: u64,
     faults: HashMap<&'static str, StoreError>,
     calls: HashMap<&'static str, usize>,
@@ -191,6 +192,7 @@ impl<C: Clock> Store for MemoryStore<C> {
                     arrived: row.new.arrived,
                     body: row.new.body.clone(),
                     content_type: row.new.content_type.clone(),
+                    content_encoding: row.new.content_encoding.clone(),
                     event_time: row.new.event_time.clone(),
                     refusals: row.refusals,
                     attempts: row.attempts,
@@ -265,6 +267,16 @@ impl<C: Clock> Store for MemoryStore<C> {
             (row.state, row.due, row.since) = (RowState::Pending, now, now);
             (row.attempts, row.refusals, row.claim) = (0, 0, None);
             true
+        })
+    }
+
+    fn adopt(&self, id: DeliveryId, by: Owner, _: Room, now: DateTime<Utc>) -> Answer<'_, Adopted> {
+        self.act("adopt", |state, _| {
+            let row = state.rows.get_mut(&id).filter(|row| row.state == RowState::Parked);
+            let Some(row) = row else { return Adopted::Absent };
+            (row.owner, row.state, row.due, row.since) = (by, RowState::Pending, now, now);
+            (row.attempts, row.refusals, row.claim) = (0, 0, None);
+            Adopted::Waits
         })
     }
 
@@ -409,6 +421,16 @@ impl<C: Clock> Store for MemoryStore<C> {
 
     fn set_tokens<'a>(&'a self, _: &'a str, _: Vec<KnownToken>) -> Answer<'a, ()> {
         self.act("set_tokens", |_, _| ())
+    }
+
+    fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>> {
+        self.act("standstills", |state, _| state.standstills.get(uid).cloned().unwrap_or_default())
+    }
+
+    fn set_standstills<'a>(&'a self, uid: &'a str, standstills: Vec<Standstill>) -> Answer<'a, ()> {
+        self.act("set_standstills", |state, _| {
+            state.standstills.insert(uid.to_owned(), standstills);
+        })
     }
 
     fn close(&self) -> Answer<'_, ()> {

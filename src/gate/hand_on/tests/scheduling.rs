@@ -7,7 +7,7 @@ use super::memory::MemoryStore;
 use super::world::{World, owner, receiver};
 use crate::gate::hand_on::{Gone, Options};
 use crate::gate::receiver::{Destination, Receiver};
-use crate::store::{Owner, RowState, Store, StoreError};
+use crate::store::{Owner, RowState, Standstill, Store, StoreError};
 
 fn no_space() -> StoreError {
     StoreError::Full("no space left".to_owned())
@@ -198,7 +198,81 @@ async fn under_suspend_nothing_is_handed_on_and_no_time_counts() {
     );
 }
 
-/// Nobody remembers since when a receiver was suspended before the restart.
+#[tokio::test(start_paused = true)]
+async fn a_standstill_that_was_over_before_a_restart_still_counts() {
+    let application = Application::new(|_| refused_connection());
+    let mut stands = with(|receiver| receiver.suspended = true);
+    let mut world = World::start(&application, vec![stands.clone()]);
+    world.deliver(&owner("hr", "gupy"), "a").await;
+    world.pass(100 * 3_600).await;
+    stands.suspended = false;
+    world.declare(vec![stands]);
+    world.pass(3_600).await;
+    world.stop().await.unwrap();
+    world.go_on(|_| {});
+    world.pass(70 * 3_600).await;
+    assert_eq!(world.store.count(RowState::Pending), 1, "one hour is left");
+    world.pass(2 * 3_600).await;
+    assert_eq!(world.store.count(RowState::Parked), 1);
+    assert_eq!(world.store.calls("set_standstills"), 2, "when it began and when it ended, and never else");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_goes_on_over_a_restart_ends_when_it_is_seen_to_be_over() {
+    let application = Application::new(|_| refused_connection());
+    let mut stands = receiver("hr", "gupy");
+    let mut world = World::start(&application, vec![stands.clone()]);
+    world.deliver(&owner("hr", "gupy"), "a").await;
+    world.pass(3_600).await;
+    stands.suspended = true;
+    world.declare(vec![stands.clone()]);
+    world.pass(3_600).await;
+    world.stop().await.unwrap();
+    world.pass(100 * 3_600).await;
+    stands.suspended = false;
+    world.declare(vec![stands]);
+    world.go_on(|_| {});
+    world.pass(70 * 3_600).await;
+    assert_eq!(world.store.count(RowState::Pending), 1);
+    world.pass(2 * 3_600).await;
+    assert_eq!(world.store.count(RowState::Parked), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_judged_before_it_is_known_how_long_it_stood_still() {
+    let application = Application::new(|_| status(200));
+    let mut world = World::prepare(&application, vec![receiver("hr", "gupy")], MemoryStore::new);
+    world.store.fail("standstills", Some(StoreError::Unavailable("busy".to_owned())));
+    world.go_on(|_| {});
+    world.deliver(&owner("hr", "gupy"), "a").await;
+    world.pass(600).await;
+    assert_eq!(application.seen().len(), 0);
+    world.store.fail("standstills", None);
+    world.pass(10).await;
+    assert_eq!(application.bodies(), ["a"]);
+    assert_eq!(world.store.calls("standstills"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standstill_that_the_store_does_not_take_is_told_it_again() {
+    let application = Application::new(|_| status(200));
+    let mut stands = receiver("hr", "gupy");
+    let world = World::start(&application, vec![stands.clone()]);
+    world.pass(1).await;
+    world.store.fail("set_standstills", Some(StoreError::Full("no space".to_owned())));
+    stands.suspended = true;
+    world.declare(vec![stands.clone()]);
+    world.pass(60).await;
+    stands.suspended = false;
+    world.declare(vec![stands]);
+    world.pass(60).await;
+    world.store.fail("set_standstills", None);
+    world.pass(10).await;
+    let kept = world.store.standstills("hr-gupy").await.unwrap();
+    let length = |standstill: &Standstill| (standstill.ended.unwrap() - standstill.began).num_seconds();
+    assert_eq!(kept.iter().map(length).collect::<Vec<_>>(), [60]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_restart_under_suspend_lets_no_time_count() {
     let application = Application::new(|_| refused_connection());
@@ -217,7 +291,7 @@ async fn a_restart_under_suspend_lets_no_time_count() {
     assert_eq!(world.store.count(RowState::Parked), 1);
 }
 
-/// Whatever happened before, such as a standstill that nobody remembers.
+/// Whatever happened before, such as a time in which no process ran.
 #[tokio::test(start_paused = true)]
 async fn the_oldest_of_all_gets_an_attempt_before_it_is_parked() {
     let application = Application::new(|_| status(200));
@@ -251,6 +325,7 @@ async fn what_waits_for_one_who_is_gone_is_nobody_elses() {
     assert_eq!(application.bodies(), ["own"]);
     assert_eq!(world.store.count(RowState::Parked), 3);
     assert_eq!(world.told.count("ParkedAll: 3: the receiver gupy is gone"), 1);
+    assert_eq!(world.store.standstills("old").await, Ok(vec![]), "nobody needs them any more");
     // One that was being taken in while its receiver went.
     world.deliver_quietly(&old.owner, "late").await;
     world.pass(61).await;

@@ -68,7 +68,7 @@ fn to(address: SocketAddr, timeout: Duration) -> Receiver {
     receiver
 }
 
-fn taken(body: &'static [u8], content_type: Option<&str>) -> Taken {
+fn taken(body: &'static [u8], content_type: Option<&str>, content_encoding: Option<&str>) -> Taken {
     let now = Utc::now();
     Taken {
         id: DeliveryId::from_bytes([9; 16]),
@@ -76,6 +76,7 @@ fn taken(body: &'static [u8], content_type: Option<&str>) -> Taken {
         arrived: now,
         body: Bytes::from_static(body),
         content_type: content_type.map(str::to_owned),
+        content_encoding: content_encoding.map(str::to_owned),
         event_time: None,
         refusals: 0,
         attempts: 4,
@@ -88,21 +89,23 @@ const LONG: Duration = Duration::from_secs(30);
 
 async fn meaning_of(answer: &'static [u8], closes: bool, timeout: Duration) -> Meaning {
     let (address, _received) = application(answer, closes).await;
-    attempt(&client(), &ByName, &to(address, timeout), taken(b"{}", None)).await
+    attempt(&client(), &ByName, &to(address, timeout), taken(b"{}", None, None)).await
 }
 
 #[tokio::test]
 async fn the_bytes_go_over_as_they_came() {
     let (address, mut received) = application(b"HTTP/1.1 204 No Content\r\n\r\n", false).await;
     let client = client();
-    for (body, content_type) in [
-        (&b"{\"a\" : 1 }\n"[..], Some("application/json;charset=utf-8")),
-        (b"\xff\x00\xfe not text \r\n\r\n", Some("application/octet-stream")),
-        (b"", Some("text/plain")),
-        (b"{}", None),
-        ("{\"nome\":\"Conceição\"}".as_bytes(), Some("application/json")),
+    for (body, content_type, encoding) in [
+        (&b"{\"a\" : 1 }\n"[..], Some("application/json;charset=utf-8"), None),
+        (b"\xff\x00\xfe not text \r\n\r\n", Some("application/octet-stream"), None),
+        (b"\x1f\x8b\x08\x00\x00", Some("application/json"), Some("gzip, br")),
+        (b"", Some("text/plain"), None),
+        (b"{}", None, None),
+        ("{\"nome\":\"Conceição\"}".as_bytes(), Some("application/json"), None),
     ] {
-        let meaning = attempt(&client, &ByName, &to(address, LONG), taken(body, content_type)).await;
+        let delivery = taken(body, content_type, encoding);
+        let meaning = attempt(&client, &ByName, &to(address, LONG), delivery).await;
         assert_eq!(meaning, Meaning::Taken);
         let (head, came) = received.recv().await.unwrap();
         assert_eq!(came, body);
@@ -113,6 +116,7 @@ async fn the_bytes_go_over_as_they_came() {
             lines.first().map(|value| (*value).to_owned())
         };
         assert!(head.starts_with("POST /in?x=1 HTTP/1.1\r\n"), "{head}");
+        assert_eq!(value("content-encoding").as_deref(), encoding);
         assert_eq!(value("content-type").as_deref(), content_type);
         assert_eq!(value("content-length"), Some(body.len().to_string()));
         assert_eq!(value("hookkeeper-delivery").as_deref(), Some("09090909-0909-0909-0909-090909090909"));
@@ -157,12 +161,12 @@ async fn what_is_not_there_or_not_allowed_is_not_reached() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     };
-    let meaning = attempt(&client(), &ByName, &to(closed, LONG), taken(b"{}", None)).await;
+    let meaning = attempt(&client(), &ByName, &to(closed, LONG), taken(b"{}", None, None)).await;
     assert!(matches!(meaning, Meaning::Away { sign: Sign::Unreached, .. }), "{meaning:?}");
 
     let (address, mut received) = application(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false).await;
     let strict = Client::new(Config::default()).unwrap();
-    let meaning = attempt(&strict, &ByName, &to(address, LONG), taken(b"{}", None)).await;
+    let meaning = attempt(&strict, &ByName, &to(address, LONG), taken(b"{}", None, None)).await;
     let Meaning::Away { what, sign: Sign::Unreached } = meaning else { panic!("{meaning:?}") };
     assert!(what.contains(&format!("--allow-destination http://{address}")), "{what}");
     assert!(received.try_recv().is_err());
@@ -170,7 +174,7 @@ async fn what_is_not_there_or_not_allowed_is_not_reached() {
     // A Service by its name, as it is outside a cluster.
     let mut by_name = to(address, LONG);
     by_name.forward.to = Destination::Service { name: "billing".into(), port: 8080, path: "/qualp".into() };
-    let meaning = attempt(&strict, &ByName, &by_name, taken(b"{}", None)).await;
+    let meaning = attempt(&strict, &ByName, &by_name, taken(b"{}", None, None)).await;
     let Meaning::Away { what, .. } = meaning else { panic!("{meaning:?}") };
     assert!(what.contains("--allow-destination http://billing:8080"), "{what}");
 }
@@ -179,7 +183,7 @@ async fn what_is_not_there_or_not_allowed_is_not_reached() {
 #[tokio::test]
 async fn a_failure_says_nothing_of_the_delivery() {
     let (address, _received) = application(b"HTTP/1.1 500 No\r\nX-Canary: canary\r\n\r\ncanary", true).await;
-    let delivery = taken(b"canary", Some("text/canary"));
+    let delivery = taken(b"canary", Some("text/canary"), None);
     let meaning = attempt(&client(), &ByName, &to(address, LONG), delivery.clone()).await;
     assert!(!format!("{meaning:?} {delivery:?}").contains("canary"));
 }

@@ -200,6 +200,7 @@ impl World {
             arrived: self.now(),
             body: Bytes::from(body.to_owned()),
             content_type: Some("application/json".to_owned()),
+            content_encoding: None,
             event_time: Some("2026-11-27".to_owned()),
             key: EventKey { event: [0; 32], body: [0; 32], window: Duration::ZERO, drop_repeated: false },
             room: Room { pending: all, parked: all, namespace: all, leaves_some: false },

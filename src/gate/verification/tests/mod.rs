@@ -302,7 +302,8 @@ fn what_cannot_be_used_is_told_and_matches_nothing_while_the_others_go_on() {
     let proof =
         Proof::Token { header: name("x-token"), prefix: String::new(), tokens: Tokens::Secrets(secrets) };
     let (verifier, unusable) = Verifier::new(&proof, &given, &ProcessKey::new(&[7; 32]));
-    let why: Vec<_> = unusable.iter().map(|unusable| (unusable.which.key.as_str(), unusable.why)).collect();
+    let why: Vec<_> =
+        unusable.iter().map(|unusable| (unusable.which.key.as_str(), unusable.why.clone())).collect();
     assert_eq!(
         why,
         [
@@ -358,7 +359,10 @@ fn without_a_usable_credential_every_request_is_answered_alike() {
     // The name of a header adds nothing to the length of what is secret.
     let texts = ["X-API-Key:1234567", "X-API-Key:", "X-API-Key:12345678"];
     let (_, unusable) = verifier(&Proof::ApiKey { header: None, secrets: references(&texts) }, &texts);
-    assert_eq!(unusable.iter().map(|unusable| unusable.why).collect::<Vec<_>>(), [Why::TooShort, Why::Empty]);
+    assert_eq!(
+        unusable.iter().map(|unusable| unusable.why.clone()).collect::<Vec<_>>(),
+        [Why::TooShort, Why::Empty]
+    );
 }
 
 #[test]

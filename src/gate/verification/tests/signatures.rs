@@ -203,6 +203,6 @@ fn each_of_its_headers_is_there_once_and_is_signed() {
 #[test]
 fn its_key_is_base64_and_long_enough_once_decoded() {
     let (_, unusable) = standard(&["whsec_", "whsec_*", "whsec_AAAAAAAAAA", KEY]);
-    let why: Vec<_> = unusable.iter().map(|unusable| unusable.why).collect();
+    let why: Vec<_> = unusable.iter().map(|unusable| unusable.why.clone()).collect();
     assert_eq!(why, [Why::Empty, Why::NotBase64, Why::TooShort]);
 }

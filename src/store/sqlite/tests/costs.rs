@@ -30,7 +30,7 @@ fn every_frequent_question_is_answered_by_an_index() {
             expectations::OLD_EXPECTATIONS,
             "USING COVERING INDEX expectations_due (receiver=? AND parked=? AND due<?)",
         ),
-        (resealing::SEALED_DELIVERIES, "USING INDEX bodies_by_seal (seal=? AND rowid>?)"),
+        (resealing::SEALED_DELIVERIES, "USING COVERING INDEX bodies_by_seal (seal=? AND rowid>?)"),
         (resealing::SEALED_EXPECTATIONS, "USING INDEX expectations_by_seal (seal=? AND rowid>?)"),
     ] {
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();

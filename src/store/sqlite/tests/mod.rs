@@ -2,6 +2,7 @@
 
 mod costs;
 mod failing;
+mod migrating;
 mod model;
 mod refusals;
 mod sealing;

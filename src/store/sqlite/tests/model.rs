@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::suite::{at, digest, owner};
-use crate::store::{Bound, EventKey, Extent, Owner, Put, Room, RowState};
+use crate::store::{Adopted, Bound, EventKey, Extent, Owner, Put, Room, RowState};
 
 /// One call. Numbers of deliveries count those that were put.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ enum Call {
     GiveBack { taken: usize },
     ParkAll { receiver: u8 },
     Replay { delivery: usize },
+    Adopt { delivery: usize, by: u8, is_tight: bool },
     Drop { delivery: usize },
     Forget,
     Pass { seconds: i64 },
@@ -39,6 +40,8 @@ fn call() -> impl Strategy<Value = Call> {
         1 => which.clone().prop_map(|taken| Call::GiveBack { taken }),
         1 => (0..3u8).prop_map(|receiver| Call::ParkAll { receiver }),
         2 => which.clone().prop_map(|delivery| Call::Replay { delivery }),
+        2 => (which.clone(), 0..3u8, prop::bool::weighted(0.2))
+            .prop_map(|(delivery, by, is_tight)| Call::Adopt { delivery, by, is_tight }),
         2 => which.prop_map(|delivery| Call::Drop { delivery }),
         1 => Just(Call::Forget),
         2 => (0..400i64).prop_map(|seconds| Call::Pass { seconds }),
@@ -48,6 +51,13 @@ fn call() -> impl Strategy<Value = Call> {
 
 const WINDOW: i64 = 600;
 const LEASE: i64 = 60;
+
+const TIGHT: Room = Room {
+    pending: Extent { deliveries: 3, bytes: 40 },
+    parked: Extent { deliveries: 2, bytes: 30 },
+    namespace: Extent { deliveries: 4, bytes: 60 },
+    leaves_some: false,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 struct ModelRow {
@@ -76,8 +86,13 @@ struct Model {
     answered: BTreeMap<(u8, u8), (DeliveryId, i64)>,
 }
 
+/// The second has the name of the first.
 fn receiver(number: u8) -> Owner {
-    owner(if number == 2 { "b" } else { "a" }, &number.to_string())
+    Owner { uid: number.to_string().into(), ..owner(if number == 2 { "b" } else { "a" }, "one") }
+}
+
+fn full(held: Extent, room: Extent, size: u64) -> bool {
+    held.deliveries >= room.deliveries || held.bytes + size > room.bytes
 }
 
 fn namespace(number: u8) -> bool {
@@ -100,9 +115,6 @@ impl Model {
     fn expected_put(&mut self, new: &NewDelivery, receiver: u8, event: u8, body: u8) -> Put {
         let known =
             self.bodies.get(&(receiver, event, body)).filter(|(_, expires)| *expires > self.now).copied();
-        let full = |held: Extent, room: Extent, size: u64| {
-            held.deliveries >= room.deliveries || held.bytes + size > room.bytes
-        };
         let pending = self.held(|row| row.receiver == receiver && !row.is_parked);
         if let Some((earlier, _)) = known {
             let drops = new.key.drop_repeated;
@@ -145,6 +157,41 @@ impl Model {
         self.rows.insert(new.id, row);
         self.bodies.insert((receiver, event, body), (new.id, self.now + WINDOW));
         Put::Stored
+    }
+
+    fn expected_adopt(&mut self, id: DeliveryId, by: u8, room: Room) -> Adopted {
+        let Some(row) = self.rows.get(&id).filter(|row| row.is_parked).cloned() else {
+            return Adopted::Absent;
+        };
+        if namespace(row.receiver) != namespace(by) {
+            return Adopted::Absent;
+        }
+        let parked = self.held(|other| other.receiver == by && other.is_parked);
+        if row.receiver != by && full(parked, room.parked, 0) {
+            return Adopted::Full(Bound::Parked);
+        }
+        if full(self.held(|other| other.receiver == by && !other.is_parked), room.pending, row.size) {
+            return Adopted::Full(Bound::Pending);
+        }
+        if row.receiver != by {
+            let of = |receiver| (receiver, row.event, row.body);
+            if self.bodies.get(&of(row.receiver)).is_some_and(|(key, _)| *key == id) {
+                self.bodies.remove(&of(row.receiver));
+            }
+            let is_known = self.bodies.get(&of(by)).is_some_and(|(_, expires)| *expires > self.now);
+            if !is_known && row.key_expires > self.now {
+                self.bodies.insert(of(by), (id, row.key_expires));
+            }
+            let answered = self.answered.get(&(row.receiver, row.event)).copied();
+            if let Some((answered, expires)) = answered.filter(|(_, expires)| *expires > self.now) {
+                let there = self.answered.entry((by, row.event)).or_insert((answered, expires));
+                there.1 = there.1.max(expires);
+            }
+        }
+        let (now, receiver) = (self.now, by);
+        let revived = ModelRow { receiver, is_parked: false, due: now, since: now, ..row };
+        self.rows.insert(id, ModelRow { attempts: 0, refusals: 0, ..revived });
+        Adopted::Waits
     }
 
     /// What is taken, in its order.
@@ -203,18 +250,14 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
             let count = u32::try_from(model.put.len()).unwrap();
             let mut random = [0; 10];
             random[6..].copy_from_slice(&count.to_be_bytes());
-            let some = |deliveries, bytes| Extent { deliveries, bytes };
-            let room = if is_tight {
-                Room { pending: some(3, 40), parked: some(2, 30), namespace: some(4, 60), leaves_some: false }
-            } else {
-                crate::store::suite::room()
-            };
+            let room = if is_tight { TIGHT } else { crate::store::suite::room() };
             let new = NewDelivery {
                 id: DeliveryId::new(now, random),
                 owner: receiver(number),
                 arrived: now,
                 body: body(event, which).into(),
                 content_type: None,
+                content_encoding: None,
                 event_time: None,
                 key: EventKey {
                     event: digest(&event.to_string()),
@@ -301,6 +344,13 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
                 (row.attempts, row.refusals) = (0, 0);
             }
             assert_eq!(store.replay(id, now).await, Ok(expected));
+        }
+        Call::Adopt { delivery, by, is_tight } => {
+            let Some(index) = pick(delivery, model.put.len()) else { return };
+            let id = model.put[index];
+            let room = if is_tight { TIGHT } else { crate::store::suite::room() };
+            let expected = model.expected_adopt(id, by, room);
+            assert_eq!(store.adopt(id, receiver(by), room, now).await, Ok(expected));
         }
         Call::Drop { delivery } => {
             let Some(index) = pick(delivery, model.put.len()) else { return };

@@ -122,6 +122,29 @@ async fn a_body_with_a_doubtful_end_is_refused_and_nothing_behind_it_is_read() {
     gate.stop();
 }
 
+/// Who chooses by the host, such as a proxy, may choose another one than the next (RFC 9112, section 3.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_no_host_or_for_several_is_refused() {
+    let stage = stage().await;
+    let gate = start(&stage);
+    let neighbour = Neighbour::of(&gate);
+    let honest = request("POST", "/default/pulpo", &[TOKEN, LENGTH], BODY);
+    let with = |version: &str, hosts: &str| {
+        let head = format!("POST /default/pulpo HTTP/{version}\r\n{hosts}{}: {}\r\n", TOKEN.0, TOKEN.1);
+        [format!("{head}Content-Length: 24\r\n\r\n").as_bytes(), BODY].concat()
+    };
+    for hosts in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nhost: b\r\n", "Host: a, b\r\n", "Host: u@a\r\n"] {
+        let answers = wire::exchange(gate.address, &[with("1.1", hosts), honest.clone()].concat());
+        assert!(answers.starts_with("HTTP/1.1 400 "), "{hosts:?}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{hosts:?}: {answers}");
+    }
+    // An old protocol has no host.
+    assert_eq!(gate.raw(&with("1.0", "")).unwrap().status, 200);
+    gate.until("one is taken", || gate.accepted("default/pulpo") == 1.0).await;
+    neighbour.leave();
+    gate.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_refused_has_said_his_last_word_on_this_connection() {
     let stage = stage().await;
@@ -153,11 +176,11 @@ async fn a_head_without_measure_or_of_another_protocol_gets_nowhere() {
     let neighbour = Neighbour::of(&gate);
     let many = |count: usize| {
         let lines: String = (0..count).map(|number| format!("X-{number}: a\r\n")).collect();
-        let head = format!("POST /default/pulpo HTTP/1.1\r\n{}: {}\r\n{lines}", TOKEN.0, TOKEN.1);
+        let head = format!("POST /default/pulpo HTTP/1.1\r\nHost: a\r\n{}: {}\r\n{lines}", TOKEN.0, TOKEN.1);
         format!("{head}Connection: close\r\nContent-Length: 0\r\n\r\n").into_bytes()
     };
-    assert_eq!(gate.raw(&many(97)).unwrap().status, 200);
-    for count in [98, 1_000, 100_000] {
+    assert_eq!(gate.raw(&many(96)).unwrap().status, 200);
+    for count in [97, 1_000, 100_000] {
         assert_eq!(gate.raw(&many(count)).unwrap().status, 431, "{count}");
     }
     let long = |length: usize| "a".repeat(length);
