@@ -13,6 +13,8 @@
 //! - **Turns.** Where there is more work than budget, each namespace that waits gets one turn before
 //!   any gets its second. What one leaves, the others share; nothing can be saved up.
 
+pub(crate) mod budget;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A number that stands for a namespace.

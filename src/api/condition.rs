@@ -52,6 +52,8 @@ pub enum ConditionType {
     CredentialUnusable,
     /// The application takes deliveries.
     HandingOn,
+    /// The platform answers when it is asked for what it did not deliver.
+    Asking,
     /// The platform will remove the webhook if it goes on being refused.
     RemovalRisk,
     /// Repeated deliveries may not be known as such for the whole window.
@@ -224,6 +226,8 @@ pub enum Reason {
     BodiesInClear,
     /// The application does not take deliveries.
     ApplicationUnavailable,
+    /// The platform does not answer when it is asked for what it did not deliver.
+    PlatformUnavailable,
     /// Deliveries are parked.
     Parked,
     /// There are more events than are remembered.

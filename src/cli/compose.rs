@@ -7,6 +7,7 @@ use crate::engine::{Engine, Options, Ports};
 use crate::http::Client;
 use crate::ops::system::{SystemClock, SystemRandom};
 use crate::provider::Gateway;
+use crate::shares::budget::Budgets;
 use crate::token_source::TokenMinter;
 
 /// What a shell brings.
@@ -23,6 +24,8 @@ pub(super) struct FromShell {
     pub(super) gates: Arc<dyn Gates>,
     pub(super) leadership: Arc<dyn Leadership>,
     pub(super) notices: Arc<dyn Notices>,
+    /// Others in the process who send requests to providers.
+    pub(super) sharing: Option<Budgets>,
 }
 
 /// The engine with the real clock, the real network and what the shell brings.
@@ -42,5 +45,9 @@ pub(super) fn engine(shell: FromShell, client: Client, meter: Arc<dyn Meter>, op
         notices: shell.notices,
         meter,
     };
-    Engine::new(ports, options)
+    let engine = Engine::new(ports, options);
+    match shell.sharing {
+        Some(budgets) => engine.sharing(budgets),
+        None => engine,
+    }
 }

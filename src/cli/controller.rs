@@ -95,6 +95,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         publish: Arc::new(shell.publish),
         leadership: Arc::new(shell.election),
         notices: Arc::new(shell.events),
+        sharing: None,
     };
     let options = Options {
         grace: args.deletion_grace.to_std(),

@@ -6,16 +6,20 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::gate_ports::{self, ChangedSources, OwnGate, StateStatuses};
+use super::gate_ports::{self, ChangedSources, EngineBudgets, OwnGate, StateStatuses};
 use super::gating::{self, Gate};
 use crate::engine::change::Change;
 use crate::engine::ports::{Gates, Secrets};
 use crate::gate::change::ReceiverChange;
+use crate::shares::budget::Budgets;
 use crate::sidecar::state::State;
 
-/// What the gate tells the engine of, from before there is a gate.
+/// What the gate and the engine have in common, from before there is either.
 #[derive(Default)]
-pub(super) struct Coupling(ChangedSources);
+pub(super) struct Coupling {
+    changed: ChangedSources,
+    budgets: Budgets,
+}
 
 /// A gate and an engine that know of each other.
 pub(super) struct Coupled {
@@ -30,13 +34,19 @@ pub(super) struct Coupled {
 impl Coupling {
     /// What a shell with an engine brings to the gate.
     pub(super) fn for_gate(&self, secrets: &Arc<dyn Secrets>, state: &State) -> gating::FromShell {
-        let noted = self.0.clone();
+        let noted = self.changed.clone();
         gating::FromShell {
             secrets: Arc::clone(secrets),
             statuses: Arc::new(StateStatuses(state.clone())),
             name: gating::LOCAL.to_owned(),
             engine: Some(Arc::new(move |source| noted.note(source))),
+            others: Some(Arc::new(EngineBudgets(self.budgets.clone()))),
         }
+    }
+
+    /// The budgets of the engine, which questions of the gate count in.
+    pub(super) fn budgets(&self) -> Budgets {
+        self.budgets.clone()
     }
 
     /// Begins to hand what is declared to the gate, and what the gate sees to the engine. `at_work` is
@@ -55,7 +65,7 @@ impl Coupling {
         };
         let tasks = vec![
             tokio::spawn(gating::follow(gate.registry(), changes, at_work)),
-            tokio::spawn(self.0.tell(engine.clone())),
+            tokio::spawn(self.changed.tell(engine.clone())),
             tokio::spawn(gate_ports::tell_evidence(gate.evidence(), engine)),
         ];
         let gates = Arc::new(OwnGate { registry: gate.registry(), synced: is_synced.clone() });

@@ -10,6 +10,7 @@ use url::Url;
 use super::ask::{Answer, ask, place};
 use super::output;
 use crate::gate::admin::{Page, Shown, ShownState};
+use crate::gate::expected::{self, Page as Expected, Revived};
 use crate::printable::printable;
 use crate::store::DeliveryId;
 
@@ -36,6 +37,19 @@ enum Command {
     Replay(ReplayArgs),
     /// Deletes parked deliveries, which is not undone.
     Drop(ChosenArgs),
+    /// Lists what applications wait for (spec.fallback), with its id at the platform, which may be personal data.
+    Expected(ListArgs),
+    /// Asks the platform again for what was given up.
+    AskAgain(AgainArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct AgainArgs {
+    /// All that is parked, of one receiver if it is given.
+    #[arg(long, required_unless_present = "receiver")]
+    all: bool,
+    #[command(flatten)]
+    of: Of,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -63,6 +77,23 @@ enum State {
     Pending,
     /// Waits for a person.
     Parked,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+impl Of {
+    fn query(&self) -> Vec<(&str, &str)> {
+        let receiver = self.receiver.as_deref();
+        let receiver = receiver.map(|text| text.split_once('/').unwrap_or(("default", text)));
+        receiver.map_or_else(Vec::new, |(namespace, name)| vec![("namespace", namespace), ("receiver", name)])
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -114,6 +145,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let change = Change { method: "DELETE", below: "", query: &[], done: "dropped" };
             gate.change(&chosen, &change, &mut output).await?
         }
+        Command::Expected(list) => gate.expected(&list, &mut output).await?,
+        Command::AskAgain(again) => gate.ask_again(&again, &mut output).await?,
     };
     output.flush()?;
     Ok(code)
@@ -143,11 +176,7 @@ impl Gate {
     }
 
     async fn page(&self, of: &Of, state: Option<&str>, after: Option<&str>) -> anyhow::Result<Page> {
-        let mut query = Vec::new();
-        if let Some(receiver) = &of.receiver {
-            let (namespace, name) = receiver.split_once('/').unwrap_or(("default", receiver));
-            query.extend([("namespace", namespace), ("receiver", name)]);
-        }
+        let mut query = of.query();
         query.extend(state.map(|state| ("state", state)));
         query.extend(after.map(|after| ("after", after)));
         let answer = self.ask("GET", "/deliveries", &query).await?;
@@ -170,10 +199,7 @@ impl Gate {
     }
 
     async fn list(&self, args: &ListArgs, output: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let state = args.state.map(|state| match state {
-            State::Pending => "pending",
-            State::Parked => "parked",
-        });
+        let state = args.state.map(State::name);
         let mut after: Option<String> = None;
         let mut headed = false;
         loop {
@@ -238,6 +264,41 @@ impl Gate {
         Ok(ExitCode::SUCCESS)
     }
 
+    async fn expected(&self, args: &ListArgs, output: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let mut query = args.of.query();
+        query.extend(args.state.map(|state| ("state", state.name())));
+        let answer = self.ask("GET", "/expectations", &query).await?;
+        let page: Expected = serde_json::from_slice(&self.expect(answer, 200)?)
+            .context("the answer is no list of expectations; is it a gate?")?;
+        if args.json {
+            for expectation in &page.expectations {
+                serde_json::to_writer(&mut *output, expectation)?;
+                writeln!(output)?;
+            }
+        } else if page.expectations.is_empty() {
+            writeln!(output, "nothing is waited for")?;
+        } else {
+            write_expected(output, &page.expectations, Utc::now())?;
+        }
+        if page.more {
+            let shown = page.expectations.len();
+            writeln!(io::stderr(), "these are the first {shown}; --receiver and --state show others")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn ask_again(&self, args: &AgainArgs, output: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let answer = self.ask("POST", "/expectations/revive", &args.of.query()).await?;
+        let revived: Vec<Revived> = serde_json::from_slice(&self.expect(answer, 200)?)?;
+        for Revived { namespace, receiver, count } in &revived {
+            writeln!(output, "{}/{}: {count} asked for again", printable(namespace), printable(receiver))?;
+        }
+        if revived.is_empty() {
+            writeln!(output, "nothing is parked")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// Does something with each chosen delivery; what cannot be done is told, and the others go on.
     async fn change(
         &self,
@@ -291,10 +352,7 @@ fn length(time: chrono::TimeDelta) -> String {
 
 fn write_shown(output: &mut impl Write, delivery: &Shown, now: DateTime<Utc>) -> io::Result<()> {
     let receiver = format!("{}/{}", printable(&delivery.namespace), printable(&delivery.receiver));
-    let state = match delivery.state {
-        ShownState::Pending => "pending",
-        ShownState::Parked => "parked",
-    };
+    let state = state(delivery.state);
     let next = delivery.due.map_or_else(|| "-".to_owned(), |due| length(due - now));
     let failure = delivery.failure.as_deref().map(printable).unwrap_or_default();
     write_line(
@@ -310,6 +368,31 @@ fn write_shown(output: &mut impl Write, delivery: &Shown, now: DateTime<Utc>) ->
         ],
         &failure,
     )
+}
+
+fn write_expected(
+    output: &mut impl Write,
+    expectations: &[expected::Shown],
+    now: DateTime<Utc>,
+) -> io::Result<()> {
+    let mut line = |receiver: &str, state: &str, age: &str, next: &str, id: &str| {
+        writeln!(output, "{receiver:<32} {state:<8} {age:<8} {next:<8} {id}")
+    };
+    line("RECEIVER", "STATE", "AGE", "NEXT", "ID")?;
+    for shown in expectations {
+        let receiver = format!("{}/{}", printable(&shown.namespace), printable(&shown.receiver));
+        let state = state(shown.state);
+        let next = shown.due.map_or_else(|| "-".to_owned(), |due| length(due - now));
+        line(&receiver, state, &length(now - shown.since), &next, &printable(&shown.id))?;
+    }
+    Ok(())
+}
+
+fn state(state: ShownState) -> &'static str {
+    match state {
+        ShownState::Pending => "pending",
+        ShownState::Parked => "parked",
+    }
 }
 
 fn write_line(output: &mut impl Write, columns: [&str; 7], last: &str) -> io::Result<()> {

@@ -71,6 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         statuses: Arc::new(StateStatuses(shell.state.clone())),
         name: gating::LOCAL.to_owned(),
         engine: None,
+        others: None,
     };
     let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
     let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::Sender;
@@ -9,13 +10,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::api::{ObjectKey, SecretKeyReference, WebhookReceiverStatus};
 use crate::engine::change::Change;
-use crate::engine::ports::{GateFailure, Gates, Offered, SecretFailure, Secrets};
+use crate::engine::ports::{Clock as _, GateFailure, Gates, Offered, SecretFailure, Secrets};
 use crate::gate::evidence::Evidence;
-use crate::gate::fallback::Means;
+use crate::gate::fallback::{Means, Others};
 use crate::gate::ports::{CredentialFailure, Credentials, Statuses};
 use crate::gate::registry::{OfferedToken, Registry};
+use crate::ops::system::SystemClock;
 use crate::secret::SecretText;
 use crate::secret::bounds::{Bounds, Owner};
+use crate::shares::budget::Budgets;
 use crate::sidecar::state::State;
 
 /// The Secrets of a shell, for proving deliveries.
@@ -69,6 +72,16 @@ impl Means for ShellMeans {
             bounds.confine(Owner::TokenSource(source.to_owned()), &hosts);
             Ok(token)
         })
+    }
+}
+
+/// The budgets that the engine of this process has for origins: a question to a platform counts there, where
+/// the engine sends requests for the same namespace.
+pub(super) struct EngineBudgets(pub(super) Budgets);
+
+impl Others for EngineBudgets {
+    fn take(&self, namespace: &str, origin: &str) -> Option<Result<(), Duration>> {
+        self.0.take_beside(namespace, origin, SystemClock.now().boot)
     }
 }
 

@@ -17,6 +17,7 @@ use url::Url;
 use super::gate_ports::{ShellCredentials, ShellMeans};
 use crate::api::Duration;
 use crate::engine::ports::{Random, Secrets};
+use crate::gate::acceptance::Polled;
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
@@ -24,6 +25,7 @@ use crate::gate::change::ReceiverChange;
 use crate::gate::clock::{Clock, SystemClock};
 use crate::gate::direct::Direct;
 use crate::gate::evidence::Evidence;
+use crate::gate::expected;
 use crate::gate::fallback::{self, Fallbacks};
 use crate::gate::hand_on::{self, HandingOn};
 use crate::gate::housekeeping::Housekeeping;
@@ -100,6 +102,8 @@ pub(super) struct FromShell {
     /// An engine in the same process hands tokens over, and is told of each source whose receivers may be
     /// other ones now.
     pub(super) engine: Option<registry::ToldOfSources>,
+    /// Who else in the process sends requests to platforms.
+    pub(super) others: Option<Arc<dyn fallback::Others>>,
 }
 
 /// Opens the store in a folder, before anything else is done there.
@@ -194,6 +198,10 @@ impl Gate {
             Arc::clone(&clock),
             fallback::Options::default(),
         );
+        let fallbacks = match &from_shell.others {
+            Some(others) => fallbacks.within(Arc::new(fallback::Questions::beside(Arc::clone(others)))),
+            None => fallbacks,
+        };
         let delivered = Told { handing_on: handing_on.nudge(), fallbacks: fallbacks.told() };
         let delivered: Vec<Arc<dyn Delivered>> = vec![Arc::new(delivered)];
         let intake = Arc::new(Intake::new(intake::Parts {
@@ -259,13 +267,16 @@ impl Gate {
     /// What people on the same host may see and do.
     pub(super) fn by_hand(&self) -> Router {
         let (nudge, registry) = (self.handing_on.nudge(), self.registry.clone());
-        admin::routes(admin::Desk {
+        let deliveries = admin::routes(admin::Desk {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             receivers: self.registry.receivers(),
             room: Arc::new(move |receiver| receiver.room(NAMESPACE_SHARE, registry.has_several_namespaces())),
             replayed: Arc::new(move |uid| nudge.stored(uid)),
-        })
+        });
+        let told = self.fallbacks.told();
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        deliveries.merge(expected::routes(store, clock, move |uid| told.due(uid)))
     }
 
     /// Takes deliveries in and hands them on until the process is asked to end, and then as long as is
@@ -426,9 +437,13 @@ struct Told {
 }
 
 impl Delivered for Told {
-    fn delivered(&self, live: &Arc<Live>, body: &bytes::Bytes) {
+    fn delivered(&self, live: &Arc<Live>, polled: Option<&Polled>) {
         self.handing_on.stored(&live.receiver().owner.uid);
-        self.fallbacks.delivered(live.receiver(), body);
+        self.fallbacks.delivered(live.receiver(), polled);
+    }
+
+    fn left_out(&self, live: &Arc<Live>, polled: Option<&Polled>) {
+        self.fallbacks.left_out(live.receiver(), polled);
     }
 }
 

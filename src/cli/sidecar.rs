@@ -80,6 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let mut series = Series::default();
     let coupling = Coupling::default();
+    let budgets = coupling.budgets();
     let gate = match gated {
         None => None,
         Some((listen, store)) => {
@@ -109,6 +110,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         publish: Arc::new(shell.publish),
         leadership: Arc::new(Alone),
         notices: Arc::new(LoggedNotices),
+        sharing: gate.is_some().then_some(budgets),
     };
     let options = args.serve.options();
     let engine = compose::engine(from_shell, client.clone(), Arc::new(serving.metrics), options);

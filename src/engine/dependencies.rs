@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Engine;
-use super::budget::Bucket;
 use super::entry::Entry;
 use super::hold_back::HoldBack;
 use super::ids::{ProviderId, SubscriptionId};
@@ -15,6 +14,7 @@ use crate::api::{
     WebhookProviderStatus,
 };
 use crate::rotation::time::Moment;
+use crate::shares::budget::Bucket;
 
 impl Engine {
     pub(super) fn upsert_source(&mut self, declared: Declared<TokenSourceSpec, TokenSourceStatus>) {
@@ -197,7 +197,7 @@ impl Engine {
             preset = preset.or(remote.profile().preset_requests_per_minute);
         }
         let Some(budget) = preset.or(widest) else {
-            return;
+            return self.share_budget(name);
         };
         let namespace = joins.and_then(|id| self.state.provider(id)).map(|provider| provider.namespace);
         let new = || Origin::new(budget, now.boot);
@@ -207,6 +207,18 @@ impl Engine {
         if let Some(namespace) = namespace {
             origin.tenant_for(namespace, now.boot);
         }
+        self.share_budget(name);
+    }
+
+    /// Others in the process who send requests to the origin for a namespace of its providers take from its
+    /// budget. Nobody else's has a say in what the others send.
+    fn share_budget(&self, name: &str) {
+        let (Some(budgets), Some(origin)) = (&self.budgets, self.state.origins.get(name)) else {
+            return;
+        };
+        let providers = origin.providers.iter().filter_map(|id| self.state.provider(*id));
+        let namespaces = providers.map(|provider| Arc::clone(&provider.key.namespace)).collect();
+        budgets.set(name, &origin.bucket, namespaces);
     }
 
     fn leave_origin(&mut self, id: ProviderId, name: &str, now: Moment) {

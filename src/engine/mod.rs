@@ -17,7 +17,6 @@ pub(crate) mod accounts;
 mod attend;
 mod blocked;
 mod breaker;
-mod budget;
 mod calls;
 pub mod change;
 mod changes;
@@ -69,6 +68,7 @@ use self::records::Write;
 use self::state::State;
 use self::timers::Alarm;
 use crate::rotation::time::Moment;
+use crate::shares::budget::Budgets;
 use crate::shares::{Places, Waiting};
 
 /// The outside, as the engine sees it.
@@ -186,6 +186,8 @@ pub struct Engine {
     term: Option<u64>,
     next_gauges: Duration,
     next_tidying: Duration,
+    /// The budgets of origins, where there are others in the process who send to them.
+    budgets: Option<Budgets>,
 }
 
 impl Engine {
@@ -217,7 +219,15 @@ impl Engine {
             term: None,
             next_gauges: Duration::ZERO,
             next_tidying: Duration::ZERO,
+            budgets: None,
         }
+    }
+
+    /// The same, with others in the process who send requests to the same origins.
+    #[must_use]
+    pub(crate) fn sharing(mut self, budgets: Budgets) -> Self {
+        self.budgets = Some(budgets);
+        self
     }
 
     /// Works until `shutdown` ends, then lets running steps finish and be recorded.

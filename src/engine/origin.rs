@@ -11,12 +11,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::breaker::Breaker;
-use super::budget::Bucket;
 use super::ids::ProviderId;
 use super::namespaces::NamespaceId;
 use super::ready::{Allowance, Ready, Taken};
 use crate::rotation::facts::HeldBack;
 use crate::rotation::time::{Moment, between};
+use crate::shares::budget::{Bucket, SharedBucket};
 use crate::shares::{Places, Turns};
 
 /// The share of an origin's budget that objects of a namespace get that keep failing.
@@ -86,7 +86,8 @@ pub(super) struct Turn {
 /// What goes to one scheme, host and port.
 #[derive(Debug)]
 pub(super) struct Origin {
-    bucket: Bucket,
+    /// Others in the process may take from it.
+    pub(super) bucket: SharedBucket,
     pub(super) requests_per_minute: u32,
     /// The provider objects that lead to it.
     pub(super) providers: BTreeSet<ProviderId>,
@@ -99,7 +100,7 @@ pub(super) struct Origin {
 impl Origin {
     pub(super) fn new(requests_per_minute: u32, now: Duration) -> Self {
         Self {
-            bucket: Bucket::new(requests_per_minute, 1.0, now),
+            bucket: SharedBucket::new(Bucket::new(requests_per_minute, 1.0, now)),
             requests_per_minute,
             providers: BTreeSet::new(),
             tenants: BTreeMap::new(),
@@ -114,7 +115,7 @@ impl Origin {
             return;
         }
         self.requests_per_minute = requests_per_minute;
-        self.bucket.set_rate(requests_per_minute, 1.0, now);
+        self.bucket.with(|bucket| bucket.set_rate(requests_per_minute, 1.0, now));
         for tenant in self.tenants.values_mut() {
             tenant.failing_bucket.set_rate(requests_per_minute, FAILING_SHARE, now);
         }
@@ -182,11 +183,11 @@ impl Origin {
     /// The next piece of work that may be begun now. `workers` are shared with other origins; `alone`:
     /// there is but one namespace.
     pub(super) fn next(&mut self, workers: &Places, alone: bool, now: Moment) -> Option<Turn> {
-        if !self.bucket.has(now.boot) {
+        if !self.bucket.with(|bucket| bucket.has(now.boot)) {
             return None;
         }
         #[allow(clippy::cast_precision_loss)]
-        let scarce = self.bucket.available(now.boot) < self.waiting() as f64;
+        let scarce = self.bucket.with(|bucket| bucket.available(now.boot)) < self.waiting() as f64;
         let common = self.common_pause(now.wall);
         let milliseconds = now.wall.timestamp_millis();
         let mut first: Option<((u64, i64, NamespaceId), Gate, Allowance)> = None;
@@ -223,7 +224,7 @@ impl Origin {
 
     /// A request of the namespace whose turn it was is sent.
     pub(super) fn began(&mut self, turn: &Turn) {
-        self.bucket.take(1);
+        self.bucket.with(|bucket| bucket.take(1));
         self.turns.take(turn.namespace);
         if let Some(tenant) = self.tenants.get_mut(&turn.namespace) {
             tenant.calls += 1;
@@ -244,7 +245,7 @@ impl Origin {
 
     /// When the next request could be sent, if time is all that lacks.
     pub(super) fn next_at(&mut self, workers: &Places, alone: bool, now: Moment) -> Option<Duration> {
-        let own = self.bucket.ready_at(now.boot);
+        let own = self.bucket.with(|bucket| bucket.ready_at(now.boot));
         let common = self.common_pause(now.wall);
         let mut next: Option<Duration> = None;
         for (namespace, tenant) in &mut self.tenants {
@@ -293,8 +294,8 @@ impl Origin {
     /// Until when it matters although nothing leads to it; `None` when it does not.
     pub(super) fn remembered_until(&mut self, now: Moment) -> Option<Duration> {
         let by_boot = |until: DateTime<Utc>| now.boot + between(now.wall, until);
-        let mut until =
-            self.bucket.full_at(now.boot).max(self.common_pause(now.wall).map(|held| by_boot(held.until)));
+        let full_at = self.bucket.with(|bucket| bucket.full_at(now.boot));
+        let mut until = full_at.max(self.common_pause(now.wall).map(|held| by_boot(held.until)));
         for tenant in self.tenants.values_mut() {
             let outage = tenant.breaker.remembered_until(now.wall).map(by_boot);
             let asked = tenant.asked.filter(|held| held.until > now.wall).map(|held| by_boot(held.until));

@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 
 use super::accounts::{Accounts, Belonging, Shared, base_of, keyed, place_of};
 use super::blocked::Blocked;
-use super::budget::Bucket;
 use super::entry::{Entry, Expected, Object};
 use super::evidence::Received;
 use super::gates::Offering;
@@ -32,6 +31,7 @@ use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
 use crate::rotation::target::{Target, digest_of_id, short_digest};
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;
+use crate::shares::budget::Bucket;
 
 /// How soon others are woken that wait for a provider's own limits, when nobody calls.
 const WAKES_AGAIN: Duration = Duration::from_secs(1);

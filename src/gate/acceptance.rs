@@ -91,16 +91,6 @@ pub fn read(body: &[u8], receiver: &Receiver) -> Reading {
     }
 }
 
-/// Reads id and status of what the platform answered.
-#[must_use]
-pub fn read_polled(body: &[u8], id: &Pointer, status: &Pointer) -> Option<Polled> {
-    let mut wanted = Wanted::default();
-    let (id, status) = (wanted.add(id), wanted.add(status));
-    let mut found = wanted.read(body);
-    let mut value = |index: usize| found.get_mut(index).and_then(Option::take);
-    Some(Polled { id: value(id)?, status: value(status)? })
-}
-
 /// Whether a text of the sender may stand in a header and a label: visible ASCII, blanks inside.
 fn is_fit(text: &str, longest: usize) -> bool {
     let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
@@ -532,10 +522,12 @@ mod tests {
             read(br#"{"id":"tx-1","status":3}"#, &receiver).polled.map(|polled| (polled.id, polled.status));
         assert_eq!(polled, Some(("tx-1".to_owned(), "3".to_owned())));
         assert!(read(br#"{"id":"tx-1"}"#, &receiver).polled.is_none());
-        let answer = br#"{"process":{"id":"tx-1","state":"DONE"}}"#;
-        let polled = read_polled(answer, &pointer("/process/id"), &pointer("/process/state")).unwrap();
+        let given = receiver.fallback.take().unwrap();
+        let elsewhere =
+            Fallback { id: pointer("/process/id"), status: pointer("/process/state"), ..(*given).clone() };
+        receiver.fallback = Some(Arc::new(elsewhere));
+        let polled = read(br#"{"process":{"id":"tx-1","state":"DONE"}}"#, &receiver).polled.unwrap();
         assert_eq!((polled.id.as_str(), polled.status.as_str()), ("tx-1", "DONE"));
-        assert!(read_polled(answer, &pointer("/process/id"), &pointer("/state")).is_none());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 
 use super::clock::Clock;
-use super::observer::{Fact, Observer};
+use super::observer::{Asked, Fact, Observer};
 use super::registry::View;
 use super::status::{Happened, resumed};
 use crate::store::Owner;
@@ -64,6 +64,11 @@ impl Observer for Board {
                 happened.paused = Some((since, why.to_owned()));
             }
             Fact::Resumed | Fact::HandedOn { .. } => happened.paused = None,
+            Fact::Asked(Asked::NoAnswer(why)) => {
+                let since = happened.unanswered.as_ref().map_or(now, |(since, _)| *since);
+                happened.unanswered = Some((since, why.to_owned()));
+            }
+            Fact::Asked(_) => happened.unanswered = None,
             _ => {}
         }
     }
@@ -112,6 +117,13 @@ mod tests {
         let now = began + chrono::TimeDelta::seconds(60);
         let happened = board.of("c");
         assert_eq!((happened.accepted, happened.refused, happened.paused), (Some(now), Some(now), None));
+        let asked = |asked| board.saw(&owner, Fact::Asked(asked));
+        asked(Asked::NoAnswer("401"));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        asked(Asked::NoAnswer("403"));
+        assert_eq!(board.of("c").unanswered, Some((now, "403".to_owned())));
+        asked(Asked::Nothing);
+        assert_eq!(board.of("c").unanswered, None);
         board.retain(|_| false);
         assert_eq!(board.of("c"), Happened::default());
     }

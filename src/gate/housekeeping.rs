@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::board::Board;
 use super::clock::Clock;
 use super::evidence::Evidence;
+use super::fallback::PARKED_FOR;
 use super::ports::Statuses;
 use super::registry::{Registry, View};
 use super::status::status;
@@ -70,6 +71,9 @@ impl Housekeeping {
         let now = self.clock.now();
         if let Err(error) = self.store.forget_expired(now).await {
             debug!("old keys stay for now: {error}");
+        }
+        if let Err(error) = self.store.forget_expectations(now - PARKED_FOR).await {
+            debug!("old expectations stay for now: {error}");
         }
         let usage = match self.store.usage().await {
             Ok(usage) => Some(usage),
@@ -149,7 +153,10 @@ fn tell(key: &ObjectKey, before: &WebhookReceiverStatus, after: &WebhookReceiver
         let old = before.conditions.iter().find(|old| old.kind == condition.kind);
         let is_new = old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
         let is_well = (condition.status == ConditionStatus::True)
-            == matches!(condition.kind, ConditionType::Ready | ConditionType::HandingOn);
+            == matches!(
+                condition.kind,
+                ConditionType::Ready | ConditionType::HandingOn | ConditionType::Asking
+            );
         if is_new && !is_well {
             warn!(
                 receiver = %key,

@@ -12,7 +12,7 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request};
 use tokio::time::Instant;
 
-use super::acceptance::{self, Reading};
+use super::acceptance::{self, Polled, Reading};
 use super::addresses::{self, TrustedProxies};
 use super::answer::{self, Answer};
 use super::body;
@@ -33,8 +33,10 @@ use crate::store::{DeliveryId, Extent, NewDelivery, Put, Store};
 
 /// What a verified delivery is told to, beside the store.
 pub trait Delivered: Send + Sync {
-    /// A delivery was stored.
-    fn delivered(&self, live: &Arc<Live>, body: &Bytes);
+    /// A delivery was stored. `polled` is what it says of something that an application may wait for.
+    fn delivered(&self, live: &Arc<Live>, polled: Option<&Polled>);
+    /// A delivery came that is none of those that are handed on.
+    fn left_out(&self, live: &Arc<Live>, polled: Option<&Polled>);
 }
 
 /// What the intake works with.
@@ -248,6 +250,9 @@ impl Intake {
         if !reading.hand_on {
             observer.saw(&receiver.owner, fact);
             observer.saw(&receiver.owner, Fact::NotHandedOn);
+            for told in &self.parts.delivered {
+                told.left_out(live, reading.polled.as_ref());
+            }
             return success();
         }
         if receiver.mode == Mode::Direct {
@@ -285,14 +290,14 @@ impl Intake {
             id: DeliveryId::new(arrived, (self.parts.random)()),
             owner: receiver.owner.clone(),
             arrived,
-            body: body.clone(),
             content_type: headers::content_type(headers, receiver.content_type.as_deref()),
             content_encoding,
             event_time: reading.event_time.clone(),
             key: duplicates::key(self.parts.store.digest_key(), receiver, headers, &body, &reading),
             room: receiver.room(self.parts.namespace_share, self.parts.registry.has_several_namespaces()),
+            body,
         };
-        match self.put(live, delivery, body, portion).await? {
+        match self.put(live, delivery, reading.polled, portion).await? {
             Put::Stored => observer.saw(&receiver.owner, fact),
             Put::Repeated(of) | Put::Revived(of) => {
                 observer.saw(&receiver.owner, fact);
@@ -308,7 +313,7 @@ impl Intake {
         &self,
         live: &Arc<Live>,
         delivery: NewDelivery,
-        body: Bytes,
+        polled: Option<Polled>,
         portion: Portion,
     ) -> Result<Put, Refused> {
         let (store, live) = (Arc::clone(&self.parts.store), Arc::clone(live));
@@ -322,7 +327,7 @@ impl Intake {
             }
             if let Ok(Put::Stored | Put::Revived(_)) = put {
                 for told in &delivered {
-                    told.delivered(&live, &body);
+                    told.delivered(&live, polled.as_ref());
                 }
             }
             put

@@ -78,6 +78,13 @@ pub enum Fact<'a> {
     },
     /// The platform was asked for something that an application waits for.
     Asked(Asked<'a>),
+    /// Nobody is asked any more for things that an application waits for.
+    GivenUp {
+        /// For how many.
+        count: u64,
+        /// In our words.
+        why: &'a str,
+    },
     /// The application takes nothing, so nothing is handed on for a while.
     Paused {
         /// For how long.
@@ -100,8 +107,6 @@ pub enum Asked<'a> {
     NoAnswer(&'a str),
     /// Something new, which the application has not taken, in our words.
     NotTaken(&'a str),
-    /// Its time is over, and nobody is asked any more.
-    GivenUp,
 }
 
 /// Counts and shows what happens. Called on the way of every delivery, so it must not wait.

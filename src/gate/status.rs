@@ -12,6 +12,8 @@ use crate::store::Usage;
 
 /// How exactly times are told that change with every delivery.
 const ROUNDED_TO: TimeDelta = TimeDelta::minutes(10);
+/// A platform that has given no answer for so long is told of: one id that it does not know is none.
+const UNANSWERED_FOR: TimeDelta = TimeDelta::minutes(1);
 
 /// What has happened at a receiver since the process began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Happened {
     pub refused: Option<DateTime<Utc>>,
     /// The application takes nothing: since when, and why.
     pub paused: Option<(DateTime<Utc>, String)>,
+    /// The platform gives no answer to questions: since when, and why.
+    pub unanswered: Option<(DateTime<Utc>, String)>,
     /// The refusals of the platform's deliveries since the last one that was taken.
     pub risk: Risk,
 }
@@ -74,6 +78,14 @@ pub fn status(
         handing_on.map(|(holds, why)| {
             let holds = if holds { ConditionStatus::True } else { ConditionStatus::False };
             condition(ConditionType::HandingOn, holds, why)
+        }),
+    );
+    let asking = asking(view, happened, usage, now);
+    put(
+        ConditionType::Asking,
+        asking.map(|(holds, why)| {
+            let holds = if holds { ConditionStatus::True } else { ConditionStatus::False };
+            condition(ConditionType::Asking, holds, why)
         }),
     );
     let removed_after = view.receiver.as_ref().and_then(|receiver| receiver.removed_after);
@@ -166,7 +178,7 @@ pub fn resumed(status: &WebhookReceiverStatus, removed_after: Option<std::time::
     });
     let (accepted, refused) = (status.last_accepted_time, status.last_refused_time);
     let risk = removed_after.map(|after| Risk::resumed(shown, accepted, refused, after)).unwrap_or_default();
-    Happened { accepted, refused, paused: None, risk }
+    Happened { accepted, refused, paused: None, unanswered: None, risk }
 }
 
 fn accepting(view: &View) -> (Reason, String) {
@@ -211,6 +223,35 @@ fn handing_on(view: &View, happened: &Happened, usage: Option<&Usage>) -> Option
         return Some((true, (Reason::Parked, message)));
     }
     Some((true, (Reason::Succeeded, "deliveries are handed on".to_owned())))
+}
+
+/// Whether the platform answers when it is asked for what it did not deliver, and why not.
+fn asking(
+    view: &View,
+    happened: &Happened,
+    usage: Option<&Usage>,
+    now: DateTime<Utc>,
+) -> Option<(bool, (Reason, String))> {
+    let receiver = view.receiver.as_ref().filter(|receiver| receiver.fallback.is_some())?;
+    let (open, parked) = usage.map_or((0, 0), |usage| (usage.expected, usage.expected_parked));
+    if receiver.suspended || view.gone {
+        let reason = if view.gone { Reason::ManifestGone } else { Reason::Suspended };
+        return Some((false, (reason, format!("nobody is asked; {open} are waited for"))));
+    }
+    let unanswered = happened.unanswered.as_ref().filter(|(since, _)| now - *since >= UNANSWERED_FOR);
+    if let Some((since, why)) = unanswered {
+        let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let message = format!("the platform gives no answer since {since}: {why}; {open} are waited for");
+        return Some((false, (Reason::PlatformUnavailable, message)));
+    }
+    if parked > 0 {
+        let message = format!(
+            "{parked} that applications wait for were given up: `hookkeeper deliveries expected --state parked` \
+             shows them, `ask-again` asks for them once more; each is forgotten after a week"
+        );
+        return Some((true, (Reason::Parked, message)));
+    }
+    Some((true, (Reason::Succeeded, "the platform is asked for what it does not deliver".to_owned())))
 }
 
 fn rounded(time: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {

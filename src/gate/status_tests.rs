@@ -57,6 +57,8 @@ fn usage(pending: u64, parked: u64) -> Usage {
         pending: extent(pending),
         parked: extent(parked),
         oldest_pending: (pending > 0).then(|| at("2026-11-27T01:00:00Z")),
+        expected: 0,
+        expected_parked: 0,
         window_shortened_until: None,
     }
 }
@@ -184,4 +186,42 @@ fn the_risk_of_removal_and_a_shortened_window_are_conditions_of_their_own() {
     let status = super::status(&status, &view(), &Happened::default(), Some(&usage(0, 0)), now());
     assert_eq!(told(&status, ConditionType::RemovalRisk), None);
     assert_eq!(told(&status, ConditionType::DuplicateWindowShortened), None);
+}
+
+/// Of a receiver whose application says what it waits for.
+#[test]
+fn whether_the_platform_answers_is_told_only_when_nothing_else_came_for_a_minute() {
+    let mut view = view();
+    let asking = |view: &View, happened: &Happened, usage: &Usage| {
+        let status = of(view, happened, usage);
+        status.conditions.into_iter().find(|condition| condition.kind == ConditionType::Asking)
+    };
+    let expected = |expected, expected_parked| Usage { expected, expected_parked, ..usage(0, 0) };
+    let nothing = Happened::default();
+    assert_eq!(asking(&view, &nothing, &expected(0, 0)), None, "it has no fallback");
+
+    let with_fallback = "{verification: {none: {}}, forward: {url: 'https://app.example.com/'}, fallback: {secretKeyRefs: [{name: a, key: k}], request: {url: 'https://api.example.com/{id}'}, until: ['3']}}";
+    let spec: WebhookReceiverSpec = serde_saphyr::from_str(with_fallback).unwrap();
+    view.receiver = Some(Arc::new(Receiver::of(&identity(), &spec).unwrap()));
+    let told = |view: &View, happened: &Happened, usage: &Usage| {
+        let found = asking(view, happened, usage).unwrap();
+        (found.status, found.reason, found.message)
+    };
+    let (holds, reason, _) = told(&view, &nothing, &expected(7, 0));
+    assert_eq!((holds, reason), (ConditionStatus::True, Reason::Succeeded));
+    let (holds, reason, message) = told(&view, &nothing, &expected(7, 2));
+    assert_eq!((holds, reason), (ConditionStatus::True, Reason::Parked));
+    assert!(message.starts_with("2 ") && message.contains("hookkeeper deliveries expected"), "{message}");
+
+    let since = |seconds| Happened {
+        unanswered: Some((now() - TimeDelta::seconds(seconds), "the platform answered 401".to_owned())),
+        ..Happened::default()
+    };
+    assert_eq!(told(&view, &since(59), &expected(7, 0)).1, Reason::Succeeded);
+    let (holds, reason, message) = told(&view, &since(60), &expected(7, 2));
+    assert_eq!((holds, reason), (ConditionStatus::False, Reason::PlatformUnavailable));
+    assert!(message.contains("answered 401") && message.contains("7 are waited for"), "{message}");
+
+    view.gone = true;
+    assert_eq!(told(&view, &since(60), &expected(7, 0)).1, Reason::ManifestGone);
 }

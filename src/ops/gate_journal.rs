@@ -39,9 +39,6 @@ impl Observer for GateJournal {
                 "the application has taken it, which is not on the disk yet: if the process ended now, it would be \
                  handed on once more ({why})"
             ),
-            Fact::Asked(Asked::GivenUp) => {
-                warn!(%receiver, "a status that an application waits for has not come in time: nobody is asked any more");
-            }
             Fact::Asked(Asked::NoAnswer(why)) => {
                 debug!(%receiver, "the platform was asked, and says nothing: {why}")
             }
@@ -51,6 +48,13 @@ impl Observer for GateJournal {
             Fact::Paused { wait, why } => {
                 warn!(%receiver, "nothing is handed on for {} s: {why}", wait.as_secs().max(1));
             }
+            Fact::Asked(Asked::HandedOn) => debug!(%receiver, "what the platform answered was handed on"),
+            Fact::GivenUp { count, why } => warn!(
+                %receiver,
+                count,
+                "the platform is not asked any more for what the application waits for: {why}; see it with \
+                 `hookkeeper deliveries expected`"
+            ),
             Fact::Resumed => info!(%receiver, "the application takes deliveries again"),
             _ => {}
         }

@@ -76,16 +76,16 @@ struct AskedLabels {
 }
 
 /// What can come of asking a platform, as its name in metrics.
-const OUTCOMES: [&str; 5] = ["HandedOn", "Nothing", "NoAnswer", "NotTaken", "GivenUp"];
+const OUTCOMES: [&str; 5] = ["HandedOn", "Nothing", "NoAnswer", "NotTaken", GIVEN_UP];
+const GIVEN_UP: &str = "GivenUp";
 
 fn outcome(asked: Asked<'_>) -> &'static str {
-    let [handed_on, nothing, no_answer, not_taken, given_up] = OUTCOMES;
+    let [handed_on, nothing, no_answer, not_taken, _] = OUTCOMES;
     match asked {
         Asked::HandedOn => handed_on,
         Asked::Nothing => nothing,
         Asked::NoAnswer(_) => no_answer,
         Asked::NotTaken(_) => not_taken,
-        Asked::GivenUp => given_up,
     }
 }
 
@@ -245,6 +245,10 @@ impl Observer for GateMetrics {
             }
             // The gauge of pauses shows these two.
             Fact::Paused { .. } | Fact::Resumed => {}
+            Fact::GivenUp { count, .. } => {
+                let labels = AskedLabels { receiver: of.receiver, outcome: GIVEN_UP };
+                inner.asked.get_or_create(&labels).inc_by(count);
+            }
         }
     }
 }
@@ -351,6 +355,16 @@ impl Collector for StateCollector {
         gauge("hookkeeper_gate_parked_now", "Deliveries that wait for a person", &|row| {
             of(row, |usage| usage.parked.deliveries)
         })?;
+        gauge(
+            "hookkeeper_gate_expected",
+            "Things that applications wait for, and the platform is asked for",
+            &|row| of(row, |usage| usage.expected),
+        )?;
+        gauge(
+            "hookkeeper_gate_expected_parked",
+            "Things that applications wait for, and nobody is asked for any more",
+            &|row| of(row, |usage| usage.expected_parked),
+        )?;
         gauge(
             "hookkeeper_gate_oldest_pending_seconds",
             "Age of the oldest delivery that waits to be handed on",

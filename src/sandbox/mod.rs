@@ -92,6 +92,8 @@ pub const TRIAL_CLIENT_SECRET: &str = "sandbox-client-secret";
 pub const TRIAL_IDUNICO_CREDENTIALS: &str = "sandbox-idunico:sandbox-idunico-password";
 /// What IDUnico's Get Process of a trial asks for.
 pub const TRIAL_IDUNICO_API_KEY: &str = "sandbox-idunico-api-key";
+/// The key with which an application of a trial says what it waits for from IDUnico.
+pub const TRIAL_EXPECT_KEY: &str = "sandbox-idunico-expect-key";
 /// The token that Pulpo has made for a trial.
 pub const TRIAL_PULPO_TOKEN: &str = "sandbox-pulpo-webhook-token";
 /// What QualP's deliveries of a trial are signed with.

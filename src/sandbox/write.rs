@@ -34,6 +34,11 @@ const ACTIONS: [&str; 16] = [
     "admission-automatic-routing-confirmation",
 ];
 
+/// Where subscriptions send their deliveries to, on paper.
+const POSTBACK_HOST: &str = "integrations.example.com";
+/// Where the gate takes in what applications wait for.
+const EXPECT_LISTEN: &str = "127.0.0.1:8093";
+
 /// What the files need to know of a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxInfo {
@@ -110,6 +115,7 @@ pub fn write_manifests(folder: &Path, info: &SandboxInfo, options: &WriteOptions
         sidecar_command.extend([" --gate-listen ", listen, " --data ", &shell(folder_of_data)]);
         // The sandbox's bodies hold nothing that opens anything.
         sidecar_command.push_str(" --allow-clear-bodies");
+        sidecar_command.extend([" --expect-listen ", EXPECT_LISTEN]);
     }
     Ok(Written { files, data, sidecar_command, state_file })
 }
@@ -197,7 +203,14 @@ spec:
 }
 
 fn token_source(info: &SandboxInfo, options: &WriteOptions) -> String {
-    let publish = if options.gate.is_some() { "  publishTo: {secretName: integration-token}\n" } else { "" };
+    // The gate asks IDUnico with it, and the subscriptions' deliveries carry it.
+    let publish = if options.gate.is_some() {
+        let host = Url::parse(&info.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = quoted(&host.unwrap_or_default());
+        format!("  publishTo: {{secretName: integration-token}}\n  allowedHosts: [{host}, {POSTBACK_HOST}]\n")
+    } else {
+        String::new()
+    };
     let revokes = if info.client.revokes_previous { "  revokesPrevious: true\n" } else { "" };
     format!(
         r"apiVersion: hookkeeper.dev/v1alpha1
@@ -227,12 +240,12 @@ fn subscription(index: usize, options: &WriteOptions) -> String {
     // Beyond the known actions another URL, for the same action and URL would be one webhook.
     let mut round = String::new();
     if let number @ 1.. = index / ACTIONS.len() {
-        round = format!("-{}", number + 1);
-        name.push_str(&round);
+        name.push_str(&format!("-{}", number + 1));
+        round = format!("{}/", number + 1);
     }
     // A receiver's path is the end of the URL.
     let path = if options.gate.is_some() { "default/gupy" } else { "gupy" };
-    let url = format!("https://integrations{round}.example.com/{path}");
+    let url = format!("https://{POSTBACK_HOST}/{round}{path}");
     format!(
         r"apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookSubscription
@@ -256,7 +269,9 @@ mod tests {
 
     use serde::de::DeserializeOwned;
 
-    use super::super::{Authentication, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN, TRIAL_QUALP_SECRET};
+    use super::super::{
+        Authentication, TRIAL_EXPECT_KEY, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN, TRIAL_QUALP_SECRET,
+    };
     use super::*;
     use crate::api::{TokenSource, WebhookProvider, WebhookReceiver, WebhookSubscription};
 
@@ -339,12 +354,21 @@ mod tests {
         let basic = receivers[1].spec.verification.basic.as_ref().unwrap();
         assert_eq!(secrets[0]["metadata"]["name"], basic.secret_key_refs[0].name);
         assert_eq!(secrets[0]["stringData"][&basic.secret_key_refs[0].key], TRIAL_IDUNICO_CREDENTIALS);
-        assert_eq!(secrets[1]["stringData"]["token"], TRIAL_PULPO_TOKEN);
-        assert_eq!(secrets[2]["stringData"]["secret"], TRIAL_QUALP_SECRET);
+        let of = |name: &str| {
+            let secret = secrets.iter().find(|secret| secret["metadata"]["name"] == name);
+            &secret.unwrap()["stringData"]
+        };
+        assert_eq!(of("pulpo-webhook")["token"], TRIAL_PULPO_TOKEN);
+        assert_eq!(of("qualp-webhook")["secret"], TRIAL_QUALP_SECRET);
+        let fallback = receivers[1].spec.fallback.as_ref().unwrap();
+        let key = &fallback.secret_key_refs[0];
+        assert_eq!(of(&key.name)[&key.key], TRIAL_EXPECT_KEY);
+        assert_eq!(fallback.request.url, "http://127.0.0.1:8480/processes/v1/{id}");
         let mode = fs::metadata(&written.files[4]).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let sources: Vec<TokenSource> = documents(&written.files[2]);
         assert!(sources[0].spec.publish_to.is_some());
+        assert_eq!(sources[0].spec.allowed_hosts, ["127.0.0.1", "integrations.example.com"]);
         let subscriptions: Vec<WebhookSubscription> = documents(&written.files[3]);
         assert!(subscriptions.iter().all(|s| s.spec.receiver_ref.as_ref().is_some_and(|r| r.name == "gupy")));
         let command = &written.sidecar_command;

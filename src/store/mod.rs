@@ -298,8 +298,17 @@ pub struct Selection {
     pub namespace: Option<String>,
     /// Only those of a receiver of this name.
     pub receiver: Option<String>,
-    /// Only those in this state.
+    /// Only those in this state; an expectation that is open is pending.
     pub state: Option<RowState>,
+}
+
+impl Selection {
+    /// Whether rows of this receiver are meant.
+    #[must_use]
+    pub fn means(&self, owner: &Owner) -> bool {
+        self.namespace.as_deref().is_none_or(|wanted| wanted == &*owner.namespace)
+            && self.receiver.as_deref().is_none_or(|wanted| wanted == &*owner.name)
+    }
 }
 
 /// What a receiver has in the store.
@@ -313,6 +322,10 @@ pub struct Usage {
     pub parked: Extent,
     /// When the oldest that waits arrived.
     pub oldest_pending: Option<DateTime<Utc>>,
+    /// Expectations that somebody is asked for.
+    pub expected: u64,
+    /// Expectations that nobody is asked for any more.
+    pub expected_parked: u64,
     /// Keys had to go before they expired, because the receiver has too many: until this time a
     /// repeated delivery may not be known as such.
     pub window_shortened_until: Option<DateTime<Utc>>,
@@ -325,9 +338,9 @@ pub struct Expectation {
     pub owner: Owner,
     /// The id at the platform.
     pub id: String,
-    /// When it was said first.
+    /// When it was said. One that is said again is another one, and has another time.
     pub since: DateTime<Utc>,
-    /// When the platform is asked next.
+    /// When the platform is asked next; of a parked one, when it was parked.
     pub due: DateTime<Utc>,
     /// The status that was handed on last, as a digest: asked again, it is not handed on again.
     pub handed_on: Option<Digest>,
@@ -449,7 +462,8 @@ pub trait Store: Send + Sync {
     fn usage(&self) -> Answer<'_, Vec<Usage>>;
     /// Keys that have expired at `now` are deleted, at most a bounded number at a time; returns how many.
     fn forget_expired(&self, now: DateTime<Utc>) -> Answer<'_, u64>;
-    /// An application waits for this id. False when it has `most` open already; known ones begin again.
+    /// An application waits for this id. False when it has `most` open already. A known one begins again;
+    /// while it is open, what was handed on stays known, for the caller may only repeat himself.
     fn expect(&self, expectation: Expectation, most: usize) -> Answer<'_, bool>;
     /// Up to `most` expectations of the receiver that are due at `now`.
     fn expectations_due<'a>(
@@ -458,12 +472,23 @@ pub trait Store: Send + Sync {
         now: DateTime<Utc>,
         most: usize,
     ) -> Answer<'a, Vec<Expectation>>;
-    /// One expectation, if it is open.
+    /// One expectation, parked or not.
     fn expectation<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, Option<Expectation>>;
-    /// Changes an expectation that is open: when it is due, what was handed on, whether it is parked.
+    /// Changes an expectation: when it is due, what was handed on, whether it is parked. Without effect when
+    /// it has been met, or was said again meanwhile.
     fn expectation_changed(&self, expectation: Expectation) -> Answer<'_, ()>;
     /// An expectation is met.
     fn expectation_met<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, ()>;
+    /// Expectations, receiver by receiver, those first that are due first; at most `most`.
+    fn expectations<'a>(&'a self, selection: &'a Selection, most: usize) -> Answer<'a, Vec<Expectation>>;
+    /// Nobody is asked any more for anything of this receiver; returns how many were parked.
+    fn park_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>) -> Answer<'a, u64>;
+    /// The receiver's parked expectations begin again, due at `now`, as far as `most` may be open; returns how
+    /// many.
+    fn revive_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>, most: usize) -> Answer<'a, u64>;
+    /// Expectations that were parked before this time are deleted, at most a bounded number at a time; returns
+    /// how many.
+    fn forget_expectations(&self, before: DateTime<Utc>) -> Answer<'_, u64>;
     /// The tokens that a receiver knows.
     fn tokens<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<KnownToken>>;
     /// Replaces the tokens that a receiver knows.

@@ -59,6 +59,8 @@ macro_rules! suite {
             the_next_due_is_told
             expectations_are_kept_until_they_are_met
             expectations_have_a_bound
+            an_expectation_that_is_said_again_is_another_one
+            expectations_of_a_receiver_that_is_gone_are_parked_revived_and_forgotten
             tokens_are_replaced_as_a_whole
             standstills_are_replaced_as_a_whole
             the_key_for_digests_stays_the_same
@@ -738,6 +740,8 @@ pub(super) async fn usage_counts_what_is_there(ground: &dyn Ground) {
         pending: Extent { deliveries: 2, bytes: 12 },
         parked: Extent { deliveries: 1, bytes: 6 },
         oldest_pending: Some(at(20)),
+        expected: 0,
+        expected_parked: 0,
         window_shortened_until: None,
     };
     assert_eq!(store.usage().await, Ok(vec![expected]));
@@ -827,6 +831,77 @@ pub(super) async fn expectations_have_a_bound(ground: &dyn Ground) {
         left += usize::from(store.expectation(UID, &format!("tax id {number}")).await.unwrap().is_some());
     }
     assert!(left <= 6, "{left}");
+}
+
+pub(super) async fn an_expectation_that_is_said_again_is_another_one(ground: &dyn Ground) {
+    let store = ground.open().await;
+    store.expect(expectation(1), 10).await.unwrap();
+    let first = Expectation { handed_on: Some(digest("2")), ..expectation(1) };
+    store.expectation_changed(first.clone()).await.unwrap();
+    let again = Expectation { since: at(50), due: at(60), ..expectation(1) };
+    assert_eq!(store.expect(again.clone(), 10).await, Ok(true));
+    let again = Expectation { handed_on: Some(digest("2")), ..again };
+    assert_eq!(store.expectation(UID, "tax id 1").await, Ok(Some(again.clone())), "what was handed on");
+    // What came of the first one is about the first one.
+    store.expectation_changed(Expectation { parked: true, ..first }).await.unwrap();
+    assert_eq!(store.expectation(UID, "tax id 1").await, Ok(Some(again)));
+    let usage = &store.usage().await.unwrap()[0];
+    assert_eq!((usage.expected, usage.expected_parked), (1, 0));
+}
+
+pub(super) async fn expectations_of_a_receiver_that_is_gone_are_parked_revived_and_forgotten(
+    ground: &dyn Ground,
+) {
+    let store = ground.open().await;
+    let numbered = |number: u16| Expectation {
+        id: format!("tax id {number}"),
+        due: at(i64::from(number)),
+        ..expectation(0)
+    };
+    for number in 0..1_200 {
+        store.expect(numbered(number), 10_000).await.unwrap();
+    }
+    store.expect(Expectation { owner: owner("b", "two"), ..expectation(1) }, 10).await.unwrap();
+    let counts = async |store: &dyn Store| {
+        let usage = store.usage().await.unwrap();
+        usage.iter().map(|usage| (usage.expected, usage.expected_parked)).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&*store).await, [(1_200, 0), (1, 0)]);
+    assert_eq!(store.park_expectations(UID, at(100)).await, Ok(1_200));
+    assert_eq!(store.park_expectations(UID, at(200)).await, Ok(0));
+    assert_eq!(store.park_expectations("nobody", at(200)).await, Ok(0));
+    drop(store);
+    let store = ground.open().await;
+    assert_eq!(counts(&*store).await, [(0, 1_200), (1, 0)]);
+    assert_eq!(store.expectations_due(UID, at(9_000), 10).await, Ok(vec![]));
+
+    let list = async |state, receiver: Option<&str>, most| {
+        let selection = Selection { namespace: None, receiver: receiver.map(str::to_owned), state };
+        store.expectations(&selection, most).await.unwrap()
+    };
+    assert_eq!(list(None, None, 10_000).await.len(), 1_201);
+    assert_eq!(list(None, None, 3).await.len(), 3);
+    let open = list(Some(RowState::Pending), None, 10).await;
+    assert_eq!(open, [Expectation { owner: owner("b", "two"), ..expectation(1) }]);
+    assert_eq!(list(Some(RowState::Parked), Some("two"), 10).await, []);
+    let parked = list(Some(RowState::Parked), Some("one"), 1).await;
+    assert!(parked[0].parked && parked[0].due == at(100), "{parked:?}");
+
+    assert_eq!(store.revive_expectations(UID, at(300), 700).await, Ok(700));
+    assert_eq!(store.revive_expectations(UID, at(300), 700).await, Ok(0));
+    assert_eq!(counts(&*store).await, [(700, 500), (1, 0)]);
+    let due = store.expectations_due(UID, at(300), 10_000).await.unwrap();
+    assert!(due.len() == 700 && due.iter().all(|one| one.since == at(300) && one.due == at(300)));
+
+    assert_eq!(store.forget_expectations(at(100)).await, Ok(0));
+    let mut forgotten = 0;
+    while let Ok(some @ 1..) = store.forget_expectations(at(101)).await {
+        forgotten += some;
+    }
+    assert_eq!(forgotten, 500);
+    drop(store);
+    let store = ground.open().await;
+    assert_eq!(counts(&*store).await, [(700, 0), (1, 0)]);
 }
 
 pub(super) async fn tokens_are_replaced_as_a_whole(ground: &dyn Ground) {

@@ -74,6 +74,8 @@ fn options_that_it_names_exist() {
         "deliveries show",
         "deliveries replay",
         "deliveries drop",
+        "deliveries expected",
+        "deliveries ask-again",
     ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let help = run(&words).stdout;

@@ -67,6 +67,7 @@ impl Running {
         let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
         let mut series = Series::default();
         let coupling = Coupling::default();
+        let budgets = coupling.budgets();
         let from_shell = coupling.for_gate(&secrets, &state);
         let listen = ([127, 0, 0, 1], 0).into();
         let towards_application = client(sandbox_url, gating::CONNECTIONS_PER_HOST)?;
@@ -85,6 +86,7 @@ impl Running {
             publish: Arc::new(shell.publish),
             leadership: Arc::new(Alone),
             notices: Arc::new(LoggedNotices),
+            sharing: Some(budgets),
         };
         let metrics = Metrics::with(series, Heartbeat::new(Duration::from_secs(30)), false);
         let towards_provider = client(sandbox_url, http::Config::default().connections_per_host)?;

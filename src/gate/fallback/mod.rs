@@ -8,15 +8,17 @@
 //! | what happens | the expectation |
 //! |---|---|
 //! | the application says that it waits for an id | begins, or starts again; asked after `after` |
-//! | a delivery with a status of `until` is stored | is met |
-//! | any other delivery with this id is stored | goes on; asked after `after` from now |
+//! | a delivery with a status of `until` comes | is met |
+//! | any other delivery with this id comes | goes on; asked after `after` from now |
 //! | the platform answers with a status that was not handed on, and the application takes it | is met with a status of `until`; else asked after `every` |
 //! | the platform answers with a status that was handed on | the same, and nothing goes out |
 //! | the platform does not answer, or the application does not take it | asked after `every` |
-//! | `giveUpAfter` is over | is parked: nobody is asked any more |
+//! | `giveUpAfter` is over, the receiver is gone, or it has no fallback any more | is parked: nobody is asked |
+//! | it was parked for a week | is forgotten |
 
 mod budget;
 mod desk;
+mod line;
 mod poll;
 mod polling;
 mod ports;
@@ -24,28 +26,31 @@ mod question;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use chrono::TimeDelta;
 use tokio::sync::{mpsc, watch};
 
-pub use self::budget::{Budget, OwnBudget};
+pub use self::budget::{Budget, Others, Questions};
 pub use self::desk::{Desk, Reply};
 use self::polling::Polling;
 pub use self::ports::{Asking, Means};
-use super::acceptance::{Polled, read_polled};
+use super::acceptance::Polled;
 use super::clock::Clock;
 use super::digest::DigestKey;
 use super::hand_on::{ByName, Exchange, Locate, Receivers};
 use super::observer::Observer;
 use super::ports::Credentials;
 use super::receiver::Receiver;
-use crate::store::{Digest, Owner, Store, StoreError};
+use crate::store::{Digest, Store, StoreError};
 
 /// So many expectations of one receiver may be open.
 pub const MOST_OPEN: usize = 10_000;
+/// Those that nobody is asked for any more are kept so long, for people to see.
+pub const PARKED_FOR: TimeDelta = TimeDelta::days(7);
 /// What is told of deliveries and expectations waits here. More is left out, and costs a question.
 const MOST_NEWS: usize = 8_192;
 
@@ -59,11 +64,18 @@ pub struct Options {
     pub most_of_one: usize,
     /// A receiver is looked after at least so often, though nothing says that there is anything.
     pub look_every: Duration,
+    /// How often it is looked whether something is waited for that nobody is asked for.
+    pub tidy_every: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { most: 64, most_of_one: 10, look_every: Duration::from_secs(30) }
+        Self {
+            most: 64,
+            most_of_one: 10,
+            look_every: Duration::from_secs(30),
+            tidy_every: Duration::from_secs(60),
+        }
     }
 }
 
@@ -86,8 +98,13 @@ struct Parts {
 enum News {
     /// The application of the receiver with this uid waits for something.
     Expected(Arc<str>),
-    /// A delivery was stored.
-    Delivered(Owner, Polled),
+    /// A delivery came for the receiver with this uid.
+    Came {
+        uid: Arc<str>,
+        polled: Polled,
+        /// Whether it is one of those that are handed on.
+        is_handed_on: bool,
+    },
 }
 
 /// Asks platforms for what they did not deliver.
@@ -119,7 +136,7 @@ impl Fallbacks {
             exchange: Arc::new(client),
             locate: Arc::new(ByName),
             means,
-            budget: Arc::new(OwnBudget::default()),
+            budget: Arc::new(Questions::default()),
             observer,
             clock,
             options,
@@ -171,14 +188,28 @@ pub struct Told {
 }
 
 impl Told {
+    /// Something of the receiver with this uid may be due.
+    pub fn due(&self, uid: &Arc<str>) {
+        let _ = self.news.try_send(News::Expected(Arc::clone(uid)));
+    }
+
     /// A delivery was stored for this receiver.
-    pub fn delivered(&self, receiver: &Receiver, body: &Bytes) {
-        let Some(fallback) = &receiver.fallback else { return };
-        if let Some(polled) = read_polled(body, &fallback.id, &fallback.status)
-            && desk::is_id(&polled.id)
+    pub fn delivered(&self, receiver: &Receiver, polled: Option<&Polled>) {
+        self.came(receiver, polled, true);
+    }
+
+    /// A delivery came for this receiver, and is not handed on.
+    pub fn left_out(&self, receiver: &Receiver, polled: Option<&Polled>) {
+        self.came(receiver, polled, false);
+    }
+
+    fn came(&self, receiver: &Receiver, polled: Option<&Polled>, is_handed_on: bool) {
+        if receiver.fallback.is_some()
+            && let Some(polled) = polled.filter(|polled| desk::is_id(&polled.id)).cloned()
         {
+            let uid = Arc::clone(&receiver.owner.uid);
             // One that has no place here costs a question, and perhaps a status that comes twice.
-            let _ = self.news.try_send(News::Delivered(receiver.owner.clone(), polled));
+            let _ = self.news.try_send(News::Came { uid, polled, is_handed_on });
         }
     }
 }

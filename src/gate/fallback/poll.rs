@@ -8,15 +8,13 @@ use tokio::time::timeout;
 
 use super::settle::Outcome;
 use super::{Parts, question, status_digest};
-use crate::gate::acceptance::{self, read_polled};
-use crate::gate::hand_on::attempt::{LONGEST_ASKED, Meaning, Sign, judge};
-use crate::gate::hand_on::request::{Notes, compose};
+use crate::gate::acceptance::{self, Reading};
+use crate::gate::hand_on::attempt::{LONGEST_ASKED, Meaning, Sign};
+use crate::gate::hand_on::request::Notes;
+use crate::gate::hand_on::sending::{GRACE, send};
 use crate::gate::receiver::{Fallback, Receiver};
 use crate::http::Answer;
 use crate::store::{DeliveryId, Digest, Expectation, StoreError};
-
-/// What a client does is cut so long after it should have ended it.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// What came of it, and how the application was found, if it was asked.
 pub(super) struct Result {
@@ -57,7 +55,8 @@ pub(super) async fn poll(
         Ok(body) => Bytes::copy_from_slice(body.as_bytes()),
         Err(error) => return no_answer(&error.to_string()),
     };
-    let Some(polled) = read_polled(&body, &fallback.id, &fallback.status) else {
+    let reading = acceptance::read(&body, receiver);
+    let Some(polled) = &reading.polled else {
         return no_answer("the platform's answer holds no id or no status where spec.fallback.fields says");
     };
     if polled.id != expectation.id {
@@ -65,8 +64,7 @@ pub(super) async fn poll(
     }
     let status = status_digest(&parts.digests, &polled.status);
     let is_final = fallback.until.contains(&polled.status);
-    let is_wanted = acceptance::read(&body, receiver).hand_on;
-    if !is_wanted || expectation.handed_on == Some(status) {
+    if !reading.hand_on || expectation.handed_on == Some(status) {
         return Ok(Outcome::Nothing { is_final }.into());
     }
     // A delivery that came while the platform was asked knows better, here or at another gate.
@@ -75,7 +73,7 @@ pub(super) async fn poll(
         return Ok(Outcome::Overtaken.into());
     }
     let id = delivery_id(parts, expectation, &status);
-    let (outcome, application) = match hand_on(parts, receiver, id, answer.content_type, body).await {
+    let (outcome, application) = match hand_on(parts, receiver, id, answer, &reading, body).await {
         Meaning::Taken => (Outcome::HandedOn { status, is_final }, Application::Alive),
         Meaning::Refused { what, wait } => (Outcome::NotTaken { why: what, wait }, Application::Alive),
         Meaning::Away { what, sign } => {
@@ -127,30 +125,18 @@ async fn hand_on(
     parts: &Parts,
     receiver: &Receiver,
     id: DeliveryId,
-    content_type: Option<String>,
+    answer: Answer,
+    reading: &Reading,
     body: Bytes,
 ) -> Meaning {
-    let limit = receiver.forward.timeout;
-    let exchanging = async {
-        let url = match parts.locate.locate(&receiver.owner, &receiver.forward.to).await {
-            Ok(url) => url,
-            Err(what) => return Meaning::Away { what, sign: Sign::Unreached },
-        };
-        let reading = acceptance::read(&body, receiver);
-        let notes = Notes {
-            id,
-            attempt: 1,
-            owner: &receiver.owner,
-            event_time: reading.event_time.as_deref(),
-            duplicate_of: None,
-            polled: true,
-        };
-        let content_type = content_type.or_else(|| receiver.content_type.clone());
-        let request = compose(url, notes.headers(), content_type, body.clone(), limit);
-        judge(&parts.exchange.send(&receiver.owner.namespace, request).await)
+    let notes = Notes {
+        id,
+        attempt: 1,
+        owner: &receiver.owner,
+        event_time: reading.event_time.as_deref(),
+        duplicate_of: None,
+        polled: true,
     };
-    timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {
-        what: format!("the application did not answer within {limit:?}"),
-        sign: Sign::Silent,
-    })
+    let content_type = answer.content_type.or_else(|| receiver.content_type.clone());
+    send(&*parts.exchange, &*parts.locate, receiver, notes.headers(), content_type, body).await
 }

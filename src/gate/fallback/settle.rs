@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::gate::observer::Asked;
 use crate::gate::receiver::Fallback;
 use crate::store::{Digest, Expectation};
 
@@ -40,6 +41,18 @@ pub(super) enum Outcome {
     },
 }
 
+impl Outcome {
+    /// What whoever counts is told of it.
+    pub(super) fn told(&self) -> Asked<'_> {
+        match self {
+            Self::Overtaken | Self::Nothing { .. } => Asked::Nothing,
+            Self::HandedOn { .. } => Asked::HandedOn,
+            Self::NotTaken { why, .. } => Asked::NotTaken(why),
+            Self::NoAnswer { why, .. } => Asked::NoAnswer(why),
+        }
+    }
+}
+
 /// What is to be made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
@@ -70,24 +83,39 @@ pub(super) fn after_asking(
             wait = wait.max(asked.unwrap_or_default());
         }
     }
-    expectation.due = later(now, wait);
     expectation.parked = later(expectation.since, fallback.give_up_after) <= now;
+    expectation.due = if expectation.parked { now } else { later(now, wait) };
     Settled::Changed(expectation)
 }
 
-/// What becomes of it after a delivery with this status was stored.
+/// What deliveries say of an id that came after one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Came {
+    /// The status of the last one of those that are handed on.
+    pub(super) status: Option<Digest>,
+    /// Whether one of them has a status that ends the waiting.
+    pub(super) is_final: bool,
+}
+
+impl Came {
+    /// What they say together with one that came after them.
+    pub(super) fn and(self, later: Self) -> Self {
+        Self { status: later.status.or(self.status), is_final: self.is_final || later.is_final }
+    }
+}
+
+/// What becomes of it after deliveries came.
 pub(super) fn after_delivery(
     mut expectation: Expectation,
-    status: Digest,
-    is_final: bool,
+    came: Came,
     fallback: &Fallback,
     now: DateTime<Utc>,
 ) -> Settled {
-    if is_final {
+    if came.is_final {
         return Settled::Met;
     }
-    expectation.handed_on = Some(status);
-    expectation.due = later(now, fallback.after);
+    expectation.handed_on = came.status.or(expectation.handed_on);
+    expectation.due = if expectation.parked { now } else { later(now, fallback.after) };
     Settled::Changed(expectation)
 }
 
@@ -154,14 +182,28 @@ mod tests {
     fn it_is_parked_when_its_time_is_over_but_not_before_it_was_asked_for() {
         let nothing = Outcome::Nothing { is_final: false };
         assert_eq!(asked(&nothing, 86_399), changed(1, 86_429, false));
-        assert_eq!(asked(&nothing, 86_400), changed(1, 86_430, true));
+        assert_eq!(asked(&nothing, 86_400), changed(1, 86_400, true));
         assert_eq!(asked(&Outcome::Nothing { is_final: true }, 90_000), Settled::Met);
     }
 
     #[test]
     fn a_delivery_ends_it_or_gives_it_more_time() {
-        let after = |is_final| after_delivery(expectation(), [3; 32], is_final, &fallback(), at(7));
-        assert_eq!(after(true), Settled::Met);
-        assert_eq!(after(false), changed(3, 17, false));
+        let after = |came| after_delivery(expectation(), came, &fallback(), at(7));
+        let three = Came { status: Some([3; 32]), is_final: false };
+        let last = Came { status: Some([4; 32]), is_final: true };
+        assert_eq!(after(last), Settled::Met);
+        assert_eq!(after(three), changed(3, 17, false));
+        // Not handed on: the application has what it had.
+        assert_eq!(after(Came::default()), changed(1, 17, false));
+        let parked = Expectation { parked: true, ..expectation() };
+        assert_eq!(after_delivery(parked, three, &fallback(), at(7)), changed(3, 7, true));
+    }
+
+    #[test]
+    fn an_end_is_one_whatever_comes_after_it() {
+        let three = Came { status: Some([3; 32]), is_final: true };
+        let two = Came { status: Some([2; 32]), is_final: false };
+        assert_eq!(three.and(two), Came { status: Some([2; 32]), is_final: true });
+        assert_eq!(two.and(three).and(Came::default()), three);
     }
 }

@@ -23,6 +23,7 @@ mod record;
 pub(in crate::gate) mod request;
 mod retention;
 mod scheduler;
+pub(in crate::gate) mod sending;
 #[cfg(test)]
 pub(in crate::gate) mod tests;
 

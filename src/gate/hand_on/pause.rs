@@ -51,6 +51,14 @@ impl Pause {
         }
     }
 
+    /// Until when nothing may be handed on.
+    pub(in crate::gate) fn shut_until(&self, now: Instant) -> Option<Instant> {
+        match self.door(now) {
+            Door::Shut(until) => Some(until),
+            Door::Open | Door::Probe => None,
+        }
+    }
+
     /// Whether there is a pause, even one whose time is over.
     pub(in crate::gate) fn is_on(&self) -> bool {
         self.shut.is_some()

@@ -1,20 +1,10 @@
 //! Making durable what became of a delivery.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
+use crate::gate::guarded::{Health, make_durable};
 use crate::store::{Claim, DeliveryId, LastFailure, Store, StoreError};
-
-/// The first wait after the store did not take something; each further one is twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// The longest one.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// When the process stops, the store is tried for so much longer.
-const AFTER_STOP: Duration = Duration::from_secs(10);
 
 /// What is to be made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,43 +26,10 @@ pub(super) enum Record {
     GiveBack,
 }
 
-/// Whether the store takes what it is given. While it does not, nothing more is taken from it.
-#[derive(Debug, Default)]
-pub(super) struct Health(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    failures: u32,
-    until: Option<Instant>,
-}
-
-impl Health {
-    /// Something failed. Returns how long to wait.
-    pub(super) fn failed(&self) -> Duration {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = FIRST_WAIT.saturating_mul(1 << state.failures.min(16)).min(LONGEST_WAIT);
-        state.failures = state.failures.saturating_add(1);
-        state.until = Some(Instant::now() + wait);
-        wait
-    }
-
-    /// Something was made durable, or read.
-    pub(super) fn worked(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
-    }
-
-    /// Until when nothing is taken from the store.
-    pub(super) fn shut_until(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).until.filter(|until| *until > Instant::now())
-    }
-}
-
-/// Makes it durable, again and again until the store takes it: an application that has taken a
-/// delivery should not get it again because a disk was full for a minute. `not_yet` is told of the
-/// first failure.
+/// Makes it durable; `not_yet` is told of the first failure.
 ///
 /// # Errors
-/// [`StoreError::Broken`] at once, any other when the process stops and the store still does not take it.
+/// As [`make_durable`] has them.
 pub(super) async fn record(
     store: &dyn Store,
     (id, claim): (DeliveryId, Claim),
@@ -81,37 +38,11 @@ pub(super) async fn record(
     stopping: &watch::Receiver<bool>,
     not_yet: impl Fn(&StoreError),
 ) -> Result<(), StoreError> {
-    let mut last_chance = None;
-    let mut has_failed = false;
-    loop {
-        let recorded = match record {
-            Record::Done => store.done(id).await,
-            Record::Retry { due, refused, failure } => {
-                store.retry(id, claim, *due, *refused, failure.clone()).await
-            }
-            Record::Park(failure) => store.park(id, claim, failure.clone()).await,
-            Record::GiveBack => store.give_back(id, claim).await,
-        };
-        let error = match recorded {
-            Ok(()) => {
-                health.worked();
-                return Ok(());
-            }
-            // Nothing of the row can be changed by waiting.
-            Err(error @ (StoreError::Broken(_) | StoreError::Unreadable { .. })) => return Err(error),
-            Err(error) => error,
-        };
-        if !has_failed {
-            not_yet(&error);
-            has_failed = true;
-        }
-        let wait = health.failed();
-        if *stopping.borrow() {
-            let now = Instant::now();
-            if *last_chance.get_or_insert(now + AFTER_STOP) <= now {
-                return Err(error);
-            }
-        }
-        sleep(wait).await;
-    }
+    let write = || match record {
+        Record::Done => store.done(id),
+        Record::Retry { due, refused, failure } => store.retry(id, claim, *due, *refused, failure.clone()),
+        Record::Park(failure) => store.park(id, claim, failure.clone()),
+        Record::GiveBack => store.give_back(id, claim),
+    };
+    make_durable(write, health, stopping, not_yet).await
 }

@@ -9,22 +9,22 @@ use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Meaning, Sign, judge};
+use super::attempt::Meaning;
 use super::fairness::{Fairness, Grant};
 use super::line::{Asking, Line, Now, UnderWay};
 use super::pause::Door;
-use super::record::{Health, Record, record};
-use super::request::{Notes, compose, encoded};
+use super::record::{Record, record};
+use super::request::{Notes, encoded};
+use super::sending::{GRACE, send};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
+use crate::gate::guarded::{DEFECT, Health, broken};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
 use crate::gate::timers::Timers;
 use crate::store::{LastFailure, Standstill, StoreError, Taken};
 
-/// An attempt is cut so long after the client should have ended it.
-const GRACE: Duration = Duration::from_secs(1);
 /// What is taken is nobody else's for the time of an attempt and so much longer.
 const LEASE_BEYOND: Duration = Duration::from_secs(30);
 
@@ -465,16 +465,6 @@ impl Scheduler {
     }
 }
 
-const DEFECT: &str = "hookkeeper failed while handing it on, which is a defect; please report it";
-
-/// Only this error is more than trouble that passes.
-fn broken(result: Result<(), StoreError>) -> Result<(), StoreError> {
-    match result {
-        Err(error @ StoreError::Broken(_)) => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// One attempt.
 pub(super) async fn attempt(
     exchange: &dyn Exchange,
@@ -482,29 +472,17 @@ pub(super) async fn attempt(
     receiver: &Receiver,
     taken: Taken,
 ) -> Meaning {
-    let limit = receiver.forward.timeout;
-    let exchanging = async {
-        let url = match locate.locate(&receiver.owner, &receiver.forward.to).await {
-            Ok(url) => url,
-            Err(what) => return Meaning::Away { what, sign: Sign::Unreached },
-        };
-        let notes = Notes {
-            id: taken.id,
-            attempt: taken.attempts.saturating_add(1),
-            owner: &receiver.owner,
-            event_time: taken.event_time.as_deref(),
-            duplicate_of: taken.duplicate_of,
-            polled: false,
-        };
-        let mut headers = notes.headers();
-        headers.extend(encoded(taken.content_encoding.as_deref()));
-        let request = compose(url, headers, taken.content_type, taken.body, limit);
-        judge(&exchange.send(&receiver.owner.namespace, request).await)
+    let notes = Notes {
+        id: taken.id,
+        attempt: taken.attempts.saturating_add(1),
+        owner: &receiver.owner,
+        event_time: taken.event_time.as_deref(),
+        duplicate_of: taken.duplicate_of,
+        polled: false,
     };
-    timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {
-        what: format!("the application did not answer within {limit:?}"),
-        sign: Sign::Silent,
-    })
+    let mut headers = notes.headers();
+    headers.extend(encoded(taken.content_encoding.as_deref()));
+    send(exchange, locate, receiver, headers, taken.content_type, taken.body).await
 }
 
 async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {

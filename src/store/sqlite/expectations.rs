@@ -5,14 +5,26 @@ use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, named_params};
 
 use super::content::Sealing;
-use super::engine::{Engine, micros, time};
+use super::deliveries::PARKED_AT_ONCE;
+use super::engine::{Engine, micros, signed, time};
 use crate::store::seal::{Field, RowName};
-use crate::store::{Digest, Expectation, KnownToken, Owner, StoreError};
+use crate::store::{Digest, Expectation, KnownToken, Owner, RowState, Selection, StoreError};
 
 /// Expectations of a receiver that are due.
 pub(super) const EXPECTATIONS_DUE: &str =
     "SELECT digest, seal, salt, id, since, due, handed_on, parked FROM expectations
      WHERE receiver = ?1 AND parked = 0 AND due <= ?2 ORDER BY due LIMIT ?3";
+
+/// Expectations of a receiver in one state.
+pub(super) const EXPECTATIONS: &str =
+    "SELECT digest, seal, salt, id, since, due, handed_on, parked FROM expectations
+     WHERE receiver = ?1 AND parked = ?2 ORDER BY due LIMIT ?3";
+
+/// The rows of those, and of those of them that are older than a time.
+pub(super) const ROWS_OF_EXPECTATIONS: &str = "SELECT expectation FROM expectations
+     WHERE receiver = ?1 AND parked = ?2 ORDER BY due LIMIT ?3";
+pub(super) const OLD_EXPECTATIONS: &str = "SELECT expectation FROM expectations
+     WHERE receiver = ?1 AND parked = 1 AND due < ?2 LIMIT ?3";
 
 /// An expectation, its id as it is written.
 pub(super) struct ExpectationRow {
@@ -99,7 +111,8 @@ impl Engine {
                  VALUES (:receiver, :digest, :seal, :salt, :id, :since, :due, :handed_on, :parked)
                  ON CONFLICT (receiver, digest) DO UPDATE SET seal = excluded.seal, salt = excluded.salt,
                      id = excluded.id, since = excluded.since, due = excluded.due,
-                     handed_on = excluded.handed_on, parked = excluded.parked",
+                     handed_on = CASE parked WHEN 0 THEN handed_on ELSE excluded.handed_on END,
+                     parked = excluded.parked",
             )?
             .execute(named_params! {
                 ":receiver": receiver,
@@ -124,9 +137,7 @@ impl Engine {
         let Some(account) = self.ledger.by_uid(uid) else { return Ok(Vec::new()) };
         self.connection
             .prepare_cached(EXPECTATIONS_DUE)?
-            .query_map((account.receiver, now, i64::try_from(most).unwrap_or(i64::MAX)), |row| {
-                expectation(&account.owner, row)
-            })?
+            .query_map((account.receiver, now, limit(most)), |row| expectation(&account.owner, row))?
             .collect()
     }
 
@@ -151,11 +162,11 @@ impl Engine {
             return Ok(());
         };
         let Some(was_parked) = self.expectation_state(receiver, digest)? else { return Ok(()) };
-        self.count_expectation(receiver, Some(was_parked), Some(expectation.parked));
-        self.connection
+        let changed = self
+            .connection
             .prepare_cached(
                 "UPDATE expectations SET due = ?3, handed_on = ?4, parked = ?5
-                 WHERE receiver = ?1 AND digest = ?2",
+                 WHERE receiver = ?1 AND digest = ?2 AND since = ?6",
             )?
             .execute((
                 receiver,
@@ -163,7 +174,11 @@ impl Engine {
                 micros(expectation.due),
                 expectation.handed_on,
                 expectation.parked,
+                micros(expectation.since),
             ))?;
+        if changed > 0 {
+            self.count_expectation(receiver, Some(was_parked), Some(expectation.parked));
+        }
         Ok(())
     }
 
@@ -175,6 +190,104 @@ impl Engine {
             .prepare_cached("DELETE FROM expectations WHERE receiver = ?1 AND digest = ?2")?
             .execute((receiver, digest))?;
         Ok(())
+    }
+
+    pub(super) fn expectations(
+        &self,
+        selection: &Selection,
+        most: usize,
+    ) -> rusqlite::Result<Vec<ExpectationRow>> {
+        let mut accounts: Vec<_> =
+            self.ledger.accounts().filter(|account| selection.means(&account.owner)).collect();
+        accounts.sort_by(|one, other| one.owner.cmp(&other.owner));
+        let states = match selection.state {
+            Some(state) => vec![state == RowState::Parked],
+            None => vec![false, true],
+        };
+        let mut select = self.connection.prepare_cached(EXPECTATIONS)?;
+        let mut found = Vec::new();
+        for account in accounts {
+            for parked in &states {
+                let left = limit(most.saturating_sub(found.len()));
+                let rows = select
+                    .query_map((account.receiver, parked, left), |row| expectation(&account.owner, row))?;
+                found.extend(rows.collect::<Result<Vec<_>, _>>()?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Parks some of the receiver's; how many.
+    pub(super) fn park_expectations(&mut self, uid: &str, now: i64) -> rusqlite::Result<u64> {
+        let Some(receiver) = self.ledger.by_uid(uid).map(|account| account.receiver) else { return Ok(0) };
+        let rows = self.expectation_rows(ROWS_OF_EXPECTATIONS, (receiver, false, PARKED_AT_ONCE))?;
+        let mut park = self
+            .connection
+            .prepare_cached("UPDATE expectations SET parked = 1, due = ?2 WHERE expectation = ?1")?;
+        for row in &rows {
+            park.execute((row, now))?;
+        }
+        drop(park);
+        let count = rows.len() as u64;
+        self.ledger.change(receiver, |account| {
+            account.expected = account.expected.saturating_sub(count);
+            account.expected_parked += count;
+        });
+        Ok(count)
+    }
+
+    /// Opens some of the receiver's parked ones; how many.
+    pub(super) fn revive_expectations(&mut self, uid: &str, now: i64, most: usize) -> rusqlite::Result<u64> {
+        let Some((receiver, open)) =
+            self.ledger.by_uid(uid).map(|account| (account.receiver, account.expected))
+        else {
+            return Ok(0);
+        };
+        let room = limit(most).saturating_sub(signed(open)).clamp(0, PARKED_AT_ONCE);
+        let rows = self.expectation_rows(ROWS_OF_EXPECTATIONS, (receiver, true, room))?;
+        let mut revive = self.connection.prepare_cached(
+            "UPDATE expectations SET parked = 0, since = ?2, due = ?2 WHERE expectation = ?1",
+        )?;
+        for row in &rows {
+            revive.execute((row, now))?;
+        }
+        drop(revive);
+        let count = rows.len() as u64;
+        self.ledger.change(receiver, |account| {
+            account.expected += count;
+            account.expected_parked = account.expected_parked.saturating_sub(count);
+        });
+        Ok(count)
+    }
+
+    /// Deletes some that were parked before this time; how many.
+    pub(super) fn forget_expectations(&mut self, before: i64) -> rusqlite::Result<u64> {
+        let with_parked = self.ledger.accounts().filter(|account| account.expected_parked > 0);
+        let receivers: Vec<i64> = with_parked.map(|account| account.receiver).collect();
+        let mut forgotten = 0;
+        for receiver in receivers {
+            let left = PARKED_AT_ONCE - signed(forgotten);
+            let rows = self.expectation_rows(OLD_EXPECTATIONS, (receiver, before, left))?;
+            let mut delete =
+                self.connection.prepare_cached("DELETE FROM expectations WHERE expectation = ?1")?;
+            for row in &rows {
+                delete.execute([row])?;
+            }
+            drop(delete);
+            let count = rows.len() as u64;
+            forgotten += count;
+            self.ledger.change(receiver, |account| {
+                account.expected_parked = account.expected_parked.saturating_sub(count);
+            });
+            if signed(forgotten) >= PARKED_AT_ONCE {
+                break;
+            }
+        }
+        Ok(forgotten)
+    }
+
+    fn expectation_rows(&self, select: &str, values: impl rusqlite::Params) -> rusqlite::Result<Vec<i64>> {
+        self.connection.prepare_cached(select)?.query_map(values, |row| row.get(0))?.collect()
     }
 
     /// Whether it is parked; `None` when there is no such expectation.
@@ -232,6 +345,10 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
 }
 
 fn expectation(owner: &Owner, row: &rusqlite::Row<'_>) -> rusqlite::Result<ExpectationRow> {

@@ -181,10 +181,20 @@ impl SqliteStore {
         let written = self.seals.write(&owner.uid, id, &content)?;
         let (namespace, uid) = (Arc::clone(&owner.namespace), Arc::clone(&owner.uid));
         let arriving = Arriving { id, owner, arrived, size: size as u64, written, key, room };
+        self.add(&namespace, &uid, size, move |engine| engine.put(&arriving)).await
+    }
+
+    /// A change that brings something new of this size.
+    async fn add<T: Send + 'static>(
+        &self,
+        namespace: &Arc<str>,
+        uid: &Arc<str>,
+        size: usize,
+        change: impl FnOnce(&mut Engine) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let change = move |engine: &mut Engine| engine.put(&arriving);
         let change = Box::new(ChangeOnce { change: Some(change), answer: None, reply });
-        self.queue.put(&namespace, &uid, size, change).map_err(|_| self.refusal())?;
+        self.queue.put(namespace, uid, size, change).map_err(|_| self.refusal())?;
         self.answer(answer).await
     }
 
@@ -238,15 +248,18 @@ impl SqliteStore {
         self.change(move |engine| engine.adopt(&adopting, micros(now))).await
     }
 
-    async fn park_all_in_parts(&self, uid: &str, failure: LastFailure) -> Result<u64, StoreError> {
-        let mut parked = 0;
+    /// Makes a change that is made up to [`PARKED_AT_ONCE`] times at once, until there is nothing left to
+    /// change: in parts, so that others get their turn between them.
+    async fn in_parts(
+        &self,
+        change: impl Fn(&mut Engine) -> rusqlite::Result<u64> + Clone + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        let mut changed = 0;
         loop {
-            let (uid, failure) = (uid.to_owned(), failure.clone());
-            // In parts, so that others get their turn between them.
-            let some = self.change(move |engine| engine.park_some(&uid, &failure)).await?;
-            parked += some;
+            let some = self.change(change.clone()).await?;
+            changed += some;
             if some < PARKED_AT_ONCE.unsigned_abs() {
-                return Ok(parked);
+                return Ok(changed);
             }
         }
     }
@@ -338,7 +351,8 @@ impl Store for SqliteStore {
     }
 
     fn park_all<'a>(&'a self, uid: &'a str, failure: LastFailure) -> Answer<'a, u64> {
-        Box::pin(self.park_all_in_parts(uid, failure))
+        let uid = uid.to_owned();
+        Box::pin(self.in_parts(move |engine| engine.park_some(&uid, &failure)))
     }
 
     fn replay(&self, id: DeliveryId, now: DateTime<Utc>) -> Answer<'_, bool> {
@@ -388,7 +402,12 @@ impl Store for SqliteStore {
             let digest = expectation_digest(&self.digest_key, &uid, &expectation.id);
             let name = RowName { uid: &uid, row: &digest };
             let (sealing, id) = self.seals.write_one(Field::ExpectedId, name, expectation.id.as_bytes())?;
-            self.change(move |engine| engine.expect(&expectation, &digest, sealing, &id, most)).await
+            let namespace = Arc::clone(&expectation.owner.namespace);
+            // Something new: it waits for its turn, and needs more room than is kept for what is there.
+            self.add(&namespace, &uid, id.len(), move |engine| {
+                engine.expect(&expectation, &digest, sealing, &id, most)
+            })
+            .await
         })
     }
 
@@ -423,6 +442,28 @@ impl Store for SqliteStore {
         let digest = expectation_digest(&self.digest_key, uid, id);
         let uid = uid.to_owned();
         Box::pin(self.change(move |engine| engine.expectation_met(&uid, &digest)))
+    }
+
+    fn expectations<'a>(&'a self, selection: &'a Selection, most: usize) -> Answer<'a, Vec<Expectation>> {
+        let selection = selection.clone();
+        Box::pin(async move {
+            let rows = self.read(move |engine| engine.expectations(&selection, most)).await?;
+            rows.into_iter().map(|row| row.open(&self.seals)).collect()
+        })
+    }
+
+    fn park_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>) -> Answer<'a, u64> {
+        let uid = uid.to_owned();
+        Box::pin(self.in_parts(move |engine| engine.park_expectations(&uid, micros(now))))
+    }
+
+    fn revive_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>, most: usize) -> Answer<'a, u64> {
+        let uid = uid.to_owned();
+        Box::pin(self.in_parts(move |engine| engine.revive_expectations(&uid, micros(now), most)))
+    }
+
+    fn forget_expectations(&self, before: DateTime<Utc>) -> Answer<'_, u64> {
+        Box::pin(self.change(move |engine| engine.forget_expectations(micros(before))))
     }
 
     fn tokens<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<KnownToken>> {

@@ -181,10 +181,7 @@ impl Engine {
             let mut statement = self.connection.prepare_cached(PAGE_OF_RECEIVER)?;
             let mut found: Vec<([u8; 16], i64)> = Vec::new();
             for account in self.ledger.accounts() {
-                let is_meant =
-                    selection.namespace.as_deref().is_none_or(|wanted| wanted == &*account.owner.namespace)
-                        && selection.receiver.as_deref().is_none_or(|wanted| wanted == &*account.owner.name);
-                if !is_meant {
+                if !selection.means(&account.owner) {
                     continue;
                 }
                 for state in &states {
@@ -271,6 +268,8 @@ impl Engine {
                 pending: account.pending,
                 parked: account.parked,
                 oldest_pending: oldest.map(time),
+                expected: account.expected,
+                expected_parked: account.expected_parked,
                 window_shortened_until: (account.shortened_until > 0).then(|| time(account.shortened_until)),
             });
         }

@@ -3,6 +3,7 @@
 pub mod application;
 mod circle;
 mod doors;
+mod fallback;
 mod hostile;
 mod keeping;
 mod ledger;

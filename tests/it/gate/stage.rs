@@ -84,6 +84,12 @@ impl Stage {
     }
 }
 
+/// The address of the line that says this.
+fn listener(log: &str, says: &str) -> Option<SocketAddr> {
+    let line = log.lines().find(|line| line.contains(says))?;
+    line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+}
+
 /// A running gate.
 pub struct Gate {
     pub address: SocketAddr,
@@ -94,15 +100,26 @@ impl Gate {
     /// Waits until a process takes deliveries in.
     pub fn of(mut process: Process) -> Self {
         process.until_says("the gate takes deliveries in");
-        let log = process.log();
-        let line = log.lines().find(|line| line.contains("the gate takes deliveries in")).unwrap();
-        let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
-        Self { address: address.parse().unwrap(), process }
+        let address = listener(&process.log(), "the gate takes deliveries in").unwrap();
+        Self { address, process }
     }
 
     /// Sends a POST and reads the answer.
     pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answered {
         self.raw(&wire::post(path, headers, body)).expect("the connection was closed without an answer")
+    }
+
+    /// The application says that it waits for something: `NAMESPACE/NAME/ID`.
+    pub fn expect(&self, place: &str, key: &str) -> Answered {
+        let bearer = format!("Bearer {key}");
+        self.put_expectation(&format!("/expect/{place}"), &[("Authorization", &bearer)])
+    }
+
+    /// A PUT to the listener for expectations.
+    pub fn put_expectation(&self, path: &str, headers: &[(&str, &str)]) -> Answered {
+        let headers = [&[("Connection", "close"), ("Content-Length", "0")], headers].concat();
+        let address = listener(&self.process.log(), "expectations are taken in").unwrap();
+        wire::raw(address, &wire::request("PUT", path, &headers, b"")).unwrap()
     }
 
     /// Sends bytes.

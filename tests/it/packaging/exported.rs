@@ -61,7 +61,7 @@ pub async fn of_sidecar(wanted: &BTreeSet<String>) -> Exported {
 }
 
 /// A gate that has taken a delivery in, refused one of a known sender, and parked one whose receiver is
-/// `default/platform`.
+/// `default/platform`, and given up something that its application waits for.
 pub async fn gate_with_a_parked_delivery() -> (Stage, Gate, String) {
     let stage = Stage::with(
         "apiVersion: hookkeeper.dev/v1alpha1
@@ -75,22 +75,27 @@ spec:
   duplicates: {key: [/id], action: Drop}
   forward: {url: APPLICATION/in, retry: {maxAttempts: 1}}
   fallback:
-    secretKeyRefs: [{name: platform, key: token}]
-    request: {url: 'https://platform.example/{id}'}
-    fields: {id: /id, status: /status}
+    secretKeyRefs: [{name: platform, key: expect}]
+    after: 1ms
+    giveUpAfter: 1ms
+    request: {url: 'APPLICATION/processes/{id}'}
     until: [done]
 ",
     )
     .await;
     stage.secret("platform", "token", TOKEN.1);
+    stage.secret("platform", "expect", "a-key-of-the-application");
     stage.application.answers(500);
-    let gate = stage.gate();
+    let gate = stage.start(stage.program().args(["--expect-listen", "127.0.0.1:0"]));
+    assert_eq!(gate.expect("default/platform/p-1", "a-key-of-the-application").status, 204);
     let order = br#"{"kind":"order","id":1}"#;
     let refused = gate.post("/default/platform", &[("x-token", "a-token-that-is-not")], order);
     let accepted = gate.post("/default/platform", &[TOKEN], order);
     assert_eq!((refused.status, accepted.status), (401, 200));
     let parked = || gate.deliveries(&["list", "--state", "parked"]).stdout;
     gate.until("it is parked", || parked().contains("default/platform")).await;
+    let given_up = || gate.deliveries(&["expected", "--state", "parked"]).stdout;
+    gate.until("it is given up", || given_up().contains("default/platform")).await;
     let id = parked().lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
     (stage, gate, id)
 }

@@ -299,18 +299,25 @@ impl<C: Clock> Store for MemoryStore<C> {
     fn usage(&self) -> Answer<'_, Vec<Usage>> {
         self.act("usage", |state, _| {
             let mut usages: BTreeMap<Owner, Usage> = BTreeMap::new();
+            let none = |owner: &Owner| Usage {
+                owner: owner.clone(),
+                pending: Extent::default(),
+                parked: Extent::default(),
+                oldest_pending: None,
+                expected: 0,
+                expected_parked: 0,
+                window_shortened_until: None,
+            };
             for row in state.rows.values() {
-                let usage = usages.entry(row.owner.clone()).or_insert_with(|| Usage {
-                    owner: row.owner.clone(),
-                    pending: Extent::default(),
-                    parked: Extent::default(),
-                    oldest_pending: None,
-                    window_shortened_until: None,
-                });
+                let usage = usages.entry(row.owner.clone()).or_insert_with(|| none(&row.owner));
                 match row.state {
                     RowState::Pending => usage.pending.deliveries += 1,
                     RowState::Parked => usage.parked.deliveries += 1,
                 }
+            }
+            for one in state.expectations.values() {
+                let usage = usages.entry(one.owner.clone()).or_insert_with(|| none(&one.owner));
+                *if one.parked { &mut usage.expected_parked } else { &mut usage.expected } += 1;
             }
             usages.into_values().collect()
         })
@@ -320,15 +327,17 @@ impl<C: Clock> Store for MemoryStore<C> {
         self.act("forget_expired", |_, _| 0)
     }
 
-    fn expect(&self, expectation: Expectation, most: usize) -> Answer<'_, bool> {
+    fn expect(&self, mut expectation: Expectation, most: usize) -> Answer<'_, bool> {
         self.act("expect", |state, _| {
             let key = (expectation.owner.uid.to_string(), expectation.id.clone());
             let is_open = |one: &Expectation| *one.owner.uid == *key.0 && !one.parked;
             // Counting takes long where there are many.
             let has_room = state.expectations.len() < most
                 || state.expectations.values().filter(|one| is_open(one)).count() < most;
-            let may = has_room || state.expectations.get(&key).is_some_and(is_open);
+            let open = state.expectations.get(&key).filter(|one| is_open(one));
+            let may = has_room || open.is_some();
             if may {
+                expectation.handed_on = open.map_or(expectation.handed_on, |open| open.handed_on);
                 state.expectations.insert(key, expectation);
             }
             may
@@ -351,16 +360,15 @@ impl<C: Clock> Store for MemoryStore<C> {
     }
 
     fn expectation<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, Option<Expectation>> {
-        self.act("expectation", |state, _| {
-            let found = state.expectations.get(&(uid.to_owned(), id.to_owned()));
-            found.filter(|one| !one.parked).cloned()
-        })
+        self.act("expectation", |state, _| state.expectations.get(&(uid.to_owned(), id.to_owned())).cloned())
     }
 
     fn expectation_changed(&self, expectation: Expectation) -> Answer<'_, ()> {
         self.act("expectation_changed", |state, _| {
             let key = (expectation.owner.uid.to_string(), expectation.id.clone());
-            if let Some(known) = state.expectations.get_mut(&key) {
+            if let Some(known) = state.expectations.get_mut(&key)
+                && known.since == expectation.since
+            {
                 *known = expectation;
             }
         })
@@ -369,6 +377,41 @@ impl<C: Clock> Store for MemoryStore<C> {
     fn expectation_met<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, ()> {
         self.act("expectation_met", |state, _| {
             state.expectations.remove(&(uid.to_owned(), id.to_owned()));
+        })
+    }
+
+    fn expectations<'a>(&'a self, selection: &'a Selection, most: usize) -> Answer<'a, Vec<Expectation>> {
+        self.act("expectations", |state, _| {
+            let is_meant = |one: &&Expectation| {
+                let is_in_state =
+                    selection.state.is_none_or(|state| (state == RowState::Parked) == one.parked);
+                selection.means(&one.owner) && is_in_state
+            };
+            state.expectations.values().filter(is_meant).take(most).cloned().collect()
+        })
+    }
+
+    fn park_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>) -> Answer<'a, u64> {
+        self.act("park_expectations", |state, _| {
+            let is_open = |one: &&mut Expectation| &*one.owner.uid == uid && !one.parked;
+            let open = state.expectations.values_mut().filter(is_open);
+            open.map(|one| (one.parked, one.due) = (true, now)).count() as u64
+        })
+    }
+
+    fn revive_expectations<'a>(&'a self, uid: &'a str, now: DateTime<Utc>, _: usize) -> Answer<'a, u64> {
+        self.act("revive_expectations", |state, _| {
+            let is_parked = |one: &&mut Expectation| &*one.owner.uid == uid && one.parked;
+            let parked = state.expectations.values_mut().filter(is_parked);
+            parked.map(|one| (one.parked, one.since, one.due) = (false, now, now)).count() as u64
+        })
+    }
+
+    fn forget_expectations(&self, before: DateTime<Utc>) -> Answer<'_, u64> {
+        self.act("forget_expectations", |state, _| {
+            let all = state.expectations.len();
+            state.expectations.retain(|_, one| !one.parked || one.due >= before);
+            (all - state.expectations.len()) as u64
         })
     }
 

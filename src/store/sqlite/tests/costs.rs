@@ -21,6 +21,15 @@ fn every_frequent_question_is_answered_by_an_index() {
         (keys::FIRST_TO_EXPIRE, "USING COVERING INDEX keys_by_expiry (receiver=?)"),
         (keys::EXPIRED, "USING COVERING INDEX keys_by_expiry (receiver=? AND expires<?)"),
         (expectations::EXPECTATIONS_DUE, "USING INDEX expectations_due (receiver=? AND parked=? AND due<?)"),
+        (expectations::EXPECTATIONS, "USING INDEX expectations_due (receiver=? AND parked=?)"),
+        (
+            expectations::ROWS_OF_EXPECTATIONS,
+            "USING COVERING INDEX expectations_due (receiver=? AND parked=?)",
+        ),
+        (
+            expectations::OLD_EXPECTATIONS,
+            "USING COVERING INDEX expectations_due (receiver=? AND parked=? AND due<?)",
+        ),
         (resealing::SEALED_DELIVERIES, "USING COVERING INDEX bodies_by_seal (seal=? AND rowid>?)"),
         (resealing::SEALED_EXPECTATIONS, "USING INDEX expectations_by_seal (seal=? AND rowid>?)"),
     ] {
