@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::admin::ShownState;
+use super::admin::{ShownState, ToldOfReceiver};
 use super::clock::Clock;
 use super::fallback::MOST_OPEN;
 use crate::store::{Expectation, Owner, RowState, Selection, Store, StoreError};
@@ -102,7 +102,7 @@ impl From<Wanted> for Selection {
 struct Parts {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    revived: Arc<dyn Fn(&Arc<str>) + Send + Sync>,
+    revived: ToldOfReceiver,
 }
 
 /// The routes; `revived` is told the uid of each receiver for which the platform is asked again.

@@ -218,6 +218,8 @@ mod tests {
             parked: Extent::default(),
             oldest_pending: None,
             window_shortened_until: None,
+            expected: 0,
+            expected_parked: 0,
         };
         let almost = at(8) - TimeDelta::seconds(1);
         assert_eq!(names(&views, std::slice::from_ref(&usage), almost), Vec::<String>::new());

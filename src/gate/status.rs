@@ -234,8 +234,8 @@ fn asking(
 ) -> Option<(bool, (Reason, String))> {
     let receiver = view.receiver.as_ref().filter(|receiver| receiver.fallback.is_some())?;
     let (open, parked) = usage.map_or((0, 0), |usage| (usage.expected, usage.expected_parked));
-    if receiver.suspended || view.gone {
-        let reason = if view.gone { Reason::ManifestGone } else { Reason::Suspended };
+    if receiver.suspended || view.gone_since.is_some() {
+        let reason = if view.gone_since.is_some() { Reason::ManifestGone } else { Reason::Suspended };
         return Some((false, (reason, format!("nobody is asked; {open} are waited for"))));
     }
     let unanswered = happened.unanswered.as_ref().filter(|(since, _)| now - *since >= UNANSWERED_FOR);

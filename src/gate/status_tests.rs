@@ -222,6 +222,6 @@ fn whether_the_platform_answers_is_told_only_when_nothing_else_came_for_a_minute
     assert_eq!((holds, reason), (ConditionStatus::False, Reason::PlatformUnavailable));
     assert!(message.contains("answered 401") && message.contains("7 are waited for"), "{message}");
 
-    view.gone = true;
+    view.gone_since = Some(now());
     assert_eq!(told(&view, &since(60), &expected(7, 0)).1, Reason::ManifestGone);
 }
