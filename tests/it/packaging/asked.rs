@@ -62,6 +62,8 @@ fn unknown(label: &str, value: &str, exported: &BTreeSet<String>) -> Option<Stri
             "reason" | "outcome" => {
                 reason.is_ok_and(|reason| reason != Reason::Unknown)
                     || Refusal::ALL.iter().any(|refusal| refusal.name() == word)
+                    // Those of questions to platforms are all shown from the beginning.
+                    || label == "outcome" && exported.iter().any(|exported| word_pattern.is_match(exported))
             }
             _ => exported.iter().any(|exported| word_pattern.is_match(exported)),
         }
