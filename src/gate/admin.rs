@@ -235,7 +235,7 @@ fn read_id(text: &str) -> Result<DeliveryId, Problem> {
 }
 
 /// Why there is no answer.
-enum Problem {
+pub(super) enum Problem {
     NoId,
     Absent,
     NotParked,

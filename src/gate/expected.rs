@@ -7,16 +7,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::admin::{ShownState, ToldOfReceiver};
+use super::admin::{Problem, ShownState, ToldOfReceiver};
 use super::clock::Clock;
 use super::fallback::MOST_OPEN;
-use crate::store::{Expectation, Owner, RowState, Selection, Store, StoreError};
+use crate::store::{Expectation, Owner, RowState, Selection, Store};
 
 /// The most expectations of one answer.
 pub const MOST_SHOWN: usize = 1_000;
@@ -139,19 +138,4 @@ async fn revive(State(parts): State<Parts>, Query(wanted): Query<Wanted>) -> Res
         revived.push(Revived { namespace: namespace.to_string(), receiver: name.to_string(), count });
     }
     Ok(Json(revived).into_response())
-}
-
-/// The store has no answer.
-struct Problem(StoreError);
-
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        Self(error)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", self.0)).into_response()
-    }
 }

@@ -19,7 +19,7 @@ use super::record::{Record, record};
 use super::request::{Notes, encoded};
 use super::sending::{GRACE, send};
 use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
-use crate::gate::guarded::{DEFECT, Health, broken};
+use crate::gate::guarded::{DEFECT, Health, broken, caught};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
 use crate::gate::timers::Timers;
@@ -194,8 +194,7 @@ impl Scheduler {
                     }
                 }
             };
-            let answered = AssertUnwindSafe(answering).catch_unwind().await;
-            let answered = answered.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            let answered = caught(answering).await;
             Event::StoodStill { uid, answered }
         });
     }
@@ -283,8 +282,7 @@ impl Scheduler {
                 let next = if may_have_more { None } else { store.next_due(&uid).await? };
                 Ok(Found { taken, may_have_more, next })
             };
-            let found = AssertUnwindSafe(looking).catch_unwind().await;
-            let found = found.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            let found = caught(looking).await;
             Event::Looked { uid, grant, epoch, found }
         });
     }
@@ -391,8 +389,7 @@ impl Scheduler {
             };
             let at = (delivery.id, delivery.claim);
             let recording = record(&*parts.store, at, &what, &health, &stopping, not_yet);
-            let recorded = AssertUnwindSafe(recording).catch_unwind().await;
-            let recorded = recorded.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned())));
+            let recorded = caught(recording).await;
             Event::Recorded { uid, delivery, recorded }
         });
     }
@@ -457,11 +454,8 @@ impl Scheduler {
         self.is_tidying = true;
         let receivers = self.receivers.borrow().clone();
         let parts = self.parts.clone();
-        self.tasks.spawn(async move {
-            let tidying = AssertUnwindSafe(park_what_is_nobodys(&parts, &receivers)).catch_unwind();
-            let tidied = tidying.await;
-            Event::Tidied(tidied.unwrap_or_else(|_| Err(StoreError::Unavailable(DEFECT.to_owned()))))
-        });
+        self.tasks
+            .spawn(async move { Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await) });
     }
 }
 
