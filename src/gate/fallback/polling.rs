@@ -108,6 +108,10 @@ impl Polling {
                 }
                 Ok(()) = self.receivers.changed(), if !self.is_stopping => self.receivers_changed(),
                 Some(news) = self.news.recv(), if !self.is_stopping && self.lookups < MOST_LOOKUPS => {
+                    // What came after a receiver changed is judged by how it is now.
+                    if self.receivers.has_changed().is_ok_and(|changed| changed) {
+                        self.receivers_changed();
+                    }
                     self.told(news);
                 }
                 () = sleep_until(wake), if !self.is_stopping => {}
