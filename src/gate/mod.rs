@@ -43,6 +43,7 @@ pub mod refusal;
 pub mod registry;
 pub mod resolve;
 pub mod risk;
+mod served;
 pub mod status;
 mod timers;
 pub mod tls;
