@@ -29,6 +29,7 @@ pub mod hand_on;
 pub mod headers;
 pub mod housekeeping;
 pub mod intake;
+pub mod known;
 pub mod listener;
 pub mod live;
 mod loader;

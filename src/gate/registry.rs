@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use super::clock::Clock;
 use super::digest::DigestKey;
 use super::entries::{Entries, Entry};
+use super::known::{Known, Receivers};
 use super::live::Live;
 use super::loader::Loader;
 pub use super::loader::OfferedToken;
@@ -53,9 +54,6 @@ pub struct Options {
     pub engine: Option<ToldOfSources>,
 }
 
-/// The receivers by their uid.
-pub type ByUid = Arc<BTreeMap<Arc<str>, Arc<Receiver>>>;
-
 /// The receivers of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
@@ -64,7 +62,7 @@ struct Shared {
     options: Options,
     loader: Loader,
     routes: RwLock<Arc<HashMap<String, Arc<Live>>>>,
-    by_uid: watch::Sender<ByUid>,
+    by_uid: watch::Sender<Receivers>,
     served: RwLock<Arc<Served>>,
     handed: RwLock<Handed>,
     entries: tokio::sync::Mutex<Entries>,
@@ -119,7 +117,7 @@ impl Registry {
             },
             options,
             routes: RwLock::default(),
-            by_uid: watch::Sender::new(ByUid::default()),
+            by_uid: watch::Sender::new(Receivers::default()),
             served: RwLock::default(),
             handed: RwLock::default(),
             entries: tokio::sync::Mutex::default(),
@@ -146,7 +144,7 @@ impl Registry {
 
     /// The receivers at work, and every change of them.
     #[must_use]
-    pub fn receivers(&self) -> watch::Receiver<ByUid> {
+    pub fn receivers(&self) -> watch::Receiver<Receivers> {
         self.0.by_uid.subscribe()
     }
 
@@ -492,10 +490,13 @@ impl Shared {
     fn publish(&self, entries: &Entries) {
         let owners = entries.owners_of_paths();
         let mut routes = HashMap::new();
-        let mut by_uid = BTreeMap::new();
+        let (mut by_uid, mut refused) = (BTreeMap::new(), BTreeSet::new());
         let mut served = Served::default();
         for (key, entry) in &entries.receivers {
-            let Some(live) = &entry.live else { continue };
+            let Some(live) = &entry.live else {
+                refused.insert(entry.identity.uid.as_str().into());
+                continue;
+            };
             let receiver = live.receiver();
             if let Some(source) = live.source() {
                 served.accepts(key.sibling(source), live);
@@ -531,7 +532,7 @@ impl Shared {
                 changed(source);
             }
         }
-        self.by_uid.send_replace(Arc::new(by_uid));
+        self.by_uid.send_replace(Arc::new(Known::new(by_uid, refused)));
         self.loader.changed.notify_one();
     }
 }
