@@ -103,7 +103,7 @@ pub(super) struct World {
     pub(super) application: Arc<Application>,
     pub(super) told: Arc<Told>,
     pub(super) nudge: Nudge,
-    receivers: watch::Sender<Receivers>,
+    pub(super) receivers: watch::Sender<Receivers>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<Result<(), StoreError>>>,
     next: Mutex<u128>,
