@@ -125,6 +125,19 @@ impl Trial {
         handed
     }
 
+    /// A token of the platform's own token server.
+    async fn token(&self) -> String {
+        let client = &Config::default().clients[0];
+        let request = reqwest::Client::new()
+            .post(format!("{}/oauth/token", self.sandbox.url()))
+            .basic_auth(&client.id, Some(client.secret.expose()))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("grant_type=client_credentials");
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
     async fn until_handed(&self, gate: &Gate, id: &str, expected: &[(u64, bool)]) {
         gate.until(&format!("{id}: {expected:?}"), || self.handed(id) == expected).await;
     }
@@ -213,10 +226,10 @@ async fn a_platform_is_asked_with_a_token_of_a_source_that_nothing_else_uses() {
             };
             format!("{text}---\n{asking}")
         });
+        let token = trial.token().await;
         edit("40-receiver-secrets.yaml", &|text| {
-            let secret =
-                "{apiVersion: v1, kind: Secret, metadata: {name: asking-token}, stringData: {token: t-0}}";
-            format!("{text}---\n{secret}\n")
+            let head = "apiVersion: v1, kind: Secret, metadata: {name: asking-token}";
+            format!("{text}---\n{{{head}, stringData: {{token: {token}}}}}\n")
         });
         let gate = trial.gate().await;
         trial.begins("p-1", &[2, 3]);
