@@ -52,7 +52,7 @@ pub use subscription::{
 };
 pub use token_source::{
     ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource, OAuth2TokenSource,
-    PublishTo, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse, TokenSource,
+    PublishTo, Readers, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse, TokenSource,
     TokenSourceSpec,
 };
 

@@ -242,6 +242,8 @@ pub(super) struct State {
     pub(super) namespaces: Namespaces,
     /// The subscriptions of each receiver.
     pub(super) received: BTreeMap<ObjectKey, BTreeSet<SubscriptionId>>,
+    /// When a delivery was accepted last at each of these, with a token of ours.
+    pub(super) taken_in: BTreeMap<ObjectKey, DateTime<Utc>>,
     /// Sources whose members carry other tokens than before.
     pub(super) carried_changed: BTreeSet<SourceId>,
 }
@@ -532,6 +534,7 @@ impl State {
                 of_receiver.remove(&id);
                 if of_receiver.is_empty() {
                     self.received.remove(&receiver);
+                    self.taken_in.remove(&receiver);
                 }
             }
         }
