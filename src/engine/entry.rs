@@ -20,8 +20,8 @@ use crate::api::{
     ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::backoff::Wait;
-use crate::rotation::observed::Observed;
 use crate::rotation::facts::{Difference, Listed, Memory};
+use crate::rotation::observed::Observed;
 use crate::rotation::target::{Likeness, Target};
 
 /// One that failed so often in a row shares a part of the budget with others of its kind.

@@ -52,8 +52,8 @@ impl Collector for GatesCollector {
         let help = "Receivers that no gate serves";
         let name = "hookkeeper_receivers_without_gate";
         let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        seen.without.iter().try_for_each(|(namespace, count)| {
-            labelled(&mut encoder, &[("namespace", &**namespace)], count)
-        })
+        seen.without
+            .iter()
+            .try_for_each(|(namespace, count)| labelled(&mut encoder, &[("namespace", &**namespace)], count))
     }
 }

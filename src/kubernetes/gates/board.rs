@@ -9,9 +9,7 @@ use kube::api::{DynamicObject, ResourceExt};
 use tokio::sync::{Notify, watch};
 
 use super::presence::{Changed, Presence};
-use crate::api::{
-    ObjectKey, SeenToken, WebhookReceiverStatus, WebhookSubscriptionSpec,
-};
+use crate::api::{ObjectKey, SeenToken, WebhookReceiverStatus, WebhookSubscriptionSpec};
 use crate::engine::change::Change;
 use crate::engine::ports::Clock;
 use crate::kubernetes::gate_lease::GateRecord;
@@ -136,8 +134,7 @@ impl Known {
         let (known, told) = before.map(|before| (before.noticed, before.told)).unwrap_or_default();
         let named = status.gates.iter().map(|report| &report.gate);
         let named = named.chain(status.tokens.iter().map(|token| &token.gate));
-        let noticed =
-            named.map(|gate| (gate.clone(), known.get(gate).copied().unwrap_or(now))).collect();
+        let noticed = named.map(|gate| (gate.clone(), known.get(gate).copied().unwrap_or(now))).collect();
         let receiver = Receiver {
             uid,
             generation,
@@ -306,7 +303,10 @@ impl Board {
         let mut known = self.known();
         let receiver = known.receivers.get_mut(key).filter(|receiver| receiver.uid == uid)?;
         let (gates, tokens) = (receiver.status.gates.clone(), receiver.status.tokens.clone());
-        Some(std::mem::replace(&mut receiver.status, WebhookReceiverStatus { gates, tokens, ..status.clone() }))
+        Some(std::mem::replace(
+            &mut receiver.status,
+            WebhookReceiverStatus { gates, tokens, ..status.clone() },
+        ))
     }
 
     /// The engine is being told this: what is in it for receivers is noted.

@@ -132,7 +132,12 @@ fn the_share_of_a_gate_that_is_gone_is_removed() {
     // One that is there is left alone, and so is one that is silent for a while.
     let silent = there(&["a", "gone"], after(20));
     assert_eq!(decide(&both, &silent, &done, after(40)), Step::Wait(None));
-    let wait = decide(&Receiver { noticed: [("gone".into(), BEGAN)].into(), ..both.clone() }, &silent, &done, after(60));
+    let wait = decide(
+        &Receiver { noticed: [("gone".into(), BEGAN)].into(), ..both.clone() },
+        &silent,
+        &done,
+        after(60),
+    );
     assert!(matches!(wait, Step::Write(_)), "nobody is live: that is told first");
     // What stays although it was removed is not ours, and is not removed all the time.
     let cleared = Done { cleared: [("gone".to_owned(), after(30))].into(), ..done };

@@ -175,7 +175,8 @@ fn worst<'a>(
 
 /// The platform's patience begins anew with a delivery that another gate has taken.
 fn is_disproved(risk: &Condition, gate: &str, all: &[GateReport]) -> bool {
-    let taken = all.iter().filter(|report| report.gate != gate).filter_map(|report| report.last_accepted_time);
+    let taken =
+        all.iter().filter(|report| report.gate != gate).filter_map(|report| report.last_accepted_time);
     taken.max().is_some_and(|taken| taken > risk.last_transition_time)
 }
 

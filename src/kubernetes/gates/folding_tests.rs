@@ -234,10 +234,8 @@ fn gates_learn_where_the_token_stands() {
 
 #[test]
 fn people_hear_of_what_begins_and_ends() {
-    let status = |conditions: Vec<Condition>| WebhookReceiverStatus {
-        conditions,
-        ..WebhookReceiverStatus::default()
-    };
+    let status =
+        |conditions: Vec<Condition>| WebhookReceiverStatus { conditions, ..WebhookReceiverStatus::default() };
     let bad = |reason| condition(ConditionType::Ready, ConditionStatus::False, reason);
     let risk = |reason| condition(ConditionType::RemovalRisk, ConditionStatus::True, reason);
     let unusable =

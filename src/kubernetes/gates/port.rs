@@ -1,13 +1,16 @@
 //! The gates of a cluster, as the engine sees them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use super::board::{Board, Known};
-use crate::api::ObjectKey;
+use crate::api::{ObjectKey, Reason};
 use crate::engine::ports::{GateFailure, Gates, Offered};
 use crate::kubernetes::gate_lease::GateRecord;
+use crate::ops::gates_there::GatesSeen;
 
 /// Gates that are processes of their own: they read tokens from Secrets and say in their Leases which they
 /// have.
@@ -21,9 +24,27 @@ impl ClusterGates {
         Self { board }
     }
 
-    fn ask<T>(&self, ask: impl FnOnce(&Known, std::time::Duration) -> T) -> T {
+    fn ask<T>(&self, ask: impl FnOnce(&Known, Duration) -> T) -> T {
         let now = self.board.now();
         ask(&self.board.known(), now)
+    }
+}
+
+impl ClusterGates {
+    /// Which are there, and which receivers have none; `None` as long as that is not known.
+    #[must_use]
+    pub fn seen(&self) -> Option<GatesSeen> {
+        self.ask(|known, now| {
+            if !known.presence.is_settled(now) {
+                return None;
+            }
+            let mut seen = GatesSeen { live: known.presence.live(now).count(), ..GatesSeen::default() };
+            for (key, receiver) in &known.receivers {
+                let is_without = receiver.status.conditions.iter().any(|it| it.reason == Reason::NoGate);
+                *seen.without.entry(Arc::clone(&key.namespace)).or_default() += usize::from(is_without);
+            }
+            Some(seen)
+        })
     }
 }
 
@@ -31,19 +52,19 @@ impl ClusterGates {
 fn serving<'a>(
     known: &'a Known,
     source: &'a ObjectKey,
-    now: std::time::Duration,
+    now: Duration,
 ) -> impl Iterator<Item = (&'a GateRecord, &'a BTreeSet<String>)> {
     let serving = known.presence.live(now);
     serving.filter_map(move |record| record.serves.get(source).map(|held| (record, held)))
 }
 
 /// Whether a gate may serve the source without saying so.
-fn may_be_served(known: &Known, source: &ObjectKey, now: std::time::Duration) -> bool {
+fn may_be_served(known: &Known, source: &ObjectKey, now: Duration) -> bool {
     let is_untold = |record: &GateRecord| !record.is_complete && !record.serves.contains_key(source);
     !known.presence.is_settled(now) || known.presence.live(now).any(is_untold)
 }
 
-fn lacks(known: &Known, source: &ObjectKey, fingerprint: &str, now: std::time::Duration) -> bool {
+fn lacks(known: &Known, source: &ObjectKey, fingerprint: &str, now: Duration) -> bool {
     known.uses(source) && serving(known, source, now).any(|(_, held)| !held.contains(fingerprint))
 }
 

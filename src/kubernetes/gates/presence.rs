@@ -85,9 +85,8 @@ impl Presence {
                     changed.gate(&seen.record);
                 } else if before != seen.record {
                     let all = before.serves.keys().chain(seen.record.serves.keys());
-                    let differs = |source: &&ObjectKey| {
-                        before.serves.get(*source) != seen.record.serves.get(*source)
-                    };
+                    let differs =
+                        |source: &&ObjectKey| before.serves.get(*source) != seen.record.serves.get(*source);
                     changed.sources.extend(all.filter(differs).cloned());
                     changed.any_source = before.is_complete != seen.record.is_complete;
                 }

@@ -5,6 +5,7 @@ mod applying;
 mod crashes;
 mod deletion;
 mod examples;
+pub mod gates;
 mod leading;
 mod load;
 mod namespaces;
