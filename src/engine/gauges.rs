@@ -41,13 +41,13 @@ impl Engine {
             if untouched && summary.state == "ready" {
                 gauges.rotation_overdue = gauges.rotation_overdue.max(Self::overdue(time(summary.due), now));
             }
-            let received = entry.received.as_ref().zip(entry.carried.as_deref()).zip(entry.observed());
-            if let Some(((received, carried), observed)) = received.filter(|_| summary.watched) {
-                let namespace = &entry.key.namespace;
-                let taken = self.state.taken_in.get(&entry.key.sibling(&received.receiver)).copied();
-                let tokens = gauges.tokens_seen.entry(Arc::clone(namespace)).or_default();
-                tokens.old += usize::from(observed.old_still_comes(carried));
-                tokens.unobserved += usize::from(observed.is_unusually_silent(carried, taken, now.wall));
+            if let Some(received) = entry.received.as_ref().filter(|_| summary.watched) {
+                let seen = gauges.tokens_seen.entry(Arc::clone(&entry.key.namespace)).or_default();
+                if let Some((carried, observed)) = entry.carried.as_deref().zip(entry.observed()) {
+                    let taken = self.state.taken_in.get(&entry.key.sibling(&received.receiver)).copied();
+                    seen.old += usize::from(observed.old_still_comes(carried));
+                    seen.unobserved += usize::from(observed.is_unusually_silent(carried, taken, now.wall));
+                }
             }
             gauges.subscriptions.push(SubscriptionGauge {
                 key: entry.key.clone(),

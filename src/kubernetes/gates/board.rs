@@ -30,7 +30,7 @@ pub(super) struct Receiver {
     /// It says itself in which header its token stands.
     pub(super) names_header: bool,
     pub(super) status: WebhookReceiverStatus,
-    /// Since when this generation is known, in boot time.
+    /// Since when the object is known, in boot time.
     pub(super) since: Duration,
     /// Since when gates are known that the status speaks of.
     pub(super) noticed: BTreeMap<String, Duration>,
@@ -128,16 +128,14 @@ impl Known {
         let before = self.receivers.remove(&key);
         let of_before = before.as_ref().and_then(|before| before.source.clone());
         let before = before.filter(|before| before.uid == uid);
-        let generation = object.metadata.generation.unwrap_or_default();
-        let since = before.as_ref().filter(|before| before.generation == generation);
-        let since = since.map_or(now, |before| before.since);
+        let since = before.as_ref().map_or(now, |before| before.since);
         let (known, told) = before.map(|before| (before.noticed, before.told)).unwrap_or_default();
         let named = status.gates.iter().map(|report| &report.gate);
         let named = named.chain(status.tokens.iter().map(|token| &token.gate));
         let noticed = named.map(|gate| (gate.clone(), known.get(gate).copied().unwrap_or(now))).collect();
         let receiver = Receiver {
             uid,
-            generation,
+            generation: object.metadata.generation.unwrap_or_default(),
             is_ending: object.metadata.deletion_timestamp.is_some(),
             source: source.clone(),
             names_header: text("/spec/verification/token/header").is_some(),
@@ -323,3 +321,7 @@ impl Board {
         self.wake();
     }
 }
+
+#[cfg(test)]
+#[path = "board_tests.rs"]
+mod tests;

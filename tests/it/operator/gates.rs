@@ -54,7 +54,7 @@ impl Trial<'_> {
     }
 
     /// The Lease of a gate, which holds these tokens of a source.
-    fn lease(&self, gate: &str, source: &str, held: &[&str]) {
+    pub fn lease(&self, gate: &str, source: &str, held: &[&str]) {
         let held = json!({ format!("{}/{source}", self.namespace): held });
         self.apply_text(&format!(
             "apiVersion: coordination.k8s.io/v1
@@ -70,7 +70,7 @@ spec: {{holderIdentity: {gate}, leaseDurationSeconds: 30, renewTime: \"{}\"}}
     }
 
     /// Waits for something, while the Leases of these gates are renewed.
-    async fn until_with(
+    pub async fn until_with(
         &self,
         gates: &[&str],
         controllers: &[&Process],
@@ -176,7 +176,7 @@ async fn the_state_of_a_receiver_is_made_of_what_its_gates_say() {
 }
 
 /// A source that publishes for gates alone, and a subscription whose deliveries a receiver takes in.
-fn published(trial: &Trial<'_>) -> String {
+pub fn published(trial: &Trial<'_>) -> String {
     let source = format!(
         "apiVersion: hookkeeper.dev/v1alpha1
 kind: TokenSource
