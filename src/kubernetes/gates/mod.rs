@@ -2,12 +2,12 @@
 //!
 //! | part | what |
 //! |---|---|
-//! | [`presence`] | who is there, judged by our own clock; pure |
-//! | [`folding`], [`deciding`], [`sightings`] | what follows for receivers, for their statuses and for the engine; pure |
-//! | [`board`] | what is known |
-//! | [`leases`] | watches the Leases of gates |
-//! | [`leader`] | tells the engine, and writes what is decided |
-//! | [`port`] | the gates as the engine asks for them |
+//! | `presence` | who is there, judged by our own clock; pure |
+//! | `folding`, `deciding`, `sightings` | what follows for receivers, for their statuses and for the engine; pure |
+//! | `board` | what is known |
+//! | `leases` | watches the Leases of gates |
+//! | `leader` | tells the engine, and writes what is decided |
+//! | `port` | the gates as the engine asks for them |
 
 pub(super) mod board;
 mod deciding;
