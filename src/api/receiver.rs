@@ -517,6 +517,15 @@ pub struct WebhookReceiverStatus {
     /// When a delivery of a known sender was refused last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_refused_time: Option<DateTime<Utc>>,
+    /// The header in which the subscription that names this receiver sends its token: gates of a cluster see
+    /// no subscriptions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub token_header: Option<String>,
+    /// What stands before the token in that header. Left out where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub token_prefix: Option<String>,
     /// What each gate process of a cluster says: each writes its own entry. The fields beside it are made of
     /// these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -595,6 +604,15 @@ pub struct SeenToken {
     pub retired: bool,
 }
 
+impl WebhookReceiverStatus {
+    /// Where the token stands, by the subscription that names the receiver.
+    #[must_use]
+    pub fn token_place(&self) -> Option<TokenPlace<'_>> {
+        let prefix = self.token_prefix.as_deref().unwrap_or_default();
+        self.token_header.as_deref().map(|header| TokenPlace { header, prefix })
+    }
+}
+
 impl WebhookReceiverSpec {
     /// Lets it read tokens where a subscription sends them, whatever header it names itself. Without effect
     /// on a receiver that accepts no tokens of a `TokenSource`.
@@ -605,6 +623,13 @@ impl WebhookReceiverSpec {
             token.header = Some(place.header.to_owned());
             token.prefix = Some(place.prefix.to_owned());
         }
+    }
+
+    /// The source whose tokens prove its deliveries, where one's do.
+    #[must_use]
+    pub fn token_source(&self) -> Option<&str> {
+        let token = self.verification.token.as_ref()?;
+        token.token_source_ref.as_ref().map(|source| source.name.as_str())
     }
 
     /// Whether nothing is handed on.

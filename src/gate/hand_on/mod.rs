@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-pub use self::ports::{ByName, Exchange, LARGEST_ANSWER, Locate, Place, url_of_service};
+pub use self::ports::{ByName, Exchange, LARGEST_ANSWER, Locate, NOT_ALLOWED, Place, url_of_service};
 use self::scheduler::Scheduler;
 use crate::gate::clock::Clock;
 use crate::gate::observer::Observer;

@@ -56,12 +56,16 @@ impl From<Url> for Place {
     }
 }
 
+/// Begins why there is no way to a destination that nothing may be handed on to; what follows is for people.
+pub const NOT_ALLOWED: &str = "DestinationNotAllowed: ";
+
 /// Knows where a destination is.
 pub trait Locate: Send + Sync {
     /// Where a destination of this receiver is.
     ///
     /// # Errors
-    /// Why it is nowhere at this moment, in words for people.
+    /// Why it is nowhere at this moment, in words for people; with [`NOT_ALLOWED`] before them where a person
+    /// has to change something.
     fn locate<'a>(&'a self, owner: &'a Owner, to: &'a Destination) -> BoxFuture<'a, Result<Place, String>>;
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::api::ObjectKey;
-use crate::gate::hand_on::{Locate, Place, url_of_service};
+use crate::gate::hand_on::{Locate, NOT_ALLOWED, Place, url_of_service};
 use crate::gate::receiver::Destination;
 use crate::kubernetes::client::{in_time, is, words};
 use crate::store::Owner;
@@ -23,9 +23,6 @@ const FRESH_FOR: Duration = Duration::from_secs(10);
 const LAST_KNOWN: Duration = Duration::from_secs(10 * 60);
 /// How many Services are remembered.
 const MOST: usize = 4_096;
-
-/// Begins what is said of a Service that nothing may be handed on to.
-const NOT_ALLOWED: &str = "DestinationNotAllowed";
 
 /// What is known of a Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +110,7 @@ impl Services {
             Destination::Service { name, port, path } => (name, *port, path),
         };
         if is_the_api_server(&owner.namespace, name) {
-            return Err(format!("{NOT_ALLOWED}: the Service {name} is the API server"));
+            return Err(format!("{NOT_ALLOWED}the Service {name} is the API server"));
         }
         match self.find(&ObjectKey::new(&owner.namespace, name)).await? {
             Found::At(address, ports) if ports.contains(&port) => {
@@ -122,12 +119,12 @@ impl Services {
                 Ok(Place { url, address: Some(SocketAddr::new(address, port)) })
             }
             Found::At(..) => Err(format!(
-                "{NOT_ALLOWED}: the Service {name} has no TCP port {port}; correct forward.service.port"
+                "{NOT_ALLOWED}the Service {name} has no TCP port {port}; correct forward.service.port"
             )),
             Found::Absent => Err(format!(
                 "there is no Service {name} in this namespace; create it, or correct forward.service"
             )),
-            Found::Nowhere(why) => Err(format!("{NOT_ALLOWED}: the Service {name} {why}")),
+            Found::Nowhere(why) => Err(format!("{NOT_ALLOWED}the Service {name} {why}")),
         }
     }
 }

@@ -30,6 +30,8 @@ struct Told {
     generation: Option<i64>,
     /// Of a source: which token it has published.
     fingerprint: Option<String>,
+    /// Of a receiver: where the subscription that names it sends its token.
+    place: Option<(String, String)>,
 }
 
 /// Tells the gate.
@@ -62,13 +64,17 @@ impl Telling {
             Kind::TokenSource => status::<TokenSourceStatus>(recorded).token_fingerprint,
             _ => None,
         };
-        let told = Told { uid, generation: object.metadata.generation, fingerprint };
-        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(&(kind, key.clone())) == Some(&told) {
-            return None;
+        let receiver = (kind == Kind::WebhookReceiver).then(|| status::<WebhookReceiverStatus>(recorded));
+        let place = receiver.as_ref().and_then(WebhookReceiverStatus::token_place);
+        let place = place.map(|place| (place.header.to_owned(), place.prefix.to_owned()));
+        let told = Told { uid, generation: object.metadata.generation, fingerprint, place };
+        {
+            let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.get(&(kind, key.clone())) == Some(&told) {
+                return None;
+            }
+            all.insert((kind, key.clone()), told);
         }
-        all.insert((kind, key.clone()), told);
-        drop(all);
         let whole = json!({ "spec": object.data["spec"] });
         if kind == Kind::TokenSource {
             return match validation::decode::<TokenSourceSpec>(&whole, None) {
@@ -83,8 +89,13 @@ impl Telling {
         }
         let identity = identity_of(object);
         Some(match validation::decode::<WebhookReceiverSpec>(&whole, None) {
-            Ok(spec) => {
-                let status = begun_with(&self.gate, status::<WebhookReceiverStatus>(recorded));
+            Ok(mut spec) => {
+                let recorded = receiver.unwrap_or_default();
+                // A gate sees no subscriptions: whoever does has written it down.
+                if let Some(place) = recorded.token_place() {
+                    spec.reads_token_at(place);
+                }
+                let status = begun_with(&self.gate, recorded);
                 ReceiverChange::Declared(Box::new(Declared { identity, spec, status }))
             }
             Err(problems) => ReceiverChange::Invalid(identity, problems),
@@ -218,6 +229,31 @@ mod tests {
         telling.gone(Kind::WebhookReceiver, ObjectKey::new("hr", "a")).await;
         there(|_| {}).await;
         assert_eq!(told(&mut changes), ["deleted hr/a", "u 1"]);
+    }
+
+    #[tokio::test]
+    async fn a_receiver_reads_its_token_where_its_status_says_that_the_subscription_sends_it() {
+        let (telling, mut changes) = telling();
+        let mut header = async |status: Value| {
+            let object = object("WebhookReceiver", |it| {
+                it["spec"]["verification"] = json!({ "token": { "tokenSourceRef": { "name": "s" } } });
+                it["status"] = status;
+            });
+            assert!(telling.there(Kind::WebhookReceiver, object, false).await);
+            match changes.try_recv() {
+                Ok(ReceiverChange::Declared(declared)) => {
+                    let token = declared.spec.verification.token.unwrap();
+                    Some((token.header, token.prefix))
+                }
+                _ => None,
+            }
+        };
+        assert_eq!(header(json!({})).await, Some((None, None)));
+        let place = json!({ "tokenHeader": "x-token", "tokenPrefix": "Bearer " });
+        let read = |header: &str, prefix: &str| Some((Some(header.to_owned()), Some(prefix.to_owned())));
+        assert_eq!(header(place.clone()).await, read("x-token", "Bearer "));
+        assert_eq!(header(place).await, None, "nothing is new");
+        assert_eq!(header(json!({ "tokenHeader": "token" })).await, read("token", ""));
     }
 
     #[tokio::test]
