@@ -284,9 +284,9 @@ impl Evidence {
         seen
     }
 
-    /// The receiver is gone.
-    pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+    /// Forgets receivers that are no longer there.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.lock().retain(|uid, _| is_there(uid));
     }
 }
 
@@ -504,7 +504,7 @@ mod tests {
         pass(1).await;
         evidence.saw(&gupy, accepted("a", Some("created"), None));
         assert_ne!(evidence.tokens("uid-gupy", "gate-0"), shown);
-        evidence.forget("uid-gupy");
+        evidence.retain(|uid| uid != "uid-gupy");
         assert_eq!(evidence.tokens("uid-gupy", "gate-0"), []);
         assert_eq!(evidence.tokens("nobody", "gate-0"), []);
     }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod election;
 mod event_queue;
 mod events;
+pub mod gate;
 pub mod gate_lease;
 mod gates;
 mod known;

@@ -57,6 +57,11 @@ pub(super) trait Sink: Clone + Send + Sync + 'static {
         unlisted: &mut BTreeSet<ObjectKey>,
     ) -> impl Future<Output = bool> + Send;
 
+    /// Everything of a kind has been told that is in this namespace, or in all of them.
+    fn listed(&self, _kind: Kind, _namespace: Option<&str>) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
     /// Everything has been told that a round of lists holds; ends when it has been taken in.
     fn complete(&self, is_first: bool) -> impl Future<Output = bool> + Send;
 }
@@ -219,6 +224,9 @@ impl<S: Sink> One<S> {
                         present = std::mem::take(&mut listed);
                         unlisted.clear();
                         info!(kind = %self.kind, objects = present.len(), "listed");
+                        if !self.sink.listed(self.kind, self.namespace.as_deref()).await {
+                            return;
+                        }
                         self.first_list = None;
                         is_listing = false;
                         believed_round = Some(round);
