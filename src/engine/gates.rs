@@ -300,6 +300,11 @@ impl Engine {
             if let Some(key) = self.served_source(id) {
                 let carried = self.carried_tokens(id, now);
                 self.ports.gates.carried(&key, &carried);
+                let reads_status = self.ports.gates.read_published();
+                if let Some(source) = self.state.source_mut(id).filter(|_| reads_status) {
+                    source.carried_for_gates = Some(carried);
+                    self.record_source(id, now);
+                }
             }
         }
     }

@@ -26,6 +26,9 @@ use crate::rotation::status;
 use crate::rotation::target::short_digest;
 use crate::rotation::time::{Moment, add, between, written};
 
+/// How many tokens before the newest are named in a status: as many as it may hold.
+const MOST_CARRIED: usize = 16;
+
 impl Engine {
     /// A source has come into use: what is published is read, and what is polled is read too.
     pub(super) fn begin_source(&mut self, id: SourceId, now: Moment) {
@@ -510,6 +513,12 @@ impl Source {
                 status.token_expiration_time = None;
             }
             _ => {}
+        }
+        if let Some(carried) = &self.carried_for_gates {
+            let named = status.token_fingerprint.as_deref();
+            let others = carried.iter().filter(|carried| Some(&***carried) != named);
+            status.carried_fingerprints =
+                others.take(MOST_CARRIED).map(|carried| carried.to_string()).collect();
         }
         let verdict = match (&self.invalid, &self.state.failing) {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),

@@ -83,6 +83,8 @@ pub(super) struct Source {
     pub(super) carried: BTreeMap<Arc<str>, u32>,
     /// Whether a fingerprint has come to them or left them.
     pub(super) carried_changed: bool,
+    /// What gates are to read in the status of what is carried; `None` until that is known.
+    pub(super) carried_for_gates: Option<BTreeSet<Arc<str>>>,
     /// Those that asked for the mint that is waited for.
     pub(super) waiting: BTreeSet<SubscriptionId>,
     /// Its place in line for a mint: the earliest deadline among them, in epoch milliseconds.
@@ -382,6 +384,7 @@ impl State {
             slowest: Duration::ZERO,
             published: Publication::default(),
             offering: Offering::default(),
+            carried_for_gates: None,
             recording: false,
             unrecorded: false,
             timer: None,
