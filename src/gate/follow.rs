@@ -206,7 +206,7 @@ mod tests {
         let following = tokio::spawn(async move { registry.follow_credentials().await });
         sleep(Duration::from_secs(59)).await;
         assert!(reads.lock().unwrap().is_empty());
-        sleep(Duration::from_secs(301)).await;
+        sleep(Duration::from_secs(305)).await;
         following.abort();
         let reads = reads.lock().unwrap().clone();
         let count = |namespace: &str| reads.iter().filter(|(of, _)| of == namespace).count();
