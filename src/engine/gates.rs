@@ -66,7 +66,7 @@ impl Engine {
     }
 
     /// Whether its tokens can come to those who prove deliveries.
-    fn reaches_gates(&self, source: &Source) -> bool {
+    pub(super) fn reaches_gates(&self, source: &Source) -> bool {
         let publishes = source.spec.as_ref().is_some_and(|spec| spec.publish_to.is_some());
         publishes || !self.ports.gates.read_published()
     }
@@ -87,7 +87,7 @@ impl Engine {
         if source.offering.holds(&hand.fingerprint) {
             return self.start_offer(id);
         }
-        if !self.ports.gates.lacks(&key, &hand.fingerprint) {
+        if !self.ports.gates.wants(&key, &hand.fingerprint) {
             return;
         }
         let offered = Offered {
@@ -138,7 +138,7 @@ impl Engine {
         if let Some(source) = self.state.sources.get_mut(id.0)
             && let SourceKey::Object(key) = &source.key
         {
-            source.offering.open.retain(|offered| gates.lacks(key, &offered.fingerprint));
+            source.offering.open.retain(|offered| gates.wants(key, &offered.fingerprint));
         }
     }
 
@@ -247,6 +247,7 @@ impl Engine {
         self.offer_hand(id, now);
         self.start_offer(id);
         self.gates_know(id);
+        self.keep_alive(id, now);
         self.attend_users_of_source(id);
     }
 

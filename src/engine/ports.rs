@@ -238,6 +238,16 @@ pub trait Gates: Send + Sync {
     fn read_published(&self) -> bool {
         false
     }
+    /// Whether somebody asks platforms with this source's tokens (`spec.fallback` of a receiver): one is
+    /// kept alive then, though no subscription carries any. It must not wait.
+    fn asks_with(&self, _source: &ObjectKey) -> bool {
+        false
+    }
+    /// Whether the newest token, which has this fingerprint, is to be handed over: to one that
+    /// [`lacks`](Self::lacks) it, or to one that asks with an older one. It must not wait.
+    fn wants(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        self.lacks(source, fingerprint)
+    }
     /// Hands a token over. Ends well when everybody who serves the source accepts it from now on, also
     /// after a restart.
     fn offer<'a>(

@@ -84,6 +84,7 @@ impl Engine {
                 self.leave_for_readers(id, now);
                 self.offer_hand(id, now);
                 self.gates_know(id);
+                self.keep_alive(id, now);
                 self.plan_tending(id, now);
                 self.publish_hosts(id);
             }

@@ -96,3 +96,127 @@ async fn carry_out(registry: Registry, namespace: Arc<str>, change: ReceiverChan
     }
     namespace
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use futures::future::BoxFuture;
+    use serde_json::json;
+    use tokio::sync::{mpsc, oneshot};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::api::validation;
+    use crate::api::{Declared, Identity, SecretKeyReference, WebhookReceiverSpec, WebhookReceiverStatus};
+    use crate::gate::clock::SteadyClock;
+    use crate::gate::hand_on::tests::memory::MemoryStore;
+    use crate::gate::ports::{Credentials, Read};
+    use crate::gate::registry::{Options, ReadAgain};
+
+    /// Secrets that take a second each in one namespace, and no time elsewhere; notes who reads when.
+    struct Slow(Arc<Mutex<Vec<(String, Duration)>>>, Instant);
+
+    impl Credentials for Slow {
+        fn read<'a>(
+            &'a self,
+            namespace: &'a str,
+            references: &'a [SecretKeyReference],
+            _: Instant,
+        ) -> BoxFuture<'a, Vec<Read>> {
+            Box::pin(async move {
+                self.0.lock().unwrap().push((namespace.to_owned(), self.1.elapsed()));
+                if namespace == "flooding" {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                references.iter().map(|_| Ok("user:password".into())).collect()
+            })
+        }
+    }
+
+    fn declared(namespace: &str, name: &str) -> ReceiverChange {
+        let spec = json!({ "spec": {
+            "verification": { "basic": { "secretKeyRefs": [{ "name": "s", "key": "k" }] } },
+            "forward": { "service": { "name": "app", "port": 80 } },
+        } });
+        let spec: WebhookReceiverSpec = validation::decode(&spec, None).unwrap();
+        let named = Identity::of_name(ObjectKey::new(namespace, name));
+        let identity = Identity { uid: format!("{namespace}-{name}"), ..named };
+        ReceiverChange::Declared(Box::new(Declared {
+            identity,
+            spec,
+            status: WebhookReceiverStatus::default(),
+        }))
+    }
+
+    fn registry(read_again: ReadAgain) -> (Registry, Arc<Mutex<Vec<(String, Duration)>>>) {
+        let clock = SteadyClock::starting("2026-11-27T03:00:00Z".parse().unwrap());
+        let reads = Arc::default();
+        let slow = Arc::new(Slow(Arc::clone(&reads), Instant::now()));
+        let options = Options { read_again, lists_by_namespace: true, ..Options::default() };
+        let store = Arc::new(MemoryStore::new(clock));
+        (Registry::new(store, slow, Arc::new(clock), &[5; 32], options), reads)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_much_to_read_delays_no_other_one_and_all_are_there_when_that_is_said() {
+        let (registry, _) = registry(ReadAgain::default());
+        let (changes, receiver) = mpsc::channel(16);
+        let (synced, mut is_synced) = oneshot::channel();
+        let following = tokio::spawn(follow(registry.clone(), receiver, move || synced.send(()).unwrap()));
+        for number in 0..20 {
+            changes.send(declared("flooding", &number.to_string())).await.unwrap();
+        }
+        changes.send(ReceiverChange::Listed("flooding".into())).await.unwrap();
+        changes.send(ReceiverChange::Synced).await.unwrap();
+        sleep(Duration::from_millis(19_500)).await;
+        assert!(is_synced.try_recv().is_err(), "not all have been read");
+        assert!(registry.receivers().borrow().is_empty(), "nobody sees a part of them");
+        assert!(!registry.knows_all_of("flooding"));
+        sleep(Duration::from_secs(1)).await;
+        is_synced.try_recv().unwrap();
+        assert_eq!(registry.receivers().borrow().len(), 20);
+        assert!(registry.knows_all_of("flooding") && !registry.knows_all_of("hr"));
+
+        for number in 0..100 {
+            changes.send(declared("flooding", &number.to_string())).await.unwrap();
+        }
+        changes.send(declared("hr", "in")).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert!(registry.at("/hr/in").is_some());
+        changes.send(ReceiverChange::Deleted(ObjectKey::new("hr", "in"))).await.unwrap();
+        sleep(Duration::from_millis(1)).await;
+        assert!(registry.at("/hr/in").is_none());
+        assert!(!registry.receivers().borrow().contains_key("hr-in"));
+        drop(changes);
+        following.await.unwrap();
+        assert_eq!(registry.receivers().borrow().len(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn secrets_are_read_again_at_a_measured_pace_and_each_namespace_in_its_own_time() {
+        let apart = Duration::from_millis(20);
+        let (registry, reads) = registry(ReadAgain { every: Duration::from_secs(60), apart });
+        for number in 0..100 {
+            carry_out(registry.clone(), "flooding".into(), declared("flooding", &number.to_string())).await;
+        }
+        for number in 0..10 {
+            carry_out(registry.clone(), "hr".into(), declared("hr", &number.to_string())).await;
+        }
+        reads.lock().unwrap().clear();
+        let began = Instant::now();
+        let following = tokio::spawn(async move { registry.follow_credentials().await });
+        sleep(Duration::from_secs(59)).await;
+        assert!(reads.lock().unwrap().is_empty());
+        sleep(Duration::from_secs(305)).await;
+        following.abort();
+        let reads = reads.lock().unwrap().clone();
+        let count = |namespace: &str| reads.iter().filter(|(of, _)| of == namespace).count();
+        assert_eq!(count("hr"), 60, "each of ten once a minute, for six minutes");
+        assert!(count("flooding") > 250, "{}", count("flooding"));
+        let mut times: Vec<Duration> = reads.iter().map(|(_, at)| *at).collect();
+        times.sort_unstable();
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= apart), "{:?}", began.elapsed());
+    }
+}

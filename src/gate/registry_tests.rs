@@ -246,3 +246,60 @@ async fn whoever_keeps_statuses_is_told_when_a_token_makes_a_receiver_usable() {
     assert!(!world.registry.views().await.remove(0).none_usable);
     drop(live);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_of_a_source_is_what_all_its_receivers_accept_the_newest_first() {
+    let world = World::new(false);
+    world.source(PUBLISHES).await;
+    assert!(world.registry.held().is_empty());
+    world.receiver(OF_SOURCE).await;
+    let held = || {
+        let held = world.registry.held();
+        let tokens = held.get(&key("tokens")).cloned().unwrap_or_default();
+        (held.len(), tokens.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(held(), (1, vec![]), "it serves the source, and has nothing of it yet");
+    let mut changes = world.registry.changes();
+    let publishes = async |token: &str| {
+        world.publishes(&format!("a token that is long: {token}"), None);
+        world.folder.has("p", "fingerprint", token);
+        world.folder.has("p", "mintedTime", &world.clock.now().to_rfc3339());
+        world.source(PUBLISHES).await;
+    };
+    publishes("f1").await;
+    assert_eq!(held(), (1, vec!["f1".to_owned()]));
+    assert!(changes.has_changed().unwrap(), "whoever tells of it is told");
+    changes.mark_unchanged();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    publishes("f2").await;
+    assert_eq!(held(), (1, vec!["f2".to_owned(), "f1".to_owned()]));
+    // Another receiver of the source has never seen the first one.
+    let spec = format!("{{verification: {OF_SOURCE}, forward: {{service: {{name: app, port: 80}}}}}}");
+    let identity = Identity { uid: "v".into(), generation: 1, ..Identity::of_name(key("second")) };
+    world.registry.declare(identity, &decode(&spec), WebhookReceiverStatus::default()).await;
+    assert_eq!(held(), (1, vec!["f2".to_owned()]));
+    world.registry.delete(&key("second")).await;
+    assert_eq!(held(), (1, vec!["f2".to_owned(), "f1".to_owned()]));
+    world.registry.delete(&key("in")).await;
+    assert!(world.registry.held().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_object_that_was_deleted_nothing_is_left_and_whoever_takes_its_name_knows_none_of_its_tokens() {
+    let world = World::new(false);
+    world.source(PUBLISHES).await;
+    world.publishes("a token that is long", None);
+    world.folder.has("p", "fingerprint", "f1");
+    world.receiver(OF_SOURCE).await;
+    let store = Arc::clone(&world.registry.0.loader.store);
+    assert_eq!(store.tokens("u").await.unwrap().len(), 1);
+    // Another object has its name, and nobody has told that the first one is gone.
+    let spec = "{verification: {none: {}}, forward: {service: {name: app, port: 80}}}";
+    let identity = Identity { uid: "v".into(), generation: 1, ..Identity::of_name(key("in")) };
+    world.registry.declare(identity, &decode(spec), WebhookReceiverStatus::default()).await;
+    assert!(store.tokens("u").await.unwrap().is_empty());
+    assert_eq!(world.registry.receivers().borrow().keys().map(|uid| &**uid).collect::<Vec<_>>(), ["v"]);
+    world.registry.delete(&key("in")).await;
+    assert!(world.registry.at("/hr/in").is_none() && world.registry.receivers().borrow().is_empty());
+    assert!(world.registry.views().await.is_empty());
+}

@@ -496,7 +496,7 @@ async fn park_what_is_nobodys(
 ) -> Result<(), StoreError> {
     for usage in parts.store.usage().await? {
         let owner = &usage.owner;
-        if usage.pending.deliveries == 0 || receivers.contains_key(&owner.uid) {
+        if usage.pending.deliveries == 0 || receivers.is_there(&owner.uid) {
             continue;
         }
         if !departed.contains(&owner.uid) && !(parts.options.knows_all_of)(&owner.namespace) {

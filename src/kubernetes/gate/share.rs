@@ -63,7 +63,7 @@ impl Share {
     }
 
     /// What somebody may wait for.
-    fn facts(&self) -> impl PartialEq {
+    fn facts(&self) -> impl PartialEq + use<> {
         let report = &self.report;
         let mut conditions: Vec<_> = report
             .conditions

@@ -27,6 +27,8 @@ pub(super) struct Receiver {
     pub(super) is_ending: bool,
     /// The source whose tokens prove its deliveries.
     pub(super) source: Option<ObjectKey>,
+    /// The source with whose tokens its platform is asked.
+    asks_with: Option<ObjectKey>,
     /// It says itself in which header its token stands.
     pub(super) names_header: bool,
     pub(super) status: WebhookReceiverStatus,
@@ -38,13 +40,45 @@ pub(super) struct Receiver {
     pub(super) told: Vec<SeenToken>,
 }
 
+/// Receivers, by a source that they name.
+#[derive(Debug, Default)]
+struct Index(HashMap<ObjectKey, BTreeSet<ObjectKey>>);
+
+impl Index {
+    /// A receiver names another source than before. Returns the sources of which that is news.
+    fn change(
+        &mut self,
+        receiver: &ObjectKey,
+        before: Option<ObjectKey>,
+        now: Option<ObjectKey>,
+    ) -> Vec<ObjectKey> {
+        if before == now {
+            return Vec::new();
+        }
+        if let Some(before) = &before
+            && let Some(named) = self.0.get_mut(before)
+        {
+            named.remove(receiver);
+            if named.is_empty() {
+                self.0.remove(before);
+            }
+        }
+        if let Some(now) = &now {
+            self.0.entry(now.clone()).or_default().insert(receiver.clone());
+        }
+        before.into_iter().chain(now).collect()
+    }
+}
+
 /// Everything that is known.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) presence: Presence,
     pub(super) receivers: BTreeMap<ObjectKey, Receiver>,
     /// Receivers, by the source whose tokens they take.
-    users: HashMap<ObjectKey, BTreeSet<ObjectKey>>,
+    users: Index,
+    /// Receivers, by the source with whose tokens their platforms are asked.
+    askers: Index,
     /// The receiver that a subscription names, and where it sends its token.
     senders: BTreeMap<ObjectKey, (ObjectKey, Place)>,
     /// Subscriptions, by the receiver that they name.
@@ -60,7 +94,8 @@ impl Known {
         Self {
             presence: Presence::new(now),
             receivers: BTreeMap::new(),
-            users: HashMap::new(),
+            users: Index::default(),
+            askers: Index::default(),
             senders: BTreeMap::new(),
             sent_to: HashMap::new(),
             changed: BTreeSet::new(),
@@ -71,9 +106,9 @@ impl Known {
     /// Notes what follows from a change of gates.
     fn take_in(&mut self, changed: &Changed) {
         if changed.any_source {
-            self.changed_sources.extend(self.users.keys().cloned());
+            self.changed_sources.extend(self.users.0.keys().cloned());
         }
-        let used = changed.sources.iter().filter(|source| self.users.contains_key(*source)).cloned();
+        let used = changed.sources.iter().filter(|source| self.users.0.contains_key(*source)).cloned();
         self.changed_sources.extend(used.collect::<Vec<_>>());
         if changed.gates.is_empty() && !changed.any_source {
             return;
@@ -90,7 +125,12 @@ impl Known {
 
     /// Whether a receiver in scope takes the tokens of this source.
     pub(super) fn uses(&self, source: &ObjectKey) -> bool {
-        self.users.contains_key(source)
+        self.users.0.contains_key(source)
+    }
+
+    /// Whether a receiver in scope asks its platform with tokens of this source.
+    pub(super) fn asks_with(&self, source: &ObjectKey) -> bool {
+        self.askers.0.contains_key(source)
     }
 
     /// Where the first subscription of a receiver sends its token.
@@ -99,34 +139,17 @@ impl Known {
         self.senders.get(first).map(|(_, place)| place)
     }
 
-    fn use_source(&mut self, receiver: &ObjectKey, before: Option<ObjectKey>, source: Option<ObjectKey>) {
-        if before == source {
-            return;
-        }
-        if let Some(before) = before
-            && let Some(users) = self.users.get_mut(&before)
-        {
-            users.remove(receiver);
-            if users.is_empty() {
-                self.users.remove(&before);
-            }
-            self.changed_sources.insert(before);
-        }
-        if let Some(source) = source {
-            self.users.entry(source.clone()).or_default().insert(receiver.clone());
-            self.changed_sources.insert(source);
-        }
-    }
-
     fn receiver_there(&mut self, object: &DynamicObject, now: Duration) {
         let key = key_of(object);
         let text = |path: &str| object.data.pointer(path).and_then(|value| value.as_str());
         let source = text("/spec/verification/token/tokenSourceRef/name").map(|name| key.sibling(name));
+        let asks_with = text("/spec/fallback/request/tokenSourceRef/name").map(|name| key.sibling(name));
         let status: WebhookReceiverStatus =
             serde_json::from_value(object.data["status"].clone()).unwrap_or_default();
         let uid = object.uid().unwrap_or_default();
         let before = self.receivers.remove(&key);
-        let of_before = before.as_ref().and_then(|before| before.source.clone());
+        let (used, asked) =
+            before.as_ref().map_or((None, None), |before| (before.source.clone(), before.asks_with.clone()));
         let before = before.filter(|before| before.uid == uid);
         let since = before.as_ref().map_or(now, |before| before.since);
         let (known, told) = before.map(|before| (before.noticed, before.told)).unwrap_or_default();
@@ -138,20 +161,23 @@ impl Known {
             generation: object.metadata.generation.unwrap_or_default(),
             is_ending: object.metadata.deletion_timestamp.is_some(),
             source: source.clone(),
+            asks_with: asks_with.clone(),
             names_header: text("/spec/verification/token/header").is_some(),
             status,
             since,
             noticed,
             told,
         };
-        self.use_source(&key, of_before, source);
+        self.changed_sources.extend(self.users.change(&key, used, source));
+        self.changed_sources.extend(self.askers.change(&key, asked, asks_with));
         self.receivers.insert(key.clone(), receiver);
         self.changed.insert(key);
     }
 
     fn receiver_gone(&mut self, key: &ObjectKey) {
         if let Some(before) = self.receivers.remove(key) {
-            self.use_source(key, before.source, None);
+            self.changed_sources.extend(self.users.change(key, before.source, None));
+            self.changed_sources.extend(self.askers.change(key, before.asks_with, None));
         }
         self.changed.remove(key);
     }

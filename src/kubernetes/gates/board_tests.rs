@@ -180,6 +180,21 @@ fn the_engine_hears_of_every_source_whose_gates_have_changed() {
 }
 
 #[test]
+fn a_token_that_platforms_are_asked_with_is_wanted_and_not_waited_for() {
+    let stage = Stage::new();
+    let asked = ObjectKey::new("hr", "asked");
+    let mut asking = receiver("gupy", "shared");
+    asking.data["spec"]["fallback"] = json!({ "request": { "tokenSourceRef": { "name": "asked" } } });
+    stage.board.receiver_there(&asking);
+    assert_eq!(stage.changed_sources(), ["asked", "shared"]);
+    assert!(stage.gates.asks_with(&asked) && !stage.gates.asks_with(&asked.sibling("shared")));
+    assert_eq!(stage.of("asked", "1"), NOBODY);
+    stage.board.receiver_gone(&ObjectKey::new("hr", "gupy"));
+    assert_eq!(stage.changed_sources(), ["asked", "shared"]);
+    assert!(!stage.gates.asks_with(&asked));
+}
+
+#[test]
 fn an_offer_ends_when_nobody_lacks_the_token_any_more() {
     let stage = Stage::with_gate(&[("shared", &["1"])]);
     let source = ObjectKey::new("hr", "shared");

@@ -101,6 +101,10 @@ impl Gates for ClusterGates {
         true
     }
 
+    fn asks_with(&self, source: &ObjectKey) -> bool {
+        self.ask(|known, _| known.asks_with(source))
+    }
+
     /// What is published hands it over; this waits until all have said that they have it.
     fn offer<'a>(
         &'a self,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use hookkeeper::api::ObjectKey;
 use hookkeeper::engine::change::Change;
@@ -54,9 +55,13 @@ pub struct Gate {
     changed: Arc<Notify>,
     /// The sources whose tokens receivers name.
     pub serves: BTreeSet<ObjectKey>,
+    /// The sources with whose tokens platforms are asked.
+    pub asks: BTreeSet<ObjectKey>,
     pub conduct: GateConduct,
     /// Fingerprints it has kept, by token.
     pub kept: BTreeMap<String, String>,
+    /// When each token ends that it has kept, by its fingerprint.
+    pub handed: BTreeMap<String, Option<DateTime<Utc>>>,
     /// Each token it was handed, by its fingerprint, once for each time.
     pub offers: Vec<String>,
     /// What it was told last that subscriptions carry.
@@ -85,8 +90,13 @@ impl Gate {
         self.replicas.iter().filter(lacks).map(|(name, _)| name.clone()).collect()
     }
 
+    fn uses(&self, source: &ObjectKey) -> bool {
+        self.serves.contains(source) || self.asks.contains(source)
+    }
+
     fn keep(&mut self, token: &Offered) {
         self.kept.insert(token.token.expose().to_owned(), token.fingerprint.clone());
+        self.handed.insert(token.fingerprint.clone(), token.expires);
     }
 }
 
@@ -162,7 +172,7 @@ impl Gates for World {
     fn serves(&self, source: &ObjectKey) -> bool {
         let outside = self.outside();
         let gate = &outside.gate;
-        gate.serves.contains(source) && !(gate.in_cluster && gate.replicas.is_empty())
+        gate.uses(source) && !(gate.in_cluster && gate.replicas.is_empty())
     }
 
     fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
@@ -180,6 +190,19 @@ impl Gates for World {
 
     fn read_published(&self) -> bool {
         self.outside().gate.in_cluster
+    }
+
+    fn asks_with(&self, source: &ObjectKey) -> bool {
+        self.outside().gate.asks.contains(source)
+    }
+
+    fn wants(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        let is_cluster = self.outside().gate.in_cluster;
+        if is_cluster {
+            return self.lacks(source, fingerprint);
+        }
+        let outside = self.outside();
+        outside.gate.uses(source) && outside.gate.kept.values().all(|kept| kept != fingerprint)
     }
 
     fn offer<'a>(
