@@ -28,7 +28,7 @@ pub(super) struct Receiver {
     /// The source whose tokens prove its deliveries.
     pub(super) source: Option<ObjectKey>,
     /// The source with whose tokens its platform is asked.
-    asks_with: Option<ObjectKey>,
+    pub(super) asks_with: Option<ObjectKey>,
     /// It says itself in which header its token stands.
     pub(super) names_header: bool,
     pub(super) status: WebhookReceiverStatus,

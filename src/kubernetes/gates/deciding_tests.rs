@@ -41,6 +41,7 @@ fn receiver(gates: &[&str]) -> Receiver {
         generation: 1,
         is_ending: false,
         source: None,
+        asks_with: None,
         names_header: false,
         status: WebhookReceiverStatus {
             gates: gates.iter().map(|gate| report(gate)).collect(),

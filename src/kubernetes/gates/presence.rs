@@ -74,6 +74,7 @@ impl Presence {
     /// A Lease was seen in this version. `None` when there are too many gates to look at this one.
     pub(super) fn see(&mut self, record: GateRecord, version: &str, now: Duration) -> Option<Changed> {
         let mut changed = Changed::default();
+        let is_full = self.gates.len() >= MOST_GATES;
         match self.gates.get_mut(&record.gate) {
             Some(seen) if seen.version == version => return Some(changed),
             Some(seen) => {
@@ -91,7 +92,7 @@ impl Presence {
                     changed.any_source = before.is_complete != seen.record.is_complete;
                 }
             }
-            None if self.gates.len() >= MOST_GATES => return None,
+            None if is_full => return None,
             None => {
                 changed.gate(&record);
                 let seen = Seen { record, version: version.to_owned(), changed: now, was_live: true };
