@@ -117,12 +117,6 @@ impl Known {
         self.changed.extend(self.receivers.keys().cloned());
     }
 
-    /// Time has passed.
-    pub(super) fn pass(&mut self, now: Duration) {
-        let changed = self.presence.pass(now);
-        self.take_in(&changed);
-    }
-
     /// Whether a receiver in scope takes the tokens of this source.
     pub(super) fn uses(&self, source: &ObjectKey) -> bool {
         self.users.0.contains_key(source)

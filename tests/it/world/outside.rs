@@ -11,6 +11,7 @@ use hookkeeper::api::{
 use hookkeeper::engine::change::Change;
 use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Published};
 use hookkeeper::ops::metrics::Metrics;
+use tokio::sync::mpsc::WeakSender;
 
 use super::Settings;
 use super::conduct::Conduct;
