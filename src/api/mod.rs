@@ -32,9 +32,9 @@ pub use provider::{
 };
 pub use receiver::{
     Allowance, ApiKeyVerification, DuplicateAction, Duplicates, Fallback, FallbackFields, FallbackRequest,
-    Forward, ForwardService, HandOn, HmacAlgorithm, HmacEncoding, HmacVerification, Mode, ReceiverLimits,
-    Retry, SecretsVerification, SeenToken, TestEvent, TestEventAction, TokenVerification, Verification,
-    WebhookReceiver, WebhookReceiverSpec, WebhookReceiverStatus,
+    Forward, ForwardService, GateReport, HandOn, HmacAlgorithm, HmacEncoding, HmacVerification, Mode,
+    ReceiverLimits, Retry, SecretsVerification, SeenToken, TestEvent, TestEventAction, TokenVerification,
+    Verification, WebhookReceiver, WebhookReceiverSpec, WebhookReceiverStatus,
 };
 pub use reference::{
     LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,
@@ -52,8 +52,8 @@ pub use subscription::{
 };
 pub use token_source::{
     ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource, OAuth2TokenSource,
-    PublishTo, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse, TokenSource,
-    TokenSourceSpec,
+    PublishTo, Readers, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse,
+    TokenSource, TokenSourceSpec,
 };
 
 /// Group of the four kinds.

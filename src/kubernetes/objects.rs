@@ -31,7 +31,8 @@ pub(super) fn version_of(kind: Kind, object: &DynamicObject) -> Version {
         Kind::WebhookProvider => digest(&status::<WebhookProviderStatus>(recorded)),
         Kind::TokenSource => digest(&status::<TokenSourceStatus>(recorded)),
         Kind::WebhookSubscription => digest(&status::<SubscriptionStatus>(recorded)),
-        Kind::WebhookReceiver => digest(&status::<WebhookReceiverStatus>(recorded)),
+        // What gates write in it is theirs, and no surprise.
+        Kind::WebhookReceiver => digest(&without_shares(status(recorded))),
     };
     Version {
         uid: object.uid().unwrap_or_default(),
@@ -48,8 +49,13 @@ pub(super) fn digest(status: &impl Serialize) -> String {
     short_digest(&[&written])
 }
 
+/// The status of a receiver without what its gates write.
+fn without_shares(status: WebhookReceiverStatus) -> WebhookReceiverStatus {
+    WebhookReceiverStatus { gates: Vec::new(), tokens: Vec::new(), ..status }
+}
+
 /// A status that cannot be read counts as none, as it does for whoever has not written one yet.
-fn status<Status: DeserializeOwned + Default>(recorded: &Value) -> Status {
+pub(super) fn status<Status: DeserializeOwned + Default>(recorded: &Value) -> Status {
     serde_json::from_value(recorded.clone()).unwrap_or_default()
 }
 
@@ -96,7 +102,8 @@ fn first(problems: &[Problem]) -> Invalid {
     Invalid { field, problem: problem + &more }
 }
 
-fn identity_of(object: &DynamicObject) -> Identity {
+/// What matters of an object besides its spec and status.
+pub(super) fn identity_of(object: &DynamicObject) -> Identity {
     let annotations: &BTreeMap<String, String> = object.annotations();
     Identity {
         key: key_of(object),

@@ -5,6 +5,8 @@ mod applying;
 mod crashes;
 mod deletion;
 mod examples;
+mod gate;
+pub mod gates;
 mod leading;
 mod load;
 mod namespaces;
