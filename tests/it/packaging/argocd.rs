@@ -18,7 +18,7 @@ use super::super::trial::Trial;
 const ANNOTATION: &str = "/metadata/annotations/hookkeeper.dev~1rotate-requested-at";
 /// Argo CD's tests write this for a time of which they only say that there is one.
 const SOME_TIME: &str = "0001-01-01T00:00:00Z";
-const KINDS: [&str; 3] = ["TokenSource", "WebhookProvider", "WebhookSubscription"];
+const KINDS: [&str; 4] = ["TokenSource", "WebhookProvider", "WebhookReceiver", "WebhookSubscription"];
 
 fn folder(kind: &str) -> PathBuf {
     in_repository("deploy/argocd/resource_customizations/hookkeeper.dev").join(kind)
@@ -119,6 +119,7 @@ async fn what_a_real_process_records_is_healthy() {
         };
         tokio::task::block_in_place(|| objects.map(judge).collect())
     };
+    // It takes nothing in, so there is no receiver.
     trial.until(&sidecar, "health", |_| health() == ["Healthy"; 3]).await;
 }
 
