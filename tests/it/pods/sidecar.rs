@@ -40,7 +40,7 @@ fn example(trial: &Trial) -> String {
 
 pub fn goes_on_where_it_was_in_a_new_pod(trial: &Trial) {
     trial.restricted_namespace(TEAM);
-    trial.node.offer_volume();
+    trial.node.offer_volume("sidecar");
     let kubectl = |arguments: &[&str]| trial.node.kubectl(&[&["--namespace", TEAM], arguments].concat());
     kubectl(&["create", "secret", "generic", "gupy-api", "--from-literal=token=sandbox-management-token"]);
     let secret = "--from-literal=secret=sandbox-client-secret";

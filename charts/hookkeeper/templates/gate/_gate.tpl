@@ -48,9 +48,6 @@
 {{- if .Values.log.allowLevelChanges }}
 - --allow-log-level-changes
 {{- end }}
-{{- if .Values.sandbox.enabled }}
-- {{ printf "--allow-destination=%s" (include "hookkeeper.sandbox.url" .) | quote }}
-{{- end }}
 {{- range $gate.egress.allow }}
 - {{ printf "--allow-destination=%s" . | quote }}
 {{- end }}
