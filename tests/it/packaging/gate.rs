@@ -1,11 +1,14 @@
 //! The gate in the chart: its two workloads, what leads to it, and what it refuses to do.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
+use super::super::in_repository;
+use super::super::readme::blocks;
 use super::chart::template;
 use super::helm::{BOTH, Helm, RELEASE, arguments, chart, named, of_kind};
 
@@ -351,7 +354,7 @@ fn a_gate_writes_its_own_lease_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("object.json");
     let file = file.to_str().unwrap();
-    let write = |object: &Value| std::fs::write(file, object.to_string()).unwrap();
+    let write = |object: &Value| fs::write(file, object.to_string()).unwrap();
     write(&json!({"apiVersion": "v1", "kind": "List", "items": rights_of(&namespace, &team)}));
     let applied = cluster.kubectl(&["apply", "-f", file]);
     assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""));
@@ -419,4 +422,34 @@ fn a_gate_writes_its_own_lease_and_no_other() {
     let elsewhere = cluster.kubectl(&["create", "-f", file, "-n", &team, &own]);
     assert!(elsewhere.stderr.contains("cannot create resource"), "{}", elsewhere.stderr);
     cluster.succeed(&["delete", "lease", "hookkeeper", "-n", &namespace]);
+}
+
+/// The page that says how to run it: its values are values, and its links lead somewhere.
+#[test]
+fn the_page_about_it_is_true_to_the_chart() {
+    let page = fs::read_to_string(in_repository("deploy/gate.md")).unwrap();
+    let blocks = blocks(&page, "yaml");
+    assert!(blocks.len() >= 2, "{blocks:?}");
+    for (line, block) in blocks {
+        let given: Value = serde_saphyr::from_str(&block).unwrap();
+        let mut values = values(&given["gate"]);
+        for (name, value) in given.as_object().unwrap().iter().filter(|(name, _)| *name != "gate") {
+            values[name] = value.clone();
+        }
+        for helm in BOTH {
+            helm.template(&values).unwrap_or_else(|refused| panic!("gate.md:{line} {helm:?}: {refused}"));
+        }
+    }
+    let links = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let mut count = 0;
+    for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
+        let path = link.split('#').next().unwrap();
+        assert!(in_repository("deploy").join(path).exists(), "{link}");
+        count += 1;
+    }
+    assert!(count > 8, "{count}");
+    // What a volume is called in it.
+    let documents = rendered(&json!({}));
+    let claim = &named(&documents, "StatefulSet", NAME)["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
+    assert!(page.contains(&format!("{}-{NAME}-0", claim.as_str().unwrap())));
 }
