@@ -181,6 +181,35 @@ async fn what_the_platform_lost_is_asked_for_and_each_status_is_handed_on_once()
     gate.stop();
 }
 
+/// Nothing that is declared carries its tokens, so that nobody else has one minted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_is_asked_with_a_token_of_a_source_that_nothing_else_uses() {
+    let trial = Trial::new(SOON).await;
+    let edit = |file: &str, change: &dyn Fn(String) -> String| {
+        let path = trial.folder.path().join("manifests").join(file);
+        let text = change(fs::read_to_string(&path).unwrap());
+        fs::write(path, text).unwrap();
+    };
+    edit("41-receivers.yaml", &|text| {
+        let (before, fallback) = text.split_once("  fallback:\n").unwrap();
+        let asking =
+            fallback.replacen("tokenSourceRef: {name: integration}", "tokenSourceRef: {name: asking}", 1);
+        assert_ne!(asking, fallback);
+        format!("{before}  fallback:\n{asking}")
+    });
+    edit("20-token-source.yaml", &|text| {
+        let published = "  publishTo: {secretName: integration-token}\n";
+        let asking = text.replacen("{name: integration}", "{name: asking}", 1).replacen(published, "", 1);
+        format!("{text}---\n{asking}")
+    });
+    let gate = trial.gate().await;
+    trial.begins("p-1", &[2, 3]);
+    expect(&gate, "p-1");
+    trial.goes_on(&gate, true).await;
+    trial.until_handed(&gate, "p-1", &[(2, true)]).await;
+    gate.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_gives_the_platform_more_time_and_a_final_one_ends_it() {
     let trial = Trial::new(LATER).await;
