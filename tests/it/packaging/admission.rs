@@ -161,15 +161,30 @@ fn receiver_places() -> Vec<(&'static str, Value)> {
         receiver
     };
     vec![
-        ("verification.token.secretKeyRefs[].name", receiver(&json!({"token": {"header": "token", "secretKeyRefs": keys}}))),
+        (
+            "verification.token.secretKeyRefs[].name",
+            receiver(&json!({"token": {"header": "token", "secretKeyRefs": keys}})),
+        ),
         ("verification.token.tokenSourceRef.name", receiver(&json!({ "token": by_source }))),
         ("verification.apiKey.secretKeyRefs[].name", receiver(&json!({"apiKey": {"secretKeyRefs": keys}}))),
         ("verification.basic.secretKeyRefs[].name", receiver(&json!({"basic": {"secretKeyRefs": keys}}))),
-        ("verification.hmac.secretKeyRefs[].name", receiver(&json!({"hmac": {"header": "signature", "secretKeyRefs": keys}}))),
-        ("verification.standardWebhooks.secretKeyRefs[].name", receiver(&json!({"standardWebhooks": {"secretKeyRefs": keys}}))),
+        (
+            "verification.hmac.secretKeyRefs[].name",
+            receiver(&json!({"hmac": {"header": "signature", "secretKeyRefs": keys}})),
+        ),
+        (
+            "verification.standardWebhooks.secretKeyRefs[].name",
+            receiver(&json!({"standardWebhooks": {"secretKeyRefs": keys}})),
+        ),
         ("fallback.secretKeyRefs[].name", asking("/secretKeyRefs", keys.clone())),
-        ("fallback.request.headers[].valueFrom.secretKeyRef.name", asking("/request/headers", json!([header()]))),
-        ("fallback.request.tokenSourceRef.name", asking("/request/tokenSourceRef", json!({"name": "integration"}))),
+        (
+            "fallback.request.headers[].valueFrom.secretKeyRef.name",
+            asking("/request/headers", json!([header()])),
+        ),
+        (
+            "fallback.request.tokenSourceRef.name",
+            asking("/request/tokenSourceRef", json!({"name": "integration"})),
+        ),
     ]
 }
 
@@ -432,8 +447,13 @@ fn a_receiver_has_a_path_of_its_namespace_or_one_that_is_allowed_to_it() {
         (WITH_RIGHTS, "/gupy"),
     ] {
         let refused = offered(namespace, path);
-        let said = format!("has the path {path}, and a path of namespace {namespace} begins with /{namespace}/");
-        assert!(refused.code != Some(0) && refused.stderr.contains(&said), "{namespace} {path}: {}", refused.stderr);
+        let said =
+            format!("has the path {path}, and a path of namespace {namespace} begins with /{namespace}/");
+        assert!(
+            refused.code != Some(0) && refused.stderr.contains(&said),
+            "{namespace} {path}: {}",
+            refused.stderr
+        );
     }
 }
 

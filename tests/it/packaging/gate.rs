@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::cluster::Cluster;
 use super::super::in_repository;
 use super::super::readme::blocks;
-use super::chart::template;
+use super::chart::{takes, template};
 use super::helm::{BOTH, Helm, RELEASE, arguments, chart, named, of_kind};
 
 const NAME: &str = "hookkeeper-gate";
@@ -41,18 +41,30 @@ fn of_the_gate(document: &Value) -> bool {
 #[test]
 fn without_being_asked_for_nothing_of_it_is_there() {
     assert!(!template(&json!({})).iter().any(of_the_gate));
-    let kinds: BTreeSet<_> =
-        rendered(&json!({})).iter().filter(|document| of_the_gate(document)).map(|document| document["kind"].to_string()).collect();
+    let kinds: BTreeSet<_> = rendered(&json!({}))
+        .iter()
+        .filter(|document| of_the_gate(document))
+        .map(|document| document["kind"].to_string())
+        .collect();
     let expected = [
-        "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding", "Service", "ServiceAccount",
-        "StatefulSet", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Role",
+        "RoleBinding",
+        "Service",
+        "ServiceAccount",
+        "StatefulSet",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     ];
     assert_eq!(kinds, expected.iter().map(|kind| format!("{kind:?}")).collect());
 }
 
 #[test]
 fn with_sqlite_each_pod_has_a_volume_of_its_own_that_outlives_it() {
-    let documents = rendered(&json!({"persistence": {"size": "5Gi", "storageClassName": "fast", "accessMode": "ReadWriteOncePod"}}));
+    let documents = rendered(
+        &json!({"persistence": {"size": "5Gi", "storageClassName": "fast", "accessMode": "ReadWriteOncePod"}}),
+    );
     let spec = &named(&documents, "StatefulSet", NAME)["spec"];
     assert_eq!(spec["replicas"], 2);
     let claim = &spec["volumeClaimTemplates"][0];
@@ -86,21 +98,61 @@ fn with_postgresql_it_is_a_deployment_that_an_autoscaler_may_scale() {
     let documents = rendered(&postgres());
     assert!(of_kind(&documents, "StatefulSet").is_empty());
     let spec = &named(&documents, "Deployment", NAME)["spec"];
-    assert_eq!((&spec["replicas"], &spec["strategy"]["rollingUpdate"]["maxUnavailable"]), (&json!(2), &json!(0)));
+    assert_eq!(
+        (&spec["replicas"], &spec["strategy"]["rollingUpdate"]["maxUnavailable"]),
+        (&json!(2), &json!(0))
+    );
+    let words = arguments(named(&documents, "Deployment", NAME));
+    let about_the_store: Vec<&str> =
+        words.iter().map(String::as_str).filter(|word| word.starts_with("--data")).collect();
+    assert_eq!(
+        about_the_store,
+        [
+            "--database=db.internal:5432/hookkeeper",
+            "--database-user-file=/etc/hookkeeper/database/username",
+            "--database-password-file=/etc/hookkeeper/database/password",
+            "--database-tls=verify-full",
+            "--database-connections=8",
+        ]
+    );
+    let pod = &spec["template"]["spec"];
+    let mounted = |pod: &Value, name: &str| {
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap().clone();
+        mounts.into_iter().find(|mount| mount["name"] == name).map(|mount| mount["mountPath"].clone())
+    };
+    assert_eq!(mounted(pod, "database"), Some(json!("/etc/hookkeeper/database")));
+    assert_eq!(pod["volumes"][0]["secret"]["secretName"], "db");
+    let mut several = postgres();
+    several["database"]["host"] = json!("one,two");
+    several["database"]["ca"] = json!({"configMap": "db-ca", "key": "bundle.pem"});
+    let documents = rendered(&several);
+    let words = arguments(named(&documents, "Deployment", NAME));
+    for word in [
+        "--database=one:5432,two:5432/hookkeeper",
+        "--database-ca-file=/etc/hookkeeper/database-ca/bundle.pem",
+    ] {
+        assert!(words.contains(&word.to_owned()), "{words:?}");
+    }
+    let pod = &named(&documents, "Deployment", NAME)["spec"]["template"]["spec"];
+    assert_eq!(mounted(pod, "database-ca"), Some(json!("/etc/hookkeeper/database-ca")));
     let mut scaled = postgres();
     scaled["replicas"] = Value::Null;
-    // Helm 3 takes a null for "as the chart has it".
-    for (helm, expected) in [(Helm::Four, Value::Null)] {
-        let documents = helm.template(&values(&scaled)).unwrap();
-        assert_eq!(named(&documents, "Deployment", NAME)["spec"]["replicas"], expected, "{helm:?}");
-    }
+    let documents = rendered(&scaled);
+    assert_eq!(named(&documents, "Deployment", NAME)["spec"].get("replicas"), None);
 }
 
 #[test]
 fn pods_are_restricted_and_know_who_they_are() {
-    for settings in [json!({}), postgres(), json!({"dataKey": {"secret": "key", "previousKey": "old"}, "tls": {"secret": "tls"}})] {
+    for settings in [
+        json!({}),
+        postgres(),
+        json!({"dataKey": {"secret": "key", "previousKey": "old"}, "tls": {"secret": "tls"}}),
+    ] {
         let documents = rendered(&settings);
-        let workload = documents.iter().find(|document| of_the_gate(document) && document["spec"]["template"].is_object()).unwrap();
+        let workload = documents
+            .iter()
+            .find(|document| of_the_gate(document) && document["spec"]["template"].is_object())
+            .unwrap();
         let pod = &workload["spec"]["template"]["spec"];
         let of_pod = &pod["securityContext"];
         assert_eq!((&of_pod["runAsNonRoot"], &of_pod["runAsUser"]), (&json!(true), &json!(65532)));
@@ -110,15 +162,29 @@ fn pods_are_restricted_and_know_who_they_are() {
             container["securityContext"],
             json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}})
         );
-        let names: Vec<_> = container["env"].as_array().unwrap().iter().map(|variable| {
-            (variable["name"].as_str().unwrap(), variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap())
-        }).collect();
-        let expected = [("HOSTNAME", "metadata.name"), ("POD_NAMESPACE", "metadata.namespace"), ("POD_UID", "metadata.uid")];
+        let names: Vec<_> = container["env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|variable| {
+                (
+                    variable["name"].as_str().unwrap(),
+                    variable["valueFrom"]["fieldRef"]["fieldPath"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("HOSTNAME", "metadata.name"),
+            ("POD_NAMESPACE", "metadata.namespace"),
+            ("POD_UID", "metadata.uid"),
+        ];
         assert_eq!(names, expected);
         assert_eq!(pod["terminationGracePeriodSeconds"], 60);
         assert_eq!(pod["serviceAccountName"], NAME);
         // Nobody who sends deliveries can fill the port that is asked.
-        for (probe, path) in [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
+        for (probe, path) in
+            [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]
+        {
             assert_eq!(container[probe]["httpGet"], json!({"path": path, "port": "metrics"}), "{probe}");
         }
     }
@@ -172,11 +238,36 @@ fn values_become_arguments() {
 }
 
 #[test]
+fn the_binary_takes_the_arguments_that_follow_from_the_values() {
+    let full = json!({
+        "namespaces": ["a", "b"], "dataKey": {"secret": "keys", "key": "new", "previousKey": "old"},
+        "allowClearBodies": true, "publicUrl": "https://hooks.example.com", "trustedProxies": ["10.0.0.0/8"],
+        "allowPaths": ["a=/hooks", "b=/"], "tls": {"secret": "tls"}, "expect": {"enabled": true},
+        "egress": {"allow": ["http://app.internal:8080"]}, "persistence": {"mayVanish": true},
+    });
+    for settings in [json!({}), full, postgres()] {
+        let mut values = values(&settings);
+        values["scope"] = json!({"selector": "team in (a, b)"});
+        let documents = template(&values);
+        let workload = documents
+            .iter()
+            .find(|document| of_the_gate(document) && document["spec"]["template"].is_object())
+            .unwrap();
+        let mut words = arguments(workload);
+        // In a pod it has the pod's name.
+        words.push("--name=gate-0".to_owned());
+        takes(&words);
+    }
+}
+
+#[test]
 fn services_lead_to_the_ports_and_select_the_pods() {
     let documents = rendered(&json!({"expect": {"enabled": true}}));
     let template = &named(&documents, "StatefulSet", NAME)["spec"]["template"];
     let ports = template["spec"]["containers"][0]["ports"].as_array().unwrap();
-    for (service, port) in [(NAME, "deliveries"), ("hookkeeper-gate-expect", "expect"), ("hookkeeper-gate-metrics", "metrics")] {
+    for (service, port) in
+        [(NAME, "deliveries"), ("hookkeeper-gate-expect", "expect"), ("hookkeeper-gate-metrics", "metrics")]
+    {
         let spec = &named(&documents, "Service", service)["spec"];
         assert_eq!(spec["ports"][0]["targetPort"], port);
         assert_eq!(spec["ports"].as_array().unwrap().len(), 1, "{service} shows one port and no other");
@@ -186,7 +277,10 @@ fn services_lead_to_the_ports_and_select_the_pods() {
         }
     }
     let operator = &named(&documents, "Deployment", "hookkeeper")["spec"]["template"]["metadata"]["labels"];
-    assert_ne!(operator["app.kubernetes.io/component"], template["metadata"]["labels"]["app.kubernetes.io/component"]);
+    assert_ne!(
+        operator["app.kubernetes.io/component"],
+        template["metadata"]["labels"]["app.kubernetes.io/component"]
+    );
 }
 
 #[test]
@@ -281,10 +375,19 @@ fn fewer_volumes_are_refused_until_somebody_has_looked() {
         };
         succeeds("install", &json!({"replicas": 3}));
         succeeds("upgrade", &json!({"replicas": 3, "publicUrl": "https://hooks.example.com"}));
-        for fewer in [json!({"replicas": 2}), json!({"enabled": false}), postgres(), json!({"replicas": 3, "persistence": {"mayVanish": true}})] {
+        for fewer in [
+            json!({"replicas": 2}),
+            json!({"enabled": false}),
+            postgres(),
+            json!({"replicas": 3, "persistence": {"mayVanish": true}}),
+        ] {
             let refused = run("upgrade", &fewer);
             let look = format!("kubectl -n {namespace} exec {NAME}-2 -- /hookkeeper deliveries list");
-            assert!(refused.code != Some(0) && refused.stderr.contains(&look), "{helm:?} {fewer}: {}", refused.stderr);
+            assert!(
+                refused.code != Some(0) && refused.stderr.contains(&look),
+                "{helm:?} {fewer}: {}",
+                refused.stderr
+            );
         }
         succeeds("upgrade", &json!({"replicas": 2, "persistence": {"allowScaleDown": true}}));
         succeeds("upgrade", &json!({"replicas": 4}));
@@ -339,9 +442,7 @@ fn rights_of(namespace: &str, serves: &str) -> Vec<Value> {
         "ValidatingAdmissionPolicyBinding",
     ];
     let mut documents = Helm::Four.template_with(namespace, &[], &values).unwrap();
-    documents.retain(|document| {
-        of_the_gate(document) && kinds.contains(&document["kind"].as_str().unwrap())
-    });
+    documents.retain(|document| of_the_gate(document) && kinds.contains(&document["kind"].as_str().unwrap()));
     documents
 }
 
@@ -380,9 +481,7 @@ fn a_gate_writes_its_own_lease_and_no_other() {
     };
     let own = token(&["--bound-object-kind=Pod", "--bound-object-name=hookkeeper-gate-0"]);
     let of_no_pod = token(&[]);
-    let run = |token: &str, words: &[&str]| {
-        cluster.kubectl(&[words, &["-n", &namespace, token]].concat())
-    };
+    let run = |token: &str, words: &[&str]| cluster.kubectl(&[words, &["-n", &namespace, token]].concat());
     let said = "a gate writes no Lease but the one that is named after its pod";
     // The server enforces a policy some moments after it has stored it.
     let end = Instant::now() + PATIENCE;
@@ -401,7 +500,11 @@ fn a_gate_writes_its_own_lease_and_no_other() {
             &["delete", "lease", name, "--wait=false"],
         ] {
             let refused = run(&own, words);
-            assert!(refused.code != Some(0) && refused.stderr.contains(said), "{words:?}: {}", refused.stderr);
+            assert!(
+                refused.code != Some(0) && refused.stderr.contains(said),
+                "{words:?}: {}",
+                refused.stderr
+            );
         }
         let holder = ["get", "lease", name, "-n", &namespace, "-o", "jsonpath={.spec.holderIdentity}"];
         assert_eq!(cluster.succeed(&holder), name);
@@ -450,6 +553,7 @@ fn the_page_about_it_is_true_to_the_chart() {
     assert!(count > 8, "{count}");
     // What a volume is called in it.
     let documents = rendered(&json!({}));
-    let claim = &named(&documents, "StatefulSet", NAME)["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
+    let claim =
+        &named(&documents, "StatefulSet", NAME)["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
     assert!(page.contains(&format!("{}-{NAME}-0", claim.as_str().unwrap())));
 }

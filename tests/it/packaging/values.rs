@@ -127,12 +127,21 @@ fn wrong_values() -> Vec<(Value, &'static [&'static str])> {
             json!({"gate": {"enabled": true, "namespaces": ["a"]}, "scope": {"namespaces": ["b"]}}),
             &[r#"gate.namespaces: "a" is not in scope.namespaces"#],
         ),
-        (gate(json!({"allowPaths": ["b=/hooks"]})), &[r#"the namespace of "b=/hooks" is not in gate.namespaces"#]),
+        (
+            gate(json!({"allowPaths": ["b=/hooks"]})),
+            &[r#"the namespace of "b=/hooks" is not in gate.namespaces"#],
+        ),
         (gate(json!({"database": {"host": "db"}})), &["gate.database.host is set, but gate.store is SQLite"]),
         (gate(json!({"store": "PostgreSQL"})), &["gate.database.host is empty"]),
         (
             gate(json!({"store": "PostgreSQL", "database": {"host": "db"}})),
             &["gate.database.credentials.secret names no Secret"],
+        ),
+        (
+            gate(json!({"store": "PostgreSQL", "database": {
+                "host": "db", "tls": "Disable", "credentials": {"secret": "db"}, "ca": {"secret": "ca"},
+            }})),
+            &["with gate.database.tls: Disable there is none"],
         ),
         (gate(json!({"dataKey": {"previousKey": "old"}})), &["gate.dataKey.secret is empty"]),
         (gate(json!({"ingress": {"enabled": true}})), &["needs gate.ingress.host"]),

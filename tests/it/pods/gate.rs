@@ -146,7 +146,8 @@ impl Gate<'_> {
 
     /// What a condition of a subscription says, and of which token.
     fn observed(&self) -> (String, String) {
-        let path = "jsonpath={.status.conditions[?(@.type==\"TokenObserved\")].status} {.status.tokenFingerprint}";
+        let path =
+            "jsonpath={.status.conditions[?(@.type==\"TokenObserved\")].status} {.status.tokenFingerprint}";
         let said = self.in_team(&["get", "whs", "application-completed", "-o", path]);
         let (status, fingerprint) = said.split_once(' ').unwrap();
         (status.to_owned(), fingerprint.to_owned())

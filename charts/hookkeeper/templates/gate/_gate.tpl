@@ -13,6 +13,17 @@
 {{- if $gate.persistence.mayVanish }}
 - --data-may-vanish
 {{- end }}
+{{- else }}
+{{- with $gate.database }}
+- {{ printf "--database=%s" (include "hookkeeper.gate.database" .) | quote }}
+- --database-user-file=/etc/hookkeeper/database/{{ .credentials.userKey }}
+- --database-password-file=/etc/hookkeeper/database/{{ .credentials.passwordKey }}
+{{- if or .ca.configMap .ca.secret }}
+- --database-ca-file=/etc/hookkeeper/database-ca/{{ .ca.key }}
+{{- end }}
+- --database-tls={{ ternary "disable" "verify-full" (eq .tls "Disable") }}
+- --database-connections={{ .connections }}
+{{- end }}
 {{- end }}
 - {{ printf "--listen=%s:8090" .Values.listenAddress | quote }}
 {{- if $gate.expect.enabled }}
@@ -65,12 +76,38 @@
 {{- end }}
 {{- end -}}
 
+{{/* HOST:PORT[,HOST:PORT]/NAME */}}
+{{- define "hookkeeper.gate.database" -}}
+{{- $hosts := list -}}
+{{- range splitList "," .host -}}
+{{- $host := ternary (printf "[%s]" .) . (contains ":" .) -}}
+{{- $hosts = append $hosts (printf "%s:%v" $host $.port) -}}
+{{- end -}}
+{{- join "," $hosts }}/{{ .name -}}
+{{- end -}}
+
 {{/* What the process reads from mounted Secrets, besides what every pod of ours has. */}}
 {{- define "hookkeeper.gate.volumes" -}}
 {{- $gate := .Values.gate -}}
 {{- $volumes := list -}}
 {{- if and (eq $gate.store "SQLite") $gate.persistence.mayVanish -}}
 {{- $volumes = append $volumes (dict "name" "deliveries" "emptyDir" (dict "sizeLimit" $gate.persistence.size)) -}}
+{{- end -}}
+{{- if eq $gate.store "PostgreSQL" -}}
+{{- with $gate.database -}}
+{{- $items := list -}}
+{{- range list .credentials.userKey .credentials.passwordKey -}}
+{{- $items = append $items (dict "key" . "path" .) -}}
+{{- end -}}
+{{- $secret := dict "secretName" .credentials.secret "items" $items "defaultMode" 288 -}}
+{{- $volumes = append $volumes (dict "name" "database" "secret" $secret) -}}
+{{- $items := list (dict "key" .ca.key "path" .ca.key) -}}
+{{- if .ca.configMap -}}
+{{- $volumes = append $volumes (dict "name" "database-ca" "configMap" (dict "name" .ca.configMap "items" $items)) -}}
+{{- else if .ca.secret -}}
+{{- $volumes = append $volumes (dict "name" "database-ca" "secret" (dict "secretName" .ca.secret "items" $items)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- with $gate.dataKey -}}
 {{- if .secret -}}
@@ -98,6 +135,11 @@
 {{- $mounts := list -}}
 {{- if eq $gate.store "SQLite" -}}
 {{- $mounts = append $mounts (dict "name" "deliveries" "mountPath" "/var/lib/hookkeeper") -}}
+{{- else -}}
+{{- $mounts = append $mounts (dict "name" "database" "mountPath" "/etc/hookkeeper/database" "readOnly" true) -}}
+{{- if or $gate.database.ca.configMap $gate.database.ca.secret -}}
+{{- $mounts = append $mounts (dict "name" "database-ca" "mountPath" "/etc/hookkeeper/database-ca" "readOnly" true) -}}
+{{- end -}}
 {{- end -}}
 {{- if $gate.dataKey.secret -}}
 {{- $mounts = append $mounts (dict "name" "data-key" "mountPath" "/etc/hookkeeper/data-key" "readOnly" true) -}}
@@ -144,6 +186,9 @@
 {{- end -}}
 {{- if and $gate.database.ca.configMap $gate.database.ca.secret -}}
 {{- fail "gate.database.ca: only one of configMap and secret can be set" -}}
+{{- end -}}
+{{- if and (eq $gate.database.tls "Disable") (or $gate.database.ca.configMap $gate.database.ca.secret) -}}
+{{- fail "gate.database.ca says who may sign the server's certificate, and with gate.database.tls: Disable there is none" -}}
 {{- end -}}
 {{- if $gate.persistence.mayVanish -}}
 {{- fail "gate.persistence.mayVanish is about a volume, but gate.store is PostgreSQL" -}}
