@@ -493,12 +493,12 @@ fn a_gate_writes_its_own_lease_and_no_other() {
         assert!(Instant::now() < end, "the policy is not enforced");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let change = r#"{"spec": {"holderIdentity": "somebody-else"}}"#;
+    let apply = ["apply", "--server-side", "--force-conflicts", "-f", file];
     for name in ["hookkeeper", "hookkeeper-gate-1"] {
-        for words in [
-            &["patch", "lease", name, "--type=merge", "-p", change][..],
-            &["delete", "lease", name, "--wait=false"],
-        ] {
+        let mut changed = lease(name);
+        changed["spec"]["holderIdentity"] = json!("somebody-else");
+        write(&changed);
+        for words in [&apply[..], &["delete", "lease", name, "--wait=false"]] {
             let refused = run(&own, words);
             assert!(
                 refused.code != Some(0) && refused.stderr.contains(said),
@@ -512,12 +512,7 @@ fn a_gate_writes_its_own_lease_and_no_other() {
     write(&lease("hookkeeper-gate-0"));
     let refused = run(&of_no_pod, &["create", "-f", file]);
     assert!(refused.stderr.contains(said), "{}", refused.stderr);
-    for words in [
-        &["create", "-f", file][..],
-        &["apply", "--server-side", "--force-conflicts", "-f", file],
-        &["patch", "lease", "hookkeeper-gate-0", "--type=merge", "-p", change],
-        &["delete", "lease", "hookkeeper-gate-0", "--wait=false"],
-    ] {
+    for words in [&apply[..], &apply, &["delete", "lease", "hookkeeper-gate-0", "--wait=false"]] {
         let done = run(&own, words);
         assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{words:?}");
     }
