@@ -125,6 +125,19 @@ impl Trial {
         handed
     }
 
+    /// A token of the platform's own token server.
+    async fn token(&self) -> String {
+        let client = &Config::default().clients[0];
+        let request = reqwest::Client::new()
+            .post(format!("{}/oauth/token", self.sandbox.url()))
+            .basic_auth(&client.id, Some(client.secret.expose()))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("grant_type=client_credentials");
+        let answer = request.send().await.unwrap().bytes().await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
     async fn until_handed(&self, gate: &Gate, id: &str, expected: &[(u64, bool)]) {
         gate.until(&format!("{id}: {expected:?}"), || self.handed(id) == expected).await;
     }
@@ -181,33 +194,50 @@ async fn what_the_platform_lost_is_asked_for_and_each_status_is_handed_on_once()
     gate.stop();
 }
 
-/// Nothing that is declared carries its tokens, so that nobody else has one minted.
+/// Nothing that is declared carries its tokens, so that nobody else has one minted or read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_platform_is_asked_with_a_token_of_a_source_that_nothing_else_uses() {
-    let trial = Trial::new(SOON).await;
-    let edit = |file: &str, change: &dyn Fn(String) -> String| {
-        let path = trial.folder.path().join("manifests").join(file);
-        let text = change(fs::read_to_string(&path).unwrap());
-        fs::write(path, text).unwrap();
-    };
-    edit("41-receivers.yaml", &|text| {
-        let (before, fallback) = text.split_once("  fallback:\n").unwrap();
-        let asking =
-            fallback.replacen("tokenSourceRef: {name: integration}", "tokenSourceRef: {name: asking}", 1);
-        assert_ne!(asking, fallback);
-        format!("{before}  fallback:\n{asking}")
-    });
-    edit("20-token-source.yaml", &|text| {
-        let published = "  publishTo: {secretName: integration-token}\n";
-        let asking = text.replacen("{name: integration}", "{name: asking}", 1).replacen(published, "", 1);
-        format!("{text}---\n{asking}")
-    });
-    let gate = trial.gate().await;
-    trial.begins("p-1", &[2, 3]);
-    expect(&gate, "p-1");
-    trial.goes_on(&gate, true).await;
-    trial.until_handed(&gate, "p-1", &[(2, true)]).await;
-    gate.stop();
+    for is_minted in [true, false] {
+        let trial = Trial::new(SOON).await;
+        let edit = |file: &str, change: &dyn Fn(String) -> String| {
+            let path = trial.folder.path().join("manifests").join(file);
+            let text = change(fs::read_to_string(&path).unwrap());
+            fs::write(path, text).unwrap();
+        };
+        let replaced = |text: &str, from: &str, to: &str| {
+            let after = text.replacen(from, to, 1);
+            assert_ne!(after, text, "{from}");
+            after
+        };
+        edit("41-receivers.yaml", &|text| {
+            let (before, fallback) = text.split_once("  fallback:\n").unwrap();
+            let fallback =
+                replaced(fallback, "tokenSourceRef: {name: integration}", "tokenSourceRef: {name: asking}");
+            format!("{before}  fallback:\n{fallback}")
+        });
+        edit("20-token-source.yaml", &|text| {
+            let asking = replaced(&text, "{name: integration}", "{name: asking}");
+            let asking = replaced(&asking, "  publishTo: {secretName: integration-token}\n", "");
+            let at = asking.find("  oauth2:\n").unwrap();
+            let asking = if is_minted {
+                asking
+            } else {
+                format!("{}  secret: {{name: asking-token, key: token}}\n", &asking[..at])
+            };
+            format!("{text}---\n{asking}")
+        });
+        let token = trial.token().await;
+        edit("40-receiver-secrets.yaml", &|text| {
+            let head = "apiVersion: v1, kind: Secret, metadata: {name: asking-token}";
+            format!("{text}---\n{{{head}, stringData: {{token: {token}}}}}\n")
+        });
+        let gate = trial.gate().await;
+        trial.begins("p-1", &[2, 3]);
+        expect(&gate, "p-1");
+        trial.goes_on(&gate, true).await;
+        trial.until_handed(&gate, "p-1", &[(2, true)]).await;
+        gate.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
