@@ -14,6 +14,7 @@
 //!   any gets its second. What one leaves, the others share; nothing can be saved up.
 
 pub(crate) mod budget;
+pub(crate) mod one_each;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

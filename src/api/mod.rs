@@ -32,9 +32,9 @@ pub use provider::{
 };
 pub use receiver::{
     Allowance, ApiKeyVerification, DuplicateAction, Duplicates, Fallback, FallbackFields, FallbackRequest,
-    Forward, ForwardService, HandOn, HmacAlgorithm, HmacEncoding, HmacVerification, Mode, ReceiverLimits,
-    Retry, SecretsVerification, SeenToken, TestEvent, TestEventAction, TokenVerification, Verification,
-    WebhookReceiver, WebhookReceiverSpec, WebhookReceiverStatus,
+    Forward, ForwardService, GateReport, HandOn, HmacAlgorithm, HmacEncoding, HmacVerification, Mode,
+    ReceiverLimits, Retry, SecretsVerification, SeenToken, TestEvent, TestEventAction, TokenVerification,
+    Verification, WebhookReceiver, WebhookReceiverSpec, WebhookReceiverStatus,
 };
 pub use reference::{
     LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference, SecretSource, SourcedValue,

@@ -11,6 +11,7 @@ use super::gating::{self, Gate};
 use crate::engine::change::Change;
 use crate::engine::ports::{Gates, Secrets};
 use crate::gate::change::ReceiverChange;
+use crate::gate::follow::follow;
 use crate::shares::budget::Budgets;
 use crate::sidecar::state::State;
 
@@ -35,12 +36,11 @@ impl Coupling {
     /// What a shell with an engine brings to the gate.
     pub(super) fn for_gate(&self, secrets: &Arc<dyn Secrets>, state: &State) -> gating::FromShell {
         let noted = self.changed.clone();
+        let statuses = Arc::new(StateStatuses(state.clone()));
         gating::FromShell {
-            secrets: Arc::clone(secrets),
-            statuses: Arc::new(StateStatuses(state.clone())),
-            name: gating::LOCAL.to_owned(),
             engine: Some(Arc::new(move |source| noted.note(source))),
             others: Some(Arc::new(EngineBudgets(self.budgets.clone()))),
+            ..gating::FromShell::without_cluster(Arc::clone(secrets), statuses)
         }
     }
 
@@ -64,7 +64,7 @@ impl Coupling {
             at_work();
         };
         let tasks = vec![
-            tokio::spawn(gating::follow(gate.registry(), changes, at_work)),
+            tokio::spawn(follow(gate.registry(), changes, at_work)),
             tokio::spawn(self.changed.tell(engine.clone())),
             tokio::spawn(gate_ports::tell_evidence(gate.evidence(), engine)),
         ];

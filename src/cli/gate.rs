@@ -1,5 +1,5 @@
-//! `hookkeeper gate`: takes platforms' deliveries in and hands them on, without a cluster and without
-//! rotating anything.
+//! `hookkeeper gate`: takes platforms' deliveries in and hands them on, without rotating anything: in a
+//! cluster, or with a folder of manifests.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,21 +9,26 @@ use std::time::Duration;
 use prometheus_client::registry::Registry as Series;
 use tokio::sync::watch;
 
+use super::gate_cluster::{self, ClusterArgs};
 use super::gate_ports::StateStatuses;
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
+use crate::gate::follow::follow;
+use crate::ops::health::Heartbeat;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::sidecar::shell::{Parts, Settings, Shell};
 
-/// Takes platforms' deliveries in, proves them, keeps them safe and hands them on, without a cluster.
+/// Takes platforms' deliveries in, proves them, keeps them safe and hands them on.
 ///
-/// One process for each folder of data. Tokens are not rotated: `sidecar --gate-listen` does both.
+/// In a cluster any number of processes may run, each with a folder of data of its own. With --manifests it
+/// needs no cluster. Tokens are not rotated: the controller does that, or `sidecar --gate-listen` both.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Folder of manifests: all its .yaml, .yml and .json files, read again when they change.
+    /// Folder of manifests, where there is no cluster: all its .yaml, .yml and .json files, read again when
+    /// they change.
     #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
     /// Folder for what was acknowledged and not yet handed on; on a disk that stays.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
@@ -31,8 +36,11 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8090")]
     pub listen: SocketAddr,
     /// Look for the values of Secrets in DIR/SECRET/KEY and DIR/SECRET.KEY.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "manifests")]
     pub secrets_dir: Option<PathBuf>,
+    /// What a gate in a cluster takes.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// What all gates take.
     #[command(flatten)]
     pub gate: GateArgs,
@@ -49,12 +57,19 @@ const BEAT: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it must not start, or a part that must run as long as the process does has ended.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    match args.manifests.clone() {
+        Some(manifests) => without_cluster(args, manifests).await,
+        None => gate_cluster::run(args).await,
+    }
+}
+
+async fn without_cluster(args: Args, manifests: PathBuf) -> anyhow::Result<()> {
     let logs = args.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     let store = gating::open_store(&args.gate, args.data.clone()).await?;
     let shell = Shell::open(
         Settings {
-            manifests: args.manifests.clone(),
+            manifests,
             state: args.data.join("state.json"),
             secrets_dir: args.secrets_dir.clone(),
             publish_dir: None,
@@ -66,13 +81,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let client = args.process.client(gating::CONNECTIONS_PER_HOST)?;
     let mut series = Series::default();
-    let from_shell = FromShell {
-        secrets: Arc::new(shell.secrets),
-        statuses: Arc::new(StateStatuses(shell.state.clone())),
-        name: gating::LOCAL.to_owned(),
-        engine: None,
-        others: None,
-    };
+    let statuses = Arc::new(StateStatuses(shell.state.clone()));
+    let from_shell = FromShell::without_cluster(Arc::new(shell.secrets), statuses);
     let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
     let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;
     let starting = serving.starting;
@@ -83,26 +93,66 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         synced.send_replace(true);
         drop(starting);
     };
-    let following = tokio::spawn(gating::follow(gate.registry(), shell.receiver_changes, at_work));
+    let following = tokio::spawn(follow(gate.registry(), shell.receiver_changes, at_work));
     let ready = gating::until(is_synced);
     let readiness = serving.readiness;
     let draining = move || readiness.ends();
-    let beating = async {
-        loop {
-            serving.heartbeat.beat();
-            tokio::time::sleep(BEAT).await;
-        }
-    };
     let result = tokio::select! {
         biased;
-        result = gate.run(ready, shutdown, draining) => result,
+        result = gate.run(ready, shutdown, draining, || {}) => result,
         _ = watching => Err(anyhow::anyhow!("the task that reads the manifests has ended")),
         _ = following => Err(anyhow::anyhow!("the task that follows the manifests has ended")),
-        never = beating => never,
+        never = beat(&serving.heartbeat) => match never {},
         _ = serving.admin => Err(anyhow::anyhow!("the admin server has ended")),
     };
     if let Err(error) = shell.state.flush().await {
         tracing::warn!("{error}");
     }
     result
+}
+
+/// Shows that the runtime goes on.
+pub(super) async fn beat(heartbeat: &Heartbeat) -> std::convert::Infallible {
+    loop {
+        heartbeat.beat();
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Args, String> {
+        let line = ["gate", "--data", "d"].iter().chain(arguments);
+        Line::try_parse_from(line).map(|line| line.args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn it_runs_in_a_cluster_or_with_manifests_and_flags_of_the_other_form_are_refused() {
+        assert!(parse(&["--manifests", "m", "--secrets-dir", "s"]).is_ok());
+        let args = parse(&["-n", "hr", "-n", "ops", "-l", "team=a", "--name", "gate-0"]).unwrap();
+        assert_eq!(args.cluster.namespace, ["hr", "ops"]);
+        for flags in [
+            &["--namespace", "hr"][..],
+            &["--selector", "a=b"],
+            &["--context", "c"],
+            &["--lease-namespace", "n"],
+            &["--name", "g"],
+        ] {
+            let both = [&["--manifests", "m"], flags].concat();
+            let refused = parse(&both).unwrap_err();
+            assert!(refused.contains("--manifests") && refused.contains(flags[0]), "{refused}");
+        }
+        let refused = parse(&["--secrets-dir", "s"]).unwrap_err();
+        assert!(refused.contains("--manifests"), "{refused}");
+    }
 }

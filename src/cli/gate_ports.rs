@@ -7,13 +7,14 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::api::{ObjectKey, SecretKeyReference, WebhookReceiverStatus};
 use crate::engine::change::Change;
 use crate::engine::ports::{Clock as _, GateFailure, Gates, Offered, SecretFailure, Secrets};
 use crate::gate::evidence::Evidence;
 use crate::gate::fallback::{Means, Others};
-use crate::gate::ports::{CredentialFailure, Credentials, Statuses};
+use crate::gate::ports::{CredentialFailure, Credentials, Read, Statuses};
 use crate::gate::registry::{OfferedToken, Registry};
 use crate::ops::system::SystemClock;
 use crate::secret::SecretText;
@@ -28,15 +29,20 @@ impl Credentials for ShellCredentials {
     fn read<'a>(
         &'a self,
         namespace: &'a str,
-        reference: &'a SecretKeyReference,
-    ) -> BoxFuture<'a, Result<SecretText, CredentialFailure>> {
+        references: &'a [SecretKeyReference],
+        _: Instant,
+    ) -> BoxFuture<'a, Vec<Read>> {
         Box::pin(async move {
-            match self.0.read(namespace, reference).await {
-                // It is compared with what comes and sent nowhere, so where it may go does not matter.
-                Ok(value) => Ok(value.open(&reference.name, &mut Bounds::default())),
-                Err(SecretFailure::NotFound) => Err(CredentialFailure::NotFound),
-                Err(SecretFailure::Unavailable(what)) => Err(CredentialFailure::Unavailable(what)),
+            let mut read = Vec::with_capacity(references.len());
+            for reference in references {
+                read.push(match self.0.read(namespace, reference).await {
+                    // It is compared with what comes and sent nowhere, so where it may go does not matter.
+                    Ok(value) => Ok(value.open(&reference.name, &mut Bounds::default())),
+                    Err(SecretFailure::NotFound) => Err(CredentialFailure::NotFound),
+                    Err(SecretFailure::Unavailable(what)) => Err(CredentialFailure::Unavailable(what)),
+                });
             }
+            read
         })
     }
 }

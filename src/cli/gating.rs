@@ -10,7 +10,7 @@ use axum::Router;
 use ipnet::IpNet;
 use prometheus_client::registry::Registry as Series;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 use url::Url;
 
@@ -21,21 +21,20 @@ use crate::gate::acceptance::Polled;
 use crate::gate::addresses::TrustedProxies;
 use crate::gate::admin;
 use crate::gate::board::{Board, Observers};
-use crate::gate::change::ReceiverChange;
 use crate::gate::clock::{Clock, SystemClock};
 use crate::gate::direct::Direct;
 use crate::gate::evidence::Evidence;
 use crate::gate::expected;
 use crate::gate::fallback::{self, Fallbacks};
-use crate::gate::hand_on::{self, HandingOn};
+use crate::gate::hand_on::{self, ByName, HandingOn, Locate};
 use crate::gate::housekeeping::Housekeeping;
 use crate::gate::intake::{self, Delivered, Intake};
 use crate::gate::listener::{self, Stage};
 use crate::gate::live::Live;
 use crate::gate::observer::Observer;
 use crate::gate::paths::AllowedPath;
-use crate::gate::ports::Statuses;
-use crate::gate::registry::{self, Registry};
+use crate::gate::ports::{Credentials, Statuses};
+use crate::gate::registry::{self, ReadAgain, Registry};
 use crate::gate::tls::Tls;
 use crate::http::Client;
 use crate::ops::descriptors;
@@ -95,8 +94,17 @@ pub struct GateArgs {
 
 /// What a shell brings to the gate.
 pub(super) struct FromShell {
+    /// What questions to platforms carry.
     pub(super) secrets: Arc<dyn Secrets>,
+    /// What deliveries are proven by.
+    pub(super) credentials: Arc<dyn Credentials>,
     pub(super) statuses: Arc<dyn Statuses>,
+    /// Knows where Services are.
+    pub(super) locate: Arc<dyn Locate>,
+    /// How often Secrets are read again.
+    pub(super) read_again: ReadAgain,
+    /// It is said of each namespace when all its receivers are known.
+    pub(super) lists_by_namespace: bool,
     /// The name of this gate in statuses.
     pub(super) name: String,
     /// An engine in the same process hands tokens over, and is told of each source whose receivers may be
@@ -104,6 +112,23 @@ pub(super) struct FromShell {
     pub(super) engine: Option<registry::ToldOfSources>,
     /// Who else in the process sends requests to platforms.
     pub(super) others: Option<Arc<dyn fallback::Others>>,
+}
+
+impl FromShell {
+    /// What a shell without a cluster brings, where there is no engine.
+    pub(super) fn without_cluster(secrets: Arc<dyn Secrets>, statuses: Arc<dyn Statuses>) -> Self {
+        Self {
+            credentials: Arc::new(ShellCredentials(Arc::clone(&secrets))),
+            secrets,
+            statuses,
+            locate: Arc::new(ByName),
+            read_again: ReadAgain::default(),
+            lists_by_namespace: false,
+            name: LOCAL.to_owned(),
+            engine: None,
+            others: None,
+        }
+    }
 }
 
 /// Opens the store in a folder, before anything else is done there.
@@ -169,16 +194,21 @@ impl Gate {
             allowed_paths: args.allow_path.clone(),
             allow_clear_bodies: args.allow_clear_bodies,
             public_url: args.public_url.clone(),
+            read_again: from_shell.read_again,
+            lists_by_namespace: from_shell.lists_by_namespace,
             engine: from_shell.engine.clone(),
         };
         let random = random_bytes::<32>()?;
         let registry = Registry::new(
             Arc::clone(&store),
-            Arc::new(ShellCredentials(Arc::clone(&from_shell.secrets))),
+            Arc::clone(&from_shell.credentials),
             Arc::clone(&clock),
             &random,
             options,
         );
+        let known = registry.clone();
+        let knows_all_of: Arc<dyn Fn(&str) -> bool + Send + Sync> =
+            Arc::new(move |namespace| known.knows_all_of(namespace));
         let handing_on = HandingOn::new(
             Arc::clone(&store),
             client.clone(),
@@ -186,8 +216,13 @@ impl Gate {
             Arc::clone(&observer),
             Arc::clone(&clock),
             // One whose manifest is gone is still among them: what is left belongs to nobody.
-            hand_on::Options { gone: hand_on::Gone::Park, ..hand_on::Options::default() },
+            hand_on::Options {
+                gone: hand_on::Gone::Park,
+                knows_all_of: Arc::clone(&knows_all_of),
+                ..hand_on::Options::default()
+            },
         );
+        let handing_on = handing_on.locating_with(Arc::clone(&from_shell.locate));
         let means = ShellMeans { secrets: Arc::clone(&from_shell.secrets), registry: registry.clone() };
         let fallbacks = Fallbacks::new(
             Arc::clone(&store),
@@ -196,8 +231,9 @@ impl Gate {
             Arc::new(means),
             Arc::clone(&observer),
             Arc::clone(&clock),
-            fallback::Options::default(),
+            fallback::Options { knows_all_of, ..fallback::Options::default() },
         );
+        let fallbacks = fallbacks.locating_with(Arc::clone(&from_shell.locate));
         let fallbacks = match &from_shell.others {
             Some(others) => fallbacks.within(Arc::new(fallback::Questions::beside(Arc::clone(others)))),
             None => fallbacks,
@@ -207,7 +243,8 @@ impl Gate {
         let intake = Arc::new(Intake::new(intake::Parts {
             registry: registry.clone(),
             store: Arc::clone(&store),
-            direct: Direct::new(client.clone(), Arc::clone(&observer)),
+            direct: Direct::new(client.clone(), Arc::clone(&observer))
+                .locating_with(Arc::clone(&from_shell.locate)),
             observer,
             delivered,
             clock: Arc::clone(&clock),
@@ -221,8 +258,7 @@ impl Gate {
         let desk = match args.expect_listen {
             None => None,
             Some(address) => {
-                let credentials = Arc::new(ShellCredentials(Arc::clone(&from_shell.secrets)));
-                let desk = fallbacks.desk(credentials, &random_bytes::<32>()?);
+                let desk = fallbacks.desk(Arc::clone(&from_shell.credentials), &random_bytes::<32>()?);
                 let listener = TcpListener::bind(address).await;
                 let listener = listener
                     .with_context(|| format!("the listener for expectations cannot listen on {address}"))?;
@@ -280,12 +316,14 @@ impl Gate {
     }
 
     /// Takes deliveries in and hands them on until the process is asked to end, and then as long as is
-    /// fair to those who send. `ready` ends when everything is there that deliveries need.
+    /// fair to those who send. `ready` ends when everything is there that deliveries need; `draining` is
+    /// called when the end begins, `closed` when the last delivery has been taken in.
     pub(super) async fn run(
         self,
         ready: impl Future<Output = ()> + Send,
         shutdown: Shutdown,
         draining: impl FnOnce() + Send,
+        closed: impl FnOnce() + Send,
     ) -> anyhow::Result<()> {
         let Self {
             args,
@@ -383,6 +421,7 @@ impl Gate {
         tokio::time::sleep(args.drain.to_std()).await;
         stage.send_replace(Stage::Closed);
         let _ = taking_in.await;
+        closed();
         stop.send_replace(true);
         if let Ok(Err(error)) = handing_on.await {
             warn!("{error}");
@@ -399,32 +438,6 @@ impl Gate {
 /// Ends when it is true.
 pub(super) async fn until(mut is_so: watch::Receiver<bool>) {
     drop(is_so.wait_for(|so| *so).await);
-}
-
-/// Hands what is declared to the registry, one change after the other; `synced` is called once, when
-/// everything that was there at the start is at work. Ends when nobody sends changes any more.
-pub(super) async fn follow(
-    registry: Registry,
-    mut changes: mpsc::Receiver<ReceiverChange>,
-    synced: impl FnOnce() + Send,
-) {
-    let mut synced = Some(synced);
-    while let Some(change) = changes.recv().await {
-        match change {
-            ReceiverChange::Declared(declared) => {
-                let declared = *declared;
-                registry.declare(declared.identity, &declared.spec, declared.status).await;
-            }
-            ReceiverChange::Invalid(identity, problems) => registry.refuse(identity, problems).await,
-            ReceiverChange::Gone(key, since) => registry.gone(&key, since).await,
-            ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
-            ReceiverChange::Synced => {
-                if let Some(synced) = synced.take() {
-                    synced();
-                }
-            }
-        }
-    }
 }
 
 /// How long the last writes may take.

@@ -14,6 +14,7 @@ pub mod crds;
 pub mod deliveries;
 pub mod demo;
 pub mod gate;
+pub mod gate_cluster;
 mod gate_ports;
 mod gating;
 pub mod health;

@@ -162,8 +162,17 @@ impl ProcessArgs {
     /// The client for the outside, with so many connections to one host; and what is worth knowing about
     /// its way out.
     pub(super) fn client(&self, connections_per_host: usize) -> Result<Client, SetupError> {
+        self.client_but_never_to(Vec::new(), connections_per_host)
+    }
+
+    /// The same, which sends nothing to these, whatever is allowed.
+    pub(super) fn client_but_never_to(
+        &self,
+        never: Vec<AllowedDestination>,
+        connections_per_host: usize,
+    ) -> Result<Client, SetupError> {
         let client = Client::new(Config {
-            destinations: DestinationPolicy::new(self.allow_destination.clone()),
+            destinations: DestinationPolicy::new(self.allow_destination.clone()).never(never),
             files: Files {
                 issuers: self.ca_file.clone(),
                 proxy_credentials: self.proxy_credentials_file.clone(),

@@ -124,7 +124,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let asked = shutdown.clone();
     let gate = async move {
         match gate.zip(coupled) {
-            Some((gate, coupled)) => gate.run(gating::until(coupled.is_synced), asked, draining).await,
+            Some((gate, coupled)) => gate.run(gating::until(coupled.is_synced), asked, draining, || {}).await,
             None => Ok(()),
         }
     };

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::observer::{Asked, Fact, Observer};
@@ -14,6 +15,7 @@ use crate::store::Owner;
 /// Keeps the last of what happened, one entry for each receiver.
 pub struct Board {
     clock: Arc<dyn Clock>,
+    changed: Notify,
     receivers: Mutex<HashMap<Arc<str>, Happened>>,
 }
 
@@ -21,7 +23,13 @@ impl Board {
     /// A board on which nothing stands.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, receivers: Mutex::default() }
+        Self { clock, changed: Notify::new(), receivers: Mutex::default() }
+    }
+
+    /// Waits until an application or a platform has gone away or come back since it ended last. To be waited
+    /// for by one task alone.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// What has happened at this receiver.
@@ -55,6 +63,7 @@ impl Observer for Board {
             Some(happened) => happened,
             None => receivers.entry(Arc::clone(&owner.uid)).or_default(),
         };
+        let before = (happened.paused.is_some(), happened.unanswered.is_some());
         happened.risk.saw(&fact, now);
         match fact {
             Fact::Accepted { .. } => happened.accepted = Some(now),
@@ -70,6 +79,9 @@ impl Observer for Board {
             }
             Fact::Asked(_) => happened.unanswered = None,
             _ => {}
+        }
+        if before != (happened.paused.is_some(), happened.unanswered.is_some()) {
+            self.changed.notify_one();
         }
     }
 }
@@ -88,6 +100,8 @@ impl Observer for Observers {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use futures::FutureExt;
 
     use super::*;
     use crate::gate::clock::SteadyClock;
@@ -111,6 +125,8 @@ mod tests {
         tokio::time::advance(Duration::from_secs(60)).await;
         board.saw(&owner, paused("no answer"));
         assert_eq!(board.of("c").paused, Some((began, "no answer".to_owned())));
+        assert!(board.changed().now_or_never().is_some(), "whoever tells of it is told");
+        assert!(board.changed().now_or_never().is_none(), "once");
         board.saw(&owner, Fact::Resumed);
         board.saw(&owner, refused(true));
         board.saw(&owner, Fact::Accepted { fingerprint: None, event: None, subscription: None });

@@ -1,5 +1,7 @@
 //! What a shell tells the gate.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use crate::api::validation::Problem;
@@ -15,10 +17,15 @@ pub enum ReceiverChange {
     Declared(Box<Declared<WebhookReceiverSpec, WebhookReceiverStatus>>),
     /// A receiver breaks a rule; its last valid version stays in force.
     Invalid(Identity, Vec<Problem>),
-    /// A receiver's object is gone, since this time.
+    /// A receiver's object is gone, since this time, and may come back: nothing more is handed on.
     Gone(ObjectKey, DateTime<Utc>),
+    /// A receiver's object was deleted for good: what waits is parked, and whoever takes its name gets
+    /// nothing of it.
+    Deleted(ObjectKey),
     /// A token source is there, is different, or is gone.
     Source(ObjectKey, Option<Box<TokenSourceSpec>>),
+    /// All receivers of this namespace have been handed over, where that is not said by [`Self::Synced`].
+    Listed(Arc<str>),
     /// Everything that was there at the start has been handed over.
     Synced,
 }

@@ -145,13 +145,14 @@ impl Direct {
             return Passed::ours(503, Refusal::Application, why);
         };
         let exchanging = async {
-            let url = match self.locate.locate(&receiver.owner, &receiver.forward.to).await {
-                Ok(url) => url,
+            let place = match self.locate.locate(&receiver.owner, &receiver.forward.to).await {
+                Ok(place) => place,
                 Err(why) => return Passed::ours(503, Refusal::Application, why),
             };
             let headers = headers_for(receiver, &delivery);
-            let request = compose(url, headers, delivery.content_type, delivery.body, limit);
-            answer_of(receiver, self.exchange.send(&receiver.owner.namespace, request).await)
+            let request = compose(place.url, headers, delivery.content_type, delivery.body, limit);
+            let answered = self.exchange.send(&receiver.owner.namespace, place.address, request).await;
+            answer_of(receiver, answered)
         };
         timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| {
             let why = format!("the application did not answer within {limit:?}");

@@ -49,6 +49,25 @@ impl Entries {
         publish_to.map_or(SourceNow::None, |publish_to| SourceNow::Published(publish_to.secret_name.clone()))
     }
 
+    /// Takes the entry of this object's name out: its own, or that of an object which had the name before.
+    pub(super) fn take_out(&mut self, identity: &Identity) -> (Option<Entry>, Option<Identity>) {
+        match self.receivers.remove(&identity.key) {
+            Some(entry) if entry.identity.uid == identity.uid => (Some(entry), None),
+            other => (None, other.map(|entry| entry.identity)),
+        }
+    }
+
+    /// The receivers that are at work, by namespace.
+    pub(super) fn by_namespace(&self) -> BTreeMap<Arc<str>, Vec<Arc<Live>>> {
+        let mut all: BTreeMap<Arc<str>, Vec<Arc<Live>>> = BTreeMap::new();
+        for (key, entry) in &self.receivers {
+            if let Some(live) = &entry.live {
+                all.entry(Arc::clone(&key.namespace)).or_default().push(Arc::clone(live));
+            }
+        }
+        all
+    }
+
     /// Which tokens of the receiver's source subscriptions still carry.
     pub(super) fn carried_of(&self, live: &Live) -> Option<&BTreeSet<Arc<str>>> {
         let source = ObjectKey::new(&live.receiver().owner.namespace, live.source()?);

@@ -23,6 +23,8 @@ pub const MOST_TOKENS: usize = 64;
 /// How many subscriptions of a receiver are told apart for one token; what comes with further names is
 /// nobody's.
 pub const MOST_SUBSCRIPTIONS: usize = 1_024;
+/// How many subscriptions a status names for one token with one event.
+const MOST_NAMED: usize = 16;
 /// All events that are not told apart, and those that nobody can name.
 pub const OTHER: &str = "other";
 /// The same is told again after so long.
@@ -64,12 +66,41 @@ struct Seen {
     told: Option<DateTime<Utc>>,
 }
 
+/// What the status shows of one token with one event.
+#[derive(Clone, Debug)]
+struct Shown {
+    last: DateTime<Utc>,
+    /// The subscriptions that were named, and when last.
+    named: BTreeMap<String, DateTime<Utc>>,
+    unnamed: bool,
+    retired: bool,
+}
+
+impl Shown {
+    /// What was seen with accepted ones says nothing of refused ones, and the other way round.
+    fn take_in(&mut self, whose: &Whose, retired: bool, now: DateTime<Utc>) {
+        if self.retired != retired {
+            *self = Self { last: self.last, named: BTreeMap::new(), unnamed: false, retired };
+        }
+        self.last = self.last.max(now);
+        let Whose::Subscription(name) = whose else {
+            self.unnamed = true;
+            return;
+        };
+        self.named.insert(name.clone(), now);
+        if self.named.len() > MOST_NAMED {
+            let oldest = self.named.iter().min_by_key(|(_, at)| **at).map(|(name, _)| name.clone());
+            oldest.map(|oldest| self.named.remove(&oldest));
+        }
+    }
+}
+
 /// What was seen of one token: of each delivery's owner, apart for accepted and refused ones.
 #[derive(Clone, Debug)]
 struct Token {
     seen: BTreeMap<(Whose, bool), Seen>,
-    /// When it came in with each event, for the status.
-    events: BTreeMap<String, DateTime<Utc>>,
+    /// For the status, by event.
+    events: BTreeMap<String, Shown>,
     last: DateTime<Utc>,
     subscriptions: usize,
 }
@@ -124,8 +155,13 @@ impl Receiver {
         });
         token.last = token.last.max(now);
         let shown = event.clone().unwrap_or_else(|| OTHER.to_owned());
-        let last = token.events.entry(shown).or_insert(now);
-        *last = (*last).max(now);
+        let shown = token.events.entry(shown).or_insert_with(|| Shown {
+            last: now,
+            named: BTreeMap::new(),
+            unnamed: false,
+            retired,
+        });
+        shown.last = shown.last.max(now);
         let whose = match (subscription.filter(|name| is_name(name)), event) {
             (Some(name), _) => Whose::Subscription(name.to_owned()),
             // A name that no object can have is somebody else's, and no event makes it ours.
@@ -133,6 +169,7 @@ impl Receiver {
             (None, Some(event)) => Whose::Event(event),
             (None, None) => Whose::Nobodys,
         };
+        shown.take_in(&whose, retired, now);
         let key = (whose, retired);
         if !token.seen.contains_key(&key) && matches!(key.0, Whose::Subscription(_)) {
             if token.subscriptions >= 2 * MOST_SUBSCRIPTIONS {
@@ -229,11 +266,14 @@ impl Evidence {
         let tokens = receivers.get(uid).into_iter().flat_map(|receiver| &receiver.tokens);
         let mut seen: Vec<SeenToken> = tokens
             .flat_map(|(fingerprint, token)| token.events.iter().map(move |event| (fingerprint, event)))
-            .map(|(fingerprint, (event, at))| SeenToken {
+            .map(|(fingerprint, (event, shown))| SeenToken {
                 gate: gate.to_owned(),
                 fingerprint: fingerprint.clone(),
                 event: event.clone(),
-                last_seen: rounded(*at),
+                last_seen: rounded(shown.last),
+                subscriptions: shown.named.keys().cloned().collect(),
+                unnamed: shown.unnamed,
+                retired: shown.retired,
             })
             .collect();
         seen.sort_by(|one, other| {
@@ -244,9 +284,9 @@ impl Evidence {
         seen
     }
 
-    /// The receiver is gone.
-    pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+    /// Forgets receivers that are no longer there.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.lock().retain(|uid, _| is_there(uid));
     }
 }
 
@@ -400,6 +440,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_status_names_the_subscriptions_that_were_seen_last_and_never_mixes_refused_with_accepted() {
+        let evidence = collecting();
+        let gupy = owner("gupy");
+        let shown = || {
+            let tokens = evidence.tokens("uid-gupy", "gate-0");
+            let short = |seen: &SeenToken| {
+                (seen.event.clone(), seen.subscriptions.join(" "), seen.unnamed, seen.retired)
+            };
+            tokens.iter().map(short).collect::<Vec<_>>()
+        };
+        let of = |event: &str, names: &str, unnamed, retired| {
+            (event.to_owned(), names.to_owned(), unnamed, retired)
+        };
+        evidence.saw(&gupy, accepted("a", Some("created"), Some("second")));
+        evidence.saw(&gupy, accepted("a", Some("created"), Some("first")));
+        assert_eq!(shown(), [of("created", "first second", false, false)]);
+        evidence.saw(&gupy, accepted("a", Some("created"), None));
+        evidence.saw(&gupy, accepted("a", Some("created"), Some("NO NAME")));
+        assert_eq!(shown(), [of("created", "first second", true, false)]);
+        evidence.saw(&gupy, accepted("a", None, Some("third")));
+        evidence.saw(&gupy, refused(Some("a"), Some("first")));
+        assert_eq!(shown(), [of("created", "first second", true, false), of(OTHER, "first", false, true)]);
+        for number in 0..=MOST_NAMED {
+            pass(1).await;
+            evidence.saw(&gupy, accepted("b", Some("created"), Some(&format!("n{number:02}"))));
+        }
+        let newest = evidence.tokens("uid-gupy", "gate-0").remove(0);
+        assert_eq!((newest.subscriptions.len(), &*newest.subscriptions[0]), (MOST_NAMED, "n01"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn of_too_many_tokens_the_one_goes_that_was_seen_the_longest_time_ago() {
         let evidence = collecting();
         let gupy = owner("gupy");
@@ -433,7 +504,7 @@ mod tests {
         pass(1).await;
         evidence.saw(&gupy, accepted("a", Some("created"), None));
         assert_ne!(evidence.tokens("uid-gupy", "gate-0"), shown);
-        evidence.forget("uid-gupy");
+        evidence.retain(|uid| uid != "uid-gupy");
         assert_eq!(evidence.tokens("uid-gupy", "gate-0"), []);
         assert_eq!(evidence.tokens("nobody", "gate-0"), []);
     }

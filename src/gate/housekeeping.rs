@@ -59,10 +59,18 @@ impl Housekeeping {
     /// Does it again and again.
     pub async fn run(self) -> Infallible {
         let mut written = BTreeMap::new();
+        let mut changes = self.registry.changes();
         loop {
+            changes.mark_unchanged();
             self.round(&mut written).await;
             // A change that comes while one is waited for is seen by the next round, too.
-            let _ = timeout(EVERY - AFTER_A_CHANGE, self.registry.changed()).await;
+            let changed = async {
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = self.board.changed() => {}
+                }
+            };
+            let _ = timeout(EVERY - AFTER_A_CHANGE, changed).await;
             sleep(AFTER_A_CHANGE).await;
         }
     }
@@ -91,15 +99,18 @@ impl Housekeeping {
         }
         let is_there = |uid: &str| views.iter().any(|view| view.identity.uid == uid);
         self.board.retain(is_there);
+        self.evidence.retain(is_there);
         written.retain(|key, _| views.iter().any(|view| view.identity.key == *key));
         for view in &views {
             let (key, uid) = (&view.identity.key, view.identity.uid.as_str());
+            let is_first = !written.contains_key(key);
             let before = written.get(key).unwrap_or(&view.recorded).clone();
             self.board.resume(view);
             let of_receiver = usage.iter().flatten().find(|usage| *usage.owner.uid == *uid);
             let mut status = status(&before, view, &self.board.of(uid), of_receiver, now);
             status.tokens = self.evidence.tokens(uid, &self.gate);
-            if status == before {
+            let is_written = !is_first || self.statuses.recorded_is_ours();
+            if is_written && status == before {
                 continue;
             }
             match self.statuses.write(key, uid, &status).await {

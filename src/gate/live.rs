@@ -116,6 +116,12 @@ impl Live {
         self.book.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Fingerprints of the tokens of its source that it accepts at this time, the newest first.
+    pub(super) fn accepted(&self, now: DateTime<Utc>) -> Vec<Arc<str>> {
+        let (overlap, revoked_before) = (self.receiver.overlap, self.receiver.revoked_before);
+        self.book().map(|book| book.accepted(now, overlap, revoked_before)).unwrap_or_default()
+    }
+
     /// Which tokens of its source subscriptions still carry.
     pub(super) fn carried(&self) -> Option<BTreeSet<Arc<str>>> {
         self.carried.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -139,14 +145,13 @@ impl Live {
         *self.verifier.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(verifier);
     }
 
-    /// Reads the credentials again. Returns whether all of them could be read, or are surely not there.
-    pub(super) async fn load(&self, credentials: &dyn Credentials, key: &ProcessKey) -> bool {
+    /// Takes in the credentials as they were at `since` or later. Returns whether all of them could be read,
+    /// or are surely not there.
+    pub(super) async fn load(&self, credentials: &dyn Credentials, key: &ProcessKey, since: Instant) -> bool {
         let namespace = &self.receiver.owner.namespace;
         let references = self.receiver.proof.secrets();
-        let mut read = Vec::with_capacity(references.len());
-        for reference in references {
-            read.push((reference, credentials.read(namespace, reference).await));
-        }
+        let read = credentials.read(namespace, references, since).await;
+        let read: Vec<_> = references.iter().zip(read).collect();
         let now = Instant::now();
         let mut unread: Vec<(&SecretKeyReference, String)> = Vec::new();
         let mut loaded = Vec::with_capacity(read.len());

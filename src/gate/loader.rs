@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::clock::Clock;
@@ -57,9 +58,13 @@ pub(super) struct Loader {
     pub(super) digest_key: DigestKey,
     /// An engine in this process hands over the tokens of sources: no file is asked for them.
     pub(super) engine: bool,
-    /// Told of everything that may make a receiver's status another one.
-    pub(super) changed: Notify,
+    /// Counts everything that may make a receiver's status another one.
+    pub(super) changes: watch::Sender<u64>,
 }
+
+/// The keys of a published Secret, in the order in which they are taken out.
+const PUBLISHED_KEYS: [&str; 6] =
+    ["current", "fingerprint", "mintedTime", "expiresAt", "previous", "previousFingerprint"];
 
 /// What a source has published: the current token, and the one before.
 type Published = (OfferedToken, Option<OfferedToken>);
@@ -67,9 +72,15 @@ type Published = (OfferedToken, Option<OfferedToken>);
 impl Loader {
     /// Loads the receiver's credentials; returns whether all that there are could be read. `before` are
     /// the tokens that an earlier version of it knew.
-    pub(super) async fn load(&self, live: &Live, before: Option<Arc<TokenBook>>, tokens: &SourceNow) -> bool {
+    pub(super) async fn load(
+        &self,
+        live: &Live,
+        before: Option<Arc<TokenBook>>,
+        tokens: &SourceNow,
+        since: Instant,
+    ) -> bool {
         if live.source().is_none() {
-            return live.load(&*self.credentials, &self.process_key).await;
+            return live.load(&*self.credentials, &self.process_key, since).await;
         }
         if live.book().is_none() {
             let owner = &live.receiver().owner;
@@ -85,12 +96,12 @@ impl Loader {
             };
             live.set_book(book, &self.process_key);
         }
-        self.load_tokens(live, tokens).await
+        self.load_tokens(live, tokens, since).await
     }
 
     /// Takes in what the source of the receiver's tokens has at this moment; returns whether that could
     /// be read.
-    pub(super) async fn load_tokens(&self, live: &Live, tokens: &SourceNow) -> bool {
+    pub(super) async fn load_tokens(&self, live: &Live, tokens: &SourceNow, since: Instant) -> bool {
         let secret_name = match tokens {
             SourceNow::None => return true,
             SourceNow::Offered(token) => return self.learn(live, token, None).await.is_ok(),
@@ -99,7 +110,7 @@ impl Loader {
         if self.engine {
             return true;
         }
-        match self.published(&live.receiver().owner.namespace, secret_name).await {
+        match self.published(&live.receiver().owner.namespace, secret_name, since).await {
             Ok(Some((current, previous))) => {
                 self.learn(live, &current, previous.as_ref()).await.is_ok()
                     && current.is_alive(self.clock.now())
@@ -118,7 +129,7 @@ impl Loader {
         namespace: &str,
         secret_name: &str,
     ) -> Result<OfferedToken, String> {
-        match self.published(namespace, secret_name).await {
+        match self.published(namespace, secret_name, Instant::now()).await {
             Ok(Some((current, _))) => Ok(current),
             Ok(None) | Err(CredentialFailure::NotFound) => {
                 Err(format!("nothing is published in the Secret {secret_name} yet"))
@@ -139,27 +150,29 @@ impl Loader {
         &self,
         namespace: &str,
         secret_name: &str,
+        since: Instant,
     ) -> Result<Option<Published>, CredentialFailure> {
-        let read = async |key: &str| {
-            let reference = SecretKeyReference { name: secret_name.to_owned(), key: key.to_owned() };
-            match self.credentials.read(namespace, &reference).await {
-                Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-                Err(CredentialFailure::NotFound) => Ok(None),
-                Err(failure) => Err(failure),
-            }
+        // Together, so that they are of one token.
+        let references = PUBLISHED_KEYS
+            .map(|key| SecretKeyReference { name: secret_name.to_owned(), key: key.to_owned() });
+        let mut found = self.credentials.read(namespace, &references, since).await.into_iter();
+        let mut read = || match found.next() {
+            Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+            Some(Err(CredentialFailure::NotFound)) | None => Ok(None),
+            Some(Err(failure)) => Err(failure),
         };
         let time = |text: Option<SecretText>| {
             text.and_then(|text| text.expose().trim().parse::<DateTime<Utc>>().ok())
         };
-        let Some(current) = read("current").await? else {
+        let Some(current) = read()? else {
             return Ok(None);
         };
-        let fingerprint = read("fingerprint").await?.map(|text| text.expose().trim().to_owned());
-        let minted = time(read("mintedTime").await?).unwrap_or_else(|| self.clock.now());
-        let expires = time(read("expiresAt").await?);
+        let fingerprint = read()?.map(|text| text.expose().trim().to_owned());
+        let minted = time(read()?).unwrap_or_else(|| self.clock.now());
+        let expires = time(read()?);
         let token = |text, fingerprint, minted, expires| OfferedToken { text, fingerprint, minted, expires };
-        let previous = read("previous").await?;
-        let before = read("previousFingerprint").await?.map(|text| text.expose().trim().to_owned());
+        let previous = read()?;
+        let before = read()?.map(|text| text.expose().trim().to_owned());
         let previous =
             previous.map(|text| token(text, before.unwrap_or_default(), DateTime::<Utc>::UNIX_EPOCH, None));
         Ok(Some((token(current, fingerprint.unwrap_or_default(), minted, expires), previous)))
@@ -226,7 +239,7 @@ impl Loader {
         let known = book.known();
         // Accepted before it is stored: a delivery may come first.
         live.set_book(book, &self.process_key);
-        self.changed.notify_one();
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
         self.store.set_tokens(&live.receiver().owner.uid, known).await
     }
 }

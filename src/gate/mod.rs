@@ -23,6 +23,7 @@ mod entries;
 pub mod evidence;
 pub mod expected;
 pub mod fallback;
+pub mod follow;
 mod framing;
 mod guarded;
 pub mod hand_on;

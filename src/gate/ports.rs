@@ -1,6 +1,7 @@
 //! What the gate needs of the process that it runs in.
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::api::{ObjectKey, SecretKeyReference, WebhookReceiverStatus};
 use crate::secret::SecretText;
@@ -16,14 +17,19 @@ pub enum CredentialFailure {
     Unavailable(String),
 }
 
+/// What came of reading one key of a Secret.
+pub type Read = Result<SecretText, CredentialFailure>;
+
 /// Reads the Secrets that receivers name.
 pub trait Credentials: Send + Sync {
-    /// One key's value, as it is at this moment.
+    /// The values of these keys, one for each, as they were at `since` or later. Several that ask for the
+    /// same may share one read.
     fn read<'a>(
         &'a self,
         namespace: &'a str,
-        reference: &'a SecretKeyReference,
-    ) -> BoxFuture<'a, Result<SecretText, CredentialFailure>>;
+        references: &'a [SecretKeyReference],
+        since: Instant,
+    ) -> BoxFuture<'a, Vec<Read>>;
 }
 
 /// Keeps the status of receivers.
@@ -35,6 +41,11 @@ pub trait Statuses: Send + Sync {
         uid: &'a str,
         status: &'a WebhookReceiverStatus,
     ) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Whether the status that an object had when it was declared is what this gate wrote itself.
+    fn recorded_is_ours(&self) -> bool {
+        true
+    }
 
     /// Forgets what is remembered of a receiver with this uid whose object is gone.
     fn forget<'a>(&'a self, key: &'a ObjectKey, uid: &'a str) -> BoxFuture<'a, Result<(), String>>;

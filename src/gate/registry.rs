@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
@@ -34,8 +36,22 @@ use crate::store::{Store, StoreError};
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the Secrets of one receiver are read at most because a request asks for it.
 const BETWEEN_READS: Duration = Duration::from_secs(1);
-/// How often all Secrets are read again: a changed file is told by nobody.
-const READ_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often all Secrets are read again although nothing says that they have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAgain {
+    /// How often those of one receiver are.
+    pub every: Duration,
+    /// How much time is between two reads, whoever they are for.
+    pub apart: Duration,
+}
+
+impl Default for ReadAgain {
+    /// For files: a changed one is told by nobody, and reading it costs next to nothing.
+    fn default() -> Self {
+        Self { every: Duration::from_secs(10), apart: Duration::ZERO }
+    }
+}
 
 /// Told of a source.
 pub type ToldOfSources = Arc<dyn Fn(&ObjectKey) + Send + Sync>;
@@ -49,6 +65,11 @@ pub struct Options {
     pub allow_clear_bodies: bool,
     /// What stands before a receiver's path in its URL.
     pub public_url: Option<url::Url>,
+    /// How often Secrets are read again.
+    pub read_again: ReadAgain,
+    /// Whether it is said of each namespace when all its receivers are known ([`Registry::listed`]); otherwise
+    /// all of them are known when anything is handed on.
+    pub lists_by_namespace: bool,
     /// An engine in this process hands over the tokens of sources, and no file is asked for them. It is
     /// told of each source whose receivers may be other ones now, which must not wait.
     pub engine: Option<ToldOfSources>,
@@ -68,6 +89,10 @@ struct Shared {
     entries: tokio::sync::Mutex<Entries>,
     store_trouble: Mutex<Option<String>>,
     several_namespaces: AtomicBool,
+    /// Nobody sees what is declared: it is not complete yet.
+    is_held: AtomicBool,
+    /// The namespaces of which all receivers are known; `None` for all of them.
+    listed: RwLock<Option<BTreeSet<Arc<str>>>>,
 }
 
 /// A receiver as its status tells of it.
@@ -113,8 +138,9 @@ impl Registry {
                 clock,
                 process_key: ProcessKey::new(random),
                 engine: options.engine.is_some(),
-                changed: Notify::new(),
+                changes: watch::Sender::default(),
             },
+            listed: RwLock::new(options.lists_by_namespace.then(BTreeSet::new)),
             options,
             routes: RwLock::default(),
             by_uid: watch::Sender::new(Receivers::default()),
@@ -123,6 +149,7 @@ impl Registry {
             entries: tokio::sync::Mutex::default(),
             store_trouble: Mutex::default(),
             several_namespaces: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
         }))
     }
 
@@ -137,9 +164,49 @@ impl Registry {
         self.0.several_namespaces.load(Ordering::Relaxed)
     }
 
-    /// Waits until receivers, or what they are proven by, may be other ones than when it ended last.
-    pub(super) async fn changed(&self) {
-        self.0.loader.changed.notified().await;
+    /// Changes whenever receivers, or what they are proven by, may be other ones than before.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.loader.changes.subscribe()
+    }
+
+    /// Lets everybody who follows [`Self::changes`] look again.
+    pub fn look_again(&self) {
+        self.0.loader.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// From now on nobody sees what is declared, until [`Self::let_go`]: of many receivers that are declared
+    /// one after the other, each would cost as much as all of them.
+    pub fn hold(&self) {
+        self.0.is_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything that is declared is seen, and every change of it from now on.
+    pub async fn let_go(&self) {
+        let entries = self.0.entries.lock().await;
+        self.0.is_held.store(false, Ordering::Relaxed);
+        self.0.publish(&entries);
+    }
+
+    /// All receivers of this namespace have been declared.
+    pub async fn listed(&self, namespace: &Arc<str>) {
+        if let Some(listed) = &mut *self.0.listed.write().unwrap_or_else(PoisonError::into_inner) {
+            listed.insert(Arc::clone(namespace));
+        }
+    }
+
+    /// Whether all receivers of this namespace are known, so that what is stored for another one is nobody's.
+    #[must_use]
+    pub fn knows_all_of(&self, namespace: &str) -> bool {
+        let listed = self.0.listed.read().unwrap_or_else(PoisonError::into_inner);
+        listed.as_ref().is_none_or(|listed| listed.contains(namespace))
+    }
+
+    /// The sources whose tokens receivers accept, with the fingerprints of those tokens that all receivers of
+    /// the source accept at this moment, the newest first.
+    #[must_use]
+    pub fn held(&self) -> BTreeMap<ObjectKey, Vec<Arc<str>>> {
+        self.0.served().held(self.0.loader.clock.now())
     }
 
     /// The receivers at work, and every change of them.
@@ -169,14 +236,13 @@ impl Registry {
                     }
                     (entries.book_of(&identity), entries.tokens_of(&live))
                 };
-                shared.loader.load(&live, before, &tokens).await;
+                shared.loader.load(&live, before, &tokens, Instant::now()).await;
                 Ok(live)
             }
             Err(problems) => Err(problems),
         };
         let mut entries = shared.entries.lock().await;
-        let before =
-            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let (before, replaced) = entries.take_out(&identity);
         let mut entry = Entry {
             identity,
             live: before.and_then(|entry| entry.live),
@@ -203,21 +269,33 @@ impl Registry {
         shared.publish(&entries);
         let tokens = new.as_ref().map(|live| entries.tokens_of(live));
         drop(entries);
+        shared.forget_tokens(replaced).await;
         // What its source has published since its credentials were read.
         if let (Some(live), Some(tokens)) = (new, tokens) {
-            shared.loader.load_tokens(&live, &tokens).await;
+            shared.loader.load_tokens(&live, &tokens, Instant::now()).await;
         }
     }
 
     /// An object's newest version breaks the rules; its last valid one stays at work.
     pub async fn refuse(&self, identity: Identity, problems: Vec<Problem>) {
         let mut entries = self.0.entries.lock().await;
-        let before =
-            entries.receivers.remove(&identity.key).filter(|entry| entry.identity.uid == identity.uid);
+        let (before, replaced) = entries.take_out(&identity);
         let (live, recorded) = before.map(|entry| (entry.live, entry.recorded)).unwrap_or_default();
         let entry = Entry { live, problems, recorded, clear_bodies: false, gone_since: None, identity };
         entries.receivers.insert(entry.identity.key.clone(), entry);
         self.0.publish(&entries);
+        drop(entries);
+        self.0.forget_tokens(replaced).await;
+    }
+
+    /// An object was deleted: nothing is taken in for it any more, and what is stored for it is nobody's.
+    pub async fn delete(&self, key: &ObjectKey) {
+        let mut entries = self.0.entries.lock().await;
+        let Some(entry) = entries.receivers.remove(key) else { return };
+        info!(receiver = %key, "it was deleted: what waits for it is parked");
+        self.0.publish(&entries);
+        drop(entries);
+        self.0.forget_tokens(Some(entry.identity)).await;
     }
 
     /// An object is no longer there: what comes is still taken in and kept, and nothing is handed on.
@@ -238,11 +316,10 @@ impl Registry {
         if !is_gone || entries.receivers.get(key).is_none_or(|entry| entry.identity.uid != uid) {
             return;
         }
-        entries.receivers.remove(key);
+        let entry = entries.receivers.remove(key);
         self.0.publish(&entries);
-        if let Err(error) = self.0.loader.store.set_tokens(uid, Vec::new()).await {
-            debug!(receiver = %key, "the tokens that it knew stay in the store: {error}");
-        }
+        drop(entries);
+        self.0.forget_tokens(entry.map(|entry| entry.identity)).await;
     }
 
     /// A source is as it is now, or gone.
@@ -257,8 +334,9 @@ impl Registry {
             self.0.handed.write().unwrap_or_else(PoisonError::into_inner).retain(&sources);
             entries.with_tokens(entries.of_source(&key))
         };
+        let since = Instant::now();
         for (live, tokens) in lives {
-            self.0.loader.load_tokens(&live, &tokens).await;
+            self.0.loader.load_tokens(&live, &tokens, since).await;
         }
     }
 
@@ -391,7 +469,7 @@ impl Registry {
             let began = Instant::now();
             reading.began = Some(began);
             let tokens = shared.entries.lock().await.tokens_of(live);
-            let succeeded = shared.loader.load(live, None, &tokens).await;
+            let succeeded = shared.loader.load(live, None, &tokens, began).await;
             if succeeded {
                 reading.succeeded = Some(began);
             }
@@ -400,17 +478,29 @@ impl Registry {
         timeout(READ_TIMEOUT, reading).await.unwrap_or(false)
     }
 
-    /// Reads all credentials again and again, for as long as it runs.
+    /// Reads all credentials again and again, for as long as it runs: those of one namespace one after the
+    /// other, so that one with many delays no other one.
     pub async fn follow_credentials(&self) -> std::convert::Infallible {
+        let ReadAgain { every, apart } = self.0.options.read_again;
+        let mut rounds = interval_at(Instant::now() + every, every);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Whoever has waited for longest comes next.
+        let pace = tokio::sync::Mutex::new(());
+        let mut reading = FuturesUnordered::new();
+        let mut busy = BTreeSet::new();
         loop {
-            tokio::time::sleep(READ_AGAIN).await;
-            let lives = {
-                let entries = self.0.entries.lock().await;
-                let lives = entries.receivers.values().filter_map(|entry| entry.live.clone()).collect();
-                entries.with_tokens(lives)
-            };
-            for (live, tokens) in lives {
-                self.0.loader.load(&live, None, &tokens).await;
+            tokio::select! {
+                _ = rounds.tick() => {
+                    let by_namespace = self.0.entries.lock().await.by_namespace();
+                    for (namespace, lives) in by_namespace {
+                        if busy.insert(Arc::clone(&namespace)) {
+                            reading.push(self.0.read_again(namespace, lives, &pace, apart));
+                        }
+                    }
+                }
+                Some(namespace) = reading.next(), if !reading.is_empty() => {
+                    busy.remove(&namespace);
+                }
             }
         }
     }
@@ -468,6 +558,33 @@ impl Registry {
 }
 
 impl Shared {
+    async fn read_again(
+        &self,
+        namespace: Arc<str>,
+        lives: Vec<Arc<Live>>,
+        pace: &tokio::sync::Mutex<()>,
+        apart: Duration,
+    ) -> Arc<str> {
+        let since = Instant::now();
+        for live in lives {
+            if !apart.is_zero() {
+                let _turn = pace.lock().await;
+                tokio::time::sleep(apart).await;
+            }
+            let tokens = self.entries.lock().await.tokens_of(&live);
+            self.loader.load(&live, None, &tokens, since).await;
+        }
+        namespace
+    }
+
+    /// The tokens of an object that is gone for good are not kept.
+    async fn forget_tokens(&self, of: Option<Identity>) {
+        let Some(Identity { key, uid, .. }) = of else { return };
+        if let Err(error) = self.loader.store.set_tokens(&uid, Vec::new()).await {
+            debug!(receiver = %key, "the tokens that it knew stay in the store: {error}");
+        }
+    }
+
     /// The rules that depend on the process.
     fn fits(&self, receiver: Receiver) -> Result<Receiver, Vec<Problem>> {
         check_path(&receiver.owner.namespace, &receiver.path, &self.options.allowed_paths)
@@ -488,6 +605,9 @@ impl Shared {
 
     /// Makes what the entries say the state that requests and whoever hands on see.
     fn publish(&self, entries: &Entries) {
+        if self.is_held.load(Ordering::Relaxed) {
+            return;
+        }
         let owners = entries.owners_of_paths();
         let mut routes = HashMap::new();
         let (mut by_uid, mut refused) = (BTreeMap::new(), BTreeSet::new());
@@ -533,7 +653,7 @@ impl Shared {
             }
         }
         self.by_uid.send_replace(Arc::new(Known::new(by_uid, refused)));
-        self.loader.changed.notify_one();
+        self.loader.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 

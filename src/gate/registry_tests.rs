@@ -7,7 +7,7 @@ use super::*;
 use crate::api::{SecretKeyReference, validation};
 use crate::gate::clock::SteadyClock;
 use crate::gate::hand_on::tests::memory::MemoryStore;
-use crate::gate::ports::CredentialFailure;
+use crate::gate::ports::{CredentialFailure, Read};
 
 /// Secrets by name and key, some of which cannot be read.
 #[derive(Clone, Default)]
@@ -23,18 +23,21 @@ impl Credentials for Folder {
     fn read<'a>(
         &'a self,
         _: &'a str,
-        reference: &'a SecretKeyReference,
-    ) -> BoxFuture<'a, Result<SecretText, CredentialFailure>> {
-        let found = self.0.lock().unwrap().get(&(reference.name.clone(), reference.key.clone())).cloned();
-        Box::pin(async {
-            match found {
-                Some(text) if text == UNREADABLE => {
-                    Err(CredentialFailure::Unavailable("permission denied".to_owned()))
-                }
-                Some(text) => Ok(text.into()),
-                None => Err(CredentialFailure::NotFound),
+        references: &'a [SecretKeyReference],
+        _: Instant,
+    ) -> BoxFuture<'a, Vec<Read>> {
+        let values = self.0.lock().unwrap();
+        let read = |reference: &SecretKeyReference| match values
+            .get(&(reference.name.clone(), reference.key.clone()))
+        {
+            Some(text) if text == UNREADABLE => {
+                Err(CredentialFailure::Unavailable("permission denied".to_owned()))
             }
-        })
+            Some(text) => Ok(text.clone().into()),
+            None => Err(CredentialFailure::NotFound),
+        };
+        let read = references.iter().map(read).collect();
+        Box::pin(async move { read })
     }
 }
 
@@ -233,11 +236,70 @@ async fn whoever_keeps_statuses_is_told_when_a_token_makes_a_receiver_usable() {
     world.source("").await;
     let live = world.receiver(OF_SOURCE).await;
     assert!(world.registry.views().await.remove(0).none_usable);
-    let soon = Duration::from_millis(1);
-    timeout(soon, world.registry.changed()).await.expect("it was declared");
-    assert!(timeout(soon, world.registry.changed()).await.is_err(), "and told of once");
+    let mut changes = world.registry.changes();
+    assert!(!changes.has_changed().unwrap());
     world.is_offered("a token that is long enough", None).await;
-    timeout(soon, world.registry.changed()).await.expect("it has a token");
+    assert!(changes.has_changed().unwrap(), "it has a token");
+    changes.mark_unchanged();
+    world.is_offered("a token that is long enough", None).await;
+    assert!(!changes.has_changed().unwrap(), "it is the same");
     assert!(!world.registry.views().await.remove(0).none_usable);
     drop(live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_of_a_source_is_what_all_its_receivers_accept_the_newest_first() {
+    let world = World::new(false);
+    world.source(PUBLISHES).await;
+    assert!(world.registry.held().is_empty());
+    world.receiver(OF_SOURCE).await;
+    let held = || {
+        let held = world.registry.held();
+        let tokens = held.get(&key("tokens")).cloned().unwrap_or_default();
+        (held.len(), tokens.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(held(), (1, vec![]), "it serves the source, and has nothing of it yet");
+    let mut changes = world.registry.changes();
+    let publishes = async |token: &str| {
+        world.publishes(&format!("a token that is long: {token}"), None);
+        world.folder.has("p", "fingerprint", token);
+        world.folder.has("p", "mintedTime", &world.clock.now().to_rfc3339());
+        world.source(PUBLISHES).await;
+    };
+    publishes("f1").await;
+    assert_eq!(held(), (1, vec!["f1".to_owned()]));
+    assert!(changes.has_changed().unwrap(), "whoever tells of it is told");
+    changes.mark_unchanged();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    publishes("f2").await;
+    assert_eq!(held(), (1, vec!["f2".to_owned(), "f1".to_owned()]));
+    // Another receiver of the source has never seen the first one.
+    let spec = format!("{{verification: {OF_SOURCE}, forward: {{service: {{name: app, port: 80}}}}}}");
+    let identity = Identity { uid: "v".into(), generation: 1, ..Identity::of_name(key("second")) };
+    world.registry.declare(identity, &decode(&spec), WebhookReceiverStatus::default()).await;
+    assert_eq!(held(), (1, vec!["f2".to_owned()]));
+    world.registry.delete(&key("second")).await;
+    assert_eq!(held(), (1, vec!["f2".to_owned(), "f1".to_owned()]));
+    world.registry.delete(&key("in")).await;
+    assert!(world.registry.held().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_an_object_that_was_deleted_nothing_is_left_and_whoever_takes_its_name_knows_none_of_its_tokens() {
+    let world = World::new(false);
+    world.source(PUBLISHES).await;
+    world.publishes("a token that is long", None);
+    world.folder.has("p", "fingerprint", "f1");
+    world.receiver(OF_SOURCE).await;
+    let store = Arc::clone(&world.registry.0.loader.store);
+    assert_eq!(store.tokens("u").await.unwrap().len(), 1);
+    // Another object has its name, and nobody has told that the first one is gone.
+    let spec = "{verification: {none: {}}, forward: {service: {name: app, port: 80}}}";
+    let identity = Identity { uid: "v".into(), generation: 1, ..Identity::of_name(key("in")) };
+    world.registry.declare(identity, &decode(spec), WebhookReceiverStatus::default()).await;
+    assert!(store.tokens("u").await.unwrap().is_empty());
+    assert_eq!(world.registry.receivers().borrow().keys().map(|uid| &**uid).collect::<Vec<_>>(), ["v"]);
+    world.registry.delete(&key("in")).await;
+    assert!(world.registry.at("/hr/in").is_none() && world.registry.receivers().borrow().is_empty());
+    assert!(world.registry.views().await.is_empty());
 }

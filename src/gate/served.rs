@@ -1,7 +1,9 @@
 //! Which sources' tokens the receivers of a process need, and what for.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use super::live::Live;
 use crate::api::ObjectKey;
@@ -45,6 +47,19 @@ impl Served {
     pub(super) fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
         let mut lives = self.0.get(source).into_iter().flat_map(|uses| &uses.accepted_by);
         lives.any(|live| live.book().is_some_and(|book| !book.knows(fingerprint)))
+    }
+
+    /// The sources whose tokens receivers accept, with the fingerprints of those tokens that all of them accept
+    /// at this time, the newest first.
+    pub(super) fn held(&self, now: DateTime<Utc>) -> BTreeMap<ObjectKey, Vec<Arc<str>>> {
+        let by_all = |uses: &Uses| {
+            let mut books = uses.accepted_by.iter().map(|live| live.accepted(now));
+            let first = books.next()?;
+            let others: Vec<Vec<Arc<str>>> = books.collect();
+            let is_everywhere = |one: &Arc<str>| others.iter().all(|other| other.contains(one));
+            Some(first.into_iter().filter(is_everywhere).collect())
+        };
+        self.0.iter().filter_map(|(source, uses)| Some((source.clone(), by_all(uses)?))).collect()
     }
 
     pub(super) fn sources(&self) -> impl Iterator<Item = &ObjectKey> {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
+use super::hand_on::NOT_ALLOWED;
 use super::receiver::Proof;
 use super::registry::View;
 use super::risk::{RefusedFor, Risk};
@@ -212,8 +213,12 @@ fn handing_on(view: &View, happened: &Happened, usage: Option<&Usage>) -> Option
     }
     if let Some((at, why)) = &happened.paused {
         let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (reason, why) = match why.strip_prefix(NOT_ALLOWED) {
+            Some(why) => (Reason::DestinationNotAllowed, why),
+            None => (Reason::ApplicationUnavailable, why.as_str()),
+        };
         let message = format!("the application takes nothing since {at}: {why}; {waits}");
-        return Some((false, (Reason::ApplicationUnavailable, message)));
+        return Some((false, (reason, message)));
     }
     if parked > 0 {
         let message = format!(

@@ -144,6 +144,13 @@ fn what_waits_is_said_with_its_reason() {
         "False ApplicationUnavailable: the application takes nothing since 2026-11-27T03:00:00Z: connection \
          refused; 7 wait, the oldest since 2026-11-27T01:00:00Z"
     );
+    let why = format!("{}the Service app is headless", crate::gate::hand_on::NOT_ALLOWED);
+    let nowhere = Happened { paused: Some((at("2026-11-27T03:00:00Z"), why)), ..Happened::default() };
+    let told = handing_on(&view(), &nowhere, &usage(7, 0));
+    assert!(
+        told.starts_with("False DestinationNotAllowed: ") && told.contains("Z: the Service app is"),
+        "{told}"
+    );
     let gone = View { gone_since: Some(now()), ..view() };
     assert!(handing_on(&gone, &Happened::default(), &usage(1, 0)).starts_with("False ManifestGone"));
     let parked = handing_on(&view(), &Happened::default(), &usage(0, 3));

@@ -223,6 +223,26 @@ impl TokenBook {
         self.entries.iter().any(|entry| entry.accepted(now, overlap, revoked_before) == Some(true))
     }
 
+    /// Fingerprints of the tokens that are accepted at this time, the newest first. One whose fingerprint is
+    /// not known is left out.
+    #[must_use]
+    pub fn accepted(
+        &self,
+        now: DateTime<Utc>,
+        overlap: Duration,
+        revoked_before: Option<DateTime<Utc>>,
+    ) -> Vec<Arc<str>> {
+        let is_told = |entry: &&Entry| {
+            !entry.fingerprint.is_empty() && entry.accepted(now, overlap, revoked_before) == Some(true)
+        };
+        let mut accepted: Vec<&Entry> = self.entries.iter().filter(is_told).collect();
+        accepted.sort_by_key(|entry| {
+            let is_current = Some(entry.digest) == self.current;
+            std::cmp::Reverse((is_current, entry.minted))
+        });
+        accepted.into_iter().map(|entry| Arc::clone(&entry.fingerprint)).collect()
+    }
+
     fn digest(&self, token: &[u8]) -> Digest {
         self.key.digest("token", &[self.uid.as_bytes(), token])
     }
@@ -356,6 +376,21 @@ mod tests {
         }
         learn(&mut book, 2, true, week + 1);
         assert_eq!(book.known().len(), 2);
+    }
+
+    #[test]
+    fn those_that_are_accepted_are_told_the_newest_first() {
+        let mut book = book();
+        for (number, now) in [(0, 0), (1, 100), (2, 200)] {
+            learn(&mut book, number, true, now);
+        }
+        let told = |now: i64, revoked_before: Option<i64>| {
+            let told = book.accepted(at(now), OVERLAP, revoked_before.map(at));
+            told.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(200, None), [name(2), name(1), name(0)]);
+        assert_eq!(told(100 + 7_201, None), [name(2), name(1)]);
+        assert_eq!(told(200, Some(150)), [name(2)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The client itself.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use reqwest::header::{
 use reqwest::{Certificate, Method, Proxy, Response, redirect, retry};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, timeout_at};
+use url::Position;
 
 use super::date::{parse_http_date, parse_retry_after};
 use super::destination::Target;
@@ -115,6 +117,7 @@ pub enum SetupError {
 pub struct Client {
     shared: Arc<Shared>,
     author: Author,
+    at: Option<SocketAddr>,
 }
 
 /// What all clones have in common.
@@ -206,13 +209,21 @@ impl Client {
         let current = RwLock::new(recipe.make(parts)?);
         let made_of = Mutex::new(contents);
         let shared = Arc::new(Shared { recipe, policy, current, made_of });
-        Ok(Self { shared, author: Author::default() })
+        Ok(Self { shared, author: Author::default(), at: None })
     }
 
     /// The same client, for requests whose URL comes from an object of this namespace.
     #[must_use]
     pub fn on_behalf_of(&self, namespace: impl Into<Arc<str>>) -> Self {
-        Self { shared: Arc::clone(&self.shared), author: namespace.into() }
+        Self { shared: Arc::clone(&self.shared), author: namespace.into(), at: self.at }
+    }
+
+    /// The same client, which connects to this address, whatever host a URL names: a platform's own
+    /// directory has said where that is, so neither the policy nor a name server is asked. The host stays
+    /// what the server is told. For plain http alone.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { shared: Arc::clone(&self.shared), author: Arc::clone(&self.author), at: Some(address) }
     }
 
     /// Reads the files again. What has changed counts from the next request on: those under way go
@@ -265,14 +276,17 @@ impl Client {
     async fn exchange(&self, request: Request, most: Option<usize>) -> Result<Answer, Error> {
         let target = Target::of(&request.url)?;
         written::judge(&request)?;
-        self.shared.policy.check(&target)?;
+        match self.at {
+            None => self.shared.policy.check(&target)?,
+            Some(address) => self.shared.policy.check_given(&target, address)?,
+        }
         let proxy = self.shared.recipe.proxy.as_ref().filter(|_| self.shared.policy.is_proxied(&target));
         let timeout = request.timeout;
         let deadline = Instant::now() + timeout.min(LONGEST);
         let late = || Error::Timeout { host: target.to_string(), timeout };
 
         let client = self.current();
-        let sending = client.execute(prepare(request)?);
+        let sending = client.execute(prepare(request, self.at)?);
         let purpose = Purpose { target: target.clone(), author: Arc::clone(&self.author) };
         let response = timeout_at(deadline, PURPOSE.scope(purpose, sending))
             .await
@@ -289,9 +303,16 @@ impl Client {
 /// Longer than any timeout that makes sense, and short enough to be added to any time.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes reqwest's request of ours.
-fn prepare(request: Request) -> Result<reqwest::Request, Error> {
+/// Makes reqwest's request of ours, which goes to this address if one is given.
+fn prepare(mut request: Request, at: Option<SocketAddr>) -> Result<reqwest::Request, Error> {
     let mut headers = HeaderMap::new();
+    if let Some(address) = at {
+        let invalid = || Error::invalid("the URL names no host");
+        let host = &request.url[Position::BeforeHost..Position::AfterPort];
+        headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| invalid())?);
+        request.url.set_ip_host(address.ip()).map_err(|()| invalid())?;
+        request.url.set_port(Some(address.port())).map_err(|()| invalid())?;
+    }
     for (name, value) in request.headers {
         if !is_free_to_set(&name) {
             return Err(Error::invalid(format!("the header {name} is not free to set")));

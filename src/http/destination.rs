@@ -1,7 +1,7 @@
 //! Which destinations a request may go to.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
 
@@ -20,6 +20,7 @@ use super::{AllowedDestination, Error};
 #[derive(Clone, Debug, Default)]
 pub struct DestinationPolicy {
     allowed: Vec<AllowedDestination>,
+    never: Vec<AllowedDestination>,
     behind_proxy: bool,
 }
 
@@ -45,7 +46,14 @@ impl DestinationPolicy {
     /// Public addresses over https, and these.
     #[must_use]
     pub fn new(allowed: Vec<AllowedDestination>) -> Self {
-        Self { allowed, behind_proxy: false }
+        Self { allowed, never: Vec::new(), behind_proxy: false }
+    }
+
+    /// The same, but for these, whatever is allowed: whoever may write objects must not get at them with
+    /// the process's own place in the network.
+    #[must_use]
+    pub fn never(self, never: Vec<AllowedDestination>) -> Self {
+        Self { never, ..self }
     }
 
     /// The same, for a process whose https goes through a proxy: names are judged by themselves,
@@ -72,6 +80,11 @@ impl DestinationPolicy {
 
     /// What can be said before a name is resolved.
     pub(super) fn check(&self, target: &Target) -> Result<(), Error> {
+        if let Place::Name(name) = &target.host
+            && self.forbids(target, |entry| entry.matches_name(name))
+        {
+            return Err(target.forbidden());
+        }
         let name = match &target.host {
             Place::Address(address) => return self.check_addresses(target, &[*address]),
             Place::Name(name) => name,
@@ -88,9 +101,27 @@ impl DestinationPolicy {
         possible.then_some(()).ok_or_else(|| target.refused(PLAIN_HTTP))
     }
 
+    /// The same for an address that was given beside the URL, by somebody who knows: plain http may go
+    /// there, unless it is one of those that nothing goes to.
+    pub(super) fn check_given(&self, target: &Target, at: SocketAddr) -> Result<(), Error> {
+        if !target.plain_http {
+            return Err(Error::invalid("an address is given for plain http alone"));
+        }
+        let there = Target { port: at.port(), ..target.clone() };
+        let is_forbidden = self.forbids(&there, |entry| entry.matches_address(at.ip()));
+        if is_forbidden { Err(target.forbidden()) } else { Ok(()) }
+    }
+
+    fn forbids(&self, target: &Target, is_meant: impl Fn(&AllowedDestination) -> bool) -> bool {
+        self.never.iter().any(|entry| entry.matches_port(target.port) && is_meant(entry))
+    }
+
     /// Whether connections may be opened to all these addresses: the target's own, or those that
     /// its name was resolved to. The error names one that is refused, always the same one of them.
     pub(super) fn check_addresses(&self, target: &Target, addresses: &[IpAddr]) -> Result<(), Error> {
+        if addresses.iter().any(|address| self.forbids(target, |entry| entry.matches_address(*address))) {
+            return Err(target.forbidden());
+        }
         let refused = addresses.iter().filter(|address| !self.allows(target, **address)).min();
         refused.map_or(Ok(()), |refused| Err(target.refused(target.problem(*refused, addresses.len()))))
     }
@@ -166,6 +197,11 @@ impl Target {
         }
     }
 
+    /// The refusal of what nothing can allow.
+    fn forbidden(&self) -> Error {
+        Error::NeverADestination { host: self.to_string() }
+    }
+
     /// The refusal, with the one line that would allow exactly this target.
     pub(super) fn refused(&self, problem: impl Into<String>) -> Error {
         let scheme = if self.plain_http { "http://" } else { "" };
@@ -228,6 +264,34 @@ mod tests {
         assert!(check(&[], "https://1.1.1.1/").is_ok());
         assert!(check(&[], "http://api.example.com/").is_err());
         assert!(check(&[], "http://1.1.1.1/").is_err());
+    }
+
+    #[test]
+    fn what_is_never_a_destination_is_none_by_any_name_and_through_any_exception() {
+        let never = ["10.96.0.1:443", "api.cluster.example:443"].map(|text| text.parse().unwrap());
+        let allowed = ["http://0.0.0.0/0", "api.cluster.example"].map(|text| text.parse().unwrap());
+        let policy = DestinationPolicy::new(allowed.to_vec()).never(never.to_vec());
+        let refused = |result: Result<(), Error>| matches!(result, Err(Error::NeverADestination { .. }));
+        let target = |url: &str| Target::of(&url.parse().unwrap()).unwrap();
+        for url in ["https://10.96.0.1/", "http://10.96.0.1:443/", "https://API.cluster.example./x"] {
+            assert!(refused(policy.check_url(&url.parse().unwrap())), "{url}");
+        }
+        let resolved = [IpAddr::from([1, 1, 1, 1]), IpAddr::from([10, 96, 0, 1])];
+        assert!(refused(policy.check_addresses(&target("https://harmless.example/"), &resolved)));
+        assert!(policy.check_url(&"http://10.96.0.1:80/".parse().unwrap()).is_ok(), "another port");
+        let at =
+            |address: &str| policy.check_given(&target("http://app.hr.svc:8080/"), address.parse().unwrap());
+        assert!(refused(at("10.96.0.1:443")));
+        assert_eq!(at("10.96.0.7:8080"), Ok(()));
+        assert!(
+            policy.check_given(&target("https://app.hr.svc/"), "10.96.0.7:443".parse().unwrap()).is_err()
+        );
+        // Without any exception, too: somebody who knows has given the address.
+        let strict = DestinationPolicy::default();
+        assert_eq!(
+            strict.check_given(&target("http://app.hr.svc/"), "10.96.0.7:80".parse().unwrap()),
+            Ok(())
+        );
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub enum Error {
         /// `--allow-destination http://127.0.0.1:8080`.
         allow: String,
     },
+    /// It is a place that nothing is sent to, whatever else is allowed.
+    #[error("{host} is the API server, to which nothing is sent for an object; name another destination")]
+    NeverADestination {
+        /// Where the request was to go.
+        host: String,
+    },
     /// A value in the request may not go to a host: the one that is called, or one that is written into
     /// what is sent.
     #[error("{owner} must not be sent to {host}; {}", .owner.remedy())]
@@ -165,6 +171,7 @@ impl Error {
         match self {
             Self::InvalidRequest { .. }
             | Self::DestinationNotAllowed { .. }
+            | Self::NeverADestination { .. }
             | Self::HostNotAllowed { .. }
             | Self::Resolve { .. }
             | Self::ResolveTimeout { .. }

@@ -102,6 +102,8 @@ pub struct Clients {
     pub activity: Activity,
     /// The namespace this process is in.
     pub namespace: String,
+    /// Where the API server is, `HOST:PORT`: as this process reaches it, and as pods do.
+    pub servers: Vec<String>,
 }
 
 impl std::fmt::Debug for Clients {
@@ -131,6 +133,7 @@ pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
     config.reset_reader_on_write = true;
     config.write_timeout = Some(CALL_TIMEOUT);
     let namespace = config.default_namespace.clone();
+    let servers = servers(&config);
     let calls = Client::try_from(config.clone())?;
     let mut nobody = config.clone();
     nobody.auth_info = AuthInfo::default();
@@ -138,7 +141,18 @@ pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
     config.read_timeout = Some(WATCH_TIMEOUT);
     let activity = Activity::default();
     let watches = ClientBuilder::try_from(config)?.with_layer(&activity).build();
-    Ok(Clients { calls, watches, anonymous, activity, namespace })
+    Ok(Clients { calls, watches, anonymous, activity, namespace, servers })
+}
+
+fn servers(config: &Config) -> Vec<String> {
+    let url = &config.cluster_url;
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    let own = url.host().map(|host| format!("{host}:{port}"));
+    let in_pods = std::env::var("KUBERNETES_SERVICE_HOST").ok().map(|host| {
+        let port = std::env::var("KUBERNETES_SERVICE_PORT").unwrap_or_else(|_| "443".to_owned());
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    });
+    own.into_iter().chain(in_pods).collect()
 }
 
 /// An error in words for people: an answer's own message without the object around it.

@@ -94,13 +94,13 @@ impl Known {
 /// Resource versions of one kind are numbers that grow; where a server has others, the newest to
 /// arrive counts.
 fn is_older(version: &Version, than: &Version) -> bool {
-    version.uid == than.uid
-        && version
-            .resource_version
-            .parse::<u128>()
-            .ok()
-            .zip(than.resource_version.parse::<u128>().ok())
-            .is_some_and(|(version, than)| version < than)
+    version.uid == than.uid && is_older_version(&version.resource_version, &than.resource_version)
+}
+
+/// The same for two versions of one object.
+pub(super) fn is_older_version(version: &str, than: &str) -> bool {
+    let number = |text: &str| text.parse::<u128>().ok();
+    number(version).zip(number(than)).is_some_and(|(version, than)| version < than)
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub mod client;
 pub mod election;
 mod event_queue;
 mod events;
+pub mod gate;
+pub mod gate_lease;
 mod known;
 pub mod lease;
 mod objects;
@@ -16,6 +18,7 @@ mod resources;
 mod secrets;
 mod service_accounts;
 pub mod shell;
+mod telling;
 mod watch;
 
 pub use activity::Activity;

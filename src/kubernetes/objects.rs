@@ -49,7 +49,7 @@ pub(super) fn digest(status: &impl Serialize) -> String {
 }
 
 /// A status that cannot be read counts as none, as it does for whoever has not written one yet.
-fn status<Status: DeserializeOwned + Default>(recorded: &Value) -> Status {
+pub(super) fn status<Status: DeserializeOwned + Default>(recorded: &Value) -> Status {
     serde_json::from_value(recorded.clone()).unwrap_or_default()
 }
 
@@ -96,7 +96,8 @@ fn first(problems: &[Problem]) -> Invalid {
     Invalid { field, problem: problem + &more }
 }
 
-fn identity_of(object: &DynamicObject) -> Identity {
+/// What matters of an object besides its spec and status.
+pub(super) fn identity_of(object: &DynamicObject) -> Identity {
     let annotations: &BTreeMap<String, String> = object.annotations();
     Identity {
         key: key_of(object),

@@ -22,6 +22,9 @@ pub enum Freshness {
     OneRequest,
     /// Long enough for the calls of one rotation of many subscriptions: for providers.
     HalfAMinute,
+    /// Long enough for the receivers of a namespace that are looked after one after the other: for gates,
+    /// which say themselves from when on it has to be.
+    AMoment,
 }
 
 impl Freshness {
@@ -29,6 +32,7 @@ impl Freshness {
         match self {
             Self::OneRequest => Duration::from_secs(1),
             Self::HalfAMinute => Duration::from_secs(30),
+            Self::AMoment => Duration::from_secs(5),
         }
     }
 }
@@ -41,6 +45,15 @@ struct Read {
     /// Keys whose value is no text.
     binary: Vec<String>,
     allowed_hosts: Option<Vec<String>>,
+}
+
+impl Read {
+    fn value(&self, key: &str) -> Result<SecretText, SecretFailure> {
+        if self.binary.iter().any(|binary| binary == key) {
+            return Err(SecretFailure::Unavailable(format!("its key {key} holds no UTF-8 text")));
+        }
+        self.values.get(key).cloned().ok_or(SecretFailure::NotFound)
+    }
 }
 
 type Slot = Arc<Mutex<Option<Read>>>;
@@ -86,24 +99,48 @@ impl KubernetesSecrets {
         reference: &SecretKeyReference,
     ) -> Result<SecretValue, SecretFailure> {
         let key = ObjectKey::new(namespace, &reference.name);
-        let shared = self.slot(&key).await;
+        let take_out = |read: &Read| {
+            let text = read.value(&reference.key)?;
+            let allowed_hosts =
+                read.allowed_hosts.clone().or_else(|| self.require_allowed_hosts.then(Vec::new));
+            Ok(SecretValue::new(text, read.version.clone(), allowed_hosts))
+        };
+        self.with(&key, None, take_out).await?
+    }
+
+    /// The values of these keys of one Secret, as they were at `since` or later, and all of one moment.
+    pub(super) async fn values(
+        &self,
+        secret: &ObjectKey,
+        keys: &[&str],
+        since: Instant,
+    ) -> Result<Vec<Result<SecretText, SecretFailure>>, SecretFailure> {
+        self.with(secret, Some(since), |read| keys.iter().map(|key| read.value(key)).collect()).await
+    }
+
+    /// What a Secret holds: read at `since` or later, or fresh.
+    async fn with<T>(
+        &self,
+        key: &ObjectKey,
+        since: Option<Instant>,
+        take_out: impl FnOnce(&Read) -> T,
+    ) -> Result<T, SecretFailure> {
+        let shared = self.slot(key).await;
         let mut slot = shared.lock().await;
-        let fresh = slot.take().filter(|read| read.at.elapsed() < self.freshness.limit());
+        let is_of_use = |read: &Read| {
+            since.is_none_or(|since| read.at >= since) && read.at.elapsed() < self.freshness.limit()
+        };
+        let fresh = slot.take().filter(is_of_use);
         let read = match fresh {
             Some(read) => slot.insert(read),
             None => {
-                let read = slot.insert(self.read_now(&key).await?);
+                let read = slot.insert(self.read_now(key).await?);
                 let slots = Arc::downgrade(&self.slots);
                 tokio::spawn(wipe(slots, key.clone(), Arc::downgrade(&shared), self.freshness.limit()));
                 read
             }
         };
-        if read.binary.contains(&reference.key) {
-            return Err(SecretFailure::Unavailable(format!("its key {} holds no UTF-8 text", reference.key)));
-        }
-        let text = read.values.get(&reference.key).cloned().ok_or(SecretFailure::NotFound)?;
-        let allowed_hosts = read.allowed_hosts.clone().or_else(|| self.require_allowed_hosts.then(Vec::new));
-        Ok(SecretValue::new(text, read.version.clone(), allowed_hosts))
+        Ok(take_out(read))
     }
 
     async fn read_now(&self, key: &ObjectKey) -> Result<Read, SecretFailure> {
@@ -249,6 +286,33 @@ mod tests {
         assert!(secrets.slots.lock().await.is_empty(), "wiped although nobody has asked again");
         read().await.unwrap();
         assert_eq!(reads.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_who_ask_from_a_moment_on_share_a_read_that_began_after_it() {
+        let (client, reads) = server(json!({}));
+        let secrets = KubernetesSecrets::new(client, Freshness::AMoment, false);
+        let key = ObjectKey::new("hr", "api");
+        let count = || reads.load(Ordering::Relaxed);
+        let began = Instant::now();
+        let read = async |since| {
+            let values = secrets.values(&key, &["id", "secret", "none", "binary"], since).await.unwrap();
+            assert_eq!(values[1].as_ref().unwrap().expose(), "two");
+            assert_eq!(values[2].as_ref().unwrap_err(), &SecretFailure::NotFound);
+            assert!(matches!(values[3], Err(SecretFailure::Unavailable(_))));
+        };
+        for _ in 0..3 {
+            read(began).await;
+        }
+        assert_eq!(count(), 1);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        read(began).await;
+        assert_eq!(count(), 1);
+        read(Instant::now()).await;
+        assert_eq!(count(), 2, "what was read before may not hold any more");
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        read(began).await;
+        assert_eq!(count(), 3, "nothing is kept for long");
     }
 
     #[tokio::test]

@@ -16,7 +16,9 @@ use super::publish::SecretPublisher;
 use super::record::StatusRecord;
 use super::secrets::{Freshness, KubernetesSecrets};
 use super::service_accounts::TokenRequests;
+use super::telling::Telling;
 use super::watch::{Scope, Watcher};
+use crate::api::crd::ENGINE_KINDS;
 use crate::engine::change::Change;
 use crate::engine::ports::Clock;
 use crate::ops::health::Awaited;
@@ -70,7 +72,7 @@ impl std::fmt::Debug for Shell {
 
 /// What must run as long as the process does.
 pub struct Tasks {
-    watcher: Watcher,
+    watcher: Watcher<Telling>,
     candidate: Candidate,
     writer: EventWriter,
     listed: watch::Sender<u64>,
@@ -102,12 +104,12 @@ impl Shell {
         let record = StatusRecord::new(clients.calls.clone(), known.clone(), election.clone());
         let watcher = Watcher {
             client: clients.watches.clone(),
+            kinds: &ENGINE_KINDS,
             scope: settings.scope,
-            known: known.clone(),
-            election: election.clone(),
-            changes: sender,
+            sink: Telling { known: known.clone(), election: election.clone(), changes: sender },
             round: round_asked,
             starting,
+            ready_without: None,
         };
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);

@@ -1,10 +1,9 @@
-//! Watching the kinds that the engine works with, and telling the engine what changes.
+//! Watching kinds, and telling what changes.
 //!
 //! A re-list is the truth about deletions: what it does not contain is gone, whether or not the watch
 //! has said so.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -12,18 +11,14 @@ use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio::sync::mpsc::{self, Sender};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::client::{WATCH_SECONDS, is, words};
-use super::election::Election;
-use super::known::{By, Entry, Known};
-use super::objects::{change_of, key_of, version_of};
-use super::record::looked_at;
+use super::objects::key_of;
 use super::resources::resource;
-use crate::api::crd::ENGINE_KINDS;
-use crate::api::{FINALIZER, Kind, ObjectKey};
-use crate::engine::change::Change;
+use crate::api::{Kind, ObjectKey};
 use crate::ops::causes::told;
 use crate::ops::health::Awaited;
 
@@ -35,6 +30,42 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// A list of which nothing more has come for this long is begun again; a watch may be silent.
 const LIST_SILENCE: Duration = Duration::from_secs(30);
 
+/// Is told what there is. Each method returns whether anybody still listens.
+pub(super) trait Sink: Clone + Send + Sync + 'static {
+    /// Whether nobody listens any more.
+    fn is_closed(&self) -> bool;
+
+    /// An object is there, or is different. `is_believed` says that it comes from the first list of a
+    /// round, so that what others have recorded in it is believed.
+    fn there(
+        &self,
+        kind: Kind,
+        object: DynamicObject,
+        is_believed: bool,
+    ) -> impl Future<Output = bool> + Send;
+
+    /// An object is gone.
+    fn gone(&self, kind: Kind, key: ObjectKey) -> impl Future<Output = bool> + Send;
+
+    /// What is at `api` may not be listed any more. `present` is what was told to be there, and `unlisted`
+    /// what this method itself wants to know the next time.
+    fn may_not_list(
+        &self,
+        kind: Kind,
+        api: &Api<DynamicObject>,
+        present: &mut BTreeSet<ObjectKey>,
+        unlisted: &mut BTreeSet<ObjectKey>,
+    ) -> impl Future<Output = bool> + Send;
+
+    /// Everything of a kind has been told that is in this namespace, or in all of them.
+    fn listed(&self, _kind: Kind, _namespace: Option<&str>) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
+    /// Everything has been told that a round of lists holds; ends when it has been taken in.
+    fn complete(&self, is_first: bool) -> impl Future<Output = bool> + Send;
+}
+
 /// Which objects are looked after.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -45,21 +76,22 @@ pub struct Scope {
 }
 
 /// Watches everything in scope.
-pub(super) struct Watcher {
+pub(super) struct Watcher<S> {
     pub(super) client: Client,
+    pub(super) kinds: &'static [Kind],
     pub(super) scope: Scope,
-    pub(super) known: Known,
-    pub(super) election: Election,
-    pub(super) changes: Sender<Change>,
+    pub(super) sink: S,
     /// Each new round lists everything again.
     pub(super) round: watch::Receiver<u64>,
     /// Until the first lists are noted as missing, nobody may take the process for ready.
     pub(super) starting: Awaited,
+    /// After how long the process is ready without what it may not list; `None` for never.
+    pub(super) ready_without: Option<Duration>,
 }
 
-impl Watcher {
+impl<S: Sink> Watcher<S> {
     /// Watches until a part of it ends, which none should. `listed` is told how many rounds of lists
-    /// are complete and have been taken in by the engine.
+    /// are complete and have been taken in.
     pub(super) async fn run(self, listed: watch::Sender<u64>) {
         let (done, mut complete) = mpsc::channel::<(usize, u64)>(64);
         let namespaces: Vec<Option<String>> = if self.scope.namespaces.is_empty() {
@@ -69,7 +101,7 @@ impl Watcher {
         };
         let mut tasks = tokio::task::JoinSet::new();
         let mut rounds = Vec::new();
-        for kind in ENGINE_KINDS {
+        for kind in self.kinds.iter().copied() {
             for namespace in &namespaces {
                 let one = One {
                     number: rounds.len(),
@@ -77,19 +109,17 @@ impl Watcher {
                     namespace: namespace.clone(),
                     client: self.client.clone(),
                     config: self.config(),
-                    known: self.known.clone(),
-                    election: self.election.clone(),
-                    changes: self.changes.clone(),
+                    sink: self.sink.clone(),
                     round: self.round.clone(),
                     done: done.clone(),
                     first_list: Some(self.starting.and(format!("{kind}: not listed yet"))),
+                    ready_without: self.ready_without,
                 };
                 rounds.push(0);
                 tasks.spawn(one.run());
             }
         }
         drop(self.starting);
-        let mut synced = false;
         let mut reported = 0;
         loop {
             tokio::select! {
@@ -100,24 +130,16 @@ impl Watcher {
                     if all <= reported {
                         continue;
                     }
-                    reported = all;
-                    if !synced {
-                        synced = true;
-                        if self.changes.send(Change::Synced).await.is_err() {
-                            break;
-                        }
-                    }
-                    let taken_in = Arc::new(Notify::new());
-                    if self.changes.send(Change::Mark(Arc::clone(&taken_in))).await.is_err() {
+                    if !self.sink.complete(reported == 0).await {
                         break;
                     }
-                    taken_in.notified().await;
+                    reported = all;
                     listed.send_replace(reported);
                 }
             }
         }
-        if self.changes.is_closed() {
-            // The engine has ended, and with it the tasks that tell it: that is no fault of theirs.
+        if self.sink.is_closed() {
+            // Whoever listened has ended, and with it the tasks that tell it: that is no fault of theirs.
             std::future::pending::<()>().await;
         }
     }
@@ -132,33 +154,32 @@ impl Watcher {
 }
 
 /// One kind in one namespace, or in all.
-struct One {
+struct One<S> {
     number: usize,
     kind: Kind,
     namespace: Option<String>,
     client: Client,
     config: watcher::Config,
-    known: Known,
-    election: Election,
-    changes: Sender<Change>,
+    sink: S,
     round: watch::Receiver<u64>,
     done: Sender<(usize, u64)>,
     /// What the process is not ready without.
     first_list: Option<Awaited>,
+    ready_without: Option<Duration>,
 }
 
-impl One {
+impl<S: Sink> One<S> {
     async fn run(mut self) {
+        let begun = Instant::now();
         let resource = resource(self.kind);
         let api: Api<DynamicObject> = match &self.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        // Whatever the engine has been told of.
+        // Whatever has been told to be there.
         let mut present: BTreeSet<ObjectKey> = BTreeSet::new();
-        // What has our finalizer, and was taken for gone with the right to list it.
         let mut unlisted: BTreeSet<ObjectKey> = BTreeSet::new();
-        // What others recorded before we began to lead is believed; what they write later is not.
+        // What others recorded before a round began is believed; what they write later is not.
         let mut believed_round = None;
         let mut wait = FIRST_WAIT;
         loop {
@@ -190,19 +211,22 @@ impl One {
                         let key = key_of(&object);
                         present.insert(key.clone());
                         listed.insert(key);
-                        if !self.tell(object, believed_round != Some(round)).await {
+                        if !self.sink.there(self.kind, object, believed_round != Some(round)).await {
                             return;
                         }
                     }
                     Some(Ok(Event::InitDone)) => {
                         for key in present.difference(&listed) {
-                            if !self.tell_gone(key.clone()).await {
+                            if !self.sink.gone(self.kind, key.clone()).await {
                                 return;
                             }
                         }
                         present = std::mem::take(&mut listed);
                         unlisted.clear();
                         info!(kind = %self.kind, objects = present.len(), "listed");
+                        if !self.sink.listed(self.kind, self.namespace.as_deref()).await {
+                            return;
+                        }
                         self.first_list = None;
                         is_listing = false;
                         believed_round = Some(round);
@@ -213,7 +237,7 @@ impl One {
                     }
                     Some(Ok(Event::Apply(object))) => {
                         present.insert(key_of(&object));
-                        if !self.tell(object, false).await {
+                        if !self.sink.there(self.kind, object, false).await {
                             return;
                         }
                         wait = FIRST_WAIT;
@@ -221,7 +245,7 @@ impl One {
                     Some(Ok(Event::Delete(object))) => {
                         let key = key_of(&object);
                         present.remove(&key);
-                        if !self.tell_gone(key).await {
+                        if !self.sink.gone(self.kind, key).await {
                             return;
                         }
                     }
@@ -233,8 +257,11 @@ impl One {
                         }
                         // Rights in a namespace go when it goes, and must not hold up the others.
                         if self.namespace.is_some() && may_not_list(&error) {
-                            if !self.go_on_unlisted(&api, &mut present, &mut unlisted).await {
+                            if !self.sink.may_not_list(self.kind, &api, &mut present, &mut unlisted).await {
                                 return;
+                            }
+                            if self.ready_without.is_some_and(|limit| begun.elapsed() >= limit) {
+                                self.first_list = None;
                             }
                             believed_round = None;
                             if self.done.send((self.number, round + 1)).await.is_err() {
@@ -256,63 +283,6 @@ impl One {
                 }
             }
         }
-    }
-
-    /// What cannot be listed any more counts as gone, but for what has our finalizer and is being
-    /// deleted: it is looked at one by one, by the right that is left, until it is really gone.
-    async fn go_on_unlisted(
-        &self,
-        api: &Api<DynamicObject>,
-        present: &mut BTreeSet<ObjectKey>,
-        unlisted: &mut BTreeSet<ObjectKey>,
-    ) -> bool {
-        let all: BTreeSet<ObjectKey> = present.union(unlisted).cloned().collect();
-        for key in all {
-            let has_ours = |entry: Entry| entry.newest.finalizers.iter().any(|name| name == FINALIZER);
-            let is_guarded = unlisted.contains(&key) || self.known.get(self.kind, &key).is_some_and(has_ours);
-            let looked_at = if !is_guarded {
-                None
-            } else if self.election.holds() {
-                Some(looked_at(api, &key).await)
-            } else {
-                // Whoever leads looks.
-                continue;
-            };
-            match looked_at {
-                Some(Ok(object)) if object.metadata.deletion_timestamp.is_some() => {
-                    unlisted.remove(&key);
-                    present.insert(key);
-                    if !self.tell(object, false).await {
-                        return false;
-                    }
-                    continue;
-                }
-                Some(Ok(_)) => drop(unlisted.insert(key.clone())),
-                Some(Err(error)) if !is(&error, 403) && !is(&error, 404) => continue,
-                None | Some(Err(_)) => drop(unlisted.remove(&key)),
-            }
-            if present.remove(&key) && !self.tell_gone(key).await {
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn tell(&self, object: DynamicObject, believed: bool) -> bool {
-        let by = By::Watch { leading: !believed && self.election.holds() };
-        if !self.known.learn(self.kind, &key_of(&object), version_of(self.kind, &object), by) {
-            // The engine knows more already, by a write of its own.
-            return true;
-        }
-        match change_of(self.kind, &object) {
-            Some(change) => self.changes.send(change).await.is_ok(),
-            None => true,
-        }
-    }
-
-    async fn tell_gone(&self, key: ObjectKey) -> bool {
-        self.known.forget(self.kind, &key);
-        self.changes.send(Change::Gone { kind: self.kind, key, prune: false }).await.is_ok()
     }
 }
 

@@ -460,6 +460,7 @@ pub(super) fn failure(error: Error) -> CallFailure {
         }
         Error::HostNotAllowed { owner, host } => Refusal::HostNotAllowed { owner, host }.into(),
         Error::InvalidRequest { what } => unusable(what),
+        Error::NeverADestination { .. } => unusable(error.to_string()),
         Error::Redirect { status, .. } => CallFailure::Redirect { code: status },
         Error::TooLarge { .. }
         | Error::UnexpectedEncoding { .. }

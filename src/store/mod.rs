@@ -16,12 +16,13 @@ mod sqlite;
 #[cfg(test)]
 mod suite;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::sqlite::{OpenError, SqliteOptions, SqliteStore};
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -400,6 +401,16 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 pub trait Store: Send + Sync {
     /// The key for [`Digest`]s: random, made with the store, never shown.
     fn digest_key(&self) -> &[u8; 32];
+    /// A short name of the store, which two processes that share it have in common: 16 hex digits of a digest
+    /// of its key. It tells nothing of the key.
+    fn short_id(&self) -> String {
+        let digest =
+            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.digest_key()), b"short id of the store");
+        digest.as_ref().iter().take(8).fold(String::with_capacity(16), |mut id, byte| {
+            let _ = write!(id, "{byte:02x}");
+            id
+        })
+    }
     /// Whether bodies are sealed before they are written.
     fn is_sealing(&self) -> bool;
     /// Ends when nothing can be made durable any more ([`StoreError::Broken`]); the process must end too.

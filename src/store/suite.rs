@@ -949,8 +949,11 @@ pub(super) async fn the_key_for_digests_stays_the_same(ground: &dyn Ground) {
     let store = ground.open().await;
     let key = *store.digest_key();
     assert_ne!(key, [0; 32]);
+    let id = store.short_id();
+    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
     drop(store);
-    assert_eq!(*ground.open().await.digest_key(), key);
+    let store = ground.open().await;
+    assert_eq!((*store.digest_key(), store.short_id()), (key, id));
 }
 
 pub(super) async fn many_at_once_are_all_kept(ground: &dyn Ground) {

@@ -47,7 +47,9 @@ pub(super) fn is_refusal(answer: &Answer) -> bool {
 pub(super) fn of_error(error: Error) -> MintFailure {
     let what = error.to_string();
     match error {
-        Error::InvalidRequest { .. } => Refusal::UnusableValue { what }.into(),
+        Error::InvalidRequest { .. } | Error::NeverADestination { .. } => {
+            Refusal::UnusableValue { what }.into()
+        }
         Error::DestinationNotAllowed { host, problem, allow } => {
             Refusal::DestinationNotAllowed { host, problem, allow }.into()
         }

@@ -100,7 +100,7 @@ impl Running {
             engine: tokio::spawn(async move {
                 engine.run(changes, asked.asked()).await.map_err(anyhow::Error::from)
             }),
-            gate: tokio::spawn(async move { gate.run(gating::until(is_synced), stop, || {}).await }),
+            gate: tokio::spawn(async move { gate.run(gating::until(is_synced), stop, || {}, || {}).await }),
             others,
             gate_url,
         })

@@ -133,7 +133,12 @@ struct Slow {
 }
 
 impl Exchange for Arc<Slow> {
-    fn send<'a>(&'a self, _: &'a Arc<str>, _: Request) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn send<'a>(
+        &'a self,
+        _: &'a Arc<str>,
+        _: Option<std::net::SocketAddr>,
+        _: Request,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async {
             let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);

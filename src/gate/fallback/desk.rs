@@ -247,8 +247,9 @@ impl Desk {
         let tried = Instant::now();
         let mut digests = Vec::new();
         let mut has_failed = false;
-        for reference in &entry.fallback.secrets {
-            match self.credentials.read(&entry.receiver.owner.namespace, reference).await {
+        let (namespace, secrets) = (&entry.receiver.owner.namespace, &entry.fallback.secrets);
+        for read in self.credentials.read(namespace, secrets, tried).await {
+            match read {
                 Ok(text) => {
                     let text = text.without_line_end();
                     if text.len() >= SHORTEST_KEY {

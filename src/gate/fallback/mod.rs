@@ -55,7 +55,7 @@ pub const PARKED_FOR: TimeDelta = TimeDelta::days(7);
 const MOST_NEWS: usize = 8_192;
 
 /// How platforms are asked; the defaults are those of a production process.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// How many questions may be under way together. A namespace may have as many as it leaves to the
     /// next.
@@ -66,6 +66,9 @@ pub struct Options {
     pub look_every: Duration,
     /// How often it is looked whether something is waited for that nobody is asked for.
     pub tidy_every: Duration,
+    /// Whether all receivers of a namespace are known. What is waited for by others is left alone until this
+    /// is so.
+    pub knows_all_of: Arc<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 impl Default for Options {
@@ -75,6 +78,7 @@ impl Default for Options {
             most_of_one: 10,
             look_every: Duration::from_secs(30),
             tidy_every: Duration::from_secs(60),
+            knows_all_of: Arc::new(|_| true),
         }
     }
 }

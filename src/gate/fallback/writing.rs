@@ -27,6 +27,10 @@ pub(super) async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -
         if usage.expected == 0 || is_refused || is_asked_for(receivers, &owner.uid) {
             continue;
         }
+        let is_known = receivers.contains_key(&owner.uid) || (parts.options.knows_all_of)(&owner.namespace);
+        if !is_known {
+            continue;
+        }
         let count = parts.store.park_expectations(&owner.uid, parts.clock.now()).await?;
         if count > 0 {
             let why = "the receiver is gone, or has no spec.fallback any more";

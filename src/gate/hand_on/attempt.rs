@@ -84,6 +84,7 @@ fn judge_error(error: &Error) -> Meaning {
         Error::Timeout { .. } | Error::Lost { .. } => Sign::Silent,
         Error::InvalidRequest { .. } => Sign::Unsendable,
         Error::DestinationNotAllowed { .. }
+        | Error::NeverADestination { .. }
         | Error::HostNotAllowed { .. }
         | Error::Resolve { .. }
         | Error::ResolveTimeout { .. }

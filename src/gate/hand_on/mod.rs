@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-pub use self::ports::{ByName, Exchange, LARGEST_ANSWER, Locate};
+pub use self::ports::{ByName, Exchange, LARGEST_ANSWER, Locate, NOT_ALLOWED, Place, url_of_service};
 use self::scheduler::Scheduler;
 use crate::gate::clock::Clock;
 pub use crate::gate::known::Receivers;
@@ -54,6 +54,9 @@ pub struct Options {
     pub tidy_every: Duration,
     /// What becomes of deliveries whose receiver is no longer there.
     pub gone: Gone,
+    /// Whether all receivers of a namespace are known. What waits for a receiver that was never there waits
+    /// until this is so.
+    pub knows_all_of: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Random bits, so that deliveries that failed together do not come back together.
     pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -66,6 +69,7 @@ impl Default for Options {
             look_every: Duration::from_secs(30),
             tidy_every: Duration::from_secs(60),
             gone: Gone::Wait,
+            knows_all_of: Arc::new(|_| true),
             random: Arc::new(|| getrandom::u64().unwrap_or_default()),
         }
     }

@@ -1,5 +1,6 @@
 //! The way to the application.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -14,27 +15,58 @@ pub const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Sends one request, once.
 pub trait Exchange: Send + Sync {
-    /// Sends it for an object of this namespace.
+    /// Sends it for an object of this namespace; to this address, if one is given ([`Place::address`]).
     ///
     /// # Errors
     /// As [`Client::send`] has them.
-    fn send<'a>(&'a self, namespace: &'a Arc<str>, request: Request) -> BoxFuture<'a, Result<Answer, Error>>;
+    fn send<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+        at: Option<SocketAddr>,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Answer, Error>>;
 }
 
 impl Exchange for Client {
-    fn send<'a>(&'a self, namespace: &'a Arc<str>, request: Request) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn send<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+        at: Option<SocketAddr>,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
         let client = self.on_behalf_of(Arc::clone(namespace));
+        let client = at.map_or_else(|| client.clone(), |address| client.at(address));
         Box::pin(async move { client.send_for_beginning(request, LARGEST_ANSWER).await })
     }
 }
 
+/// Where a destination is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its URL.
+    pub url: Url,
+    /// Its address, where somebody who knows has said it: the host of the URL is not resolved then, and
+    /// nobody else has to allow it.
+    pub address: Option<SocketAddr>,
+}
+
+impl From<Url> for Place {
+    fn from(url: Url) -> Self {
+        Self { url, address: None }
+    }
+}
+
+/// Begins why there is no way to a destination that nothing may be handed on to; what follows is for people.
+pub const NOT_ALLOWED: &str = "DestinationNotAllowed: ";
+
 /// Knows where a destination is.
 pub trait Locate: Send + Sync {
-    /// The URL of a destination of this receiver.
+    /// Where a destination of this receiver is.
     ///
     /// # Errors
-    /// Why there is none at this moment, in words for people.
-    fn locate<'a>(&'a self, owner: &'a Owner, to: &'a Destination) -> BoxFuture<'a, Result<Url, String>>;
+    /// Why it is nowhere at this moment, in words for people; with [`NOT_ALLOWED`] before them where a person
+    /// has to change something.
+    fn locate<'a>(&'a self, owner: &'a Owner, to: &'a Destination) -> BoxFuture<'a, Result<Place, String>>;
 }
 
 /// Finds a Service by its name, as whoever runs the process made it known there: in the DNS of a
@@ -43,21 +75,26 @@ pub trait Locate: Send + Sync {
 pub struct ByName;
 
 impl Locate for ByName {
-    fn locate<'a>(&'a self, _owner: &'a Owner, to: &'a Destination) -> BoxFuture<'a, Result<Url, String>> {
-        Box::pin(async move { by_name(to) })
+    fn locate<'a>(&'a self, _owner: &'a Owner, to: &'a Destination) -> BoxFuture<'a, Result<Place, String>> {
+        Box::pin(async move { by_name(to).map(Place::from) })
     }
 }
 
 fn by_name(to: &Destination) -> Result<Url, String> {
     match to {
         Destination::Url(url) => Ok(url.clone()),
-        Destination::Service { name, port, path } => {
-            let slash = if path.starts_with('/') { "" } else { "/" };
-            let url = format!("http://{name}:{port}{slash}{path}");
-            Url::parse(&url)
-                .map_err(|_| format!("forward.service: {name}:{port} with this path makes no URL"))
-        }
+        Destination::Service { name, port, path } => url_of_service(name, *port, path),
     }
+}
+
+/// The URL of a Service at this host.
+///
+/// # Errors
+/// When these make none, in words for people.
+pub fn url_of_service(host: &str, port: u16, path: &str) -> Result<Url, String> {
+    let slash = if path.starts_with('/') { "" } else { "/" };
+    let url = format!("http://{host}:{port}{slash}{path}");
+    Url::parse(&url).map_err(|_| format!("forward.service: {host}:{port} with this path makes no URL"))
 }
 
 #[cfg(test)]

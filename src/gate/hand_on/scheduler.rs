@@ -28,6 +28,9 @@ use crate::store::{LastFailure, Standstill, StoreError, Taken};
 /// What is taken is nobody else's for the time of an attempt and so much longer.
 const LEASE_BEYOND: Duration = Duration::from_secs(30);
 
+/// What was being taken in, or was under way, when its receiver went is in the store after so long.
+const LATE: Duration = Duration::from_secs(10 * 60);
+
 /// What came back from a task.
 enum Event {
     Looked {
@@ -75,6 +78,8 @@ pub(super) struct Scheduler {
     under_way: HashSet<crate::store::DeliveryId>,
     tidy_at: Instant,
     is_tidying: bool,
+    /// Receivers that went a while ago while this process was there, and when.
+    departed: HashMap<Arc<str>, Instant>,
     stopping: watch::Sender<bool>,
     is_stopping: bool,
 }
@@ -93,6 +98,7 @@ impl Scheduler {
             under_way: HashSet::new(),
             tidy_at: Instant::now(),
             is_tidying: false,
+            departed: HashMap::new(),
             stopping: watch::Sender::new(false),
             is_stopping: false,
         }
@@ -439,6 +445,7 @@ impl Scheduler {
         for uid in gone {
             if let Some(line) = self.lines.get_mut(&uid) {
                 line.go(now.wall);
+                self.departed.insert(Arc::clone(&uid), now.steady);
                 self.tidy_at = now.steady;
             }
             self.consider(&uid);
@@ -453,9 +460,12 @@ impl Scheduler {
         }
         self.is_tidying = true;
         let receivers = self.receivers.borrow().clone();
+        self.departed.retain(|_, went| now.duration_since(*went) < LATE);
+        let departed: HashSet<Arc<str>> = self.departed.keys().cloned().collect();
         let parts = self.parts.clone();
-        self.tasks
-            .spawn(async move { Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers)).await) });
+        self.tasks.spawn(async move {
+            Event::Tidied(caught(park_what_is_nobodys(&parts, &receivers, &departed)).await)
+        });
     }
 }
 
@@ -479,10 +489,17 @@ pub(super) async fn attempt(
     send(exchange, locate, receiver, headers, taken.content_type, taken.body).await
 }
 
-async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {
+async fn park_what_is_nobodys(
+    parts: &Parts,
+    receivers: &Receivers,
+    departed: &HashSet<Arc<str>>,
+) -> Result<(), StoreError> {
     for usage in parts.store.usage().await? {
         let owner = &usage.owner;
         if usage.pending.deliveries == 0 || receivers.is_there(&owner.uid) {
+            continue;
+        }
+        if !departed.contains(&owner.uid) && !(parts.options.knows_all_of)(&owner.namespace) {
             continue;
         }
         let what = format!("the receiver {} is gone", owner.name);

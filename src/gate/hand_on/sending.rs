@@ -26,12 +26,12 @@ pub(in crate::gate) async fn send(
 ) -> Meaning {
     let limit = receiver.forward.timeout;
     let exchanging = async {
-        let url = match locate.locate(&receiver.owner, &receiver.forward.to).await {
-            Ok(url) => url,
+        let place = match locate.locate(&receiver.owner, &receiver.forward.to).await {
+            Ok(place) => place,
             Err(what) => return Meaning::Away { what, sign: Sign::Unreached },
         };
-        let request = compose(url, headers, content_type, body, limit);
-        judge(&exchange.send(&receiver.owner.namespace, request).await)
+        let request = compose(place.url, headers, content_type, body, limit);
+        judge(&exchange.send(&receiver.owner.namespace, place.address, request).await)
     };
     timeout(limit + GRACE, exchanging).await.unwrap_or_else(|_| Meaning::Away {
         what: format!("the application did not answer within {limit:?}"),

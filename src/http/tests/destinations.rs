@@ -254,3 +254,33 @@ fn the_system_resolver_takes_no_thread_that_others_wait_for() {
         assert!(found.expect("it waits for the thread").unwrap().iter().all(IpAddr::is_loopback));
     });
 }
+
+#[tokio::test]
+async fn a_given_address_is_connected_to_and_the_server_is_told_the_host_of_the_url() {
+    let (sender, mut requests) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            let _ = sender.send(super::servers::read_request(&mut stream).await);
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, OK.as_bytes()).await;
+        }
+    })
+    .await;
+    // No name server is asked: there is no prepared answer.
+    let client = resolving(&[], &[]).at(server.address);
+    for (url, line, host) in [
+        ("http://app.hr.svc:8080/in?a=b", "GET /in?a=b HTTP/1.1", "host: app.hr.svc:8080"),
+        ("http://app.hr.svc/", "GET / HTTP/1.1", "host: app.hr.svc"),
+    ] {
+        assert_eq!(get(&client, url).await.unwrap().status, 200);
+        let request = requests.recv().await.unwrap();
+        assert_eq!(request.lines().next(), Some(line));
+        let hosts: Vec<&str> = request.lines().filter(|line| line.starts_with("host:")).collect();
+        assert_eq!(hosts, [host]);
+    }
+    let error = get(&client, "https://app.hr.svc/").await.unwrap_err();
+    assert!(matches!(error, Error::InvalidRequest { .. }), "{error}");
+    let nobody = resolving(&[], &[]).at("127.0.0.1:1".parse().unwrap());
+    let error = get(&nobody, "http://app.hr.svc:8080/").await.unwrap_err();
+    assert!(error.to_string().contains("app.hr.svc:8080"), "{error}");
+}

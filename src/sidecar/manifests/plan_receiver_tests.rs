@@ -50,6 +50,7 @@ fn told(plan: &Plan) -> Vec<String> {
             format!("source {} {}", key.name, published.map_or("-", |to| &to.secret_name))
         }
         ReceiverChange::Synced => "synced".to_owned(),
+        other => format!("{other:?}"),
     };
     plan.receiver_changes.iter().map(text).collect()
 }

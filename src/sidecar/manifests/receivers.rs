@@ -136,9 +136,9 @@ pub(super) fn order(change: &ReceiverChange) -> u8 {
     match change {
         ReceiverChange::Source(_, Some(_)) => 0,
         ReceiverChange::Declared(_) | ReceiverChange::Invalid(..) => 1,
-        ReceiverChange::Gone(..) => 2,
+        ReceiverChange::Gone(..) | ReceiverChange::Deleted(_) => 2,
         ReceiverChange::Source(_, None) => 3,
-        ReceiverChange::Synced => 4,
+        ReceiverChange::Listed(_) | ReceiverChange::Synced => 4,
     }
 }
 

@@ -5,6 +5,7 @@ mod applying;
 mod crashes;
 mod deletion;
 mod examples;
+mod gate;
 mod leading;
 mod load;
 mod namespaces;

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method};
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::api::{FallbackRequest, LocalReference, NamedValue, PrefixedSecretSource, SecretKeyReference};
@@ -19,7 +19,7 @@ use crate::gate::clock::SteadyClock;
 use crate::gate::hand_on::tests::application::{Application, Reply as Answered, status};
 use crate::gate::hand_on::tests::memory::MemoryStore;
 use crate::gate::hand_on::tests::world::{Told as Facts, and_refused, by_uid, receiver};
-use crate::gate::ports::CredentialFailure;
+use crate::gate::ports::{CredentialFailure, Read};
 use crate::gate::receiver::{Fallback, HandOn, Pointer};
 use crate::http::{Answer, Body as Page, Error, Request as Sent};
 use crate::secret::SecretText;
@@ -123,8 +123,13 @@ impl Asking for Outside {
 }
 
 impl Exchange for Outside {
-    fn send<'a>(&'a self, namespace: &'a Arc<str>, request: Sent) -> BoxFuture<'a, Result<Answer, Error>> {
-        self.1.send(namespace, request)
+    fn send<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+        at: Option<std::net::SocketAddr>,
+        request: Sent,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
+        self.1.send(namespace, at, request)
     }
 }
 
@@ -139,12 +144,16 @@ impl Credentials for Values {
     fn read<'a>(
         &'a self,
         _: &'a str,
-        reference: &'a SecretKeyReference,
-    ) -> BoxFuture<'a, Result<SecretText, CredentialFailure>> {
-        *self.reads.lock().unwrap() += 1;
-        let found = self.keys.lock().unwrap().get(&reference.name).cloned();
-        let found = found.unwrap_or(Err(CredentialFailure::NotFound));
-        Box::pin(async move { found.map(SecretText::new) })
+        references: &'a [SecretKeyReference],
+        _: Instant,
+    ) -> BoxFuture<'a, Vec<Read>> {
+        let read = |reference: &SecretKeyReference| {
+            *self.reads.lock().unwrap() += 1;
+            let found = self.keys.lock().unwrap().get(&reference.name).cloned();
+            found.unwrap_or(Err(CredentialFailure::NotFound)).map(SecretText::new)
+        };
+        let read = references.iter().map(read).collect();
+        Box::pin(async move { read })
     }
 }
 

@@ -1,5 +1,6 @@
 //! An application that answers as it is told, and what it was sent.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -67,7 +68,12 @@ impl Application {
 }
 
 impl Exchange for Arc<Application> {
-    fn send<'a>(&'a self, namespace: &'a Arc<str>, request: Request) -> BoxFuture<'a, Result<Answer, Error>> {
+    fn send<'a>(
+        &'a self,
+        namespace: &'a Arc<str>,
+        _: Option<SocketAddr>,
+        request: Request,
+    ) -> BoxFuture<'a, Result<Answer, Error>> {
         Box::pin(async move {
             let text = |(name, value): &(crate::http::HeaderName, crate::secret::SecretText)| {
                 (name.to_string(), value.expose().to_owned())

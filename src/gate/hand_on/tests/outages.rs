@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use url::Url;
 
 use super::application::{Application, asks_to_wait, refused_connection, silence, status};
 use super::memory::MemoryStore;
 use super::world::{World, owner, receiver};
 use crate::gate::hand_on::attempt::{Meaning, Sign};
 use crate::gate::hand_on::scheduler::attempt;
-use crate::gate::hand_on::{Exchange, Locate};
+use crate::gate::hand_on::{Exchange, Locate, Place};
 use crate::gate::receiver::Destination;
 use crate::http::Error;
 use crate::store::{Owner, RowState, Store};
@@ -198,7 +197,7 @@ async fn a_destination_that_is_not_allowed_makes_the_receiver_pause_and_names_th
 struct Nowhere;
 
 impl Locate for Nowhere {
-    fn locate<'a>(&'a self, _: &'a Owner, _: &'a Destination) -> BoxFuture<'a, Result<Url, String>> {
+    fn locate<'a>(&'a self, _: &'a Owner, _: &'a Destination) -> BoxFuture<'a, Result<Place, String>> {
         Box::pin(async { Err("the Service billing has no clusterIP".to_owned()) })
     }
 }

@@ -1,5 +1,7 @@
 //! What is handed on, how often and in which order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::application::{Application, asks_to_wait, refused_connection, silence, status, status_after};
@@ -350,6 +352,35 @@ async fn what_waits_for_one_who_is_refused_goes_on_waiting() {
     world.declare(vec![Receiver { suspended: false, ..one }]);
     world.pass(1).await;
     assert_eq!(application.bodies(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_not_all_receivers_are_known_only_what_was_seen_to_go_is_parked() {
+    let application = Application::new(|_| status(200));
+    let known = Arc::new(AtomicBool::new(false));
+    let knows = Arc::clone(&known);
+    let mut old = with(|receiver| receiver.suspended = true);
+    old.owner.uid = "old".into();
+    let world = World::start_with(
+        &application,
+        vec![old.clone()],
+        |options| {
+            options.gone = Gone::Park;
+            options.knows_all_of = Arc::new(move |_| knows.load(Ordering::Relaxed));
+        },
+        MemoryStore::new,
+    );
+    let mut unlisted = receiver("hr", "elsewhere");
+    unlisted.owner.uid = "unlisted".into();
+    world.deliver_quietly(&unlisted.owner, "its namespace is not listed yet").await;
+    world.deliver(&old.owner, "deleted").await;
+    world.declare(vec![]);
+    world.pass(120).await;
+    assert_eq!(world.store.count(RowState::Parked), 1);
+    assert_eq!(world.told.count("ParkedAll: 1: the receiver gupy is gone"), 1);
+    known.store(true, Ordering::Relaxed);
+    world.pass(61).await;
+    assert_eq!(world.store.count(RowState::Parked), 2);
 }
 
 #[tokio::test(start_paused = true)]
