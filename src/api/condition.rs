@@ -210,6 +210,8 @@ pub enum Reason {
     RemoteOrphaned,
     /// A token was applied although a gate has not taken it in.
     GateBehind,
+    /// No gate takes the receiver's deliveries in.
+    NoGate,
     /// A delivery has been seen with the token in place.
     DeliverySeen,
     /// No delivery has been seen with the token in place yet.

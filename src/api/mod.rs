@@ -52,8 +52,8 @@ pub use subscription::{
 };
 pub use token_source::{
     ClientAuthentication, HttpBody, HttpMethod, HttpTokenSource, InlineTokenSource, OAuth2TokenSource,
-    PublishTo, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse, TokenSource,
-    TokenSourceSpec,
+    PublishTo, Readers, ResponseFormat, SecretTokenSource, ServiceAccountTokenSource, TokenResponse,
+    TokenSource, TokenSourceSpec,
 };
 
 /// Group of the four kinds.

@@ -132,6 +132,11 @@ pub struct TokenSourceStatus {
     /// When the newest token ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expiration_time: Option<DateTime<Utc>>,
+    /// Tokens before the newest that subscriptions still carry, where gates take deliveries with them in: none of
+    /// them is over before the last has moved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub carried_fingerprints: Vec<String>,
     /// The state in the standard form.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "condition::known")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -56,6 +56,12 @@ use super::token_source::{InlineTokenSource, TokenSourceSpec};
     printcolumn(name = "Provider", type_ = "string", json_path = ".spec.providerRef.name", priority = 1),
     printcolumn(name = "Webhook ID", type_ = "string", json_path = ".status.webhookId", priority = 1),
     printcolumn(
+        name = "Token Observed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='TokenObserved')].status",
+        priority = 1
+    ),
+    printcolumn(
         name = "Message",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].message",

@@ -388,4 +388,26 @@ pub struct PublishTo {
     /// Name of the Secret, created and owned by the `TokenSource`.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub secret_name: String,
+    /// Who reads it. With `Gates` a new token is brought to the provider as soon as all gates that serve
+    /// the source have it; by default it is left for other readers first, up to 2m. Default `Any`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readers: Option<Readers>,
+}
+
+/// Who reads published tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Readers {
+    /// Anybody may, such as Pods that mount the Secret. The default.
+    #[default]
+    Any,
+    /// Gates alone.
+    Gates,
+}
+
+impl PublishTo {
+    /// Whether nobody but gates reads what is published.
+    #[must_use]
+    pub fn is_for_gates_alone(&self) -> bool {
+        self.readers == Some(Readers::Gates)
+    }
 }

@@ -10,7 +10,7 @@ use super::observe::Observer;
 use super::serve::ServeArgs;
 use crate::api::Duration;
 use crate::engine::Options;
-use crate::engine::ports::{Meter, NoGates, Random};
+use crate::engine::ports::{Meter, Random};
 use crate::kubernetes::Scope;
 use crate::kubernetes::client::connect;
 use crate::kubernetes::lease::LeaseSettings;
@@ -38,6 +38,9 @@ pub struct Args {
     /// Name of the lease.
     #[arg(long, value_name = "NAME", default_value = "hookkeeper")]
     pub lease_name: String,
+    /// Namespace in which gates have their Leases; that of the lease when it is left out.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub gate_namespace: Option<String>,
     /// How long a leader that has died keeps the others waiting; tokens of less than 5m ask for less.
     #[arg(long, value_name = "DURATION", default_value = "45s")]
     pub lease_duration: Duration,
@@ -74,6 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
     let settings = Settings {
         scope: Scope { namespaces: args.namespace.clone(), selector: args.selector.clone() },
+        gate_namespace: args.gate_namespace.clone().unwrap_or_else(|| lease.namespace.clone()),
         lease,
         require_allowed_hosts: args.serve.require_allowed_hosts,
         observe: args.observe,
@@ -85,13 +89,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let activity = clients.activity.clone();
     serving.metrics.follow_watch(Box::new(move || activity.oldest()));
     let shell = Shell::new(&clients, settings, clock, serving.starting);
+    let gates = shell.gates.clone();
+    serving.metrics.follow_gates(Box::new(move || gates.seen()));
 
     let from_shell = FromShell {
         record: Arc::new(shell.record),
         secrets: Arc::new(shell.secrets),
         mint_secrets: Arc::new(shell.mint_secrets),
         service_accounts: Some(Arc::new(shell.service_accounts)),
-        gates: Arc::new(NoGates),
+        gates: Arc::new(shell.gates),
         publish: Arc::new(shell.publish),
         leadership: Arc::new(shell.election),
         notices: Arc::new(shell.events),

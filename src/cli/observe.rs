@@ -41,6 +41,10 @@ impl Meter for Observer {
         self.inner.provider_gone(provider);
     }
 
+    fn gate_behind(&self) {
+        self.inner.gate_behind();
+    }
+
     fn gauges(&self, gauges: &Gauges) {
         self.inner.gauges(gauges);
         let report = report(gauges);

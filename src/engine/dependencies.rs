@@ -36,7 +36,11 @@ impl Engine {
         if asks_for_another {
             source.forget_hand();
         }
-        if declared.spec.publish_to.is_none() {
+        let secret = |spec: &TokenSourceSpec| spec.publish_to.as_ref().map(|to| to.secret_name.clone());
+        let published_before = source.spec.as_deref().and_then(secret);
+        // What stands in another Secret is not published any more.
+        let moves = published_before.is_some() && published_before != secret(&declared.spec);
+        if declared.spec.publish_to.is_none() || moves {
             source.forget_published();
         }
         if changed {

@@ -21,6 +21,7 @@ use crate::api::{
 };
 use crate::rotation::backoff::Wait;
 use crate::rotation::facts::{Difference, Listed, Memory};
+use crate::rotation::observed::Observed;
 use crate::rotation::target::{Likeness, Target};
 
 /// One that failed so often in a row shares a part of the budget with others of its kind.
@@ -210,6 +211,11 @@ impl Entry {
     /// How often in a row it failed.
     pub(super) fn failures(&self) -> u32 {
         self.memory.as_ref().map_or(0, |memory| memory.failures)
+    }
+
+    /// What has been seen of its tokens, where anything has.
+    pub(super) fn observed(&self) -> Option<&Observed> {
+        self.memory.as_ref().map(|memory| &memory.observed)
     }
 
     /// Whether its token is from another source than it is to be from now on.

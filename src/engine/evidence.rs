@@ -24,6 +24,10 @@ impl Engine {
         let Some(of_receiver) = self.state.received.get(&evidence.receiver) else {
             return;
         };
+        if !evidence.retired {
+            let last = self.state.taken_in.entry(evidence.receiver.clone()).or_insert(evidence.at);
+            *last = evidence.at.max(*last);
+        }
         let candidates = of_receiver.iter().filter_map(|id| {
             let entry = self.state.entry(*id)?;
             let action = entry.received.as_ref()?.action.as_deref();

@@ -16,14 +16,16 @@ use super::ids::{SourceId, SubscriptionId};
 use super::ports::{GateFailure, Offered};
 use super::state::{Source, SourceKey};
 use super::timers::{Alarm, Milliseconds};
-use crate::api::{Kind, ObjectKey, Reason};
+use crate::api::{Kind, ObjectKey, PublishTo, Reason};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::facts::Hand;
-use crate::rotation::time::Moment;
+use crate::rotation::time::{Moment, between};
 
 /// How many tokens of a source are offered at the most that have not been taken in: those before them
 /// have been replaced so often that nobody carries them.
 const MOST_OPEN: usize = 8;
+/// When a source's status that could not be written is written again, so that gates read its token.
+const NAMED_AGAIN: Duration = Duration::from_secs(2);
 /// The longest pause between two offers of a token.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -53,11 +55,20 @@ impl Offering {
 
 impl Engine {
     /// The object that receivers name, and whether one of them is here.
-    fn served_source(&self, id: SourceId) -> Option<ObjectKey> {
-        match &self.state.source(id)?.key {
-            SourceKey::Object(key) if self.ports.gates.serves(key) => Some(key.clone()),
+    pub(super) fn served_source(&self, id: SourceId) -> Option<ObjectKey> {
+        let source = self.state.source(id)?;
+        match &source.key {
+            SourceKey::Object(key) if self.reaches_gates(source) && self.ports.gates.serves(key) => {
+                Some(key.clone())
+            }
             _ => None,
         }
+    }
+
+    /// Whether its tokens can come to those who prove deliveries.
+    pub(super) fn reaches_gates(&self, source: &Source) -> bool {
+        let publishes = source.spec.as_ref().is_some_and(|spec| spec.publish_to.is_some());
+        publishes || !self.ports.gates.read_published()
     }
 
     /// The token in hand is offered, unless it has been taken in. Until that is so nobody applies it,
@@ -66,7 +77,7 @@ impl Engine {
         let Some(key) = self.served_source(id) else {
             return;
         };
-        let pause = self.publishing_pause(id);
+        let (pause, read_published) = (self.publishing_pause(id), self.ports.gates.read_published());
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -85,11 +96,15 @@ impl Engine {
             minted: hand.minted.wall,
             expires: hand.expires,
         };
+        if read_published {
+            // What stood published before is there no more.
+            source.offering.open.clear();
+        }
         source.offering.open.push(offered);
         if source.offering.open.len() > MOST_OPEN {
             source.offering.open.remove(0);
         }
-        source.state.for_gates = Some(Wait::starting(now.wall, pause));
+        source.begin_to_wait_for_gates(now, pause);
         self.start_offer(id);
     }
 
@@ -168,24 +183,55 @@ impl Engine {
         self.state.timers.file(&mut offering.timer, now.boot + wait, Alarm::Gates(id));
     }
 
-    pub(super) fn gates_alarm(&mut self, id: SourceId) {
+    pub(super) fn gates_alarm(&mut self, id: SourceId, now: Moment) {
+        let mut unrecorded = false;
         if let Some(source) = self.state.source_mut(id) {
             source.offering.timer = None;
+            unrecorded = source.unrecorded;
+        }
+        if unrecorded {
+            self.record_source(id, now);
         }
         self.start_offer(id);
         self.gates_know(id);
     }
 
+    /// The status of the source could not be written, and those who prove deliveries read the newest token
+    /// when it names that: it is written again soon.
+    pub(super) fn name_to_gates_again(&mut self, id: SourceId, now: Moment) {
+        if self.served_source(id).is_none() || !self.ports.gates.read_published() {
+            return;
+        }
+        if let Some(source) = self.state.sources.get_mut(id.0) {
+            self.state.timers.file(&mut source.offering.timer, now.boot + NAMED_AGAIN, Alarm::Gates(id));
+        }
+    }
+
     /// Nobody waits any more once the token in hand has been taken in, or there is nobody to take it.
-    fn gates_know(&mut self, id: SourceId) {
+    pub(super) fn gates_know(&mut self, id: SourceId) {
         self.drop_known(id);
+        let readers_know = self.all_readers_know(id);
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
         let open = source.fingerprint_in_hand().is_some_and(|hand| source.offering.holds(hand));
-        if !open && source.state.for_gates.take().is_some() {
+        let mut is_over = !open && source.state.for_gates.take().is_some();
+        is_over |= readers_know && source.state.apply_after.take().is_some();
+        if is_over {
             self.attend_users_of_source(id);
         }
+    }
+
+    /// Whether the token in hand stands published for those alone who prove deliveries, and all of them
+    /// have it.
+    fn all_readers_know(&self, id: SourceId) -> bool {
+        let Some(source) = self.state.source(id) else {
+            return false;
+        };
+        let publish_to = source.spec.as_ref().and_then(|spec| spec.publish_to.as_ref());
+        let is_for_gates_alone = publish_to.is_some_and(PublishTo::is_for_gates_alone);
+        let hand = source.fingerprint_in_hand().filter(|_| is_for_gates_alone && source.is_hand_published());
+        hand.is_some_and(|hand| self.served_source(id).is_some_and(|key| self.ports.gates.know(&key, hand)))
     }
 
     /// Who proves deliveries is not who it was: they are offered what they lack. Where nobody has that
@@ -213,7 +259,7 @@ impl Engine {
         };
         let state = &source.state;
         // What is read comes again by itself.
-        if state.hand.is_some() || state.polled || state.unread {
+        if state.hand.is_some() || state.polled || state.unread || !self.reaches_gates(source) {
             return false;
         }
         let carried = object.status.token_fingerprint.as_deref();
@@ -239,10 +285,14 @@ impl Engine {
             return;
         };
         self.ports.meter.gate_behind();
-        tracing::warn!(source = %key, fingerprint = %hand.fingerprint, "a token is applied although the gate has not taken it in");
-        let note = "a new token is brought to the provider although the gate has not taken it in; deliveries with it \
-                    are refused until it has; look for why in the gate's log, such as a full disk";
-        self.tell(Kind::TokenSource, &key, true, Reason::GateBehind, note.to_owned());
+        let names = self.ports.gates.behind(&key, &hand.fingerprint);
+        let who = who_is_behind(&names);
+        tracing::warn!(source = %key, fingerprint = %hand.fingerprint, "a token is applied although {who} not taken it in");
+        let note = format!(
+            "a new token is brought to the provider although {who} not taken it in; deliveries with it are refused there \
+             until then; look for why in the gate's log, such as a full disk or a Secret that it may not read"
+        );
+        self.tell(Kind::TokenSource, &key, true, Reason::GateBehind, note);
     }
 
     /// Says which tokens are still carried, where that has changed.
@@ -251,6 +301,11 @@ impl Engine {
             if let Some(key) = self.served_source(id) {
                 let carried = self.carried_tokens(id, now);
                 self.ports.gates.carried(&key, &carried);
+                let reads_status = self.ports.gates.read_published();
+                if let Some(source) = self.state.source_mut(id).filter(|_| reads_status) {
+                    source.carried_for_gates = Some(carried);
+                    self.record_source(id, now);
+                }
             }
         }
     }
@@ -274,17 +329,47 @@ impl Engine {
     }
 }
 
+/// Who has not taken a token in; of many some are named.
+fn who_is_behind(names: &[String]) -> String {
+    match names {
+        [] => "the gate has".to_owned(),
+        [one] => format!("the gate {one} has"),
+        [first, second] => format!("the gates {first} and {second} have"),
+        [first, second, more @ ..] => format!("the gates {first}, {second} and {} more have", more.len()),
+    }
+}
+
 impl Source {
+    /// A token was offered: it is waited for those who lack it. Where it is published and on its way to
+    /// subscriptions, the time counts from its mint, so that a new leader waits no longer than the one
+    /// before would have.
+    fn begin_to_wait_for_gates(&mut self, now: Moment, pause: Duration) {
+        let mut wait = pause;
+        if let Some(hand) = self.state.hand.as_ref().filter(|_| self.is_hand_published()) {
+            let is_on_its_way = self.carried.keys().any(|carried| **carried != *hand.fingerprint);
+            if is_on_its_way {
+                let age = between(hand.minted.wall, now.wall);
+                wait = self.longest_wait_for_gates(pause).saturating_sub(age);
+            }
+        }
+        self.state.for_gates = (!wait.is_zero()).then(|| Wait::starting(now.wall, wait));
+    }
+
+    /// How long after its publication a token is kept back at the longest.
+    fn longest_wait_for_gates(&self, pause: Duration) -> Duration {
+        if self.state.revokes_previous { pause } else { pause * 2 }
+    }
+
     /// A token that was published is left for its readers first; then it is waited for those that prove
     /// deliveries with it, but not where the token before has been revoked with the mint.
     pub(super) fn wait_for_gates(&mut self, now: Moment, pause: Duration) {
         if self.state.for_gates.is_some() {
-            let longer = if self.state.revokes_previous { pause } else { pause * 2 };
-            self.state.for_gates = Some(Wait::starting(now.wall, longer));
+            let longest = self.longest_wait_for_gates(pause);
+            self.state.for_gates = Some(Wait::starting(now.wall, longest));
         }
     }
 
-    fn fingerprint_in_hand(&self) -> Option<&str> {
+    pub(super) fn fingerprint_in_hand(&self) -> Option<&str> {
         self.state.hand.as_ref().map(|hand| hand.fingerprint.as_str())
     }
 

@@ -1,9 +1,13 @@
 //! The state of the engine in numbers.
 
+use std::sync::Arc;
+
 use chrono::DateTime;
 
 use super::Engine;
+use super::ids::SourceId;
 use super::ports::{Gauges, SubscriptionGauge};
+use super::state::SourceKey;
 use crate::api::Reason;
 use crate::rotation::time::{Moment, between};
 
@@ -37,6 +41,14 @@ impl Engine {
             if untouched && summary.state == "ready" {
                 gauges.rotation_overdue = gauges.rotation_overdue.max(Self::overdue(time(summary.due), now));
             }
+            if let Some(received) = entry.received.as_ref().filter(|_| summary.watched) {
+                let seen = gauges.tokens_seen.entry(Arc::clone(&entry.key.namespace)).or_default();
+                if let Some((carried, observed)) = entry.carried.as_deref().zip(entry.observed()) {
+                    let taken = self.state.taken_in.get(&entry.key.sibling(&received.receiver)).copied();
+                    seen.old += usize::from(observed.old_still_comes(carried));
+                    seen.unobserved += usize::from(observed.is_unusually_silent(carried, taken, now.wall));
+                }
+            }
             gauges.subscriptions.push(SubscriptionGauge {
                 key: entry.key.clone(),
                 provider: provider.key.clone(),
@@ -44,6 +56,15 @@ impl Engine {
                 reason: summary.reason,
                 expires: time(summary.expires).filter(|_| summary.watched),
             });
+        }
+        for (number, source) in self.state.sources.iter() {
+            let id = SourceId(number);
+            if let (SourceKey::Object(key), Some(hand)) = (&source.key, source.fingerprint_in_hand())
+                && self.served_source(id).is_some()
+            {
+                let lacks = source.is_hand_published() && self.ports.gates.lacks(key, hand);
+                *gauges.lacked.entry(Arc::clone(&key.namespace)).or_default() += usize::from(lacks);
+            }
         }
         // Of one that is deleted and used by nobody, no more than its pause is kept.
         for (_, provider) in self.state.providers.iter().filter(|(_, provider)| !provider.is_idle()) {

@@ -44,7 +44,9 @@ impl Engine {
         }
         let source = self.state.source(id).filter(|source| source.spec.is_some() && !source.minting)?;
         match &source.key {
-            SourceKey::Object(key) if self.ports.gates.asks_with(key) => renewal::due(&source.state, now),
+            SourceKey::Object(key) if self.reaches_gates(source) && self.ports.gates.asks_with(key) => {
+                renewal::due(&source.state, now)
+            }
             _ => None,
         }
     }

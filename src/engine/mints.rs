@@ -26,6 +26,9 @@ use crate::rotation::status;
 use crate::rotation::target::short_digest;
 use crate::rotation::time::{Moment, add, between, written};
 
+/// How many tokens before the newest are named in a status: as many as it may hold.
+const MOST_CARRIED: usize = 16;
+
 impl Engine {
     /// A source has come into use: what is published is read, and what is polled is read too.
     pub(super) fn begin_source(&mut self, id: SourceId, now: Moment) {
@@ -36,10 +39,14 @@ impl Engine {
             return self.record_source(id, now);
         };
         source.refresh();
-        let is_read = source.published.tokens.is_some();
-        if spec.publish_to.is_some() && source.state.hand.is_none() && !is_read {
+        let (is_read, has_hand) = (source.published.tokens.is_some(), source.state.hand.is_some());
+        let is_on_its_way = source.published.pending.is_some() || source.is_hand_published();
+        if spec.publish_to.is_some() && !has_hand && !is_read {
             source.state.unread = true;
             self.read_published(id);
+        } else if spec.publish_to.is_some() && has_hand && !is_on_its_way {
+            // It was minted before the source was to publish, or to publish there.
+            self.publish_hand(id, now);
         }
         if spec.secret.is_some() {
             self.alarm_source(id, now.boot);
@@ -452,9 +459,12 @@ impl Engine {
         source.recording = false;
         if durable {
             self.record_source(id, now);
-        } else if let Some((_, status)) = &mut source.object {
-            *status = before;
-            source.unrecorded = true;
+        } else {
+            if let Some((_, status)) = &mut source.object {
+                *status = before;
+                source.unrecorded = true;
+            }
+            self.name_to_gates_again(id, now);
         }
     }
 }
@@ -491,10 +501,27 @@ impl Source {
     fn presented(&self, before: &TokenSourceStatus, generation: i64, now: Moment) -> TokenSourceStatus {
         let mut status = before.clone();
         status.observed_generation = Some(generation);
-        if let Some(hand) = &self.state.hand {
-            status.token_fingerprint = Some(hand.fingerprint.clone());
-            status.token_minted_time = Some(status::to_milliseconds(hand.minted.wall));
-            status.token_expiration_time = hand.expires.map(status::to_milliseconds);
+        let publishes = self.spec.as_ref().is_some_and(|spec| spec.publish_to.is_some());
+        match &self.state.hand {
+            Some(hand) if !publishes || self.is_hand_published() => {
+                status.token_fingerprint = Some(hand.fingerprint.clone());
+                status.token_minted_time = Some(status::to_milliseconds(hand.minted.wall));
+                status.token_expiration_time = hand.expires.map(status::to_milliseconds);
+            }
+            // Gates read the Secret when the status names another token than before: it names none that
+            // does not stand there yet.
+            Some(hand) if status.token_fingerprint.as_ref() == Some(&hand.fingerprint) => {
+                status.token_fingerprint = None;
+                status.token_minted_time = None;
+                status.token_expiration_time = None;
+            }
+            _ => {}
+        }
+        if let Some(carried) = &self.carried_for_gates {
+            let named = status.token_fingerprint.as_deref();
+            let others = carried.iter().filter(|carried| Some(&***carried) != named);
+            status.carried_fingerprints =
+                others.take(MOST_CARRIED).map(|carried| carried.to_string()).collect();
         }
         let verdict = match (&self.invalid, &self.state.failing) {
             (Some(problem), _) => (ConditionStatus::False, Reason::InvalidSpec, problem.clone()),

@@ -296,7 +296,7 @@ impl Engine {
                 }
                 Some(Alarm::Source(id)) => self.source_alarm(id, now),
                 Some(Alarm::Provider(id)) => self.provider_alarm(id, now),
-                Some(Alarm::Gates(id)) => self.gates_alarm(id),
+                Some(Alarm::Gates(id)) => self.gates_alarm(id, now),
                 Some(Alarm::Renewal(id)) => self.renewal_alarm(id, now),
                 None => break,
             }

@@ -3,7 +3,7 @@
 //! The shells, the rooms that talk to the network and the simulation implement them; the simulation
 //! runs the very same engine on virtual time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -224,6 +224,20 @@ pub trait Gates: Send + Sync {
     /// fingerprint. `false` where nobody does, and as long as it is not known what they have kept. Asked
     /// often, so it must not wait.
     fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool;
+    /// Whether somebody proves deliveries with this source's tokens, and everybody who does has kept the
+    /// one with this fingerprint. It must not wait.
+    fn know(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        self.serves(source) && !self.lacks(source, fingerprint)
+    }
+    /// Names of those who lack the token with this fingerprint, for people; none where there is but one.
+    fn behind(&self, _source: &ObjectKey, _fingerprint: &str) -> Vec<String> {
+        Vec::new()
+    }
+    /// Whether they read tokens where these are published and nowhere else, so that they can have none of
+    /// a source that does not publish, and none but the newest of one that does.
+    fn read_published(&self) -> bool {
+        false
+    }
     /// Whether somebody asks platforms with this source's tokens (`spec.fallback` of a receiver): one is
     /// kept alive then, though no subscription carries any. It must not wait.
     fn asks_with(&self, _source: &ObjectKey) -> bool {
@@ -488,10 +502,25 @@ pub struct Gauges {
     pub infeasible: Vec<(ObjectKey, usize)>,
     /// One row for each subscription.
     pub subscriptions: Vec<SubscriptionGauge>,
+    /// What is unusual of tokens in deliveries, by namespace; a row for each that has subscriptions whose
+    /// deliveries a gate takes in.
+    pub tokens_seen: BTreeMap<Arc<str>, TokensSeen>,
+    /// Published tokens that somebody lacks who proves deliveries with them, by namespace; a row for each
+    /// that has one who does.
+    pub lacked: BTreeMap<Arc<str>, usize>,
     /// Whether this process acts.
     pub leader: bool,
     /// What is kept in memory.
     pub kept: Kept,
+}
+
+/// What is unusual of the tokens that come in at gates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokensSeen {
+    /// Subscriptions of which tokens still come that were replaced, longer ago than the overlap.
+    pub old: usize,
+    /// Subscriptions of which no delivery has come with the token in place, for longer than is usual.
+    pub unobserved: usize,
 }
 
 /// How much the engine keeps in memory, by kind. All of it goes when nothing declares or uses it.

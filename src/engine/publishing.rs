@@ -83,6 +83,7 @@ impl Engine {
                 source.refresh();
                 self.leave_for_readers(id, now);
                 self.offer_hand(id, now);
+                self.gates_know(id);
                 self.keep_alive(id, now);
                 self.plan_tending(id, now);
                 self.publish_hosts(id);
@@ -251,6 +252,7 @@ impl Engine {
                     }
                     source.state.failing = None;
                     self.record_source(id, now);
+                    self.gates_know(id);
                     self.attend_users_of_source(id);
                 }
             }
@@ -377,6 +379,12 @@ impl Source {
         tracing::warn!(source = %self.key, %reason, "{message}");
         self.published.failures += 1;
         self.state.failing = Some((reason, message));
+    }
+
+    /// Whether the token in hand is the one that stands published.
+    pub(super) fn is_hand_published(&self) -> bool {
+        let stands = self.published.tokens.as_ref().map(|tokens| tokens.fingerprint.as_str());
+        stands.is_some() && stands == self.fingerprint_in_hand()
     }
 
     /// Whether a previous token stands published that no member carries any more.

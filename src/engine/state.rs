@@ -83,6 +83,8 @@ pub(super) struct Source {
     pub(super) carried: BTreeMap<Arc<str>, u32>,
     /// Whether a fingerprint has come to them or left them.
     pub(super) carried_changed: bool,
+    /// What gates are to read in the status of what is carried; `None` until that is known.
+    pub(super) carried_for_gates: Option<BTreeSet<Arc<str>>>,
     /// Those that asked for the mint that is waited for.
     pub(super) waiting: BTreeSet<SubscriptionId>,
     /// Its place in line for a mint: the earliest deadline among them, in epoch milliseconds.
@@ -244,6 +246,8 @@ pub(super) struct State {
     pub(super) namespaces: Namespaces,
     /// The subscriptions of each receiver.
     pub(super) received: BTreeMap<ObjectKey, BTreeSet<SubscriptionId>>,
+    /// When a delivery was accepted last at each of these, with a token of ours.
+    pub(super) taken_in: BTreeMap<ObjectKey, DateTime<Utc>>,
     /// Sources whose members carry other tokens than before.
     pub(super) carried_changed: BTreeSet<SourceId>,
 }
@@ -382,6 +386,7 @@ impl State {
             slowest: Duration::ZERO,
             published: Publication::default(),
             offering: Offering::default(),
+            carried_for_gates: None,
             recording: false,
             unrecorded: false,
             timer: None,
@@ -535,6 +540,7 @@ impl State {
                 of_receiver.remove(&id);
                 if of_receiver.is_empty() {
                     self.received.remove(&receiver);
+                    self.taken_in.remove(&receiver);
                 }
             }
         }

@@ -82,6 +82,7 @@ impl Source {
             members: _,
             carried: _,
             carried_changed: _,
+            carried_for_gates: _,
             waiting: _,
             wanted: _,
             minting: _,

@@ -1,5 +1,6 @@
 //! What a shell tells the gate.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -24,6 +25,8 @@ pub enum ReceiverChange {
     Deleted(ObjectKey),
     /// A token source is there, is different, or is gone.
     Source(ObjectKey, Option<Box<TokenSourceSpec>>),
+    /// Subscriptions still carry the tokens of this source with these fingerprints.
+    Carried(ObjectKey, BTreeSet<Arc<str>>),
     /// All receivers of this namespace have been handed over, where that is not said by [`Self::Synced`].
     Listed(Arc<str>),
     /// Everything that was there at the start has been handed over.

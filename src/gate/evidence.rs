@@ -498,11 +498,11 @@ mod tests {
         assert_eq!(short, [("gate-0", "a", "created"), ("gate-0", "old", OTHER)]);
         for _ in 0..9 {
             pass(1).await;
-            evidence.saw(&gupy, accepted("a", Some("created"), None));
+            evidence.saw(&gupy, accepted("a", Some("created"), Some("first")));
             assert_eq!(evidence.tokens("uid-gupy", "gate-0"), shown);
         }
         pass(1).await;
-        evidence.saw(&gupy, accepted("a", Some("created"), None));
+        evidence.saw(&gupy, accepted("a", Some("created"), Some("first")));
         assert_ne!(evidence.tokens("uid-gupy", "gate-0"), shown);
         evidence.retain(|uid| uid != "uid-gupy");
         assert_eq!(evidence.tokens("uid-gupy", "gate-0"), []);

@@ -20,6 +20,7 @@ const AT_ONCE: usize = 16;
 enum Subject {
     Receiver(Arc<str>),
     Source(Arc<str>),
+    Carried(Arc<str>),
     Namespace,
 }
 
@@ -73,6 +74,7 @@ fn subject(change: &ReceiverChange) -> Option<(Arc<str>, Subject)> {
         ReceiverChange::Invalid(identity, _) => of(&identity.key, Subject::Receiver),
         ReceiverChange::Gone(key, _) | ReceiverChange::Deleted(key) => of(key, Subject::Receiver),
         ReceiverChange::Source(key, _) => of(key, Subject::Source),
+        ReceiverChange::Carried(key, _) => of(key, Subject::Carried),
         ReceiverChange::Listed(namespace) => Some((Arc::clone(namespace), Subject::Namespace)),
         ReceiverChange::Synced => None,
     }
@@ -88,6 +90,7 @@ async fn carry_out(registry: Registry, namespace: Arc<str>, change: ReceiverChan
         ReceiverChange::Gone(key, since) => registry.gone(&key, since).await,
         ReceiverChange::Deleted(key) => registry.delete(&key).await,
         ReceiverChange::Source(key, spec) => registry.source(key, spec.map(|spec| *spec)).await,
+        ReceiverChange::Carried(key, fingerprints) => registry.carries(&key, fingerprints).await,
         ReceiverChange::Listed(namespace) => registry.listed(&namespace).await,
         ReceiverChange::Synced => {}
     }

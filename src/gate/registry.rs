@@ -435,19 +435,23 @@ impl Registry {
 
     /// Subscriptions still carry the tokens of this source with these fingerprints: none of them is over.
     pub fn carried(&self, source: &ObjectKey, fingerprints: &BTreeSet<Arc<str>>) {
-        let (shared, source, fingerprints) = (Arc::clone(&self.0), source.clone(), fingerprints.clone());
-        tokio::spawn(async move {
-            let lives = {
-                let mut entries = shared.entries.lock().await;
-                entries.carried.insert(source.clone(), fingerprints.clone());
-                entries.of_source(&source)
-            };
-            for live in lives {
-                if let Err(error) = shared.loader.carried(&live, fingerprints.clone()).await {
-                    debug!("which tokens are still carried is not kept: {error}");
-                }
+        let (registry, source, fingerprints) = (self.clone(), source.clone(), fingerprints.clone());
+        tokio::spawn(async move { registry.carries(&source, fingerprints).await });
+    }
+
+    /// As [`Self::carried`]; ends when all receivers know.
+    pub(super) async fn carries(&self, source: &ObjectKey, fingerprints: BTreeSet<Arc<str>>) {
+        let shared = &self.0;
+        let lives = {
+            let mut entries = shared.entries.lock().await;
+            entries.carried.insert(source.clone(), fingerprints.clone());
+            entries.of_source(source)
+        };
+        for live in lives {
+            if let Err(error) = shared.loader.carried(&live, fingerprints.clone()).await {
+                debug!("which tokens are still carried is not kept: {error}");
             }
-        });
+        }
     }
 
     /// Whether a read of the receiver's credentials has succeeded that began after `arrived`: reads them

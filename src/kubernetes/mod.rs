@@ -9,6 +9,7 @@ mod event_queue;
 mod events;
 pub mod gate;
 pub mod gate_lease;
+mod gates;
 mod known;
 pub mod lease;
 mod objects;
@@ -23,6 +24,7 @@ mod watch;
 
 pub use activity::Activity;
 pub use events::Events;
+pub use gates::ClusterGates;
 pub use publish::SecretPublisher;
 pub use record::StatusRecord;
 pub use secrets::{Freshness, KubernetesSecrets};

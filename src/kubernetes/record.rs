@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 
 use super::client::{in_time, is, words};
 use super::election::Election;
+use super::gate_lease::field_manager;
 use super::known::{By, Entry, Known};
 use super::objects::{digest, version_of};
 use super::resources::{objects, resource};
-use crate::api::{FINALIZER, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus};
+use crate::api::{
+    FINALIZER, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
+    WebhookReceiverStatus,
+};
 use crate::engine::ports::{Record, RecordFailure};
 
 /// Our name as a writer of fields.
@@ -85,6 +89,51 @@ impl StatusRecord {
             }
         }
         Err(RecordFailure::Unavailable("the object is being changed all the time".to_owned()))
+    }
+
+    /// Writes the state of a receiver, all but what its gates write.
+    pub(super) async fn receiver(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        status: &WebhookReceiverStatus,
+    ) -> Result<(), RecordFailure> {
+        self.write(Kind::WebhookReceiver, key, Some(uid), status).await
+    }
+
+    /// Removes what a gate has written in the status of a receiver: an apply of nothing under its name.
+    /// Where the status has changed since it was decided, nothing is removed.
+    pub(super) async fn clear_share(
+        &self,
+        key: &ObjectKey,
+        uid: &str,
+        gate: &str,
+    ) -> Result<(), RecordFailure> {
+        let kind = Kind::WebhookReceiver;
+        let (api, resource) = (objects(&self.client, kind, &key.namespace), resource(kind));
+        let entry = self.known.get(kind, key).filter(|entry| entry.newest.uid == uid);
+        let entry = entry.ok_or(RecordFailure::Gone)?;
+        if self.election.term().is_none() {
+            return Err(RecordFailure::Superseded);
+        }
+        let body = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": &*key.name, "resourceVersion": entry.newest.resource_version },
+        });
+        let parameters = PatchParams::apply(&field_manager(gate)).force();
+        match in_time(api.patch_status(&key.name, &parameters, &Patch::Apply(&body))).await {
+            Ok(object) => {
+                let by = By::Watch { leading: true };
+                self.known.learn_of_known(kind, key, version_of(kind, &object), by);
+                Ok(())
+            }
+            Err(error) if is(&error, 409) => {
+                self.read_again(kind, key).await?;
+                Err(RecordFailure::Unavailable("the object has changed meanwhile".to_owned()))
+            }
+            Err(error) => Err(self.failure(kind, key, &error)),
+        }
     }
 
     /// A status that the engine neither was told of nor wrote is somebody else's.

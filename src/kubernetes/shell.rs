@@ -10,6 +10,10 @@ use tokio::sync::watch;
 use super::client::Clients;
 use super::election::Election;
 use super::events::{EventWriter, Events};
+use super::gates::ClusterGates;
+use super::gates::board::Board;
+use super::gates::leader::Leader;
+use super::gates::leases::LeaseWatch;
 use super::known::Known;
 use super::lease::{Candidate, LeaseSettings};
 use super::publish::SecretPublisher;
@@ -18,7 +22,7 @@ use super::secrets::{Freshness, KubernetesSecrets};
 use super::service_accounts::TokenRequests;
 use super::telling::Telling;
 use super::watch::{Scope, Watcher};
-use crate::api::crd::ENGINE_KINDS;
+use crate::api::crd::KINDS;
 use crate::engine::change::Change;
 use crate::engine::ports::Clock;
 use crate::ops::health::Awaited;
@@ -36,6 +40,8 @@ pub struct Settings {
     pub scope: Scope,
     /// How the lease is held.
     pub lease: LeaseSettings,
+    /// Namespace in which gates have their Leases.
+    pub gate_namespace: String,
     /// Whether a Secret must say where it may go.
     pub require_allowed_hosts: bool,
     /// Whether only to look: nobody competes for the lease then.
@@ -58,6 +64,8 @@ pub struct Shell {
     pub service_accounts: TokenRequests,
     /// May this process act?
     pub election: Election,
+    /// Prove deliveries.
+    pub gates: ClusterGates,
     /// Tells people.
     pub events: Events,
     /// The tasks that keep all of these going.
@@ -73,6 +81,8 @@ impl std::fmt::Debug for Shell {
 /// What must run as long as the process does.
 pub struct Tasks {
     watcher: Watcher<Telling>,
+    leases: LeaseWatch,
+    leader: Leader,
     candidate: Candidate,
     writer: EventWriter,
     listed: watch::Sender<u64>,
@@ -100,13 +110,19 @@ impl Shell {
         let (listed, listed_seen) = watch::channel(0);
         let known = Known::default();
         let instance = settings.lease.identity.clone();
+        let board = Board::new(Arc::clone(&clock));
         let election = Election::new(clock);
         let record = StatusRecord::new(clients.calls.clone(), known.clone(), election.clone());
         let watcher = Watcher {
             client: clients.watches.clone(),
-            kinds: &ENGINE_KINDS,
+            kinds: &KINDS,
             scope: settings.scope,
-            sink: Telling { known: known.clone(), election: election.clone(), changes: sender },
+            sink: Telling {
+                known: known.clone(),
+                election: election.clone(),
+                board: board.clone(),
+                changes: sender.clone(),
+            },
             round: round_asked,
             starting,
             ready_without: None,
@@ -114,6 +130,18 @@ impl Shell {
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);
         let (events, writer) = Events::new(clients.calls.clone(), known.clone(), instance);
+        let leases = LeaseWatch {
+            client: clients.watches.clone(),
+            namespace: settings.gate_namespace,
+            board: board.clone(),
+        };
+        let leader = Leader {
+            board: board.clone(),
+            record: record.clone(),
+            election: election.clone(),
+            changes: sender,
+            events: events.clone(),
+        };
         let secrets = |freshness| {
             KubernetesSecrets::new(clients.calls.clone(), freshness, settings.require_allowed_hosts)
         };
@@ -125,8 +153,9 @@ impl Shell {
             secrets: secrets(Freshness::HalfAMinute),
             service_accounts: TokenRequests::new(clients.calls.clone(), clients.anonymous.clone()),
             election,
+            gates: ClusterGates::new(board),
             events,
-            tasks: Tasks { watcher, candidate, writer, listed, observe: settings.observe },
+            tasks: Tasks { watcher, leases, leader, candidate, writer, listed, observe: settings.observe },
         }
     }
 }
@@ -137,7 +166,7 @@ impl Tasks {
     /// # Errors
     /// Names the task that has ended.
     pub async fn run(self, done: impl Future<Output = ()> + Send) -> Result<(), TaskEnded> {
-        let Self { watcher, candidate, writer, listed, observe } = self;
+        let Self { watcher, leases, leader, candidate, writer, listed, observe } = self;
         let done = done.shared();
         let asked = done.clone();
         let mut leading = std::pin::pin!(async move {
@@ -154,6 +183,8 @@ impl Tasks {
             () = done => {}
             () = &mut leading => return Ok(()),
             () = watcher.run(listed) => return Err(TaskEnded("watches the objects")),
+            () = leases.run() => return Err(TaskEnded("watches the Leases of gates")),
+            () = leader.run() => return Err(TaskEnded("writes the states of receivers")),
             () = &mut writing => return Err(TaskEnded("writes events")),
         }
         // What the last steps have to say is written meanwhile, if it does not take long.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::client::is;
 use super::election::Election;
+use super::gates::board::Board;
 use super::known::{By, Entry, Known};
 use super::objects::{change_of, key_of, version_of};
 use super::record::looked_at;
@@ -22,7 +23,16 @@ use crate::engine::change::Change;
 pub(super) struct Telling {
     pub(super) known: Known,
     pub(super) election: Election,
+    /// Receivers, and what subscriptions say of them.
+    pub(super) board: Board,
     pub(super) changes: Sender<Change>,
+}
+
+impl Telling {
+    async fn tell(&self, change: Change) -> bool {
+        self.board.engine_told(&change);
+        self.changes.send(change).await.is_ok()
+    }
 }
 
 impl Sink for Telling {
@@ -37,14 +47,21 @@ impl Sink for Telling {
             return true;
         }
         match change_of(kind, &object) {
-            Some(change) => self.changes.send(change).await.is_ok(),
-            None => true,
+            Some(change) => self.tell(change).await,
+            None => {
+                self.board.receiver_there(&object);
+                true
+            }
         }
     }
 
     async fn gone(&self, kind: Kind, key: ObjectKey) -> bool {
         self.known.forget(kind, &key);
-        self.changes.send(Change::Gone { kind, key, prune: false }).await.is_ok()
+        if kind == Kind::WebhookReceiver {
+            self.board.receiver_gone(&key);
+            return true;
+        }
+        self.tell(Change::Gone { kind, key, prune: false }).await
     }
 
     /// It counts as gone, but for what has our finalizer and is being deleted: that is looked at one by

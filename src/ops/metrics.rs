@@ -20,12 +20,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::gates_there::{GatesCollector, GatesThere};
 use super::health::Heartbeat;
 use super::last_heard::{LastHeard, WatchCollector};
 use super::process::ProcessCollector;
 use super::series::{EXPIRY_SERIES, ProviderSeries};
 use crate::api::{ObjectKey, Reason};
-use crate::engine::ports::{Gauges, Kept, Meter};
+use crate::engine::ports::{Gauges, Kept, Meter, TokensSeen};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -76,6 +77,7 @@ struct Inner {
     durations: Family<OperationLabel, Histogram, fn() -> Histogram>,
     state: StateCollector,
     watch: WatchCollector,
+    gates: GatesCollector,
     heartbeat: Arc<Heartbeat>,
 }
 
@@ -157,6 +159,8 @@ impl Metrics {
         registry.register_collector(Box::new(state.clone()));
         let watch = WatchCollector::default();
         registry.register_collector(Box::new(watch.clone()));
+        let gates = GatesCollector::default();
+        registry.register_collector(Box::new(gates.clone()));
         registry.register_collector(Box::new(ProcessCollector::new()));
         Self(Arc::new(Inner {
             registry,
@@ -170,6 +174,7 @@ impl Metrics {
             durations,
             state,
             watch,
+            gates,
             heartbeat,
         }))
     }
@@ -177,6 +182,11 @@ impl Metrics {
     /// Shows when the watch was last heard of, as `hookkeeper_watch_last_event_timestamp_seconds`.
     pub fn follow_watch(&self, last_heard: LastHeard) {
         self.0.watch.follow(last_heard);
+    }
+
+    /// Shows which gates are there, as `hookkeeper_gates_live` and `hookkeeper_receivers_without_gate`.
+    pub fn follow_gates(&self, gates: GatesThere) {
+        self.0.gates.follow(gates);
     }
 
     /// Everything, as [`CONTENT_TYPE`].
@@ -273,6 +283,8 @@ struct Snapshot {
     expiring: BTreeMap<(Arc<str>, &'static str, bool), usize>,
     expiry: Vec<(ObjectKey, i64)>,
     left_out: BTreeMap<(Arc<str>, &'static str), usize>,
+    tokens_seen: BTreeMap<Arc<str>, TokensSeen>,
+    lacked: BTreeMap<Arc<str>, usize>,
 }
 
 impl StateCollector {
@@ -288,6 +300,8 @@ impl StateCollector {
             rotation_overdue: gauges.rotation_overdue,
             leader: gauges.leader,
             kept: gauges.kept,
+            tokens_seen: gauges.tokens_seen.clone(),
+            lacked: gauges.lacked.clone(),
             ..Snapshot::default()
         };
         let mut providers = lock(&self.providers);
@@ -408,6 +422,33 @@ impl Collector for StateCollector {
                 })
             },
         )?;
+        gauge(
+            "hookkeeper_old_token_still_seen",
+            "Subscriptions of which a gate still sees a token that was replaced, after the overlap",
+            &|mut encoder| {
+                (last.tokens_seen.iter()).try_for_each(|(namespace, seen)| {
+                    labelled(&mut encoder, &[("namespace", &**namespace)], &seen.old)
+                })
+            },
+        )?;
+        gauge(
+            "hookkeeper_token_unobserved",
+            "Subscriptions of which no gate has seen the token in place, for longer than is usual",
+            &|mut encoder| {
+                (last.tokens_seen.iter()).try_for_each(|(namespace, seen)| {
+                    labelled(&mut encoder, &[("namespace", &**namespace)], &seen.unobserved)
+                })
+            },
+        )?;
+        gauge(
+            "hookkeeper_gate_lacks_token",
+            "Token sources whose published token a live gate that serves them has not loaded",
+            &|mut encoder| {
+                (last.lacked.iter()).try_for_each(|(namespace, count)| {
+                    labelled(&mut encoder, &[("namespace", &**namespace)], count)
+                })
+            },
+        )?;
         gauge("hookkeeper_expiring", "Subscriptions whose token ends within a span", &|mut encoder| {
             (last.expiring.iter()).try_for_each(|((namespace, within, failing), count)| {
                 let failing = if *failing { "true" } else { "false" };
@@ -510,6 +551,8 @@ mod tests {
             held_back: vec![(ObjectKey::new("hr", "gupy"), 30.0)],
             infeasible: vec![(ObjectKey::new("hr", "gupy"), 3)],
             subscriptions: vec![row("a", "ready", 30), row("b", "degraded", 200), row("c", "expired", -5)],
+            tokens_seen: [("hr".into(), TokensSeen { old: 1, unobserved: 2 })].into(),
+            lacked: [("hr".into(), 3)].into(),
             leader: true,
             kept: Kept { tokens: 4, ..Kept::default() },
         };
@@ -525,6 +568,9 @@ mod tests {
             r#"hookkeeper_rotations_infeasible{provider="hr/gupy"} 3"#,
             r#"hookkeeper_subscriptions{provider="hr/gupy",state="ready",reason="Rotated"} 1"#,
             r#"hookkeeper_subscriptions{provider="hr/gupy",state="expired",reason="Rotated"} 1"#,
+            r#"hookkeeper_old_token_still_seen{namespace="hr"} 1"#,
+            r#"hookkeeper_token_unobserved{namespace="hr"} 2"#,
+            r#"hookkeeper_gate_lacks_token{namespace="hr"} 3"#,
             r#"hookkeeper_expiring{namespace="hr",within="1h",failing="false"} 1"#,
             r#"hookkeeper_expiring{namespace="hr",within="1h",failing="true"} 0"#,
             r#"hookkeeper_expiring{namespace="hr",within="4h",failing="true"} 1"#,

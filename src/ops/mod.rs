@@ -7,6 +7,7 @@ mod clean_lines;
 pub mod descriptors;
 pub mod gate_journal;
 pub mod gate_metrics;
+pub mod gates_there;
 pub mod health;
 pub mod last_heard;
 pub mod log_level;

@@ -15,6 +15,10 @@ use crate::api::{Condition, ConditionStatus, ConditionType, Reason, Subscription
 pub const GRACE: Duration = Duration::from_secs(60);
 /// When for so long only the token in place has come, the old ones are over.
 const QUIET: Duration = Duration::from_secs(3_600);
+/// A token that has not been seen for twice as long as a subscription has been silent before is unusual,
+/// within these bounds; where nothing is known of before, after [`USUAL`].
+const UNUSUAL: (Duration, Duration) = (Duration::from_secs(3_600), Duration::from_secs(7 * 24 * 3_600));
+const USUAL: Duration = Duration::from_secs(24 * 3_600);
 /// How many tokens before the one in place are remembered.
 const MOST_REMEMBERED: usize = 8;
 
@@ -53,6 +57,12 @@ pub struct Observed {
     vague: bool,
     /// That tokens are seen has been told to people.
     told: bool,
+    /// When a delivery of it was accepted last, with whatever token.
+    last: Option<DateTime<Utc>>,
+    /// The longest time between two of these.
+    silence: Option<Duration>,
+    /// Since when tokens have been applied of which none has been seen.
+    unseen_since: Option<DateTime<Utc>>,
     /// Tokens before the one in place, and when each was replaced; the newest last.
     before: Vec<(String, DateTime<Utc>)>,
 }
@@ -77,11 +87,17 @@ impl Observed {
         if self.before.len() > MOST_REMEMBERED {
             self.before.remove(0);
         }
+        if self.seen_at(fingerprint).is_some() || self.unseen_since.is_none() {
+            self.unseen_since = Some(at);
+        }
     }
 
     /// A token was seen in a delivery of this subscription.
     pub fn take_in(&mut self, sighting: &Sighting<'_>, known: &Known<'_>) {
         let Sighting { fingerprint, at, retired } = *sighting;
+        if !retired {
+            self.was_delivered(at);
+        }
         if known.carried == Some(fingerprint) {
             // One that carries it and is refused says nothing of the subscription.
             if !retired {
@@ -97,6 +113,37 @@ impl Observed {
         } else if self.before.iter().all(|(before, _)| before != fingerprint) {
             self.coming = Some((fingerprint.to_owned(), at));
         }
+    }
+
+    fn was_delivered(&mut self, at: DateTime<Utc>) {
+        if let Some(silence) = self.last.and_then(|last| at.signed_duration_since(last).to_std().ok()) {
+            self.silence = self.silence.max(Some(silence));
+        }
+        self.last = self.last.max(Some(at));
+    }
+
+    /// Whether no delivery has come with the token in place, or with one applied shortly before it, for
+    /// longer than is usual for this subscription, although `taken` is when its receiver has accepted one
+    /// last, of whomever.
+    #[must_use]
+    pub fn is_unusually_silent(
+        &self,
+        carried: &str,
+        taken: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let Some(since) = self.unseen_since.filter(|_| self.seen_at(carried).is_none()) else {
+            return false;
+        };
+        let usual = self.silence.map_or(USUAL, |silence| (silence * 2).clamp(UNUSUAL.0, UNUSUAL.1));
+        taken.is_some_and(|taken| taken > since) && add(since, usual) < now
+    }
+
+    /// Whether tokens still come that ought not to come any more.
+    #[must_use]
+    pub fn old_still_comes(&self, carried: &str) -> bool {
+        let seen = self.seen_at(carried);
+        self.late.is_some_and(|late| seen.is_none_or(|seen| seen < add(late, QUIET)))
     }
 
     /// A delivery came in, and this subscription is one of several that it may have been of.
@@ -128,7 +175,8 @@ impl Observed {
     pub fn clamp(&mut self, now: DateTime<Utc>) {
         let seen = [&mut self.seen, &mut self.coming].into_iter().flatten().map(|(_, at)| at);
         let before = self.before.iter_mut().map(|(_, at)| at);
-        for at in seen.chain(before).chain(&mut self.late) {
+        let others = [&mut self.late, &mut self.last, &mut self.unseen_since].into_iter().flatten();
+        for at in seen.chain(before).chain(others) {
             *at = (*at).min(now);
         }
     }
@@ -168,7 +216,7 @@ pub fn verdict(status: &SubscriptionStatus, observed: &Observed, receiver: &str)
     };
     let seen = observed.seen_at(carried);
     let shown = shown(&status.conditions);
-    if observed.late.is_some_and(|late| seen.is_none_or(|seen| seen < add(late, QUIET))) {
+    if observed.old_still_comes(carried) {
         let message = format!(
             "deliveries still come in at the WebhookReceiver {receiver} with a token that was replaced, longer after \
              that than the overlap: another webhook carries it, or the provider did not take the update; compare the \

@@ -241,3 +241,13 @@ fn a_fallback_asks_with_tokens_that_may_go_there() {
     assert_eq!(elsewhere.len(), 1, "{elsewhere:?}");
     assert!(elsewhere[0].contains("may not be sent to api.id.unico.app"), "{elsewhere:?}");
 }
+
+#[test]
+fn tokens_that_are_published_for_gates_alone_need_a_receiver() {
+    let gates = |text: &str| text.replace("secretName: published}", "secretName: published, readers: Gates}");
+    assert_eq!(found(gates), Vec::<String>::new());
+    let texts = [PROVIDER, SOURCE].map(gates);
+    let lines = judge(&[("p.yaml", &texts[0]), ("s.yaml", &texts[1])]).lines;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("spec.publishTo.readers: Gates"), "{lines:?}");
+}

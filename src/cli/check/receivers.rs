@@ -10,7 +10,9 @@ use url::Url;
 
 use super::findings::{Declared, Findings, place_of};
 use crate::api::manifest::{Document, Manifest};
-use crate::api::{Identity, Kind, ObjectKey, TokenPlace, WebhookReceiverSpec, WebhookSubscriptionSpec};
+use crate::api::{
+    Identity, Kind, ObjectKey, PublishTo, TokenPlace, WebhookReceiverSpec, WebhookSubscriptionSpec,
+};
 use crate::gate::paths::{AllowedPath, check_path};
 use crate::gate::receiver::Receiver;
 use crate::gate::resolve::default_path;
@@ -53,6 +55,14 @@ pub(super) fn judge(
             judge.alone(&at, &key, spec, place);
             judge.path(&at, &key, spec, &mut paths);
             judge.sources(&at, &key, spec);
+        }
+    }
+    for (file, document) in documents {
+        if let Manifest::TokenSource(spec) = &document.manifest
+            && spec.publish_to.as_ref().is_some_and(PublishTo::is_for_gates_alone)
+        {
+            let at = At { file, subject: place_of(file, document, Kind::TokenSource) };
+            judge.read_by_gates(&at, &document.key());
         }
     }
 }
@@ -125,6 +135,20 @@ impl Judge<'_, '_> {
             );
         } else {
             paths.insert(path, key.clone());
+        }
+    }
+
+    /// A source whose published tokens are for gates alone.
+    fn read_by_gates(&mut self, at: &At<'_>, key: &ObjectKey) {
+        let reads = |(receiver, spec): (&ObjectKey, &&WebhookReceiverSpec)| {
+            spec.token_source().is_some_and(|source| receiver.sibling(source) == *key)
+        };
+        if !self.declared.receivers.iter().any(reads) {
+            self.warning(
+                at,
+                "spec.publishTo.readers: Gates, and no WebhookReceiver among the files takes its tokens; with nobody to \
+                 say that it has a new one, each is held back as long as for other readers",
+            );
         }
     }
 

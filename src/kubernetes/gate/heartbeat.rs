@@ -95,7 +95,8 @@ impl Heartbeat {
     async fn write(&mut self, said: &GateRecord) -> Result<(), String> {
         let lease = said.lease(self.pod.as_ref(), Utc::now());
         let parameters = PatchParams::apply(&field_manager(&self.gate)).force();
-        let writing = self.api.patch(&self.gate, &parameters, &Patch::Apply(&lease));
+        let lease = Patch::Apply(&lease);
+        let writing = self.api.patch(&self.gate, &parameters, &lease);
         let trouble = match timeout(CALL_TIMEOUT, writing).await {
             Ok(Ok(lease)) => {
                 self.uid = lease.metadata.uid;

@@ -105,6 +105,7 @@ async fn a_share_is_applied_under_the_name_of_the_gate_and_only_when_it_differs(
     }
     assert_eq!(server.writes(), 1, "nothing has changed");
     // The share is gone: somebody has removed it.
+    *server.version.lock().unwrap() = 200;
     statuses.saw(&key("in"), "u", "200", &WebhookReceiverStatus::default());
     pass(1).await;
     assert_eq!(server.writes(), 2);
@@ -195,6 +196,7 @@ async fn what_the_server_does_not_keep_is_not_written_over_and_over() {
         entry.recorded.clone_from(&shown);
         entry.kept = entry.wanted.clone().map(|wanted| (wanted, shown));
     }
+    *server.version.lock().unwrap() = 300;
     statuses.saw(&key("in"), "u", "300", &kept);
     pass(600).await;
     assert_eq!(server.writes(), 1);

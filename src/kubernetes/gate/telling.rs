@@ -30,6 +30,8 @@ struct Told {
     generation: Option<i64>,
     /// Of a source: which token it has published.
     fingerprint: Option<String>,
+    /// Of a source: which tokens subscriptions still carry.
+    carried: BTreeSet<Arc<str>>,
     /// Of a receiver: where the subscription that names it sends its token.
     place: Option<(String, String)>,
 }
@@ -55,40 +57,56 @@ impl Telling {
         Self { gate: gate.into(), by_namespace, statuses, changes, told: Arc::default() }
     }
 
-    /// What the gate has to be told of an object, if it is something new.
-    fn news(&self, kind: Kind, object: &DynamicObject) -> Option<ReceiverChange> {
+    /// What the gate has to be told of an object, if it is something new: first what must not be over, then
+    /// what takes its place.
+    fn news(&self, kind: Kind, object: &DynamicObject) -> Vec<ReceiverChange> {
         let key = key_of(object);
         let uid = object.uid().unwrap_or_default();
         let recorded = &object.data["status"];
-        let fingerprint = match kind {
-            Kind::TokenSource => status::<TokenSourceStatus>(recorded).token_fingerprint,
-            _ => None,
-        };
+        let source = (kind == Kind::TokenSource).then(|| status::<TokenSourceStatus>(recorded));
+        let source = source.unwrap_or_default();
+        let fingerprint = source.token_fingerprint;
+        let carried: BTreeSet<Arc<str>> =
+            source.carried_fingerprints.iter().chain(&fingerprint).map(|one| one.as_str().into()).collect();
         let receiver = (kind == Kind::WebhookReceiver).then(|| status::<WebhookReceiverStatus>(recorded));
         let place = receiver.as_ref().and_then(WebhookReceiverStatus::token_place);
         let place = place.map(|place| (place.header.to_owned(), place.prefix.to_owned()));
-        let told = Told { uid, generation: object.metadata.generation, fingerprint, place };
-        {
+        let told = Told {
+            uid,
+            generation: object.metadata.generation,
+            fingerprint,
+            carried: carried.clone(),
+            place,
+        };
+        let before = {
             let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if all.get(&(kind, key.clone())) == Some(&told) {
-                return None;
+            let before = all.insert((kind, key.clone()), told.clone());
+            if before.as_ref() == Some(&told) {
+                return Vec::new();
             }
-            all.insert((kind, key.clone()), told);
-        }
+            before
+        };
         let whole = json!({ "spec": object.data["spec"] });
         if kind == Kind::TokenSource {
-            return match validation::decode::<TokenSourceSpec>(&whole, None) {
-                Ok(spec) => Some(ReceiverChange::Source(key, Some(Box::new(spec)))),
+            let mut news = Vec::new();
+            if before.as_ref().is_none_or(|before| before.carried != carried) {
+                news.push(ReceiverChange::Carried(key.clone(), carried));
+            }
+            if before.is_some_and(|before| Told { carried: told.carried.clone(), ..before } == told) {
+                return news;
+            }
+            match validation::decode::<TokenSourceSpec>(&whole, None) {
+                Ok(spec) => news.push(ReceiverChange::Source(key, Some(Box::new(spec)))),
                 Err(problems) => {
                     for problem in problems {
                         warn!(source = %key, "{problem}; its last valid version stays in force");
                     }
-                    None
                 }
-            };
+            }
+            return news;
         }
         let identity = identity_of(object);
-        Some(match validation::decode::<WebhookReceiverSpec>(&whole, None) {
+        vec![match validation::decode::<WebhookReceiverSpec>(&whole, None) {
             Ok(mut spec) => {
                 let recorded = receiver.unwrap_or_default();
                 // A gate sees no subscriptions: whoever does has written it down.
@@ -99,7 +117,7 @@ impl Telling {
                 ReceiverChange::Declared(Box::new(Declared { identity, spec, status }))
             }
             Err(problems) => ReceiverChange::Invalid(identity, problems),
-        })
+        }]
     }
 }
 
@@ -115,10 +133,12 @@ impl Sink for Telling {
             let (uid, version) = (uid.unwrap_or_default(), version.unwrap_or_default());
             self.statuses.saw(&key_of(&object), &uid, &version, &status);
         }
-        match self.news(kind, &object) {
-            Some(change) => self.changes.send(change).await.is_ok(),
-            None => true,
+        for change in self.news(kind, &object) {
+            if self.changes.send(change).await.is_err() {
+                return false;
+            }
         }
+        true
     }
 
     async fn gone(&self, kind: Kind, key: ObjectKey) -> bool {
@@ -201,6 +221,9 @@ mod tests {
             ReceiverChange::Gone(key, _) => format!("gone {key}"),
             ReceiverChange::Deleted(key) => format!("deleted {key}"),
             ReceiverChange::Source(key, spec) => format!("source {key} {}", spec.is_some()),
+            ReceiverChange::Carried(_, fingerprints) => {
+                format!("carried {}", fingerprints.into_iter().collect::<Vec<_>>().join(" "))
+            }
             ReceiverChange::Listed(namespace) => format!("listed {namespace}"),
             ReceiverChange::Synced => "synced".to_owned(),
         };
@@ -219,7 +242,7 @@ mod tests {
         there(|it| it["metadata"]["generation"] = 2.into()).await;
         there(|it| it["metadata"]["uid"] = "v".into()).await;
         there(|it| it["spec"]["forward"] = json!({})).await;
-        assert_eq!(told(&mut changes), ["u 2", "v 1", "u 1"], "the last one is another object again");
+        assert_eq!(told(&mut changes), ["u 2", "v 1", "invalid spec.forward"], "each is another object");
         there(|it| {
             it["metadata"]["generation"] = 3.into();
             it["spec"]["forward"] = json!({});
@@ -263,12 +286,17 @@ mod tests {
             let object = object("TokenSource", |it| it["status"] = status);
             assert!(telling.there(Kind::TokenSource, object, false).await);
         };
+        let source = "source hr/a true";
         there(json!({})).await;
+        assert_eq!(told(&mut changes), ["carried ", source]);
         there(json!({ "tokenFingerprint": "a" })).await;
         there(json!({ "tokenFingerprint": "a", "observedGeneration": 1 })).await;
+        assert_eq!(told(&mut changes), ["carried a", source]);
+        // The one before is not over, and that is told before the next one is read.
+        there(json!({ "tokenFingerprint": "b", "carriedFingerprints": ["a"] })).await;
+        assert_eq!(told(&mut changes), ["carried a b", source]);
         there(json!({ "tokenFingerprint": "b" })).await;
-        let source = "source hr/a true";
-        assert_eq!(told(&mut changes), [source, source, source]);
+        assert_eq!(told(&mut changes), ["carried b"]);
         telling.gone(Kind::TokenSource, ObjectKey::new("hr", "a")).await;
         assert_eq!(told(&mut changes), ["source hr/a false"]);
     }

@@ -294,3 +294,52 @@ fn a_delivery_is_of_the_one_it_names_or_of_the_only_one_with_its_event() {
     assert_eq!(one(Some("created"), Some("changed")), Whose::Nobodys);
     assert_eq!(whose(std::iter::empty::<Candidate<'_, u8>>(), None, None), Whose::Nobodys);
 }
+
+/// Whether it is unusual at this time that the token in place has not been seen, when the receiver has
+/// taken a delivery in at that one.
+fn is_unusual(shown: &Shown, taken: Option<i64>, seconds: i64) -> bool {
+    let carried = shown.status.token_fingerprint.as_deref().unwrap();
+    shown.observed.as_ref().unwrap().is_unusually_silent(carried, taken.map(at), at(seconds))
+}
+
+#[test]
+fn a_token_that_is_not_seen_for_longer_than_usual_is_unusual() {
+    let mut shown = received();
+    let carried = shown.status.token_fingerprint.clone().unwrap();
+    // It is delivered to every three hours.
+    for hours in [0, 3, 6] {
+        shown.sees(&carried, hours * HOUR, false);
+    }
+    shown.rotates("t2", 6 * HOUR + 60);
+    let last = Some(11 * HOUR);
+    assert!(!is_unusual(&shown, last, 12 * HOUR), "six hours are usual");
+    assert!(is_unusual(&shown, last, 13 * HOUR));
+    assert!(!is_unusual(&shown, None, 13 * HOUR), "nothing has come from anybody");
+    assert!(!is_unusual(&shown, Some(6 * HOUR), 13 * HOUR), "nor since the rotation");
+    // Another rotation does not begin it anew; a delivery does.
+    shown.rotates("t3", 12 * HOUR);
+    assert!(is_unusual(&shown, last, 13 * HOUR));
+    shown.sees("t3", 13 * HOUR, false);
+    assert!(!is_unusual(&shown, last, 100 * HOUR));
+    shown.rotates("t4", 14 * HOUR);
+    assert!(!is_unusual(&shown, Some(15 * HOUR), 16 * HOUR), "counted from its own rotation");
+}
+
+#[test]
+fn where_nothing_is_known_of_before_a_day_is_usual_and_an_hour_always_is() {
+    let mut shown = received();
+    shown.rotates("t2", HOUR);
+    assert!(!is_unusual(&shown, Some(20 * HOUR), 25 * HOUR));
+    assert!(is_unusual(&shown, Some(20 * HOUR), 25 * HOUR + 1));
+    let mut busy = received();
+    let carried = busy.status.token_fingerprint.clone().unwrap();
+    for minute in 0..10 {
+        busy.sees(&carried, 60 * minute, false);
+    }
+    busy.rotates("t2", HOUR);
+    assert!(!is_unusual(&busy, Some(2 * HOUR), 2 * HOUR));
+    assert!(is_unusual(&busy, Some(2 * HOUR), 2 * HOUR + 1));
+    // Old tokens are deliveries, too, and no sign of the new one.
+    busy.sees(&carried, 2 * HOUR + 10, false);
+    assert!(is_unusual(&busy, Some(2 * HOUR), 9 * HOUR));
+}

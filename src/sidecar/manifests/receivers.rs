@@ -138,7 +138,7 @@ pub(super) fn order(change: &ReceiverChange) -> u8 {
         ReceiverChange::Declared(_) | ReceiverChange::Invalid(..) => 1,
         ReceiverChange::Gone(..) | ReceiverChange::Deleted(_) => 2,
         ReceiverChange::Source(_, None) => 3,
-        ReceiverChange::Listed(_) | ReceiverChange::Synced => 4,
+        ReceiverChange::Listed(_) | ReceiverChange::Synced | ReceiverChange::Carried(..) => 4,
     }
 }
 

@@ -118,7 +118,7 @@ async fn published(world: &World) {
     two(world, |_| {}).await;
     let mut outside = world.outside();
     let source = outside.sources.get_mut(&ObjectKey::new("default", "source-0")).unwrap();
-    source.publish_to = Some(PublishTo { secret_name: "shared".into() });
+    source.publish_to = Some(PublishTo { secret_name: "shared".into(), ..PublishTo::default() });
 }
 
 /// Just before a rotation.

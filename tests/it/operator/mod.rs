@@ -6,6 +6,7 @@ mod crashes;
 mod deletion;
 mod examples;
 mod gate;
+pub mod gates;
 mod leading;
 mod load;
 mod namespaces;

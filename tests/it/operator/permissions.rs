@@ -13,6 +13,7 @@ use super::super::cluster::Cluster;
 use super::super::in_repository;
 use super::super::process::Process;
 use super::super::trial::publish;
+use super::gates::receiver;
 use super::rights;
 use super::trial::Trial;
 
@@ -54,6 +55,9 @@ async fn every_permission_is_needed_and_no_other() {
     fs::write(&subscriptions, text.replacen("\nspec:\n", "\nspec:\n  deletionPolicy: Delete\n", 1)).unwrap();
     publish(&trial.manifests());
     trial.apply();
+    // A receiver without a gate, and with what a gate that is gone has left.
+    trial.apply_text(&receiver("unserved", &[]));
+    trial.share("unserved", "gone", "{}");
     let controller = controller(&trial, &account, &[]);
     let condition = |source: &str, holds: &str| {
         let path = format!("jsonpath={{.items[*].status.conditions[?(@.type==\"{source}\")].reason}}");
@@ -89,6 +93,9 @@ async fn every_permission_is_needed_and_no_other() {
             .until(&[&controller], "recovery", |_| !condition("RotationHealthy", "TokenSourceUnavailable"))
             .await;
     }
+    trial.until_says(&[&controller], "whr/unserved", "Ready", "False NoGate: ").await;
+    let shares = |trial: &Trial<'_>| trial.field("whr/unserved", ".status.gates");
+    trial.until(&[&controller], "a share is removed", |trial| shares(trial).is_empty()).await;
     trial.kubectl(&["delete", "whs", "--all", "--timeout=60s"]);
     assert_eq!(trial.sandbox.webhooks().len(), 1, "the other one is orphaned");
     assert_eq!(controller.stop(), Some(0));

@@ -36,9 +36,9 @@ fn name(rule: &Value) -> &str {
 fn they_fire_when_they_should_and_only_then() {
     let file = in_repository(RULES);
     let checked = promtool(&["check", "rules", file.to_str().unwrap()]);
-    assert!(checked.stdout.contains("15 rules found"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("19 rules found"), "{}", checked.stdout);
     let stories = files_below("tests/it/packaging/alerts", ".yaml");
-    assert_eq!(stories.len(), 8);
+    assert_eq!(stories.len(), 9);
     let stories = stories.iter().map(|story| story.to_str().unwrap());
     promtool(&["test", "rules"].into_iter().chain(stories).collect::<Vec<_>>());
 }
@@ -81,6 +81,10 @@ fn each_pages_or_is_a_ticket_and_has_a_runbook() {
             ("HookkeeperGateBehind", "warning"),
             ("HookkeeperDeliveriesOwnerless", "warning"),
             ("HookkeeperExpectationGivenUp", "warning"),
+            ("HookkeeperNoGate", "critical"),
+            ("HookkeeperGateLacksToken", "warning"),
+            ("HookkeeperOldTokenStillSeen", "warning"),
+            ("HookkeeperTokenNotObserved", "warning"),
         ]
     );
 }
@@ -111,7 +115,34 @@ fn they_say_what_is_wrong_in_plain_words() {
         |labels: &str| series("hookkeeper_expiring", &format!(r#", within="1h", failing="true"{labels}"#), 2);
     let soon =
         "2 subscription(s) in namespace hr have a token that ends within an hour, and rotating it fails.";
+    let in_hr = |name: &str| {
+        let input = vec![leader.clone(), series(name, r#", namespace="hr""#, 2)];
+        (input, json!({"namespace": "hr"}))
+    };
+    let (unserved, of_unserved) = in_hr("hookkeeper_receivers_without_gate");
+    let (lacking, of_lacking) = in_hr("hookkeeper_gate_lacks_token");
+    let (old, of_old) = in_hr("hookkeeper_old_token_still_seen");
+    let (unobserved, of_unobserved) = in_hr("hookkeeper_token_unobserved");
     let rows = [
+        ("HookkeeperNoGate", unserved, of_unserved, "2 receiver(s) in namespace hr have no gate."),
+        (
+            "HookkeeperGateLacksToken",
+            lacking,
+            of_lacking,
+            "A gate lacks the newest token of 2 token source(s) in namespace hr.",
+        ),
+        (
+            "HookkeeperOldTokenStillSeen",
+            old,
+            of_old,
+            "Deliveries of 2 subscription(s) in namespace hr still carry a token that was replaced.",
+        ),
+        (
+            "HookkeeperTokenNotObserved",
+            unobserved,
+            of_unobserved,
+            "No delivery has come with the token in place of 2 subscription(s) in namespace hr.",
+        ),
         (
             "HookkeeperTokenExpired",
             vec![leader.clone(), subscriptions("expired", "TokenSourceRefused")],

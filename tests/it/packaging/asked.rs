@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::alerts::rules;
 use super::dashboard::expressions;
-use super::exported::{Exported, of_controller, of_gate, of_sidecar};
+use super::exported::{Exported, of_controller, of_controller_with_gates, of_gate, of_sidecar};
 
 /// Labels that Prometheus or whoever runs it adds.
 const OF_A_TARGET: [&str; 5] = ["cluster", "namespace", "exported_namespace", "job", "instance"];
@@ -18,8 +18,16 @@ const OF_A_TARGET: [&str; 5] = ["cluster", "namespace", "exported_namespace", "j
 const STATES: [&str; 5] = ["ready", "degraded", "expired", "stalled", "suspended"];
 /// What there is no watch for.
 const NOT_OF_A_SIDECAR: &str = "hookkeeper_watch_last_event_timestamp_seconds";
-/// What is said of a gate by the process that brings it tokens.
-const OF_WHOEVER_ROTATES: &str = "hookkeeper_gate_behind_total";
+/// What is said of gates by the process that brings them tokens.
+const OF_WHOEVER_ROTATES: [&str; 2] = ["hookkeeper_gate_behind_total", "hookkeeper_gate_lacks_token"];
+/// What a controller says only where subscriptions have receivers, and gates are there.
+const WITH_GATES: [&str; 5] = [
+    "hookkeeper_gates_live",
+    "hookkeeper_receivers_without_gate",
+    "hookkeeper_gate_lacks_token",
+    "hookkeeper_old_token_still_seen",
+    "hookkeeper_token_unobserved",
+];
 
 static SELECTOR: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b((?:hookkeeper|process|tokio)_\w+)(?:\{([^}]*)\})?"));
@@ -33,12 +41,21 @@ fn pattern(text: &str) -> Regex {
 
 /// What is asked of whoever rotates, and what is asked of a gate.
 fn asked() -> (Vec<String>, Vec<String>) {
-    let of_rules = rules().into_iter().map(|rule| rule["expr"].as_str().unwrap().to_owned());
-    of_rules.chain(expressions()).partition(|asked| {
+    let asked = all_that_is_asked().into_iter().filter(|asked| !asks_of_gates_in_a_cluster(asked));
+    asked.partition(|asked| {
         let names = SELECTOR.captures_iter(asked).map(|selector| selector[1].to_owned());
         let mut of_a_gate = names.filter(|name| name.starts_with("hookkeeper_gate_"));
-        !of_a_gate.any(|name| name != OF_WHOEVER_ROTATES)
+        !of_a_gate.any(|name| !OF_WHOEVER_ROTATES.contains(&name.as_str()))
     })
+}
+
+fn all_that_is_asked() -> Vec<String> {
+    let of_rules = rules().into_iter().map(|rule| rule["expr"].as_str().unwrap().to_owned());
+    of_rules.chain(expressions()).collect()
+}
+
+fn asks_of_gates_in_a_cluster(asked: &str) -> bool {
+    SELECTOR.captures_iter(asked).any(|selector| WITH_GATES.contains(&&selector[1]))
 }
 
 fn names(asked: &[String]) -> BTreeSet<String> {
@@ -118,6 +135,15 @@ async fn a_sidecar_exports_it_too_but_for_the_watch() {
     let exported = of_sidecar(&wanted).await;
     assert!(!exported.contains_key(NOT_OF_A_SIDECAR));
     assert_eq!(problems(&asked, &exported), [(); 2].map(|()| format!("{NOT_OF_A_SIDECAR} is not exported")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_with_gates_exports_what_is_asked_of_them() {
+    let mut asked = all_that_is_asked();
+    asked.retain(|asked| asks_of_gates_in_a_cluster(asked));
+    assert!(asked.len() >= 4, "{asked:?}");
+    let exported = of_controller_with_gates(&names(&asked)).await;
+    assert_eq!(problems(&asked, &exported), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

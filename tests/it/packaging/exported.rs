@@ -52,6 +52,18 @@ pub async fn of_controller(wanted: &BTreeSet<String>) -> Exported {
     shown(&controller)
 }
 
+/// The same of one with a receiver, a subscription that names it, and a gate.
+pub async fn of_controller_with_gates(wanted: &BTreeSet<String>) -> Exported {
+    let trial = operator::trial::Trial::start(TOKEN_LIFE, 1).await;
+    trial.apply();
+    trial.lease("gate-a", "shared", &[]);
+    trial.apply_text(&operator::gates::published(&trial));
+    let controller = trial.controller("one");
+    let what = format!("exported: {wanted:?}");
+    trial.until_with(&["gate-a"], &[&controller], &what, |_| shows_all(&controller, wanted)).await;
+    shown(&controller)
+}
+
 /// What a sidecar exports as soon as it exports all that is wanted.
 pub async fn of_sidecar(wanted: &BTreeSet<String>) -> Exported {
     let trial = trial::Trial::start(TOKEN_LIFE, 1).await;

@@ -93,7 +93,9 @@ fn working(place: &str) -> BTreeSet<Right> {
 }
 
 fn lease() -> BTreeSet<Right> {
-    at("hookkeeper-system", &["create leases", "get leases hookkeeper", "update leases hookkeeper"])
+    let own = ["create leases", "get leases hookkeeper", "update leases hookkeeper"];
+    // Those of gates: which are there, and which tokens they have.
+    union(&[at("hookkeeper-system", &own), at("hookkeeper-system", &["list leases", "watch leases"])])
 }
 
 const WRITING: [&str; 2] = ["create secrets", "patch secrets"];

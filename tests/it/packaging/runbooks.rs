@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use regex::{Captures, Regex};
 
+use super::super::operator::gates::receiver;
 use super::super::operator::trial::Trial;
 use super::super::tools::ended;
 use super::alerts::is_of_a_gate;
@@ -39,6 +40,9 @@ async fn their_commands_show_and_change_what_they_say() {
     let name = trial.kubectl(&["get", "whs", "-o", "jsonpath={.items[0].metadata.name}"]);
     trial.until_says(&[&controller], &format!("whs/{name}"), "Ready", "True").await;
     trial.until_told(&[&controller], &name, "Normal Created").await;
+    // Of the same name, so that the commands for both kinds find one.
+    trial.apply_text(&receiver(&name, &[]));
+    trial.lease("gate-a", "integration", &[]);
     // A heading of a column is no placeholder.
     let placeholder = Regex::new(r"\b(NAMESPACE|NAME|hookkeeper-system)([^:\w-]|$)").unwrap();
     let mut run = 0;
@@ -76,6 +80,8 @@ fn shows_one(command: &str, shown: &str) -> bool {
         ("failures since", "failures since"),
         ("lease hookkeeper", "one_"),
         ("whp,tsrc", "webhookprovider.hookkeeper.dev/gupy"),
+        ("TOKEN:", "integration"),
+        ("hookkeeper.dev/gate=true", "gate-a"),
     ];
     expected.iter().any(|(asked, answer)| command.contains(asked) && shown.contains(answer))
 }

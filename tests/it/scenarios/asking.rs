@@ -91,7 +91,7 @@ async fn subscriptions_are_not_rotated_more_often_because_somebody_asks() {
 #[tokio::test(start_paused = true)]
 async fn what_is_published_is_asked_with_after_a_restart_and_nothing_else_is_minted() {
     let world = asked_with(0);
-    let published = Some(PublishTo { secret_name: "published".into() });
+    let published = Some(PublishTo { secret_name: "published".into(), ..PublishTo::default() });
     let spec = world.outside().sources[&key("source-0")].clone();
     world.declare_source_as("source-0", TokenSourceSpec { publish_to: published, ..spec });
     let engine = world.start();

@@ -21,7 +21,7 @@ fn served(settings: Settings, subscriptions: usize) -> World {
 
 fn publishing(world: &World) {
     let spec = TokenSourceSpec {
-        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        publish_to: Some(PublishTo { secret_name: "published".into(), ..PublishTo::default() }),
         ..world.outside().sources[&key("source-0")].clone()
     };
     world.declare_source_as("source-0", spec);

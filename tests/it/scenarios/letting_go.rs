@@ -37,7 +37,7 @@ async fn gone(engine: &Running, kind: Kind, key: ObjectKey) {
 fn publishing(name: &str) -> TokenSourceSpec {
     TokenSourceSpec {
         oauth2: Some(OAuth2TokenSource { audience: Some(name.into()), ..OAuth2TokenSource::default() }),
-        publish_to: Some(PublishTo { secret_name: "tokens".into() }),
+        publish_to: Some(PublishTo { secret_name: "tokens".into(), ..PublishTo::default() }),
         ..TokenSourceSpec::default()
     }
 }

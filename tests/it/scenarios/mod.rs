@@ -19,6 +19,7 @@ mod lost;
 mod observed;
 mod ownership;
 mod pages;
+mod replicas;
 mod short_lives;
 mod shown;
 mod sources;

@@ -98,7 +98,7 @@ async fn a_published_copy_is_as_confined_as_its_token_and_follows_every_change()
         change(world.outside().sources.get_mut(&key("source-0")).unwrap());
     };
     with(&|spec| {
-        spec.publish_to = Some(PublishTo { secret_name: "tokens".into() });
+        spec.publish_to = Some(PublishTo { secret_name: "tokens".into(), ..PublishTo::default() });
         spec.allowed_hosts = hosts(&["a.example", "b.example"]);
     });
     let engine = world.start();
@@ -129,7 +129,7 @@ async fn a_copy_of_a_secrets_token_keeps_what_its_secret_says() {
     let secret = SecretTokenSource { name: "token".into(), key: "token".into(), expires_at_key: None };
     let spec = TokenSourceSpec {
         secret: Some(secret),
-        publish_to: Some(PublishTo { secret_name: "tokens".into() }),
+        publish_to: Some(PublishTo { secret_name: "tokens".into(), ..PublishTo::default() }),
         ..TokenSourceSpec::default()
     };
     world.declare_source_as("source-0", spec);
@@ -334,7 +334,7 @@ async fn a_new_life_of_a_published_token_is_published() {
     world.outside().manner = Manner::Prolongs;
     world.populate(1, 1);
     let spec = TokenSourceSpec {
-        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        publish_to: Some(PublishTo { secret_name: "published".into(), ..PublishTo::default() }),
         ..world.outside().sources[&key("source-0")].clone()
     };
     world.declare_source_as("source-0", spec);
@@ -437,7 +437,7 @@ async fn the_token_before_is_published_with_its_fingerprint() {
     let world = World::new(Settings { token_life: HOUR, ..Settings::default() });
     world.populate(2, 1);
     let spec = TokenSourceSpec {
-        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        publish_to: Some(PublishTo { secret_name: "published".into(), ..PublishTo::default() }),
         ..world.outside().sources[&key("source-0")].clone()
     };
     world.declare_source_as("source-0", spec);
@@ -470,7 +470,7 @@ async fn a_new_leader_keeps_the_pause_after_publishing() {
     let world = World::new(Settings { token_life: DAY, ..Settings::default() });
     world.populate(1, 1);
     let spec = TokenSourceSpec {
-        publish_to: Some(PublishTo { secret_name: "published".into() }),
+        publish_to: Some(PublishTo { secret_name: "published".into(), ..PublishTo::default() }),
         ..world.outside().sources[&key("source-0")].clone()
     };
     world.declare_source_as("source-0", spec);

@@ -163,6 +163,7 @@ impl World {
             polled
         }));
         let changes = self.outside().declared();
+        self.outside().engines.push(sender.downgrade());
         let feeder = sender.clone();
         tokio::spawn(async move {
             for change in changes {

@@ -11,6 +11,7 @@ use hookkeeper::api::{
 use hookkeeper::engine::change::Change;
 use hookkeeper::engine::ports::{CallFailure, Gauges, MintFailure, Notice, Published};
 use hookkeeper::ops::metrics::Metrics;
+use tokio::sync::mpsc::WeakSender;
 
 use super::Settings;
 use super::conduct::Conduct;
@@ -190,6 +191,8 @@ pub struct Outside {
     pub conduct: Conduct,
     /// Who proves deliveries.
     pub gate: Gate,
+    /// Engines that run, to be told of gates.
+    pub engines: Vec<WeakSender<Change>>,
     /// Faults of the writes to come, of whatever they write.
     pub write_faults: VecDeque<Option<WriteFault>>,
     /// Statuses whose write is under way.
@@ -234,6 +237,7 @@ impl Outside {
             source_statuses: BTreeMap::new(),
             provider_statuses: BTreeMap::new(),
             published: BTreeMap::new(),
+            engines: Vec::new(),
             guarded: BTreeSet::new(),
             guarded_providers: BTreeSet::new(),
             credentials: BTreeMap::new(),
@@ -373,6 +377,17 @@ impl Outside {
         let is_read = self.published.values().any(|published| published.current.expose() == token);
         self.unpublished += u64::from(publishes && !is_read);
         self.gate.delivered(token);
+    }
+
+    /// Gates read what is published when the status names another token: none is named before it is there.
+    pub fn judge_named_token(&mut self, source: &ObjectKey, status: &TokenSourceStatus) {
+        let publishes = self.sources.get(source).is_some_and(|spec| spec.publish_to.is_some());
+        let before = self.source_statuses.get(source).and_then(|status| status.token_fingerprint.clone());
+        let named = status.token_fingerprint.as_ref().filter(|named| before.as_ref() != Some(*named));
+        let Some(named) = named.filter(|_| publishes) else { return };
+        if self.published.get(source).is_none_or(|published| published.fingerprint != *named) {
+            crate::canaries::fault(format!("the status of {source} names a token that is not published yet"));
+        }
     }
 
     /// Makes a webhook in the account of a credential, and returns the id that the account knows it by.

@@ -235,11 +235,15 @@ impl Record for World {
         look("a status", || serde_json::to_string(status).unwrap());
         Box::pin(async move {
             let _alone = Alone::new(self, format!("source {key}"));
-            self.durably(RecordFailure::Unavailable, move |outside| {
-                outside.source_statuses.insert(key.clone(), status.clone());
-                Ok(())
-            })
-            .await
+            let recorded = self
+                .durably(RecordFailure::Unavailable, move |outside| {
+                    outside.judge_named_token(key, status);
+                    outside.source_statuses.insert(key.clone(), status.clone());
+                    Ok(())
+                })
+                .await;
+            self.token_is_named(key);
+            recorded
         })
     }
 

@@ -33,6 +33,7 @@ struct State {
     rows: BTreeMap<DeliveryId, Kept>,
     expectations: BTreeMap<(String, String), Expectation>,
     standstills: HashMap<String, Vec<Standstill>>,
+    tokens: HashMap<String, Vec<KnownToken>>,
     claims: u64,
     faults: HashMap<&'static str, StoreError>,
     calls: HashMap<&'static str, usize>,
@@ -415,12 +416,12 @@ impl<C: Clock> Store for MemoryStore<C> {
         })
     }
 
-    fn tokens<'a>(&'a self, _: &'a str) -> Answer<'a, Vec<KnownToken>> {
-        self.act("tokens", |_, _| Vec::new())
+    fn tokens<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<KnownToken>> {
+        self.act("tokens", |state, _| state.tokens.get(uid).cloned().unwrap_or_default())
     }
 
-    fn set_tokens<'a>(&'a self, _: &'a str, _: Vec<KnownToken>) -> Answer<'a, ()> {
-        self.act("set_tokens", |_, _| ())
+    fn set_tokens<'a>(&'a self, uid: &'a str, tokens: Vec<KnownToken>) -> Answer<'a, ()> {
+        self.act("set_tokens", |state, _| drop(state.tokens.insert(uid.to_owned(), tokens)))
     }
 
     fn standstills<'a>(&'a self, uid: &'a str) -> Answer<'a, Vec<Standstill>> {
