@@ -36,6 +36,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: sandbox
 {{- end -}}
 
+{{- define "hookkeeper.gate.selector" -}}
+app.kubernetes.io/name: {{ include "hookkeeper.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gate
+{{- end -}}
+
 {{/* Takes the context and the component. */}}
 {{- define "hookkeeper.labels" -}}
 {{- with .Values.commonLabels -}}
@@ -53,6 +59,14 @@ app.kubernetes.io/component: sandbox
 {{ include "hookkeeper.labels.chart" . }}
 {{- end -}}
 
+{{- define "hookkeeper.gate.labels" -}}
+{{- with .Values.commonLabels -}}
+{{ toYaml . }}
+{{ end -}}
+{{ include "hookkeeper.gate.selector" . }}
+{{ include "hookkeeper.labels.chart" . }}
+{{- end -}}
+
 {{/* Takes the context and the annotations that only this object has, which win. Begins with a new line. */}}
 {{- define "hookkeeper.annotations" -}}
 {{- $common := (index . 0).Values.commonAnnotations -}}
@@ -66,6 +80,21 @@ app.kubernetes.io/component: sandbox
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "hookkeeper.gate.fullname" -}}
+{{- printf "%s-gate" (include "hookkeeper.fullname" .) -}}
+{{- end -}}
+
+{{- define "hookkeeper.gate.serviceAccountName" -}}
+{{- $own := ternary (include "hookkeeper.gate.fullname" .) "default" .Values.gate.serviceAccount.create -}}
+{{- default $own .Values.gate.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "hookkeeper.gate.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "hookkeeper.gate.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
 {{- end -}}
 
 {{/* On OpenShift the SCC `restricted-v2` gives each namespace a range of UIDs and refuses every other. */}}
@@ -198,6 +227,10 @@ http://{{ $host }}:8480
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.gate.enabled -}}
+{{- include "hookkeeper.gate.check" . -}}
+{{- end -}}
+{{- include "hookkeeper.gate.checkVolumes" . -}}
 {{- $places := list -}}
 {{- with .Values.ca -}}
 {{- $places = compact (list .file .configMap .secret) -}}

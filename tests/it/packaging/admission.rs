@@ -76,8 +76,13 @@ pub(super) fn cluster() -> &'static Cluster {
         fs::write(&rights, RIGHTS).unwrap();
         let operator = in_repository("deploy/base/rbac.yaml");
         cluster.succeed(&["apply", "-f", rights.to_str().unwrap(), "-f", operator.to_str().unwrap()]);
-        let policy = in_repository("deploy/admission-policy/policy.yaml");
-        let applied = cluster.kubectl(&["apply", "-f", policy.to_str().unwrap()]);
+        let policy = fs::read_to_string(in_repository("deploy/admission-policy/policy.yaml")).unwrap();
+        // As the chart fills in what it is told (`gate.allowPaths`).
+        let paths = "expression: \"['with-rights=/hooks', 'without-rights=/open/']\"";
+        assert_eq!(policy.matches("expression: \"[]\"").count(), 1);
+        let file = folder.path().join("policy.yaml");
+        fs::write(&file, policy.replace("expression: \"[]\"", paths)).unwrap();
+        let applied = cluster.kubectl(&["apply", "-f", file.to_str().unwrap()]);
         assert_eq!((applied.code, applied.stderr.as_str()), (Some(0), ""));
         // The server enforces a policy some moments after it has stored it.
         let end = Instant::now() + PATIENCE;
@@ -136,6 +141,53 @@ fn source_places() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// A receiver that proves deliveries so.
+fn receiver(verification: &Value) -> Value {
+    json!({"verification": verification, "forward": {"service": {"name": "billing", "port": 8080}}})
+}
+
+/// Where a receiver names something.
+fn receiver_places() -> Vec<(&'static str, Value)> {
+    let keys = json!([{"name": "named", "key": "k"}]);
+    let granted = json!({"apiKey": {"secretKeyRefs": [{"name": "granted", "key": "k"}]}});
+    let by_source = json!({"header": "token", "tokenSourceRef": {"name": "integration"}});
+    let asking = |field: &str, value: Value| {
+        let mut receiver = receiver(&granted);
+        let request = json!({"url": "https://api.example.com/processes/{id}"});
+        let own = json!([{"name": "granted", "key": "k"}]);
+        receiver["fallback"] = json!({"secretKeyRefs": own, "request": request, "until": ["2"]});
+        let (place, name) = field.rsplit_once('/').unwrap();
+        receiver["fallback"].pointer_mut(place).unwrap()[name] = value;
+        receiver
+    };
+    vec![
+        (
+            "verification.token.secretKeyRefs[].name",
+            receiver(&json!({"token": {"header": "token", "secretKeyRefs": keys}})),
+        ),
+        ("verification.token.tokenSourceRef.name", receiver(&json!({ "token": by_source }))),
+        ("verification.apiKey.secretKeyRefs[].name", receiver(&json!({"apiKey": {"secretKeyRefs": keys}}))),
+        ("verification.basic.secretKeyRefs[].name", receiver(&json!({"basic": {"secretKeyRefs": keys}}))),
+        (
+            "verification.hmac.secretKeyRefs[].name",
+            receiver(&json!({"hmac": {"header": "signature", "secretKeyRefs": keys}})),
+        ),
+        (
+            "verification.standardWebhooks.secretKeyRefs[].name",
+            receiver(&json!({"standardWebhooks": {"secretKeyRefs": keys}})),
+        ),
+        ("fallback.secretKeyRefs[].name", asking("/secretKeyRefs", keys.clone())),
+        (
+            "fallback.request.headers[].valueFrom.secretKeyRef.name",
+            asking("/request/headers", json!([header()])),
+        ),
+        (
+            "fallback.request.tokenSourceRef.name",
+            asking("/request/tokenSourceRef", json!({"name": "integration"})),
+        ),
+    ]
+}
+
 fn places() -> Vec<Place> {
     let auth = |auth: Value| json!({"preset": "gupy", "auth": auth});
     let basic = |username: Value, password: &str| {
@@ -158,6 +210,9 @@ fn places() -> Vec<Place> {
     for (path, source) in source_places() {
         place("TokenSource", path, source.clone());
         place("WebhookSubscription", &format!("tokenSource.{path}"), subscription(source));
+    }
+    for (path, spec) in receiver_places() {
+        place("WebhookReceiver", path, spec);
     }
     let mut published = json!({"secret": {"name": "granted", "key": "token"}});
     published["publishTo"] = json!({"secretName": "written"});
@@ -205,7 +260,7 @@ pub(super) fn until_rights_are_known(attempt: impl Fn() -> Ended) -> Ended {
 #[test]
 fn no_place_that_names_a_secret_is_forgotten() {
     let mut in_schemas = BTreeSet::new();
-    for file in ["webhookproviders", "tokensources", "webhooksubscriptions"] {
+    for file in ["webhookproviders", "tokensources", "webhooksubscriptions", "webhookreceivers"] {
         let text = fs::read_to_string(in_repository(&format!("crds/{file}.yaml"))).unwrap();
         let definition: Value = serde_saphyr::from_str(&text).unwrap();
         let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
@@ -255,7 +310,7 @@ fn an_author_may_name_what_he_may_get_himself_and_nothing_else() {
             "publishTo.secretName" => {
                 "has Secret written written, and author lacks the right to create it: verb create, resource secrets"
             }
-            "tokenSourceRef.name" => {
+            place if place.ends_with("tokenSourceRef.name") => {
                 "names TokenSource integration, and author lacks the right to use it: verb use, resource tokensources.hookkeeper.dev"
             }
             place if place.ends_with("serviceAccount.name") => {
@@ -361,6 +416,44 @@ fn a_token_source_is_used_by_those_who_may_use_it() {
                 );
             }
         }
+    }
+}
+
+/// Else its author would be sent what platforms send to another namespace.
+#[test]
+fn a_receiver_has_a_path_of_its_namespace_or_one_that_is_allowed_to_it() {
+    let cluster = cluster();
+    let offered = |namespace: &str, path: &str| {
+        let mut spec = receiver(&json!({"none": {}}));
+        spec["path"] = json!(path);
+        offered(cluster, ANNOTATOR, namespace, &[object("WebhookReceiver", "path", &spec)])
+    };
+    for (namespace, path) in [
+        (WITH_RIGHTS, "/with-rights/gupy"),
+        (WITH_RIGHTS, "/hooks"),
+        (WITH_RIGHTS, "/hooks/gupy"),
+        (WITHOUT_RIGHTS, "/without-rights/gupy"),
+        (WITHOUT_RIGHTS, "/open/gupy"),
+    ] {
+        let admitted = offered(namespace, path);
+        assert_eq!((admitted.code, admitted.stderr.as_str()), (Some(0), ""), "{namespace} {path}");
+    }
+    for (namespace, path) in [
+        (WITHOUT_RIGHTS, "/with-rights/gupy"),
+        (WITHOUT_RIGHTS, "/hooks/gupy"),
+        (WITH_RIGHTS, "/hooks2/gupy"),
+        (WITH_RIGHTS, "/with-rights"),
+        (WITH_RIGHTS, "/with-rights2/gupy"),
+        (WITH_RIGHTS, "/gupy"),
+    ] {
+        let refused = offered(namespace, path);
+        let said =
+            format!("has the path {path}, and a path of namespace {namespace} begins with /{namespace}/");
+        assert!(
+            refused.code != Some(0) && refused.stderr.contains(&said),
+            "{namespace} {path}: {}",
+            refused.stderr
+        );
     }
 }
 

@@ -14,11 +14,12 @@ use super::super::cluster::Cluster;
 use super::super::in_repository;
 use super::super::tools::{ended, installed};
 use super::super::trial::Trial;
+use super::exported::gate_with_a_parked_delivery;
 
 const ANNOTATION: &str = "/metadata/annotations/hookkeeper.dev~1rotate-requested-at";
 /// Argo CD's tests write this for a time of which they only say that there is one.
 const SOME_TIME: &str = "0001-01-01T00:00:00Z";
-const KINDS: [&str; 3] = ["TokenSource", "WebhookProvider", "WebhookSubscription"];
+const KINDS: [&str; 4] = ["TokenSource", "WebhookProvider", "WebhookReceiver", "WebhookSubscription"];
 
 fn folder(kind: &str) -> PathBuf {
     in_repository("deploy/argocd/resource_customizations/hookkeeper.dev").join(kind)
@@ -119,7 +120,30 @@ async fn what_a_real_process_records_is_healthy() {
         };
         tokio::task::block_in_place(|| objects.map(judge).collect())
     };
+    // It takes nothing in, so there is no receiver.
     trial.until(&sidecar, "health", |_| health() == ["Healthy"; 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_real_gate_records_is_healthy_and_says_what_is_parked() {
+    let (stage, gate, _) = gate_with_a_parked_delivery().await;
+    let health = || -> Option<Value> {
+        let state: Value =
+            serde_json::from_str(&fs::read_to_string(stage.path("data/state.json")).ok()?).ok()?;
+        let object = state["objects"]["WebhookReceiver"].as_object()?.values().next()?;
+        let metadata = json!({"generation": object["generation"]});
+        let spec = &object["valid"]["spec"];
+        let object = json!({"metadata": metadata, "spec": spec, "status": object["status"]});
+        Some(run(&folder("WebhookReceiver").join("health.lua"), &object).unwrap())
+    };
+    let says = |health: &Value| {
+        health["status"] == "Healthy" && health["message"].as_str().unwrap().contains("1 are parked")
+    };
+    gate.until("healthy, with what is parked", || {
+        tokio::task::block_in_place(&health).is_some_and(|health| says(&health))
+    })
+    .await;
+    gate.stop();
 }
 
 /// Test data is far from now on both sides, so nobody has to write it again.

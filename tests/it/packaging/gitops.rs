@@ -150,9 +150,9 @@ fn every_file_of_a_folder_is_listed() {
 #[test]
 fn what_the_team_brings_is_taken_from_its_own_account() {
     let team = in_repository("deploy/gitops/team");
-    let files =
-        ["provider", "token-source", "subscriptions"].map(|name| format!("{}/{name}.yaml", team.display()));
-    let checked = run(&["check", &files[0], &files[1], &files[2]]);
+    let files = ["provider", "token-source", "subscriptions", "receiver"];
+    let files = files.map(|name| format!("{}/{name}.yaml", team.display()));
+    let checked = run(&["check", &files[0], &files[1], &files[2], &files[3]]);
     assert!(checked.stdout.contains(", 0 problems, 0 warnings"), "{}{}", checked.stdout, checked.stderr);
 
     let cluster = admission::cluster();
@@ -161,7 +161,7 @@ fn what_the_team_brings_is_taken_from_its_own_account() {
     let account = "--as=system:serviceaccount:hr:gitops";
     let apply = ["apply", "--server-side", account, "-k", team.to_str().unwrap()];
     let applied = admission::until_rights_are_known(|| cluster.kubectl(&apply));
-    assert_eq!(applied.stdout.lines().count(), 4, "{}", applied.stdout);
+    assert_eq!(applied.stdout.lines().count(), 5, "{}", applied.stdout);
     // What the account may not read it may not name.
     let patch = r#"{"spec": {"auth": {"bearer": {"secretKeyRef": {"name": "payroll"}}}}}"#;
     let named = cluster.kubectl(&["patch", "whp", "gupy", "-n", "hr", "--type=merge", account, "-p", patch]);

@@ -121,3 +121,34 @@ fn the_overlay_for_some_namespaces_leaves_the_operator_one_right_in_the_whole_cl
         .collect();
     assert_eq!(bound, namespaces);
 }
+
+#[test]
+fn the_overlay_with_the_gate_gives_it_rights_where_it_is_told_to_serve() {
+    let cluster = Cluster::start(&[]);
+    cluster.succeed(&["create", "namespace", "team-a"]);
+    apply(&cluster, &["-k", &folder("overlays/gate")]);
+    let may = |right: &[&str]| {
+        let account = "--as=system:serviceaccount:hookkeeper-system:hookkeeper-gate";
+        cluster.kubectl(&[&["auth", "can-i", account], right].concat()).code == Some(0)
+    };
+    let receivers = "webhookreceivers.hookkeeper.dev";
+    for right in [["list", receivers], ["get", "secrets"], ["get", "services"]] {
+        assert!(may(&[&right[..], &["-n", "team-a"]].concat()), "{right:?}");
+        assert!(!may(&[&right[..], &["-n", "default"]].concat()), "{right:?}");
+    }
+    assert!(!may(&["list", "secrets", "-n", "team-a"]) && !may(&["patch", receivers, "-n", "team-a"]));
+
+    let documents = built(&cluster, "overlays/gate");
+    let gate = named(&documents, "StatefulSet", "hookkeeper-gate");
+    let words = arguments(gate);
+    let namespaces: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("--namespace=")).collect();
+    assert_eq!(namespaces, ["team-a"]);
+    // The key is where the process looks for it.
+    let mount = &gate["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][1];
+    let key = format!("--data-key-file={}/data-key", mount["mountPath"].as_str().unwrap());
+    assert!(words.contains(&key), "{words:?}");
+    assert_eq!(gate["spec"]["template"]["spec"]["volumes"][0]["name"], mount["name"]);
+    // Everything else is there as without it.
+    let base = built(&cluster, "base");
+    assert!(base.iter().all(|document| documents.contains(document)));
+}

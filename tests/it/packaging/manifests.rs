@@ -14,8 +14,9 @@ use super::helm::Helm;
 use super::{documents, files_below, kubectl};
 
 /// Groups of kinds that Kubernetes' own schemas know nothing of, and who looks at those instead.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("hookkeeper.dev", "`hookkeeper check`, below, and the API server in other tests"),
+    ("gateway.networking.k8s.io", "the chart's own tests look at the HTTPRoute"),
     ("monitoring.coreos.com", "their rules and the dashboard have tests of their own"),
     ("kustomize.config.k8s.io", "kustomize"),
     ("kustomize.toolkit.fluxcd.io", "an example for Flux"),
@@ -25,7 +26,7 @@ const ELSEWHERE: [(&str, &str); 7] = [
 ];
 
 /// What checkov says of these objects, and why it stays so.
-const ACCEPTED: [(&str, &str, &str); 10] = [
+const ACCEPTED: [(&str, &str, &str); 11] = [
     ("CKV_K8S_11", "", "a limit on CPU delays rotations; requests and a limit on memory are set"),
     (
         "CKV_K8S_15",
@@ -33,7 +34,8 @@ const ACCEPTED: [(&str, &str, &str); 10] = [
         "a tag is never moved, and a node must be able to start a pod while the registry is away",
     ),
     ("CKV_K8S_43", "", "`image.digest` takes one; a release's own is known after the chart is written"),
-    ("CKV_K8S_38", "Deployment.hookkeeper-system.hookkeeper", "the operator talks to the API server"),
+    ("CKV_K8S_38", "Deployment.hookkeeper-system.hookkeeper", "operator and gate talk to the API server"),
+    ("CKV_K8S_38", "StatefulSet.hookkeeper-system.hookkeeper-gate", "so does a gate with a volume"),
     (
         "CKV_K8S_40",
         "Deployment.hookkeeper-system.hookkeeper",
@@ -65,6 +67,12 @@ fn everything(monitor: &str) -> Value {
         "publishing": {"enabled": true},
         "sandbox": {"enabled": true},
         "priorityClassName": "system-cluster-critical",
+        "gate": {
+            "enabled": true, "namespaces": ["team-a", "team-b"], "expect": {"enabled": true},
+            "dataKey": {"secret": "data-key"}, "allowPaths": ["team-a=/hooks"],
+            "ingress": {"enabled": true, "host": "hooks.example.com", "tlsSecret": "hooks"},
+            "httpRoute": {"enabled": true, "parentRefs": [{"name": "public"}]},
+        },
     })
 }
 
@@ -81,6 +89,11 @@ fn of_pods() -> Value {
         "extraVolumes": [{"name": "a", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "a", "mountPath": "/a"}],
         "extraEnvFrom": [{"configMapRef": {"name": "a"}}],
+        "gate": {
+            "enabled": true, "namespaces": ["team-a"], "store": "PostgreSQL", "tls": {"secret": "tls"},
+            "database": {"host": "db", "credentials": {"secret": "db"}, "ca": {"configMap": "db-ca"}},
+            "service": {"type": "LoadBalancer", "externalTrafficPolicy": "Local"},
+        },
     })
 }
 

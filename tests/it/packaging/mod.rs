@@ -7,6 +7,7 @@ mod asked;
 mod chart;
 mod dashboard;
 mod exported;
+mod gate;
 mod gitops;
 pub mod helm;
 mod image;

@@ -59,7 +59,8 @@ fn annotations_for_all_objects_give_way_to_an_objects_own_and_leave_pods_alone()
 /// Every user and group that a security context of these objects pins.
 fn pinned(documents: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
-    for deployment in of_kind(documents, "Deployment") {
+    let workloads = ["Deployment", "StatefulSet"].map(|kind| of_kind(documents, kind)).concat();
+    for deployment in workloads {
         let pod = &deployment["spec"]["template"]["spec"];
         let containers = pod["containers"].as_array().unwrap().iter();
         for context in containers.chain([pod]).map(|place| &place["securityContext"]) {
@@ -127,7 +128,7 @@ fn kustomize_leaves_the_user_out_with_a_component_on_every_overlay() {
     context.remove("runAsGroup");
     assert_eq!(context["runAsNonRoot"], true);
     assert_eq!(openshift, expected);
-    for overlay in ["ha", "namespaced"] {
+    for overlay in ["ha", "namespaced", "gate"] {
         let folder = tempfile::tempdir().unwrap();
         // kustomize takes relative paths only.
         let up = "../".repeat(folder.path().components().count() - 1);

@@ -32,6 +32,7 @@ fn no_object_of_a_release_has_the_name_of_one_in_another_namespace() {
             "serviceMonitor": {"enabled": true}, "prometheusRule": {"enabled": true},
             "dashboard": {"enabled": true},
         },
+        "gate": {"enabled": true, "namespaces": ["x"], "expect": {"enabled": true}},
     });
     // Both look after the same namespaces, each after objects with labels of its own.
     let of_team = |team: &str| {

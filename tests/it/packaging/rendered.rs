@@ -21,7 +21,7 @@ fn rendering_again_gives_the_same() {
         // A comparison of the texts would print both.
         assert!(committed == fs::read_to_string(file).unwrap(), "{name:?}: run `bash deploy/render`");
     }
-    for made in ["charts/hookkeeper/files/crds", "deploy/base"] {
+    for made in ["charts/hookkeeper/files/crds", "deploy/base", "deploy/components/gate"] {
         for file in files_in(&in_repository(made)) {
             let is_made = again.contains(&folder.path().join(file.strip_prefix(in_repository("")).unwrap()));
             let by_hand = ["kustomization.yaml", "namespace.yaml"].map(|name| file.ends_with(name));

@@ -8,6 +8,9 @@ use super::super::in_repository;
 use super::documents;
 use super::helm::{Helm, named, of_kind};
 
+/// The accounts of a release: the operator's and the gate's.
+const ACCOUNTS: [&str; 2] = ["hookkeeper", "hookkeeper-gate"];
+
 /// Where a right holds, and one for each group, resource and verb.
 type Right = (String, String);
 
@@ -29,15 +32,23 @@ fn rules(role: &Value) -> BTreeSet<String> {
     lines
 }
 
-/// What the operator's account may do: the namespace, or `*`, and the right.
-fn granted(documents: &[Value]) -> BTreeSet<Right> {
+/// What an account of the release may do: the namespace, or `*`, and the right. Nobody else is given anything.
+fn granted_to(account: &str, documents: &[Value]) -> BTreeSet<Right> {
     let mut rights = BTreeSet::new();
     let bindings = ["ClusterRoleBinding", "RoleBinding"].map(|kind| of_kind(documents, kind)).concat();
     for binding in bindings {
+        let subjects = binding["subjects"].as_array().unwrap();
+        assert_eq!(subjects.len(), 1, "{binding}");
+        let subject = &subjects[0];
         assert_eq!(
-            binding["subjects"],
-            json!([{"kind": "ServiceAccount", "name": "hookkeeper", "namespace": "hookkeeper-system"}])
+            (&subject["kind"], &subject["namespace"]),
+            (&json!("ServiceAccount"), &json!("hookkeeper-system"))
         );
+        let name = subject["name"].as_str().unwrap();
+        assert!(ACCOUNTS.contains(&name), "{binding}");
+        if name != account {
+            continue;
+        }
         let kind = binding["roleRef"]["kind"].as_str().unwrap();
         let name = binding["roleRef"]["name"].as_str().unwrap();
         let namespace = &binding["metadata"]["namespace"];
@@ -49,6 +60,11 @@ fn granted(documents: &[Value]) -> BTreeSet<Right> {
         rights.extend(rules(role.unwrap()).into_iter().map(|line| (place.to_owned(), line)));
     }
     rights
+}
+
+/// What the operator's account may do.
+fn granted(documents: &[Value]) -> BTreeSet<Right> {
+    granted_to("hookkeeper", documents)
 }
 
 fn at(place: &str, lines: &[&str]) -> BTreeSet<Right> {
@@ -130,6 +146,45 @@ fn secrets_are_written_where_publishing_says_so() {
     }
 }
 
+/// What a gate needs, in a namespace that it serves and for its Lease: `tests/it/operator/gate/permissions.rs` runs
+/// one under exactly these rules, and fails when one is missing or unused.
+fn needed_by_a_gate() -> (Vec<String>, Vec<String>) {
+    let documents = documents(&in_repository("tests/it/operator/gate/rights.yaml"));
+    let rules = rules(named(&documents, "Role", "hookkeeper-gate"));
+    rules.into_iter().partition(|line| !line.contains("leases"))
+}
+
+#[test]
+fn a_gate_may_work_in_the_namespaces_that_it_serves_and_nowhere_else() {
+    let values =
+        json!({"gate": {"enabled": true, "namespaces": ["a", "b"]}, "publishing": {"enabled": true}});
+    let (serving, own) = needed_by_a_gate();
+    let places = [("a", &serving), ("b", &serving), ("hookkeeper-system", &own)];
+    let expected = places
+        .into_iter()
+        .flat_map(|(place, lines)| lines.iter().map(|line| (place.to_owned(), line.clone())));
+    let documents = template(&values);
+    let rights = granted_to("hookkeeper-gate", &documents);
+    // It is the process with the public door: one more fails here, and so does one less.
+    assert_eq!(rights, expected.collect());
+    assert!(serving.contains(&"get secrets".to_owned()) && own.len() == 3, "{serving:?} {own:?}");
+
+    let mut narrowed = values.clone();
+    narrowed["gate"]["secretNames"] = json!(["gupy-token", "qualp"]);
+    let of_secrets = |(_, line): &Right| line.contains("secrets");
+    let rights = granted_to("hookkeeper-gate", &template(&narrowed));
+    let named = ["get secrets gupy-token,qualp"];
+    assert_eq!(
+        rights.into_iter().filter(of_secrets).collect::<BTreeSet<_>>(),
+        union(&[at("a", &named), at("b", &named)])
+    );
+    // The operator's do not change with it, and without roles of ours nobody gets any.
+    assert!(granted(&documents).is_superset(&granted(&template(&json!({"publishing": {"enabled": true}})))));
+    let mut none = values;
+    none["rbac"] = json!({"create": false});
+    assert_eq!(granted_to("hookkeeper-gate", &template(&none)), BTreeSet::new());
+}
+
 #[test]
 fn names_of_the_release_and_of_the_account_are_followed() {
     let documents = template(&json!({"fullnameOverride": "keeper", "serviceAccount": {"name": "robot"}}));
@@ -145,7 +200,7 @@ fn names_of_the_release_and_of_the_account_are_followed() {
 }
 
 #[test]
-fn who_may_view_or_edit_a_namespace_may_do_so_with_the_three_kinds() {
+fn who_may_view_or_edit_a_namespace_may_do_so_with_the_four_kinds() {
     let documents = template(&json!({}));
     let aggregated = |name: &str| {
         let role = named(&documents, "ClusterRole", name);
@@ -156,7 +211,7 @@ fn who_may_view_or_edit_a_namespace_may_do_so_with_the_three_kinds() {
         (rules(role), to.join(" "))
     };
     let lines = |verbs: &[&str]| -> BTreeSet<String> {
-        let kinds = ["webhooksubscriptions", "webhookproviders", "tokensources"];
+        let kinds = ["webhooksubscriptions", "webhookproviders", "tokensources", "webhookreceivers"];
         verbs.iter().flat_map(|verb| kinds.map(|kind| format!("{verb} {kind}"))).collect()
     };
     assert_eq!(

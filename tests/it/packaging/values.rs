@@ -89,7 +89,67 @@ fn wrong_values() -> Vec<(Value, &'static [&'static str])> {
             json!({"replicas": -1, "scope": {"namespaces": ["a", "a"]}, "egress": {"allow": "auth.internal"}}),
             &["'/replicas'", "'/scope/namespaces'", "'/egress/allow'"],
         ),
+        (
+            json!({"gate": {
+                "enable": true, "namespaces": ["Team"], "secretNames": ["A"], "store": "Redis", "replicas": -1,
+                "publicUrl": "hooks.example.com", "trustedProxies": ["10.0.0.1"], "allowPaths": ["hooks"],
+                "persistence": {"size": "big", "accessMode": "ReadWriteMany"},
+                "database": {"host": "postgres://db", "port": 0, "user": "a"}, "dataKey": {"key": "a/b"},
+                "service": {"type": "ExternalName"}, "ingress": {"hosts": []}, "httpRoute": {"parentRefs": [{}]},
+                "expect": {"port": 1}, "resources": [], "livenessProbe": {"httpGet": {}},
+            }}),
+            &[
+                "'enable'",
+                "'/gate/namespaces/0'",
+                "'/gate/secretNames/0'",
+                "'/gate/store'",
+                "'/gate/replicas'",
+                "'/gate/publicUrl'",
+                "'/gate/trustedProxies/0'",
+                "'/gate/allowPaths/0'",
+                "'/gate/persistence/size'",
+                "'/gate/persistence/accessMode'",
+                "'/gate/database/host'",
+                "'/gate/database/port'",
+                "'/gate/database'",
+                "'/gate/dataKey/key'",
+                "'/gate/service/type'",
+                "'/gate/ingress'",
+                "'/gate/httpRoute/parentRefs/0'",
+                "'/gate/expect'",
+                "'/gate/resources'",
+                "'/gate/livenessProbe'",
+            ],
+        ),
         // What contradicts itself.
+        (json!({"gate": {"enabled": true}}), &["gate.namespaces: name the namespaces"]),
+        (
+            json!({"gate": {"enabled": true, "namespaces": ["a"]}, "scope": {"namespaces": ["b"]}}),
+            &[r#"gate.namespaces: "a" is not in scope.namespaces"#],
+        ),
+        (
+            gate(json!({"allowPaths": ["b=/hooks"]})),
+            &[r#"the namespace of "b=/hooks" is not in gate.namespaces"#],
+        ),
+        (gate(json!({"database": {"host": "db"}})), &["gate.database.host is set, but gate.store is SQLite"]),
+        (gate(json!({"store": "PostgreSQL"})), &["gate.database.host is empty"]),
+        (
+            gate(json!({"store": "PostgreSQL", "database": {"host": "db"}})),
+            &["gate.database.credentials.secret names no Secret"],
+        ),
+        (
+            gate(json!({"store": "PostgreSQL", "database": {
+                "host": "db", "tls": "Disable", "credentials": {"secret": "db"}, "ca": {"secret": "ca"},
+            }})),
+            &["with gate.database.tls: Disable there is none"],
+        ),
+        (gate(json!({"dataKey": {"previousKey": "old"}})), &["gate.dataKey.secret is empty"]),
+        (gate(json!({"ingress": {"enabled": true}})), &["needs gate.ingress.host"]),
+        (gate(json!({"httpRoute": {"enabled": true}})), &["needs gate.httpRoute.parentRefs"]),
+        (
+            gate(json!({"service": {"externalTrafficPolicy": "Local"}})),
+            &["gate.service.externalTrafficPolicy is for a Service of type LoadBalancer"],
+        ),
         (
             json!({"sandbox": {"enabled": true}, "scope": {"namespaces": ["payments"]}}),
             &[r#"scope.namespaces must list "hookkeeper-system" too"#],
@@ -114,6 +174,12 @@ fn wrong_values() -> Vec<(Value, &'static [&'static str])> {
             &["needs metrics.service.enabled"],
         ),
     ]
+}
+
+/// A gate with these settings.
+#[expect(clippy::needless_pass_by_value, reason = "each is written where it is used")]
+fn gate(settings: Value) -> Value {
+    super::gate::values(&settings)
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The image in real pods, installed with Helm: what only pods can show.
 
+mod gate;
 mod node;
 mod operator;
 mod sidecar;
@@ -14,6 +15,7 @@ fn nothing_is_late_doubled_or_refused_in_real_pods() {
     privileges_are_refused(&trial);
     operator::works_while_pods_and_releases_come_and_go(&trial);
     sidecar::goes_on_where_it_was_in_a_new_pod(&trial);
+    gate::loses_and_refuses_nothing_while_pods_and_releases_come_and_go(&trial);
     trial.node.helm(&["uninstall", "hookkeeper", "--namespace", NAMESPACE, "--wait", "--timeout=3m"]);
     // The definitions stay, so that nobody's subscriptions go with the chart.
     trial.node.kubectl(&["get", "whs", "-A"]);

@@ -110,15 +110,15 @@ impl Node {
         kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
     }
 
-    /// Has a volume for the first claim that asks for one.
-    pub fn offer_volume(&self) {
+    /// Has one more volume, for the next claim that asks for one.
+    pub fn offer_volume(&self, name: &str) {
         let Kind::Own { folder } = &self.kind else { return };
-        let data = folder.path().join("volume");
+        let data = folder.path().join(format!("volume-{name}"));
         fs::create_dir(&data).unwrap();
         let manifest = json!({
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": "volume"},
+            "metadata": {"name": name},
             "spec": {
                 "capacity": {"storage": "1Gi"},
                 "accessModes": ["ReadWriteOnce"],
@@ -135,7 +135,7 @@ impl Node {
 
     /// What there is to know when something is not well.
     pub fn story(&self) -> String {
-        let objects = self.try_kubectl(&["get", "pods,events,whs", "-A", "-o", "wide"]);
+        let objects = self.try_kubectl(&["get", "pods,events,whs,whr", "-A", "-o", "wide"]);
         let logs =
             ["logs", "-n=hookkeeper-system", "--selector=app.kubernetes.io/name=hookkeeper", "--tail=60"];
         let logs = self.try_kubectl(&[&logs[..], &["--prefix"]].concat());

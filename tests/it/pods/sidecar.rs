@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::super::in_repository;
-use super::trial::{NAMESPACE, SANDBOX_ADDRESS, Trial};
+use super::trial::{NAMESPACE, Trial};
 
 const TEAM: &str = "integrations";
 
@@ -27,8 +27,6 @@ fn example(trial: &Trial) -> String {
             *manifests = here.into();
         }
         let Some(pod) = document.pointer_mut("/spec/template/spec") else { continue };
-        pod["hostAliases"] =
-            json!([{"ip": SANDBOX_ADDRESS, "hostnames": [format!("hookkeeper-sandbox.{NAMESPACE}.svc")]}]);
         let sidecar = &mut pod["initContainers"][0];
         sidecar["image"] = trial.node.image.as_str().into();
         let allowed = format!("--allow-destination=http://hookkeeper-sandbox.{NAMESPACE}.svc:8480");
@@ -42,7 +40,7 @@ fn example(trial: &Trial) -> String {
 
 pub fn goes_on_where_it_was_in_a_new_pod(trial: &Trial) {
     trial.restricted_namespace(TEAM);
-    trial.node.offer_volume();
+    trial.node.offer_volume("sidecar");
     let kubectl = |arguments: &[&str]| trial.node.kubectl(&[&["--namespace", TEAM], arguments].concat());
     kubectl(&["create", "secret", "generic", "gupy-api", "--from-literal=token=sandbox-management-token"]);
     let secret = "--from-literal=secret=sandbox-client-secret";

@@ -10,8 +10,6 @@ use super::node::Node;
 /// Generous: only a test that fails waits this long.
 const PATIENCE: Duration = Duration::from_secs(180);
 pub const NAMESPACE: &str = "hookkeeper-system";
-/// Pods of a node without a name server find the sandbox by this address.
-pub const SANDBOX_ADDRESS: &str = "10.96.0.200";
 
 /// The chart's values for the trial: short tokens, and a lease that fits them.
 fn values(image: &str) -> String {
@@ -19,12 +17,10 @@ fn values(image: &str) -> String {
     format!(
         "image: {{repository: {repository}, tag: {tag}, pullPolicy: Never}}
 leaseDuration: 5s
-hostAliases: [{{ip: {SANDBOX_ADDRESS}, hostnames: [hookkeeper-sandbox.{NAMESPACE}.svc]}}]
 sandbox:
   enabled: true
   tokenLife: 40s
   extraArgs: [--delivery-interval=1s]
-  service: {{clusterIP: {SANDBOX_ADDRESS}}}
 "
     )
 }
