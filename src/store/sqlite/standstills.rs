@@ -1,6 +1,7 @@
 //! When receivers stood still.
 
-use super::engine::{Engine, micros, time};
+use super::engine::Engine;
+use crate::store::columns::{micros, time};
 use crate::store::Standstill;
 
 impl Engine {
