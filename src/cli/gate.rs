@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use prometheus_client::registry::Registry as Series;
 use tokio::sync::watch;
 
 use super::gate_ports::StateStatuses;
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
+use super::storing;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::sidecar::shell::{Parts, Settings, Shell};
@@ -25,8 +27,11 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub manifests: PathBuf,
     /// Folder for what was acknowledged and not yet handed on; on a disk that stays.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "DIR", group = "store", required_unless_present = "database")]
+    pub data: Option<PathBuf>,
+    /// File for the statuses of receivers: state.json in the folder of --data, if that is given.
+    #[arg(long, value_name = "FILE", required_unless_present = "data")]
+    pub state: Option<PathBuf>,
     /// Where platforms send their deliveries to.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8090")]
     pub listen: SocketAddr,
@@ -44,6 +49,11 @@ pub struct Args {
 /// The runtime that does not come to this in time has come to a standstill.
 const BEAT: Duration = Duration::from_secs(1);
 
+fn state_file(args: &Args) -> anyhow::Result<PathBuf> {
+    let in_data = || args.data.as_ref().map(|data| data.join("state.json"));
+    args.state.clone().or_else(in_data).context("with --database, name a file for statuses with --state")
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -51,11 +61,11 @@ const BEAT: Duration = Duration::from_secs(1);
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let logs = args.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
-    let store = gating::open_store(&args.gate, args.data.clone()).await?;
+    let store = storing::open(&args.gate, args.data.clone(), &shutdown).await?;
     let shell = Shell::open(
         Settings {
             manifests: args.manifests.clone(),
-            state: args.data.join("state.json"),
+            state: state_file(&args)?,
             secrets_dir: args.secrets_dir.clone(),
             publish_dir: None,
             parts: Parts::Gate,

@@ -83,7 +83,7 @@ fn run(command: &mut Command) -> String {
 pub fn shared() -> &'static Server {
     static SHARED: OnceLock<Server> = OnceLock::new();
     // Nothing static is ever dropped.
-    SHARED.get_or_init(|| Server::made(&[], |_| (), true))
+    SHARED.get_or_init(|| Server::made(&[], |_| (), true, &[]))
 }
 
 /// A server with a folder and a port of its own.
@@ -92,6 +92,8 @@ pub struct Server {
     pub port: u16,
     settings: Vec<String>,
     removes_itself: bool,
+    /// What it is started through.
+    through: Vec<String>,
     running: Mutex<Option<Running>>,
 }
 
@@ -108,10 +110,30 @@ impl Server {
 
     /// The same; `prepare` is given its folder of data before it is started.
     pub fn start_with(settings: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        Self::made(settings, prepare, false)
+        Self::made(settings, prepare, false, &[])
     }
 
-    fn made(settings: &[&str], prepare: impl FnOnce(&Path), removes_itself: bool) -> Self {
+    /// One that has a small disk at `small` in its folder, which only it sees.
+    pub fn with_small_disk(size: &str) -> Self {
+        let unshare: &[&str] = if rustix::process::geteuid().is_root() {
+            &["unshare", "--mount"]
+        } else {
+            &["unshare", "--mount", "--user", "--map-current-user", "--keep-caps"]
+        };
+        let script = format!(
+            r#"mkdir -p small && mount -t tmpfs -o size={size},mode=777 small small && mkdir small/space &&
+               chown --reference=data small/space && chmod 700 small/space && exec "$@""#
+        );
+        let through: Vec<&str> = unshare.iter().copied().chain(["sh", "-c", &script, "sh"]).collect();
+        Self::made(&[], |_| (), false, &through)
+    }
+
+    fn made(
+        settings: &[&str],
+        prepare: impl FnOnce(&Path),
+        removes_itself: bool,
+        through: &[&str],
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("hookkeeper-postgres").tempdir().unwrap().keep();
         std::fs::create_dir(folder.join("data")).unwrap();
         give_away(&folder);
@@ -127,7 +149,9 @@ impl Server {
         prepare(&folder.join("data"));
         give_away(&folder);
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let server = Self { folder, port: free_port(), settings, removes_itself, running: Mutex::new(None) };
+        let through = through.iter().map(|word| (*word).to_owned()).collect();
+        let server =
+            Self { folder, port: free_port(), settings, removes_itself, through, running: Mutex::new(None) };
         server.start_again();
         server.sql("postgres", &format!("CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'"));
         server
@@ -155,6 +179,7 @@ impl Server {
             .args(["-c", KEEPER, "sh"])
             .arg(if self.removes_itself { self.folder.as_path() } else { Path::new("") })
             .arg(self.folder.join("log"))
+            .args(&self.through)
             .arg(server.get_program())
             .args(server.get_args())
             .arg("-D")
@@ -242,6 +267,12 @@ impl Server {
     /// What `--database` is given for one.
     pub fn address(&self, database: &str) -> String {
         format!("127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A path below its folder, as the server sees it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let pid = self.running.lock().unwrap().as_ref().unwrap().pid.as_raw_nonzero();
+        PathBuf::from(format!("/proc/{pid}/root{}", self.folder.join(name).display()))
     }
 
     /// Its folder.
