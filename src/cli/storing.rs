@@ -94,18 +94,16 @@ fn sealer(files: &[PathBuf]) -> anyhow::Result<Option<Sealer>> {
     Ok(keys.next().map(|first| Sealer::new(first, keys.next())))
 }
 
-async fn database(
-    args: &GateArgs,
-    text: &SecretText,
-    shutdown: &Shutdown,
-) -> anyhow::Result<Arc<dyn Store>> {
+async fn database(args: &GateArgs, text: &SecretText, shutdown: &Shutdown) -> anyhow::Result<Arc<dyn Store>> {
     let DatabaseArgs { database_ca_file, database_tls, database_connections, .. } = &args.database;
     let database: Database = text.expose().parse().context("--database names no database")?;
     let tls = match database_tls {
         TlsMode::VerifyFull => DatabaseTls::VerifyFull { issuers: database_ca_file.clone() },
         TlsMode::Disable if database_ca_file.is_some() => {
-            bail!("--database-ca-file says who may sign the certificate of the database, and there is none \
-                   with --database-tls disable")
+            bail!(
+                "--database-ca-file says who may sign the certificate of the database, and there is none \
+                   with --database-tls disable"
+            )
         }
         TlsMode::Disable => DatabaseTls::Disable,
     };

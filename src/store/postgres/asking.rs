@@ -24,7 +24,8 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Expectations of a receiver up to a time that no other gate holds; those of them that are due are held from
 /// now on. `$3` says who looks, `$4` how many, and `$5` until when one counts as due.
-pub(super) const DUE: &str = "WITH clock AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now),
+pub(super) const DUE: &str =
+    "WITH clock AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now),
      found AS (
          SELECT e.receiver, e.digest, e.due FROM expectations e
          WHERE e.receiver = (SELECT receiver FROM receivers WHERE uid = $1) AND NOT e.parked AND e.due <= $2
@@ -38,7 +39,8 @@ pub(super) const DUE: &str = "WITH clock AS (SELECT (extract(epoch FROM clock_ti
      FROM found f JOIN expectations e ON e.receiver = f.receiver AND e.digest = f.digest
      JOIN receivers r ON r.receiver = e.receiver ORDER BY e.due, e.digest";
 
-const ONE: &str = "SELECT e.digest, e.seal, e.salt, e.id, e.since, e.due, e.handed_on, e.parked, r.namespace, r.name,
+const ONE: &str =
+    "SELECT e.digest, e.seal, e.salt, e.id, e.since, e.due, e.handed_on, e.parked, r.namespace, r.name,
          r.uid
      FROM expectations e JOIN receivers r ON r.receiver = e.receiver WHERE r.uid = $1 AND e.digest = $2";
 
@@ -63,11 +65,12 @@ pub(super) struct ExpectationRow {
 
 impl ExpectationRow {
     fn of(row: &Row) -> Result<Self, Trouble> {
-        let text = |column| row.try_get::<_, String>(column).map(std::sync::Arc::<str>::from);
+        let text = |column: usize| row.try_get::<_, String>(column).map(std::sync::Arc::<str>::from);
         let handed_on: Option<&[u8]> = row.try_get(6)?;
-        let handed_on = handed_on.map(Digest::try_from).transpose().map_err(|_| {
-            StoreError::Unavailable("a digest in the database has another length".to_owned())
-        })?;
+        let handed_on = handed_on
+            .map(Digest::try_from)
+            .transpose()
+            .map_err(|_| StoreError::Unavailable("a digest in the database has another length".to_owned()))?;
         Ok(Self {
             digest: row.try_get(0)?,
             sealing: sealing(row, 1)?,
@@ -112,7 +115,10 @@ pub(super) struct Looking<'a> {
     pub(super) seals: &'a [i64],
 }
 
-pub(super) async fn due(session: &mut Session, looking: &Looking<'_>) -> Result<Vec<ExpectationRow>, Trouble> {
+pub(super) async fn due(
+    session: &mut Session,
+    looking: &Looking<'_>,
+) -> Result<Vec<ExpectationRow>, Trouble> {
     let soon = looking.now.saturating_add(crate::store::columns::window_micros(SOON));
     let rows = session
         .query(

@@ -145,6 +145,7 @@ impl PostgresStore {
         let rows = ask!(self, asking::due, &looking)?;
         rows.into_iter().map(|row| row.open(&self.seals)).collect()
     }
+}
 
 fn was(outcome: Outcome) -> Result<bool, StoreError> {
     match outcome {
@@ -294,16 +295,14 @@ impl Store for PostgresStore {
 
     fn expectation_changed(&self, expectation: Expectation) -> Answer<'_, ()> {
         let digest = expectation_digest(&self.digest_key, &expectation.owner.uid, &expectation.id);
-        Box::pin(async move {
-            self.change(Job::ExpectationChanged { expectation, digest }).await.map(drop)
-        })
+        Box::pin(async move { self.change(Job::ExpectationChanged { expectation, digest }).await.map(drop) })
     }
 
     fn expectation_met<'a>(&'a self, uid: &'a str, id: &'a str) -> Answer<'a, ()> {
         let digest = expectation_digest(&self.digest_key, uid, id);
-        Box::pin(async move {
-            self.change(Job::ExpectationMet { uid: uid.to_owned(), digest }).await.map(drop)
-        })
+        Box::pin(
+            async move { self.change(Job::ExpectationMet { uid: uid.to_owned(), digest }).await.map(drop) },
+        )
     }
 
     fn expectations<'a>(&'a self, selection: &'a Selection, most: usize) -> Answer<'a, Vec<Expectation>> {

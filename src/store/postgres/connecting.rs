@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::ConfigVerifierExt;
+use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config, NoTls};
@@ -108,38 +108,29 @@ impl Connector {
 
     async fn try_to_connect(&self) -> Result<(Session, Settings), Trouble> {
         let config = self.config().await?;
-        let client = match &self.tls {
+        let (client, task) = match &self.tls {
             DatabaseTls::Disable => {
-                let (client, connection) = config.connect(NoTls).await.map_err(|error| self.cannot(&error))?;
+                let (client, connection) = config.connect(NoTls).await.map_err(|error| self.cannot(error))?;
                 (client, tokio::spawn(told(connection)))
             }
             DatabaseTls::VerifyFull { issuers } => {
                 let tls = MakeRustlsConnect::new(tls(issuers.as_deref()).await?);
-                let (client, connection) = config.connect(tls).await.map_err(|error| self.cannot(&error))?;
+                let (client, connection) = config.connect(tls).await.map_err(|error| self.cannot(error))?;
                 (client, tokio::spawn(told(connection)))
             }
         };
-        let (client, task) = client;
         let session = Session::new(client, task);
         let settings = set_up(&session.client).await?;
         settings.judge(&self.database.to_string()).map_err(|error| Trouble::Open(Box::new(error)))?;
         Ok((session, settings))
     }
 
-    fn cannot(&self, error: &tokio_postgres::Error) -> Trouble {
-        if is_of_tls(error) {
-            return Trouble::Open(Box::new(PostgresError::Tls {
-                database: self.database.to_string(),
-                problem: chain(error),
-            }));
+    fn cannot(&self, error: tokio_postgres::Error) -> Trouble {
+        if is_of_tls(&error) {
+            let (database, problem) = (self.database.to_string(), chain(&error));
+            return Trouble::Open(Box::new(PostgresError::Tls { database, problem }));
         }
-        match error.as_db_error() {
-            Some(refusal) => Trouble::Refused {
-                code: refusal.code().clone(),
-                problem: crate::printable::printable(refusal.message()).into_owned(),
-            },
-            None => Trouble::Away(chain(error)),
-        }
+        error.into()
     }
 
     async fn config(&self) -> Result<Config, Trouble> {
@@ -259,13 +250,17 @@ async fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 }
 
 async fn tls(issuers: Option<&Path>) -> Result<ClientConfig, Trouble> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Trouble::Away(error.to_string()))?;
     let Some(path) = issuers else {
-        let config = tokio::task::spawn_blocking(ClientConfig::with_platform_verifier).await;
-        return match config {
-            Ok(Ok(config)) => Ok(config),
-            Ok(Err(error)) => Err(Trouble::Away(format!("the system's authorities cannot be read: {error}"))),
-            Err(_) => Err(Trouble::Away("the system's authorities cannot be read".to_owned())),
+        let config = tokio::task::spawn_blocking(|| config.with_platform_verifier()).await;
+        let unread = |problem: String| {
+            Trouble::Away(format!("the authorities of the system cannot be read: {problem}"))
         };
+        let config = config.map_err(|error| unread(error.to_string()))?;
+        return Ok(config.map_err(|error| unread(error.to_string()))?.with_no_client_auth());
     };
     let failed = |problem: String| {
         let flag = "--database-ca-file";
@@ -274,15 +269,12 @@ async fn tls(issuers: Option<&Path>) -> Result<ClientConfig, Trouble> {
     let bytes = read(path).await.map_err(failed)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let added = certificate.map_err(|_| ()).and_then(|certificate| roots.add(certificate).map_err(|_| ()));
+        let added =
+            certificate.map_err(|_| ()).and_then(|certificate| roots.add(certificate).map_err(|_| ()));
         added.map_err(|()| failed("holds a certificate that cannot be read".to_owned()))?;
     }
     if roots.is_empty() {
         return Err(failed("holds no certificate (-----BEGIN CERTIFICATE-----)".to_owned()));
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Trouble::Away(error.to_string()))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -50,10 +50,10 @@ impl FromStr for Database {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
         let rest = rest.unwrap_or(text);
-        let (rest, parameters) = rest.split_once('?').map_or((rest, None), |(rest, after)| (rest, Some(after)));
+        let (rest, parameters) =
+            rest.split_once('?').map_or((rest, None), |(rest, after)| (rest, Some(after)));
         // A password may hold any character; a name of a host holds none of these.
-        let (login, rest) =
-            rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
+        let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
         if login.is_some_and(|login| login.contains(':')) {
             return Err(InvalidDatabase::Password);
         }
@@ -187,9 +187,25 @@ mod tests {
     #[test]
     fn whatever_else_is_no_database() {
         for text in [
-            "", "db", "/", "/gate", "db/", ":5432/gate", "db:0/gate", "db:65536/gate", "db:x/gate", "a/b/c",
-            "mysql://db/gate", "postgres://@db/gate", "[::1/gate", "[db]/gate", "[::1]7/gate", "a,,b/gate",
-            "d b/gate", "db/ga%00te", "postgres://db",
+            "",
+            "db",
+            "/",
+            "/gate",
+            "db/",
+            ":5432/gate",
+            "db:0/gate",
+            "db:65536/gate",
+            "db:x/gate",
+            "a/b/c",
+            "mysql://db/gate",
+            "postgres://@db/gate",
+            "[::1/gate",
+            "[db]/gate",
+            "[::1]7/gate",
+            "a,,b/gate",
+            "d b/gate",
+            "db/ga%00te",
+            "postgres://db",
         ] {
             assert_eq!(shown(text), Err(InvalidDatabase::Form), "{text}");
         }

@@ -66,7 +66,9 @@ pub enum PostgresError {
         problem: String,
     },
     /// No user is given.
-    #[error("no user is given for the database {database}: name a file that holds it with --database-user-file")]
+    #[error(
+        "no user is given for the database {database}: name a file that holds it with --database-user-file"
+    )]
     NoUser {
         /// Which database.
         database: String,

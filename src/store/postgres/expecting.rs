@@ -19,7 +19,8 @@ const EXPECT: &str = "INSERT INTO expectations AS e (receiver, digest, seal, sal
          handed_on = CASE WHEN e.parked THEN excluded.handed_on ELSE e.handed_on END,
          parked = excluded.parked, holder = NULL, held_until = NULL";
 
-const CHANGE: &str = "UPDATE expectations SET due = $3, handed_on = $4, parked = $5, holder = NULL, held_until = NULL
+const CHANGE: &str =
+    "UPDATE expectations SET due = $3, handed_on = $4, parked = $5, holder = NULL, held_until = NULL
      WHERE receiver = $1 AND digest = $2 AND since = $6";
 
 const DELETE: &str = "DELETE FROM expectations WHERE receiver = $1 AND digest = $2";

@@ -49,7 +49,10 @@ impl Job {
             Self::Done(id) | Self::Drop(id) => Some(*id),
             Self::Retry { id, .. } | Self::Park { id, .. } => Some(*id),
             Self::Replay { id, .. } | Self::Adopt { id, .. } => Some(*id),
-            Self::Put(_) | Self::Expect(_) | Self::ExpectationChanged { .. } | Self::ExpectationMet { .. } => None,
+            Self::Put(_)
+            | Self::Expect(_)
+            | Self::ExpectationChanged { .. }
+            | Self::ExpectationMet { .. } => None,
         }
     }
 

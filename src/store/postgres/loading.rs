@@ -16,7 +16,8 @@ use crate::store::ledger::{Account, Ledger};
 use crate::store::{DeliveryId, Extent, Owner, StoreError};
 
 /// Locks the receivers of these uids and of these deliveries, in the order of their numbers.
-pub(super) const LOCK: &str = "SELECT receiver, uid, namespace, name, pending, pending_bytes, parked, parked_bytes,
+pub(super) const LOCK: &str =
+    "SELECT receiver, uid, namespace, name, pending, pending_bytes, parked, parked_bytes,
          keys, expected, expected_parked, shortened_until
      FROM receivers WHERE receiver IN (
          SELECT receiver FROM receivers WHERE uid = ANY($1)
@@ -57,7 +58,8 @@ pub(super) const ROWS: &str = "SELECT id, receiver, state, size, due, since, att
      ORDER BY id FOR UPDATE";
 
 /// What other receivers of these namespaces hold.
-const BESIDE: &str = "SELECT namespace, sum(pending + parked)::bigint, sum(pending_bytes + parked_bytes)::bigint
+const BESIDE: &str =
+    "SELECT namespace, sum(pending + parked)::bigint, sum(pending_bytes + parked_bytes)::bigint
      FROM receivers WHERE namespace = ANY($1) AND receiver <> ALL($2) GROUP BY namespace";
 
 /// What becomes of jobs whose receivers somebody else holds.
@@ -99,8 +101,8 @@ pub(super) fn delivery_id(row: &Row, column: usize) -> Result<DeliveryId, Troubl
 
 /// An account in the first twelve columns.
 pub(super) fn account(row: &Row) -> Result<Account, Trouble> {
-    let text = |column| row.try_get::<_, String>(column).map(Arc::<str>::from);
-    let count = |column| row.try_get::<_, i64>(column).map(unsigned);
+    let text = |column: usize| row.try_get::<_, String>(column).map(Arc::<str>::from);
+    let count = |column: usize| row.try_get::<_, i64>(column).map(unsigned);
     let owner = Owner { uid: text(1)?, namespace: text(2)?, name: text(3)? };
     Ok(Account {
         pending: Extent { deliveries: count(4)?, bytes: count(5)? },
@@ -208,8 +210,7 @@ pub(super) async fn load(session: &mut Session, locked: Locked, jobs: &[&Job]) -
     let rows = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
     let mut ledger = Ledger::of(locked.accounts);
     for row in &beside {
-        let held =
-            Extent { deliveries: unsigned(row.try_get(1)?), bytes: unsigned(row.try_get(2)?) };
+        let held = Extent { deliveries: unsigned(row.try_get(1)?), bytes: unsigned(row.try_get(2)?) };
         ledger.beside(row.try_get::<_, String>(0)?.into(), held);
     }
     Ok(Batch::new(ledger, rows, known))

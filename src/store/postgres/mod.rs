@@ -58,7 +58,7 @@ use super::seal::Sealer;
 use super::{Owner, StoreError};
 
 /// Fewest connections that a store works with: one that writes, and one that reads.
-pub const FEWEST_CONNECTIONS: usize = 2;
+const FEWEST_CONNECTIONS: usize = 2;
 
 /// How a store is opened.
 #[derive(Debug)]
@@ -170,7 +170,9 @@ impl PostgresStore {
             reading,
             seals: opened.seals,
             digest_key: opened.digest_key,
-            holder: i64::from_be_bytes(random().map_err(|problem| PostgresError::Failed { database: name, problem })?),
+            holder: i64::from_be_bytes(
+                random().map_err(|problem| PostgresError::Failed { database: name, problem })?,
+            ),
             is_closed: AtomicBool::new(false),
             writer: Mutex::new(Some(tokio::spawn(writer.run()))),
             resealing: tokio::spawn(resealing.run()),

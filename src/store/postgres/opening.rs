@@ -175,7 +175,10 @@ async fn unlock(
         let (sealing, bytes) = seals.write_one(Field::DigestKey, DIGEST_KEY, &digest_key)?;
         let salt = sealing.salt.as_ref().map(<[u8; 24]>::as_slice);
         session
-            .execute("UPDATE store SET seal = $1, salt = $2, digest_key = $3", &[&sealing.seal, &salt, &bytes])
+            .execute(
+                "UPDATE store SET seal = $1, salt = $2, digest_key = $3",
+                &[&sealing.seal, &salt, &bytes],
+            )
             .await?;
     }
     Ok((seals, digest_key))

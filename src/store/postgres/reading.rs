@@ -60,7 +60,8 @@ pub(super) const NEXT_DUE: &str = "WITH clock AS (
      SELECT least((SELECT due FROM first), (SELECT due FROM held))";
 
 /// It is given back as it was.
-const GIVE_BACK: &str = "UPDATE deliveries SET claim = NULL, claimed_until = NULL, attempts = greatest(attempts - 1, 0)
+const GIVE_BACK: &str =
+    "UPDATE deliveries SET claim = NULL, claimed_until = NULL, attempts = greatest(attempts - 1, 0)
      WHERE id = $1 AND claim = $2 AND state = 0";
 
 macro_rules! row_columns {
@@ -69,10 +70,8 @@ macro_rules! row_columns {
     };
 }
 
-const SHOW: &str = concat!(
-    row_columns!(),
-    "FROM deliveries d JOIN receivers r ON r.receiver = d.receiver WHERE d.id = $1"
-);
+const SHOW: &str =
+    concat!(row_columns!(), "FROM deliveries d JOIN receivers r ON r.receiver = d.receiver WHERE d.id = $1");
 
 /// A page of all rows.
 pub(super) const PAGE: &str = concat!(
@@ -216,7 +215,7 @@ pub(super) async fn show(session: &mut Session, id: DeliveryId) -> Result<Option
 }
 
 fn shown(row: &Columns) -> Result<Row, Trouble> {
-    let text = |column| row.try_get::<_, String>(column).map(std::sync::Arc::<str>::from);
+    let text = |column: usize| row.try_get::<_, String>(column).map(std::sync::Arc::<str>::from);
     let failed_at: Option<i64> = row.try_get(9)?;
     let failure: Option<String> = row.try_get(10)?;
     Ok(Row {
@@ -270,7 +269,8 @@ pub(super) fn written(row: &Columns, first: usize) -> Result<Written, Trouble> {
 pub(super) fn sealing(row: &Columns, first: usize) -> Result<Sealing, Trouble> {
     let salt: Option<&[u8]> = row.try_get(first + 1)?;
     let salt = salt.map(<[u8; 24]>::try_from).transpose();
-    let salt = salt.map_err(|_| StoreError::Unavailable("a salt in the database has another length".to_owned()))?;
+    let salt =
+        salt.map_err(|_| StoreError::Unavailable("a salt in the database has another length".to_owned()))?;
     Ok(Sealing { seal: row.try_get(first)?, salt })
 }
 

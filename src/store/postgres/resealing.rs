@@ -27,7 +27,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Deliveries that were sealed with a key.
-pub(super) const DELIVERIES: &str = "SELECT b.id, b.seal, b.salt, b.content_type, b.content_encoding, b.event_time,
+pub(super) const DELIVERIES: &str =
+    "SELECT b.id, b.seal, b.salt, b.content_type, b.content_encoding, b.event_time,
          b.body, r.uid
      FROM bodies b JOIN deliveries d ON d.id = b.id JOIN receivers r ON r.receiver = d.receiver
      WHERE b.seal = $1 AND b.id > $2 ORDER BY b.id LIMIT $3 FOR UPDATE OF b, d SKIP LOCKED";
@@ -133,10 +134,7 @@ async fn step(session: &mut Session, seals: &Seals, seal: i64, place: &mut Place
     session.begin().await?;
     let done = async {
         let lock = session
-            .query_opt(
-                "SELECT pg_try_advisory_xact_lock($1), (SELECT seal FROM store)",
-                &[&RESEALING_LOCK],
-            )
+            .query_opt("SELECT pg_try_advisory_xact_lock($1), (SELECT seal FROM store)", &[&RESEALING_LOCK])
             .await?;
         let Some(lock) = lock else { return Ok(Step::SomebodyElse) };
         let (is_ours, current): (bool, i64) = (lock.try_get(0)?, lock.try_get(1)?);

@@ -23,7 +23,8 @@ const PARK_SOME: &str = "WITH picked AS (
          FROM picked WHERE d.id = picked.id RETURNING d.size)
      SELECT count(*), coalesce(sum(size), 0)::bigint FROM parked";
 
-const MOVE_TO_PARKED: &str = "UPDATE receivers SET pending = pending - $2, pending_bytes = pending_bytes - $3,
+const MOVE_TO_PARKED: &str =
+    "UPDATE receivers SET pending = pending - $2, pending_bytes = pending_bytes - $3,
      parked = parked + $2, parked_bytes = parked_bytes + $3 WHERE receiver = $1";
 
 /// Receivers with keys that have expired, and those that have nothing any more.
@@ -50,11 +51,13 @@ pub(super) const FORGET_KEYS: &str = "WITH gone AS (
 const FORGET_ACCOUNTS: &str = "DELETE FROM receivers WHERE receiver = ANY($1) AND shortened_until <= $2
      AND pending = 0 AND parked = 0 AND keys = 0 AND expected = 0 AND expected_parked = 0";
 
-const PARK_EXPECTATIONS: &str = "UPDATE expectations e SET parked = true, due = $3, holder = NULL, held_until = NULL
+const PARK_EXPECTATIONS: &str =
+    "UPDATE expectations e SET parked = true, due = $3, holder = NULL, held_until = NULL
      FROM (SELECT digest FROM expectations WHERE receiver = $1 AND NOT parked ORDER BY due LIMIT $2) picked
      WHERE e.receiver = $1 AND e.digest = picked.digest";
 
-const REVIVE_EXPECTATIONS: &str = "UPDATE expectations e SET parked = false, since = $3, due = $3, holder = NULL,
+const REVIVE_EXPECTATIONS: &str =
+    "UPDATE expectations e SET parked = false, since = $3, due = $3, holder = NULL,
          held_until = NULL
      FROM (SELECT digest FROM expectations WHERE receiver = $1 AND parked ORDER BY due LIMIT $2) picked
      WHERE e.receiver = $1 AND e.digest = picked.digest";
@@ -175,7 +178,10 @@ pub(super) async fn forget_expectations(session: &mut Session, before: i64) -> R
 
 pub(super) async fn tokens(session: &mut Session, uid: &str) -> Result<Vec<KnownToken>, Trouble> {
     let rows = session
-        .query("SELECT digest, fingerprint, minted, retired FROM tokens WHERE uid = $1 ORDER BY minted", &[&uid])
+        .query(
+            "SELECT digest, fingerprint, minted, retired FROM tokens WHERE uid = $1 ORDER BY minted",
+            &[&uid],
+        )
         .await?;
     let token = |row: &tokio_postgres::Row| {
         let digest: &[u8] = row.try_get(0)?;

@@ -42,7 +42,9 @@ impl Writer {
         while let Some(work) = self.queue.next().await {
             // A panic is a defect; who waits is told so by the end of his channel, and others go on.
             if AssertUnwindSafe(self.work(work)).catch_unwind().await.is_err() {
-                tracing::error!("a batch has ended with a panic, which is a defect of hookkeeper; please report it");
+                tracing::error!(
+                    "a batch has ended with a panic, which is a defect of hookkeeper; please report it"
+                );
             }
         }
     }
@@ -134,7 +136,10 @@ impl Writer {
         let kept: Vec<&Job> =
             jobs.iter().zip(&is_free).filter(|(_, is_free)| **is_free).map(|(job, _)| *job).collect();
         let mut outcomes = self.decide(session, locked, &kept).await?.into_iter();
-        Ok(is_free.into_iter().map(|is_free| if is_free { outcomes.next().flatten() } else { None }).collect())
+        Ok(is_free
+            .into_iter()
+            .map(|is_free| if is_free { outcomes.next().flatten() } else { None })
+            .collect())
     }
 
     async fn decide(

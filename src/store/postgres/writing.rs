@@ -31,7 +31,8 @@ const ADD_ROWS: &str = "INSERT INTO deliveries (id, receiver, state, arrived, du
          $8::bytea[], $9::bytea[], $10::bigint[])
          AS n (id, receiver, state, arrived, due, since, size, event, body_digest, key_expires)";
 
-const ADD_BODIES: &str = "INSERT INTO bodies (id, seal, salt, content_type, content_encoding, event_time, body)
+const ADD_BODIES: &str =
+    "INSERT INTO bodies (id, seal, salt, content_type, content_encoding, event_time, body)
      SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[],
          $7::bytea[])";
 
@@ -153,11 +154,7 @@ async fn add(
 }
 
 /// Writes the content of a row again, sealed in another way.
-pub(super) async fn rewrite(
-    session: &mut Session,
-    id: DeliveryId,
-    written: &Written,
-) -> Result<(), Trouble> {
+pub(super) async fn rewrite(session: &mut Session, id: DeliveryId, written: &Written) -> Result<(), Trouble> {
     let salt = written.sealing.salt.as_ref().map(<[u8; 24]>::as_slice);
     session
         .execute(

@@ -1,8 +1,8 @@
 //! A parked delivery goes over to the receiver that has taken the place of its own.
 
-use crate::store::content::Written;
 use super::deliveries::{Found, PARKED};
 use super::engine::Engine;
+use crate::store::content::Written;
 use crate::store::ledger::{add, subtract};
 use crate::store::{Adopted, Bound, DeliveryId, Owner, Room};
 

@@ -2,9 +2,9 @@
 
 use rusqlite::{OptionalExtension, named_params};
 
-use crate::store::content::Written;
 use super::engine::Engine;
 use crate::store::columns::{micros, shortened, signed, unsigned, window_micros};
+use crate::store::content::Written;
 use crate::store::ledger::{add, subtract};
 use crate::store::{Claim, DeliveryId, EventKey, LastFailure, Owner, Put, Room};
 use chrono::{DateTime, Utc};

@@ -10,14 +10,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, named_params};
 use tokio::sync::watch;
 
-use crate::store::columns::signed;
-use crate::store::content::Seals;
 use super::error::meaning;
 use super::jobs::Change;
-use crate::store::ledger::{Account, Ledger};
 use super::place::Place;
 use super::queue::{End, Queue, Work};
 use super::resealing::Resealing;
+use crate::store::columns::signed;
+use crate::store::content::Seals;
+use crate::store::ledger::{Account, Ledger};
 use crate::store::{Claim, Owner, StoreError};
 
 /// How long nobody asks for anything until the store tidies up.

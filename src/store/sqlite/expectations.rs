@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, named_params};
 
-use crate::store::content::Sealing;
 use super::deliveries::PARKED_AT_ONCE;
 use super::engine::Engine;
 use crate::store::columns::{micros, signed, time};
+use crate::store::content::Sealing;
 use crate::store::seal::{Field, RowName};
 use crate::store::{Digest, Expectation, KnownToken, Owner, RowState, Selection, StoreError};
 

@@ -39,14 +39,14 @@ use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 use self::adopting::Adopting;
-use super::columns::micros;
-use super::content::{Content, Seals, expectation_digest};
 use self::deliveries::{Arriving, PARKED_AT_ONCE};
 use self::engine::{Engine, Parts};
 pub use self::error::OpenError;
 use self::jobs::{ChangeOnce, ReadOnce};
 use self::queue::{End, Queue};
 use self::reading::TakenRow;
+use super::columns::micros;
+use super::content::{Content, Seals, expectation_digest};
 use super::seal::{Field, RowName, Sealer};
 use super::{
     Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,

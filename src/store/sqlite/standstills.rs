@@ -1,8 +1,8 @@
 //! When receivers stood still.
 
 use super::engine::Engine;
-use crate::store::columns::{micros, time};
 use crate::store::Standstill;
+use crate::store::columns::{micros, time};
 
 impl Engine {
     pub(super) fn standstills(&self, uid: &str) -> rusqlite::Result<Vec<Standstill>> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::suite::{at, delivery, failure, id};
-use crate::store::{NewDelivery, RowState};
+use crate::store::{DeliveryId, NewDelivery, RowState};
 
 const UID: &str = "uid-a-one";
 const LONG: Duration = Duration::from_secs(3600);
@@ -10,8 +10,6 @@ const LONG: Duration = Duration::from_secs(3600);
 async fn ids(store: &PostgresStore, lease: Duration) -> Vec<DeliveryId> {
     store.take(UID, 9, at(1), lease).await.unwrap().into_iter().map(|taken| taken.id).collect()
 }
-
-use crate::store::DeliveryId;
 
 #[tokio::test]
 async fn what_one_gate_has_taken_another_one_gets_when_the_lease_is_over() {
@@ -25,7 +23,10 @@ async fn what_one_gate_has_taken_another_one_gets_when_the_lease_is_over() {
     assert_eq!(other.take(UID, 9, at(1_000_000_000), LONG).await.unwrap().len(), 0);
     base.sql("UPDATE hookkeeper.deliveries SET claimed_until = claimed_until - 3600000000");
     let again = other.take(UID, 9, at(1), LONG).await.unwrap();
-    assert_eq!(again.iter().map(|taken| (taken.id, taken.attempts)).collect::<Vec<_>>(), [(id(1), 1), (id(2), 1)]);
+    assert_eq!(
+        again.iter().map(|taken| (taken.id, taken.attempts)).collect::<Vec<_>>(),
+        [(id(1), 1), (id(2), 1)]
+    );
 }
 
 #[tokio::test]

@@ -53,10 +53,11 @@ async fn bounds_hold_for_all_gates_together() {
 #[tokio::test(flavor = "multi_thread")]
 async fn gates_that_do_everything_at_once_never_stand_in_each_others_way() {
     let base = Base::new(None);
-    let stores: Vec<_> = join_all((0..3).map(|_| base.real_store())).await.into_iter().map(Arc::new).collect();
+    let stores: Vec<_> =
+        join_all((0..3).map(|_| base.real_store())).await.into_iter().map(Arc::new).collect();
     let receivers = ["one", "two", "three"];
     let mut tasks = Vec::new();
-    for (gate, store) in stores.iter().enumerate() {
+    for (gate, store) in (0..3u8).zip(&stores) {
         for lane in 0..8u8 {
             let store = Arc::clone(store);
             tasks.push(tokio::spawn(async move {
@@ -64,7 +65,7 @@ async fn gates_that_do_everything_at_once_never_stand_in_each_others_way() {
                     let name = receivers[usize::from(lane + round) % 3];
                     let mut sent = delivery(round);
                     sent.owner = owner("a", name);
-                    sent.id = DeliveryId::new(at(0), [gate as u8, lane, round, 0, 0, 0, 0, 0, 0, 0]);
+                    sent.id = DeliveryId::new(at(0), [gate, lane, round, 0, 0, 0, 0, 0, 0, 0]);
                     sent.key.drop_repeated = round % 2 == 0;
                     store.put(sent).await.unwrap();
                     let lease = Duration::from_secs(60);

@@ -27,7 +27,8 @@ async fn a_step_that_fails_leaves_everything_as_it_was() {
     let session = &mut lent.session;
     let before = schema::shape(session).await.unwrap();
     session.begin().await.unwrap();
-    let steps = [schema::STEPS, &["ALTER TABLE tokens ADD COLUMN note text", "CREATE TABLE tokens (a int)"]].concat();
+    let steps =
+        [schema::STEPS, &["ALTER TABLE tokens ADD COLUMN note text", "CREATE TABLE tokens (a int)"]].concat();
     let done = schema::migrate(session, schema::version(), &steps).await;
     assert!(session.settled(done).await.is_err());
     assert_eq!(schema::shape(session).await.unwrap(), before);

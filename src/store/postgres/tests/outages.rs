@@ -188,7 +188,10 @@ async fn a_password_that_is_changed_is_read_for_the_next_connection() {
 #[tokio::test]
 async fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept_and_it_goes_on_when_there_is_space() {
     let server = Server::with_small_disk("40m");
-    server.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{}'", server.folder().join("small/space").display()));
+    server.sql(
+        "postgres",
+        &format!("CREATE TABLESPACE small LOCATION '{}'", server.folder().join("small/space").display()),
+    );
     let base = Base::on(&server, None);
     server.sql("postgres", &format!("ALTER DATABASE {} SET TABLESPACE small", base.name));
     let ballast = server.path("small").join("ballast");
@@ -196,7 +199,8 @@ async fn on_a_full_disk_nothing_is_acknowledged_that_is_not_kept_and_it_goes_on_
     let store = base.real_store().await;
     let mut stored = Vec::new();
     let error = loop {
-        let sent = NewDelivery { body: vec![7; 200_000].into(), ..numbered(u32::try_from(stored.len()).unwrap()) };
+        let sent =
+            NewDelivery { body: vec![7; 200_000].into(), ..numbered(u32::try_from(stored.len()).unwrap()) };
         match store.put(sent.clone()).await {
             Ok(put) => {
                 assert_eq!(put, Put::Stored);

@@ -102,32 +102,26 @@ async fn a_commit_waits_for_the_disk_whatever_the_server_is_set_to() {
     }
 }
 
-/// A certificate for these names, and its key, written where the server looks for them. The authority.
-fn certificates(folder: &std::path::Path, name: &str) -> String {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new(Vec::<String>::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    let key = KeyPair::generate().unwrap();
-    let signed = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    std::fs::write(folder.join("server.crt"), signed.pem()).unwrap();
-    std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+/// A certificate for this name, and its key, written where the server looks for them. Who signed it: itself.
+fn certificate(folder: &std::path::Path, name: &str) -> String {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    std::fs::write(folder.join("server.crt"), made.cert.pem()).unwrap();
+    std::fs::write(folder.join("server.key"), made.signing_key.serialize_pem()).unwrap();
+    let private = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
     std::fs::set_permissions(folder.join("server.key"), private).unwrap();
-    certificate.pem()
+    made.cert.pem()
 }
 
 #[tokio::test]
 async fn tls_is_to_the_right_host_with_the_right_authority() {
     let mut authority = String::new();
-    let server = Server::start_with(&["ssl=on"], |data| authority = certificates(data, "localhost"));
+    let server = Server::start_with(&["ssl=on"], |data| authority = certificate(data, "localhost"));
     let base = Base::on(&server, None);
     std::fs::write(base.file("ca.pem"), &authority).unwrap();
     let issued_by = |file: &str| DatabaseTls::VerifyFull { issuers: Some(base.file(file)) };
     let by_name: Database = format!("localhost:{}/{}", server.port, base.name).parse().unwrap();
-    let options = || PostgresOptions { database: by_name.clone(), tls: issued_by("ca.pem"), ..base.options() };
+    let options =
+        || PostgresOptions { database: by_name.clone(), tls: issued_by("ca.pem"), ..base.options() };
     let store = PostgresStore::open(options()).await.unwrap();
     let encrypted = base.sql(
         "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
@@ -141,7 +135,7 @@ async fn tls_is_to_the_right_host_with_the_right_authority() {
     let wrong_host = base.refused(by_address).await;
     assert!(matches!(wrong_host, PostgresError::Tls { .. }), "{wrong_host}");
     let other = tempfile::tempdir().unwrap();
-    std::fs::write(base.file("other.pem"), certificates(other.path(), "localhost")).unwrap();
+    std::fs::write(base.file("other.pem"), certificate(other.path(), "localhost")).unwrap();
     for file in ["other.pem", "none"] {
         let tls = if file == "none" { DatabaseTls::VerifyFull { issuers: None } } else { issued_by(file) };
         let error = base.refused(PostgresOptions { tls, ..options() }).await;

@@ -76,7 +76,9 @@ async fn nothing_that_came_from_outside_is_in_the_tables() {
         assert_eq!(store.is_sealing(), key.is_some());
         fill(&store).await;
         let found = everything(&base);
-        let has = |text: &[u8]| found.contains(&hex(text)) || found.contains(std::str::from_utf8(text).unwrap_or("\0"));
+        let has = |text: &[u8]| {
+            found.contains(&hex(text)) || found.contains(std::str::from_utf8(text).unwrap_or("\0"))
+        };
         let is_there = (has(CANARY.as_bytes()), has(store.digest_key()));
         // The search finds what is there.
         assert_eq!(is_there, (key.is_none(), key.is_none()), "{found}");

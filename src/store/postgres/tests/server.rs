@@ -128,12 +128,7 @@ impl Server {
         Self::made(&[], |_| (), false, &through)
     }
 
-    fn made(
-        settings: &[&str],
-        prepare: impl FnOnce(&Path),
-        removes_itself: bool,
-        through: &[&str],
-    ) -> Self {
+    fn made(settings: &[&str], prepare: impl FnOnce(&Path), removes_itself: bool, through: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("hookkeeper-postgres").tempdir().unwrap().keep();
         std::fs::create_dir(folder.join("data")).unwrap();
         give_away(&folder);
