@@ -163,6 +163,14 @@ impl Gates for OwnGate {
         self.registry.lacks(source, fingerprint)
     }
 
+    fn asks_with(&self, source: &ObjectKey) -> bool {
+        self.registry.asks_with(source)
+    }
+
+    fn wants(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        self.registry.wants(source, fingerprint)
+    }
+
     fn offer<'a>(
         &'a self,
         source: &'a ObjectKey,

@@ -76,7 +76,7 @@ impl Engine {
         if source.offering.holds(&hand.fingerprint) {
             return self.start_offer(id);
         }
-        if !self.ports.gates.lacks(&key, &hand.fingerprint) {
+        if !self.ports.gates.wants(&key, &hand.fingerprint) {
             return;
         }
         let offered = Offered {
@@ -123,7 +123,7 @@ impl Engine {
         if let Some(source) = self.state.sources.get_mut(id.0)
             && let SourceKey::Object(key) = &source.key
         {
-            source.offering.open.retain(|offered| gates.lacks(key, &offered.fingerprint));
+            source.offering.open.retain(|offered| gates.wants(key, &offered.fingerprint));
         }
     }
 
@@ -201,6 +201,7 @@ impl Engine {
         self.offer_hand(id, now);
         self.start_offer(id);
         self.gates_know(id);
+        self.keep_alive(id, now);
         self.attend_users_of_source(id);
     }
 

@@ -45,6 +45,7 @@ impl Engine {
             self.alarm_source(id, now.boot);
         }
         self.offer_hand(id, now);
+        self.keep_alive(id, now);
         self.record_source(id, now);
     }
 
@@ -87,7 +88,7 @@ impl Engine {
     }
 
     /// Puts a mint in line, by its deadline in epoch milliseconds.
-    fn queue_mint(&mut self, id: SourceId, deadline: i64) {
+    pub(super) fn queue_mint(&mut self, id: SourceId, deadline: i64) {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
@@ -184,6 +185,7 @@ impl Engine {
             Ok(minted) => self.token_arrived(id, minted, started, now),
             Err(failure) => self.mint_failed(id, &failure, now),
         }
+        self.keep_alive(id, now);
     }
 
     fn token_arrived(&mut self, id: SourceId, minted: Minted, started: Moment, now: Moment) {
@@ -322,6 +324,7 @@ impl Engine {
         }
         let message = format!("{what}; please report it with the log around this time");
         self.mint_did_not_help(id, Reason::InternalError, message, backoff::LONGEST_WAIT, now);
+        self.keep_alive(id, now);
     }
 
     /// No token came: the source waits, and the members that asked say why.

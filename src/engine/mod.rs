@@ -34,6 +34,7 @@ mod hold_back;
 mod ids;
 mod judge;
 mod keeping;
+mod keeping_alive;
 mod listings;
 mod mints;
 mod namespaces;
@@ -296,6 +297,7 @@ impl Engine {
                 Some(Alarm::Source(id)) => self.source_alarm(id, now),
                 Some(Alarm::Provider(id)) => self.provider_alarm(id, now),
                 Some(Alarm::Gates(id)) => self.gates_alarm(id),
+                Some(Alarm::Renewal(id)) => self.renewal_alarm(id, now),
                 None => break,
             }
         }

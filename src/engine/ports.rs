@@ -224,6 +224,16 @@ pub trait Gates: Send + Sync {
     /// fingerprint. `false` where nobody does, and as long as it is not known what they have kept. Asked
     /// often, so it must not wait.
     fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool;
+    /// Whether somebody asks platforms with this source's tokens (`spec.fallback` of a receiver): one is
+    /// kept alive then, though no subscription carries any. It must not wait.
+    fn asks_with(&self, _source: &ObjectKey) -> bool {
+        false
+    }
+    /// Whether the newest token, which has this fingerprint, is to be handed over: to one that
+    /// [`lacks`](Self::lacks) it, or to one that asks with an older one. It must not wait.
+    fn wants(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        self.lacks(source, fingerprint)
+    }
     /// Hands a token over. Ends well when everybody who serves the source accepts it from now on, also
     /// after a restart.
     fn offer<'a>(

@@ -83,6 +83,7 @@ impl Engine {
                 source.refresh();
                 self.leave_for_readers(id, now);
                 self.offer_hand(id, now);
+                self.keep_alive(id, now);
                 self.plan_tending(id, now);
                 self.publish_hosts(id);
             }

@@ -100,6 +100,8 @@ pub(super) struct Source {
     /// It could not be written.
     pub(super) unrecorded: bool,
     pub(super) timer: Option<Milliseconds>,
+    /// When the token that platforms are asked with is replaced.
+    pub(super) renewal: Option<Milliseconds>,
 }
 
 /// What is known of the Secret a source publishes to.
@@ -383,6 +385,7 @@ impl State {
             recording: false,
             unrecorded: false,
             timer: None,
+            renewal: None,
         }));
         self.source_by_key.insert(key.clone(), id);
         id

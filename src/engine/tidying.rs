@@ -77,6 +77,7 @@ impl Engine {
                 self.state.namespaces.leave(source.namespace);
                 self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
                 self.state.timers.unfile(&mut source.offering.timer, Alarm::Gates(id));
+                self.state.timers.unfile(&mut source.renewal, Alarm::Renewal(id));
                 self.state.source_by_key.remove(&source.key);
             }
         }
@@ -135,6 +136,7 @@ impl Engine {
         if let Some(source) = self.state.sources.get_mut(id.0) {
             self.state.timers.unfile(&mut source.timer, Alarm::Source(id));
             self.state.timers.unfile(&mut source.offering.timer, Alarm::Gates(id));
+            self.state.timers.unfile(&mut source.renewal, Alarm::Renewal(id));
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) enum Alarm {
     Provider(ProviderId),
     /// A token is handed to a source's gates again.
     Gates(SourceId),
+    /// A token that platforms are asked with is replaced.
+    Renewal(SourceId),
 }
 
 /// One entry for each thing that waits.

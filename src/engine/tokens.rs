@@ -92,6 +92,7 @@ impl Source {
             recording: _,
             unrecorded: _,
             timer: _,
+            renewal: _,
         } = self;
         let of_published = |published: &Published| {
             let Published {

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tracing::info;
 
 use super::clock::Clock;
+use super::known::Receivers;
 use super::receiver::Receiver;
-use super::registry::ByUid;
 use crate::store::{Adopted, Bound, DeliveryId, Owner, Room, Row, RowState, Selection, Store, StoreError};
 
 /// The most deliveries of one answer.
@@ -133,7 +133,7 @@ pub struct Desk {
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The receivers at work.
-    pub receivers: watch::Receiver<ByUid>,
+    pub receivers: watch::Receiver<Receivers>,
     /// What a receiver may have in the store.
     pub room: Arc<dyn Fn(&Receiver) -> Room + Send + Sync>,
     /// Told of each receiver for which a delivery waits again.
@@ -186,7 +186,7 @@ async fn replay(
         return Err(Problem::NotParked);
     }
     let receivers = desk.receivers.borrow().clone();
-    if !receivers.contains_key(&row.owner.uid) {
+    if !receivers.is_there(&row.owner.uid) {
         let of_name = |receiver: &&Arc<Receiver>| {
             (&receiver.owner.namespace, &receiver.owner.name) == (&row.owner.namespace, &row.owner.name)
         };

@@ -63,6 +63,13 @@ impl Entries {
         lives.into_iter().map(with_tokens).collect()
     }
 
+    /// Nothing is kept of a source that is gone.
+    pub(super) fn forget_source(&mut self, source: &ObjectKey) {
+        self.sources.remove(source);
+        self.offered.remove(source);
+        self.carried.remove(source);
+    }
+
     /// The tokens that the last valid version of an object knows.
     pub(super) fn book_of(&self, identity: &Identity) -> Option<Arc<TokenBook>> {
         let entry = self.receivers.get(&identity.key).filter(|entry| entry.identity.uid == identity.uid)?;

@@ -16,12 +16,14 @@ use tracing::{debug, error, info, warn};
 use super::clock::Clock;
 use super::digest::DigestKey;
 use super::entries::{Entries, Entry};
+use super::known::{Known, Receivers};
 use super::live::Live;
 use super::loader::Loader;
 pub use super::loader::OfferedToken;
 use super::paths::{AllowedPath, check_path};
 use super::ports::Credentials;
 use super::receiver::Receiver;
+use super::served::{Handed, Served};
 use super::verification::{ProcessKey, Unusable};
 use crate::api::validation::Problem;
 use crate::api::{Identity, Mode, ObjectKey, TokenSourceSpec, WebhookReceiverSpec, WebhookReceiverStatus};
@@ -52,12 +54,6 @@ pub struct Options {
     pub engine: Option<ToldOfSources>,
 }
 
-/// The receivers by their uid.
-pub type ByUid = Arc<BTreeMap<Arc<str>, Arc<Receiver>>>;
-
-/// Receivers at work, by the source of their tokens.
-type Served = HashMap<ObjectKey, Vec<Arc<Live>>>;
-
 /// The receivers of a process. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
@@ -66,9 +62,9 @@ struct Shared {
     options: Options,
     loader: Loader,
     routes: RwLock<Arc<HashMap<String, Arc<Live>>>>,
-    by_uid: watch::Sender<ByUid>,
-    /// The receivers of each source.
+    by_uid: watch::Sender<Receivers>,
     served: RwLock<Arc<Served>>,
+    handed: RwLock<Handed>,
     entries: tokio::sync::Mutex<Entries>,
     store_trouble: Mutex<Option<String>>,
     several_namespaces: AtomicBool,
@@ -121,8 +117,9 @@ impl Registry {
             },
             options,
             routes: RwLock::default(),
-            by_uid: watch::Sender::new(ByUid::default()),
+            by_uid: watch::Sender::new(Receivers::default()),
             served: RwLock::default(),
+            handed: RwLock::default(),
             entries: tokio::sync::Mutex::default(),
             store_trouble: Mutex::default(),
             several_namespaces: AtomicBool::new(false),
@@ -147,7 +144,7 @@ impl Registry {
 
     /// The receivers at work, and every change of them.
     #[must_use]
-    pub fn receivers(&self) -> watch::Receiver<ByUid> {
+    pub fn receivers(&self) -> watch::Receiver<Receivers> {
         self.0.by_uid.subscribe()
     }
 
@@ -253,9 +250,11 @@ impl Registry {
         let lives = {
             let mut entries = self.0.entries.lock().await;
             match spec {
-                Some(spec) => entries.sources.insert(key.clone(), spec),
-                None => entries.sources.remove(&key),
-            };
+                Some(spec) => drop(entries.sources.insert(key.clone(), spec)),
+                None => entries.forget_source(&key),
+            }
+            let sources = entries.sources.keys().cloned().collect();
+            self.0.handed.write().unwrap_or_else(PoisonError::into_inner).retain(&sources);
             entries.with_tokens(entries.of_source(&key))
         };
         for (live, tokens) in lives {
@@ -284,6 +283,7 @@ impl Registry {
             let previous = (newest.fingerprint != token.fingerprint).then_some(&token);
             result = result.and(self.0.loader.learn(&live, &newest, previous).await);
         }
+        self.0.handed.write().unwrap_or_else(PoisonError::into_inner).note(source, &token.fingerprint);
         result
     }
 
@@ -305,7 +305,10 @@ impl Registry {
         let token = match offered {
             Some(token) => token,
             None if self.0.loader.engine => {
-                return Err(format!("no token of the TokenSource {name} has been minted or read yet"));
+                return Err(format!(
+                    "no token of the TokenSource {name} has been minted or read yet; with publishTo it has one \
+                     right after a restart"
+                ));
             }
             None => {
                 let publish_to =
@@ -325,15 +328,31 @@ impl Registry {
     /// Whether a receiver accepts the tokens of this source, or asks its platform with them.
     #[must_use]
     pub fn serves(&self, source: &ObjectKey) -> bool {
-        self.0.served.read().unwrap_or_else(PoisonError::into_inner).contains_key(source)
+        self.0.served().contains(source)
+    }
+
+    /// Whether a receiver asks its platform with the tokens of this source.
+    #[must_use]
+    pub fn asks_with(&self, source: &ObjectKey) -> bool {
+        self.0.served().asks_with(source)
     }
 
     /// Whether a receiver of this source does not know the token with this fingerprint.
     #[must_use]
     pub fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
-        let served = self.0.served.read().unwrap_or_else(PoisonError::into_inner);
-        let mut lives = served.get(source).into_iter().flatten();
-        lives.any(|live| live.book().is_some_and(|book| !book.knows(fingerprint)))
+        self.0.served().lacks(source, fingerprint)
+    }
+
+    /// Whether the newest token of this source, which has this fingerprint, is to be handed over: a receiver
+    /// lacks it, or asks its platform and has not got it.
+    #[must_use]
+    pub fn wants(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        let is_handed = || {
+            let handed = self.0.handed.read().unwrap_or_else(PoisonError::into_inner);
+            handed.contains(source, fingerprint)
+        };
+        let served = self.0.served();
+        served.lacks(source, fingerprint) || (served.asks_with(source) && !is_handed())
     }
 
     /// Subscriptions still carry the tokens of this source with these fingerprints: none of them is over.
@@ -463,22 +482,29 @@ impl Shared {
             && !self.options.allow_clear_bodies
     }
 
+    fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Makes what the entries say the state that requests and whoever hands on see.
     fn publish(&self, entries: &Entries) {
         let owners = entries.owners_of_paths();
         let mut routes = HashMap::new();
-        let mut by_uid = BTreeMap::new();
-        let mut served: Served = HashMap::new();
+        let (mut by_uid, mut refused) = (BTreeMap::new(), BTreeSet::new());
+        let mut served = Served::default();
         for (key, entry) in &entries.receivers {
-            let Some(live) = &entry.live else { continue };
+            let Some(live) = &entry.live else {
+                refused.insert(entry.identity.uid.as_str().into());
+                continue;
+            };
             let receiver = live.receiver();
             if let Some(source) = live.source() {
-                served.entry(key.sibling(source)).or_default().push(Arc::clone(live));
+                served.accepts(key.sibling(source), live);
             }
             // The engine hands tokens over for questions to the platform, too.
             let asks_with = receiver.fallback.as_ref().and_then(|one| one.request.token_source_ref.as_ref());
             if let Some(source) = asks_with {
-                served.entry(key.sibling(&source.name)).or_default();
+                served.asks(key.sibling(&source.name));
             }
             let has_path = owners.get(&receiver.path) == Some(key);
             live.takes_in(!entry.clear_bodies);
@@ -501,12 +527,12 @@ impl Shared {
             Arc::clone(&served),
         );
         if let Some(changed) = &self.options.engine {
-            let sources: BTreeSet<&ObjectKey> = before.keys().chain(served.keys()).collect();
+            let sources: BTreeSet<&ObjectKey> = before.sources().chain(served.sources()).collect();
             for source in sources {
                 changed(source);
             }
         }
-        self.by_uid.send_replace(Arc::new(by_uid));
+        self.by_uid.send_replace(Arc::new(Known::new(by_uid, refused)));
         self.loader.changed.notify_one();
     }
 }

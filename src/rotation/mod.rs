@@ -17,6 +17,7 @@ pub mod observed;
 pub mod outcome;
 pub mod published;
 pub mod reading;
+pub mod renewal;
 mod rotate;
 pub mod schedule;
 pub mod status;

@@ -23,7 +23,8 @@ pub(super) fn is_asked_for(receivers: &Receivers, uid: &str) -> bool {
 pub(super) async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {
     for usage in parts.store.usage().await? {
         let owner = &usage.owner;
-        if usage.expected == 0 || is_asked_for(receivers, &owner.uid) {
+        let is_refused = receivers.is_there(&owner.uid) && !receivers.contains_key(&owner.uid);
+        if usage.expected == 0 || is_refused || is_asked_for(receivers, &owner.uid) {
             continue;
         }
         let count = parts.store.park_expectations(&owner.uid, parts.clock.now()).await?;

@@ -27,7 +27,7 @@ pub(in crate::gate) mod sending;
 #[cfg(test)]
 pub(in crate::gate) mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,12 +36,9 @@ use tokio::sync::{Notify, watch};
 pub use self::ports::{ByName, Exchange, LARGEST_ANSWER, Locate};
 use self::scheduler::Scheduler;
 use crate::gate::clock::Clock;
+pub use crate::gate::known::Receivers;
 use crate::gate::observer::Observer;
-use crate::gate::receiver::Receiver;
 use crate::store::{Store, StoreError};
-
-/// The receivers that there are, by uid.
-pub type Receivers = Arc<BTreeMap<Arc<str>, Arc<Receiver>>>;
 
 /// How deliveries are handed on; the defaults are those of a production process.
 #[derive(Clone)]

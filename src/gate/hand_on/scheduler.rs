@@ -482,7 +482,7 @@ pub(super) async fn attempt(
 async fn park_what_is_nobodys(parts: &Parts, receivers: &Receivers) -> Result<(), StoreError> {
     for usage in parts.store.usage().await? {
         let owner = &usage.owner;
-        if usage.pending.deliveries == 0 || receivers.contains_key(&owner.uid) {
+        if usage.pending.deliveries == 0 || receivers.is_there(&owner.uid) {
             continue;
         }
         let what = format!("the receiver {} is gone", owner.name);

@@ -181,6 +181,52 @@ async fn what_the_platform_lost_is_asked_for_and_each_status_is_handed_on_once()
     gate.stop();
 }
 
+/// Nothing that is declared carries its tokens, so that nobody else has one minted or read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_is_asked_with_a_token_of_a_source_that_nothing_else_uses() {
+    for is_minted in [true, false] {
+        let trial = Trial::new(SOON).await;
+        let edit = |file: &str, change: &dyn Fn(String) -> String| {
+            let path = trial.folder.path().join("manifests").join(file);
+            let text = change(fs::read_to_string(&path).unwrap());
+            fs::write(path, text).unwrap();
+        };
+        let replaced = |text: &str, from: &str, to: &str| {
+            let after = text.replacen(from, to, 1);
+            assert_ne!(after, text, "{from}");
+            after
+        };
+        edit("41-receivers.yaml", &|text| {
+            let (before, fallback) = text.split_once("  fallback:\n").unwrap();
+            let fallback =
+                replaced(fallback, "tokenSourceRef: {name: integration}", "tokenSourceRef: {name: asking}");
+            format!("{before}  fallback:\n{fallback}")
+        });
+        edit("20-token-source.yaml", &|text| {
+            let asking = replaced(&text, "{name: integration}", "{name: asking}");
+            let asking = replaced(&asking, "  publishTo: {secretName: integration-token}\n", "");
+            let at = asking.find("  oauth2:\n").unwrap();
+            let asking = if is_minted {
+                asking
+            } else {
+                format!("{}  secret: {{name: asking-token, key: token}}\n", &asking[..at])
+            };
+            format!("{text}---\n{asking}")
+        });
+        edit("40-receiver-secrets.yaml", &|text| {
+            let secret =
+                "{apiVersion: v1, kind: Secret, metadata: {name: asking-token}, stringData: {token: t-0}}";
+            format!("{text}---\n{secret}\n")
+        });
+        let gate = trial.gate().await;
+        trial.begins("p-1", &[2, 3]);
+        expect(&gate, "p-1");
+        trial.goes_on(&gate, true).await;
+        trial.until_handed(&gate, "p-1", &[(2, true)]).await;
+        gate.stop();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_gives_the_platform_more_time_and_a_final_one_ends_it() {
     let trial = Trial::new(LATER).await;

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod asked;
+mod asking;
 mod authors;
 mod clocks;
 mod creating;

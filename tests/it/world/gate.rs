@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use hookkeeper::api::ObjectKey;
 use hookkeeper::engine::ports::{GateFailure, Gates, Offered};
@@ -33,9 +34,13 @@ pub enum GateConduct {
 pub struct Gate {
     /// The sources whose tokens receivers name.
     pub serves: BTreeSet<ObjectKey>,
+    /// The sources with whose tokens platforms are asked.
+    pub asks: BTreeSet<ObjectKey>,
     pub conduct: GateConduct,
     /// Fingerprints it has kept, by token.
     pub kept: BTreeMap<String, String>,
+    /// When each token ends that it has kept, by its fingerprint.
+    pub handed: BTreeMap<String, Option<DateTime<Utc>>>,
     /// Each token it was handed, by its fingerprint, once for each time.
     pub offers: Vec<String>,
     /// What it was told last that subscriptions carry.
@@ -52,20 +57,34 @@ impl Gate {
         self.refused += u64::from(!self.serves.is_empty() && !self.kept.contains_key(token));
     }
 
+    fn uses(&self, source: &ObjectKey) -> bool {
+        self.serves.contains(source) || self.asks.contains(source)
+    }
+
     fn keep(&mut self, token: &Offered) {
         self.kept.insert(token.token.expose().to_owned(), token.fingerprint.clone());
+        self.handed.insert(token.fingerprint.clone(), token.expires);
     }
 }
 
 impl Gates for World {
     fn serves(&self, source: &ObjectKey) -> bool {
-        self.outside().gate.serves.contains(source)
+        self.outside().gate.uses(source)
     }
 
     fn lacks(&self, source: &ObjectKey, fingerprint: &str) -> bool {
         let outside = self.outside();
         let gate = &outside.gate;
         gate.serves.contains(source) && gate.kept.values().all(|kept| kept != fingerprint)
+    }
+
+    fn asks_with(&self, source: &ObjectKey) -> bool {
+        self.outside().gate.asks.contains(source)
+    }
+
+    fn wants(&self, source: &ObjectKey, fingerprint: &str) -> bool {
+        let outside = self.outside();
+        outside.gate.uses(source) && outside.gate.kept.values().all(|kept| kept != fingerprint)
     }
 
     fn offer<'a>(

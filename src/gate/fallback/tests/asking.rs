@@ -329,6 +329,19 @@ async fn what_nobody_may_be_asked_for_any_more_is_parked_and_told() {
     assert_eq!(world.facts.count("GivenUp"), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_waited_for_at_a_receiver_that_is_refused_stays() {
+    let world = World::start(ok);
+    world.expect("p-1").await;
+    world.receivers.send_replace(and_refused(vec![], &["hr-unico"]));
+    world.pass(600).await;
+    assert_eq!((world.open("p-1").await.map(|one| one.parked), world.platform.asked()), (Some(false), 0));
+    world.platform.has("p-1", 3);
+    world.receivers.send_replace(by_uid(vec![waiting("unico")]));
+    world.pass(10).await;
+    assert_eq!((world.open("p-1").await, world.handed()), (None, vec![3]));
+}
+
 /// Each has more to ask for than its share of what the platform may be asked.
 #[tokio::test(start_paused = true)]
 async fn namespaces_that_ask_the_same_platform_have_turns() {

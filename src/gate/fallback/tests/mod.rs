@@ -18,7 +18,7 @@ use crate::gate::acceptance;
 use crate::gate::clock::SteadyClock;
 use crate::gate::hand_on::tests::application::{Application, Reply as Answered, status};
 use crate::gate::hand_on::tests::memory::MemoryStore;
-use crate::gate::hand_on::tests::world::{Told as Facts, by_uid, receiver};
+use crate::gate::hand_on::tests::world::{Told as Facts, and_refused, by_uid, receiver};
 use crate::gate::ports::CredentialFailure;
 use crate::gate::receiver::{Fallback, HandOn, Pointer};
 use crate::http::{Answer, Body as Page, Error, Request as Sent};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::application::{Application, asks_to_wait, refused_connection, silence, status, status_after};
 use super::memory::MemoryStore;
-use super::world::{World, owner, receiver};
+use super::world::{World, and_refused, owner, receiver};
 use crate::gate::hand_on::{Gone, Options};
 use crate::gate::receiver::{Destination, Receiver};
 use crate::store::{Owner, RowState, Standstill, Store, StoreError};
@@ -330,6 +330,26 @@ async fn what_waits_for_one_who_is_gone_is_nobody_elses() {
     world.deliver_quietly(&old.owner, "late").await;
     world.pass(61).await;
     assert_eq!(world.store.count(RowState::Parked), 4);
+}
+
+/// A prefix of paths is no longer allowed, or a rule is stricter: that is corrected, and nothing is lost.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_one_who_is_refused_goes_on_waiting() {
+    let application = Application::new(|_| status(200));
+    let one = with(|receiver| receiver.suspended = true);
+    let world = World::start_with(
+        &application,
+        vec![one.clone()],
+        |options| options.gone = Gone::Park,
+        MemoryStore::new,
+    );
+    world.deliver(&one.owner, "a").await;
+    world.receivers.send_replace(and_refused(vec![], &[&one.owner.uid]));
+    world.pass(3_600).await;
+    assert_eq!((world.store.count(RowState::Parked), application.seen().len()), (0, 0));
+    world.declare(vec![Receiver { suspended: false, ..one }]);
+    world.pass(1).await;
+    assert_eq!(application.bodies(), ["a"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A store, an application, receivers, and what was told of them.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::memory::MemoryStore;
 use crate::api::{DuplicateAction, Mode};
 use crate::gate::clock::{Clock, SteadyClock};
 use crate::gate::hand_on::{HandingOn, Nudge, Options, Receivers};
+use crate::gate::known::Known;
 use crate::gate::observer::{Fact, Observer};
 use crate::gate::receiver::{Destination, Duplicates, EventName, Forward, Proof, Receiver};
 use crate::store::{DeliveryId, EventKey, Extent, NewDelivery, Owner, Room, Store, StoreError};
@@ -102,7 +103,7 @@ pub(super) struct World {
     pub(super) application: Arc<Application>,
     pub(super) told: Arc<Told>,
     pub(super) nudge: Nudge,
-    receivers: watch::Sender<Receivers>,
+    pub(super) receivers: watch::Sender<Receivers>,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<Result<(), StoreError>>>,
     next: Mutex<u128>,
@@ -230,6 +231,12 @@ impl World {
 }
 
 pub(in crate::gate) fn by_uid(receivers: Vec<Receiver>) -> Receivers {
+    and_refused(receivers, &[])
+}
+
+/// These, and some that are there and have no valid version.
+pub(in crate::gate) fn and_refused(receivers: Vec<Receiver>, refused: &[&str]) -> Receivers {
     let entry = |receiver: Receiver| (Arc::clone(&receiver.owner.uid), Arc::new(receiver));
-    Arc::new(receivers.into_iter().map(entry).collect::<BTreeMap<_, _>>())
+    let refused: BTreeSet<_> = refused.iter().map(|uid| Arc::from(*uid)).collect();
+    Arc::new(Known::new(receivers.into_iter().map(entry).collect(), refused))
 }
