@@ -23,11 +23,16 @@ impl<'a> Shared<'a> {
         stage.secret("hooks", "token", TOKEN.1);
         stage.secret("database", "user", ROLE);
         stage.secret("database", "password", PASSWORD);
+        // Without a cluster the uids of receivers come from here.
+        stage.gate().stop();
         Self { stage, server, database: server.database() }
     }
 
-    /// A gate with a file of statuses of its own.
+    /// A gate with a file of statuses of its own, in which receivers have the same uids.
     fn program(&self, name: &str) -> Program {
+        if !self.stage.path(name).exists() {
+            fs::copy(self.stage.path("data/state.json"), self.stage.path(name)).unwrap();
+        }
         let mut program = self.stage.program_without_store();
         program
             .args(["--database", &self.server.address(&self.database), "--database-tls", "disable"])
