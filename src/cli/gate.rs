@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use super::gate_ports::StateStatuses;
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
-use super::storing;
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
 use crate::sidecar::shell::{Parts, Settings, Shell};
@@ -61,7 +60,7 @@ fn state_file(args: &Args) -> anyhow::Result<PathBuf> {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let logs = args.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
-    let store = storing::open(&args.gate, args.data.clone(), &shutdown).await?;
+    let store = gating::open_store(&args.gate, args.data.clone(), &shutdown).await?;
     let shell = Shell::open(
         Settings {
             manifests: args.manifests.clone(),

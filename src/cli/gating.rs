@@ -16,6 +16,7 @@ use url::Url;
 
 use super::gate_ports::{ShellCredentials, ShellMeans};
 use super::storing::DatabaseArgs;
+pub(super) use super::storing::open as open_store;
 use crate::api::Duration;
 use crate::engine::ports::{Random, Secrets};
 use crate::gate::acceptance::Polled;

@@ -54,6 +54,20 @@ pub struct DatabaseArgs {
     pub database_connections: u16,
 }
 
+impl Default for DatabaseArgs {
+    /// No database.
+    fn default() -> Self {
+        Self {
+            database: None,
+            database_user_file: None,
+            database_password_file: None,
+            database_ca_file: None,
+            database_tls: TlsMode::VerifyFull,
+            database_connections: 8,
+        }
+    }
+}
+
 /// What is wrong with it is said without repeating it: it may hold a password.
 fn unparsed(text: &str) -> Result<SecretText, std::convert::Infallible> {
     Ok(SecretText::from(text))

@@ -147,8 +147,8 @@ async fn a_server_without_a_connection_left_is_waited_for() {
 async fn so_many_connections_and_no_more() {
     let base = Base::new(None);
     let store = PostgresStore::open(PostgresOptions { connections: 3, ..base.options() }).await.unwrap();
-    let busy = (0..40u8).map(|number| async {
-        let number = number;
+    let (store, busy) = (&store, 0..40u8);
+    let busy = busy.map(|number| async move {
         store.put(delivery(number)).await.unwrap();
         store.take("uid-a-one", 1, at(1), LEASE).await.unwrap();
         store.usage().await.unwrap();
