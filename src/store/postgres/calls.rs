@@ -67,6 +67,9 @@ impl PostgresStore {
             // Drawn and not counted: a database that has lost its last commits counts them again.
             *claim = i64::from_be_bytes(random().map_err(StoreError::Unavailable)?) & i64::MAX;
         }
+        if self.seen.is_time(uid) && ask!(self, tidying::seen, uid, self.holder)? {
+            self.seen.now(uid);
+        }
         let seals = self.seals.can_be_opened();
         let (claims, seals) = (claims.as_slice(), seals.as_slice());
         let clock = self.clock.at(now);
@@ -98,6 +101,10 @@ impl PostgresStore {
             }
         }
         Ok(taken)
+    }
+
+    fn gone<'a>(&self, uid: &'a str) -> tidying::Gone<'a> {
+        tidying::Gone { uid, holder: self.holder, after: window_micros(self.clock.patience()) }
     }
 
     async fn adopt_sealed(
@@ -222,7 +229,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let mut parked = 0;
             loop {
-                let some = ask!(self, tidying::park_some, uid, &failure)?;
+                let some = ask!(self, tidying::park_some, self.gone(uid), &failure)?;
                 parked += some;
                 if some < AT_ONCE.unsigned_abs() {
                     return Ok(parked);
@@ -316,7 +323,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let mut parked = 0;
             loop {
-                let some = ask!(self, tidying::park_expectations, uid, micros(now))?;
+                let some = ask!(self, tidying::park_expectations, self.gone(uid), micros(now))?;
                 parked += some;
                 if some < AT_ONCE.unsigned_abs() {
                     return Ok(parked);

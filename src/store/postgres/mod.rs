@@ -27,6 +27,7 @@ mod queue;
 mod reading;
 mod resealing;
 mod schema;
+mod seen;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -38,6 +39,7 @@ mod writing;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
@@ -50,6 +52,7 @@ pub use self::error::PostgresError;
 use self::jobs::{Asked, Job, Outcome};
 use self::queue::Queue;
 use self::resealing::Resealing;
+use self::seen::Seen;
 use self::session::Sessions;
 use self::writer::Writer;
 use super::columns::micros;
@@ -105,8 +108,9 @@ pub struct PostgresStore {
     reading: Arc<Sessions>,
     seals: Arc<Seals>,
     digest_key: [u8; 32],
-    /// What this process is called where it holds an expectation.
+    /// What this process is called where it holds an expectation, or is at work for a receiver.
     holder: i64,
+    seen: Seen,
     is_closed: AtomicBool,
     writer: Mutex<Option<JoinHandle<()>>>,
     resealing: JoinHandle<()>,
@@ -173,6 +177,7 @@ impl PostgresStore {
             holder: i64::from_be_bytes(
                 random().map_err(|problem| PostgresError::Failed { database: name, problem })?,
             ),
+            seen: Seen::default(),
             is_closed: AtomicBool::new(false),
             writer: Mutex::new(Some(tokio::spawn(writer.run()))),
             resealing: tokio::spawn(resealing.run()),
@@ -241,6 +246,15 @@ impl ClaimClock {
             }
             #[cfg(test)]
             Self::Caller => Some(micros(now)),
+        }
+    }
+
+    /// How long after another gate was at work for a receiver it may be taken for gone.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Database => Duration::from_secs(120),
+            #[cfg(test)]
+            Self::Caller => Duration::ZERO,
         }
     }
 

@@ -57,7 +57,9 @@ CREATE TABLE receivers (
     keys bigint NOT NULL DEFAULT 0,
     expected bigint NOT NULL DEFAULT 0,
     expected_parked bigint NOT NULL DEFAULT 0,
-    shortened_until bigint NOT NULL DEFAULT 0
+    shortened_until bigint NOT NULL DEFAULT 0,
+    seen_by bigint,
+    seen_at bigint
 ) WITH (fillfactor = 25, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX receivers_of_namespace ON receivers (namespace);
 CREATE TABLE deliveries (
@@ -261,6 +263,8 @@ const COLUMNS: &[&str] = &[
     "receivers.pending bigint",
     "receivers.pending_bytes bigint",
     "receivers.receiver bigint",
+    "receivers.seen_at bigint",
+    "receivers.seen_by bigint",
     "receivers.shortened_until bigint",
     "receivers.uid text",
     "seals.key_id bytea",

@@ -16,6 +16,18 @@ const RECEIVERS: i64 = 500;
 
 const LOCK_ONE: &str = "SELECT receiver, expected FROM receivers WHERE uid = $1 FOR UPDATE";
 
+/// The receiver, unless another gate was at work for it so short a time ago: one that comes to know receivers
+/// later than others, or not all of them, does not take them for gone.
+const LOCK_GONE: &str = "SELECT receiver FROM receivers WHERE uid = $1
+         AND (seen_at IS NULL OR seen_by = $2
+             OR seen_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint - $3::bigint)
+     FOR UPDATE";
+
+/// A gate is at work for a receiver. Nobody waits for that to be written.
+const SEEN: &str =
+    "UPDATE receivers SET seen_by = $2, seen_at = (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+     WHERE receiver = (SELECT receiver FROM receivers WHERE uid = $1 FOR UPDATE SKIP LOCKED)";
+
 const PARK_SOME: &str = "WITH picked AS (
          SELECT id FROM deliveries WHERE receiver = $1 AND state = 0 ORDER BY due, id LIMIT $2 FOR UPDATE),
      parked AS (
@@ -83,20 +95,41 @@ const FORGET_EXPECTATIONS: &str = "WITH gone AS (
          FROM counted c WHERE r.receiver = c.receiver)
      SELECT coalesce(sum(gone), 0)::bigint FROM counted";
 
+/// A receiver that is gone for one gate, and how long ago another one must have been at work for it, in
+/// microseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Gone<'a> {
+    pub(super) uid: &'a str,
+    pub(super) holder: i64,
+    pub(super) after: i64,
+}
+
+impl Gone<'_> {
+    /// Its number, locked, if it is gone for all.
+    async fn lock(self, session: &mut Session) -> Result<Option<i64>, Trouble> {
+        let row = session.query_opt(LOCK_GONE, &[&self.uid, &self.holder, &self.after]).await?;
+        row.map(|row| Ok(row.try_get(0)?)).transpose()
+    }
+}
+
+/// Says that this gate is at work for a receiver; false when that could not be written at once.
+pub(super) async fn seen(session: &mut Session, uid: &str, holder: i64) -> Result<bool, Trouble> {
+    Ok(session.execute(SEEN, &[&uid, &holder]).await? > 0)
+}
+
 /// Parks some of what waits for a receiver; how many.
 pub(super) async fn park_some(
     session: &mut Session,
-    uid: &str,
+    gone: Gone<'_>,
     failure: &LastFailure,
 ) -> Result<u64, Trouble> {
     session.begin().await?;
-    let done = parked(session, uid, failure).await;
+    let done = parked(session, gone, failure).await;
     session.settled(done).await
 }
 
-async fn parked(session: &mut Session, uid: &str, failure: &LastFailure) -> Result<u64, Trouble> {
-    let Some(row) = session.query_opt(LOCK_ONE, &[&uid]).await? else { return Ok(0) };
-    let receiver: i64 = row.try_get(0)?;
+async fn parked(session: &mut Session, gone: Gone<'_>, failure: &LastFailure) -> Result<u64, Trouble> {
+    let Some(receiver) = gone.lock(session).await? else { return Ok(0) };
     let what = shortened(&failure.what).replace('\0', "");
     let values: super::session::Values<'_> = &[&receiver, &AT_ONCE, &micros(failure.when), &what];
     let Some(row) = session.query_opt(PARK_SOME, values).await? else { return Ok(0) };
@@ -125,11 +158,14 @@ async fn forgotten(session: &mut Session, now: i64) -> Result<u64, Trouble> {
 }
 
 /// Parks some of the receiver's expectations; how many.
-pub(super) async fn park_expectations(session: &mut Session, uid: &str, now: i64) -> Result<u64, Trouble> {
+pub(super) async fn park_expectations(
+    session: &mut Session,
+    gone: Gone<'_>,
+    now: i64,
+) -> Result<u64, Trouble> {
     session.begin().await?;
     let done = async {
-        let Some(row) = session.query_opt(LOCK_ONE, &[&uid]).await? else { return Ok(0) };
-        let receiver: i64 = row.try_get(0)?;
+        let Some(receiver) = gone.lock(session).await? else { return Ok(0) };
         let count = session.execute(PARK_EXPECTATIONS, &[&receiver, &AT_ONCE, &now]).await?;
         session.execute(COUNT_PARKED, &[&receiver, &crate::store::columns::signed(count)]).await?;
         Ok(count)

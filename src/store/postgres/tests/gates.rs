@@ -155,3 +155,19 @@ async fn what_is_not_due_yet_is_shown_to_all_gates_and_held_by_none() {
         assert_eq!(found.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_receiver_that_another_gate_works_for_is_not_taken_for_gone() {
+    let base = Base::new(None);
+    let (one, other) = (base.real_store().await, base.real_store().await);
+    one.put(delivery(1)).await.unwrap();
+    one.expect(expectation(1), 10).await.unwrap();
+    let taken = one.take(UID, 1, at(1), Duration::from_secs(60)).await.unwrap();
+    one.give_back(id(1), taken[0].claim).await.unwrap();
+    assert_eq!(other.park_all(UID, failure("the receiver is gone")).await, Ok(0));
+    assert_eq!(other.park_expectations(UID, at(1)).await, Ok(0));
+    // That one knows better, and so do others after a while.
+    assert_eq!(one.park_expectations(UID, at(1)).await, Ok(1));
+    base.sql("UPDATE hookkeeper.receivers SET seen_at = seen_at - 120000000");
+    assert_eq!(other.park_all(UID, failure("the receiver is gone")).await, Ok(1));
+}
