@@ -135,9 +135,8 @@ pub(super) async fn lock(
     let uids: BTreeSet<&str> = jobs.iter().filter_map(|job| job.uid()).collect();
     let uids: Vec<&str> = uids.into_iter().collect();
     let ids = bytes(jobs.iter().filter_map(|job| job.delivery()));
-    session.begin().await?;
     let sql = if patience == Patience::Wait { LOCK } else { LOCK_FREE };
-    let rows = session.query(sql, &[&uids, &ids]).await?;
+    let rows = session.begin_with(sql, &[&uids, &ids]).await?;
     Ok(Locked { accounts: rows.iter().map(account).collect::<Result<_, _>>()? })
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::{try_join, try_join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -92,6 +93,18 @@ impl Session {
         self.run("BEGIN").await
     }
 
+    /// Opens a transaction with a query, both on their way together.
+    pub(super) async fn begin_with(
+        &mut self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, Trouble> {
+        let statement = self.prepare(sql).await?;
+        self.is_in_doubt = true;
+        let both = try_join(self.client.batch_execute("BEGIN"), self.client.query(&statement, values));
+        in_time(both).await.map(|((), rows)| rows)
+    }
+
     /// Makes it durable. An error says that nobody knows whether it is, unless the server has refused it.
     pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
         self.run("COMMIT").await?;
@@ -121,6 +134,34 @@ impl Session {
                 Err(trouble)
             }
         }
+    }
+}
+
+/// Statements that are on their way together: none of them waits for the answer of another one.
+#[derive(Default)]
+pub(super) struct Together<'a> {
+    statements: Vec<(&'static str, Vec<Value<'a>>)>,
+}
+
+/// A value that is kept until its statement is sent.
+pub(super) type Value<'a> = Box<dyn ToSql + Sync + Send + 'a>;
+
+impl<'a> Together<'a> {
+    pub(super) fn add(&mut self, sql: &'static str, values: Vec<Value<'a>>) {
+        self.statements.push((sql, values));
+    }
+
+    /// Sends them in their order. Of several errors the first one is the cause of the others.
+    pub(super) async fn execute(self, session: &mut Session) -> Result<(), Trouble> {
+        let mut prepared = Vec::with_capacity(self.statements.len());
+        for (sql, values) in &self.statements {
+            let values: Vec<&(dyn ToSql + Sync)> =
+                values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+            prepared.push((session.prepare(sql).await?, values));
+        }
+        let client = &session.client;
+        let sent = prepared.iter().map(|(statement, values)| client.execute(statement, values));
+        in_time(try_join_all(sent)).await.map(drop)
     }
 }
 

@@ -19,7 +19,7 @@ use super::jobs::{Asked, Job, Outcome};
 use super::loading::{Locked, Patience, add_accounts, free, load, lock};
 use super::queue::Queue;
 use super::session::{Session, Sessions};
-use super::writing::{evict, write, write_accounts};
+use super::writing::write;
 use crate::store::columns::micros;
 use crate::store::{Owner, StoreError};
 
@@ -161,9 +161,7 @@ impl Writer {
             }
             outcomes.push(outcome);
         }
-        write(session, &batch, jobs).await?;
-        evict(session, &mut batch, self.most_keys, latest).await?;
-        write_accounts(session, &batch).await?;
+        write(session, &mut batch, jobs, self.most_keys, latest).await?;
         Ok(outcomes)
     }
 }

@@ -1,10 +1,12 @@
 //! Writes what was decided, inside of the transaction.
 
+use tokio_postgres::types::ToSql;
+
 use super::batch::{Batch, Found, Writes};
 use super::error::Trouble;
 use super::jobs::Job;
 use super::loading::bytes;
-use super::session::Session;
+use super::session::{Session, Together, Value};
 use crate::store::DeliveryId;
 use crate::store::columns::{micros, signed};
 use crate::store::content::Written;
@@ -64,33 +66,55 @@ pub(super) const WRITE_ACCOUNTS: &str = "UPDATE receivers r SET pending = n.pend
              shortened_until)
      WHERE r.receiver = n.receiver";
 
-/// Writes rows, bodies and keys.
-pub(super) async fn write(session: &mut Session, batch: &Batch, jobs: &[&Job]) -> Result<(), Trouble> {
+/// Writes all that was decided. Keys that are too many for a receiver go; `now` says which of them would still
+/// have counted.
+pub(super) async fn write(
+    session: &mut Session,
+    batch: &mut Batch,
+    jobs: &[&Job],
+    most_keys: u64,
+    now: i64,
+) -> Result<(), Trouble> {
+    let is_over = batch.ledger.changed().iter().any(|account| account.keys > most_keys);
+    let mut together = Together::default();
     let writes = batch.writes();
-    delete(session, &writes).await?;
-    change(session, &writes.changed).await?;
-    add(session, &writes.added, jobs).await?;
+    delete(&mut together, &writes);
+    change(&mut together, &writes.changed);
+    add(&mut together, &writes.added, jobs);
     for (id, number) in writes.rewritten {
         if let Some(written) = jobs.get(*number).and_then(|job| job.written()) {
-            rewrite(session, *id, written).await?;
+            together.add(REWRITE_BODY, rewritten(*id, written));
         }
     }
-    keys(session, &writes).await
+    keys(&mut together, &writes);
+    if is_over {
+        together.execute(session).await?;
+        evict(session, batch, most_keys, now).await?;
+        let mut counts = Together::default();
+        accounts(&mut counts, batch);
+        return counts.execute(session).await;
+    }
+    accounts(&mut together, batch);
+    together.execute(session).await
 }
 
-async fn delete(session: &mut Session, writes: &Writes<'_>) -> Result<(), Trouble> {
+/// A value of a statement.
+fn value<'a>(value: impl ToSql + Sync + Send + 'a) -> Value<'a> {
+    Box::new(value)
+}
+
+fn delete(together: &mut Together<'_>, writes: &Writes<'_>) {
     if writes.deleted.is_empty() {
-        return Ok(());
+        return;
     }
     let ids = bytes(writes.deleted.iter().copied());
-    session.execute(DELETE_ROWS, &[&ids]).await?;
-    session.execute(DELETE_BODIES, &[&ids]).await?;
-    Ok(())
+    together.add(DELETE_ROWS, vec![value(ids.clone())]);
+    together.add(DELETE_BODIES, vec![value(ids)]);
 }
 
-async fn change(session: &mut Session, changed: &[(DeliveryId, &Found)]) -> Result<(), Trouble> {
+fn change<'a>(together: &mut Together<'a>, changed: &[(DeliveryId, &'a Found)]) {
     if changed.is_empty() {
-        return Ok(());
+        return;
     }
     let ids = bytes(changed.iter().map(|(id, _)| *id));
     let receivers: Vec<i64> = changed.iter().map(|(_, row)| row.receiver).collect();
@@ -101,20 +125,21 @@ async fn change(session: &mut Session, changed: &[(DeliveryId, &Found)]) -> Resu
     let refusals: Vec<i32> = changed.iter().map(|(_, row)| row.refusals).collect();
     let failed_at: Vec<Option<i64>> = changed.iter().map(|(_, row)| row.failed_at).collect();
     let failures: Vec<Option<&str>> = changed.iter().map(|(_, row)| row.failure.as_deref()).collect();
-    session
-        .execute(
-            CHANGE_ROWS,
-            &[&ids, &receivers, &states, &due, &since, &attempts, &refusals, &failed_at, &failures],
-        )
-        .await?;
-    Ok(())
+    let values = vec![
+        value(ids),
+        value(receivers),
+        value(states),
+        value(due),
+        value(since),
+        value(attempts),
+        value(refusals),
+        value(failed_at),
+        value(failures),
+    ];
+    together.add(CHANGE_ROWS, values);
 }
 
-async fn add(
-    session: &mut Session,
-    added: &[(DeliveryId, &Found, usize)],
-    jobs: &[&Job],
-) -> Result<(), Trouble> {
+fn add<'a>(together: &mut Together<'a>, added: &[(DeliveryId, &'a Found, usize)], jobs: &[&'a Job]) {
     let mut new = Vec::with_capacity(added.len());
     for (id, row, number) in added {
         if let Some(Job::Put(put)) = jobs.get(*number) {
@@ -122,7 +147,7 @@ async fn add(
         }
     }
     if new.is_empty() {
-        return Ok(());
+        return;
     }
     let ids = bytes(new.iter().map(|(id, ..)| *id));
     let receivers: Vec<i64> = new.iter().map(|(_, row, _)| row.receiver).collect();
@@ -134,12 +159,19 @@ async fn add(
     let events: Vec<&[u8]> = new.iter().map(|(_, row, _)| row.event.as_slice()).collect();
     let digests: Vec<&[u8]> = new.iter().map(|(_, row, _)| row.body_digest.as_slice()).collect();
     let expires: Vec<i64> = new.iter().map(|(_, row, _)| row.key_expires).collect();
-    session
-        .execute(
-            ADD_ROWS,
-            &[&ids, &receivers, &states, &arrived, &due, &since, &sizes, &events, &digests, &expires],
-        )
-        .await?;
+    let values = vec![
+        value(ids.clone()),
+        value(receivers),
+        value(states),
+        value(arrived),
+        value(due),
+        value(since),
+        value(sizes),
+        value(events),
+        value(digests),
+        value(expires),
+    ];
+    together.add(ADD_ROWS, values);
     let written: Vec<&Written> = new.iter().map(|(.., put)| &put.written).collect();
     let seals: Vec<i64> = written.iter().map(|written| written.sealing.seal).collect();
     let salts: Vec<Option<&[u8]>> =
@@ -149,36 +181,43 @@ async fn add(
         written.iter().map(|written| written.content_encoding.as_deref()).collect();
     let times: Vec<Option<&[u8]>> = written.iter().map(|written| written.event_time.as_deref()).collect();
     let bodies: Vec<&[u8]> = written.iter().map(|written| &*written.body).collect();
-    session.execute(ADD_BODIES, &[&ids, &seals, &salts, &types, &encodings, &times, &bodies]).await?;
-    Ok(())
+    let values = vec![
+        value(ids),
+        value(seals),
+        value(salts),
+        value(types),
+        value(encodings),
+        value(times),
+        value(bodies),
+    ];
+    together.add(ADD_BODIES, values);
 }
 
 /// Writes the content of a row again, sealed in another way.
 pub(super) async fn rewrite(session: &mut Session, id: DeliveryId, written: &Written) -> Result<(), Trouble> {
-    let salt = written.sealing.salt.as_ref().map(<[u8; 24]>::as_slice);
-    session
-        .execute(
-            REWRITE_BODY,
-            &[
-                &id.to_bytes().as_slice(),
-                &written.sealing.seal,
-                &salt,
-                &written.content_type,
-                &written.content_encoding,
-                &written.event_time,
-                &&*written.body,
-            ],
-        )
-        .await?;
-    Ok(())
+    let mut together = Together::default();
+    together.add(REWRITE_BODY, rewritten(id, written));
+    together.execute(session).await
 }
 
-async fn keys(session: &mut Session, writes: &Writes<'_>) -> Result<(), Trouble> {
+fn rewritten(id: DeliveryId, written: &Written) -> Vec<Value<'_>> {
+    vec![
+        value(id.to_bytes().to_vec()),
+        value(written.sealing.seal),
+        value(written.sealing.salt.as_ref().map(<[u8; 24]>::as_slice)),
+        value(written.content_type.as_deref()),
+        value(written.content_encoding.as_deref()),
+        value(written.event_time.as_deref()),
+        value(&*written.body),
+    ]
+}
+
+fn keys<'a>(together: &mut Together<'a>, writes: &Writes<'a>) {
     if !writes.forgotten.is_empty() {
         let receivers: Vec<i64> = writes.forgotten.iter().map(|name| name.receiver).collect();
         let events: Vec<&[u8]> = writes.forgotten.iter().map(|name| name.event.as_slice()).collect();
         let bodies: Vec<&[u8]> = writes.forgotten.iter().map(|name| name.body.as_slice()).collect();
-        session.execute(FORGET_KEYS, &[&receivers, &events, &bodies]).await?;
+        together.add(FORGET_KEYS, vec![value(receivers), value(events), value(bodies)]);
     }
     if !writes.known.is_empty() {
         let receivers: Vec<i64> = writes.known.iter().map(|(name, _)| name.receiver).collect();
@@ -186,18 +225,13 @@ async fn keys(session: &mut Session, writes: &Writes<'_>) -> Result<(), Trouble>
         let bodies: Vec<&[u8]> = writes.known.iter().map(|(name, _)| name.body.as_slice()).collect();
         let deliveries = bytes(writes.known.iter().map(|(_, key)| key.delivery));
         let expires: Vec<i64> = writes.known.iter().map(|(_, key)| key.expires).collect();
-        session.execute(REMEMBER_KEYS, &[&receivers, &events, &bodies, &deliveries, &expires]).await?;
+        let values = vec![value(receivers), value(events), value(bodies), value(deliveries), value(expires)];
+        together.add(REMEMBER_KEYS, values);
     }
-    Ok(())
 }
 
-/// The oldest keys go of receivers that have too many; `now` says which of them would still have counted.
-pub(super) async fn evict(
-    session: &mut Session,
-    batch: &mut Batch,
-    most_keys: u64,
-    now: i64,
-) -> Result<(), Trouble> {
+/// The oldest keys go of receivers that have too many.
+async fn evict(session: &mut Session, batch: &mut Batch, most_keys: u64, now: i64) -> Result<(), Trouble> {
     let over: Vec<(i64, u64)> = batch
         .ledger
         .changed()
@@ -219,10 +253,10 @@ pub(super) async fn evict(
 }
 
 /// Writes the counts that have changed.
-pub(super) async fn write_accounts(session: &mut Session, batch: &Batch) -> Result<(), Trouble> {
+fn accounts(together: &mut Together<'_>, batch: &Batch) {
     let changed = batch.ledger.changed();
     if changed.is_empty() {
-        return Ok(());
+        return;
     }
     let column = |of: fn(&crate::store::ledger::Account) -> i64| -> Vec<i64> {
         changed.iter().map(|account| of(account)).collect()
@@ -236,21 +270,16 @@ pub(super) async fn write_accounts(session: &mut Session, batch: &Batch) -> Resu
     let expected = column(|account| signed(account.expected));
     let expected_parked = column(|account| signed(account.expected_parked));
     let shortened = column(|account| account.shortened_until);
-    session
-        .execute(
-            WRITE_ACCOUNTS,
-            &[
-                &receivers,
-                &pending,
-                &pending_bytes,
-                &parked,
-                &parked_bytes,
-                &keys,
-                &expected,
-                &expected_parked,
-                &shortened,
-            ],
-        )
-        .await?;
-    Ok(())
+    let values = vec![
+        value(receivers),
+        value(pending),
+        value(pending_bytes),
+        value(parked),
+        value(parked_bytes),
+        value(keys),
+        value(expected),
+        value(expected_parked),
+        value(shortened),
+    ];
+    together.add(WRITE_ACCOUNTS, values);
 }

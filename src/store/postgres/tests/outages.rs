@@ -111,15 +111,13 @@ async fn a_server_that_takes_no_writes_is_answered_for_and_used_again() {
          WHERE datname = current_database() AND pid <> pg_backend_pid()";
     // As a server that has become a standby.
     base.sql(&format!("ALTER DATABASE {} SET default_transaction_read_only TO on", base.name));
-    base.sql(&format!("SET default_transaction_read_only TO off; {end_all}"));
+    base.sql(end_all);
     for _ in 0..3 {
         let answer = store.put(delivery(1)).await;
         assert!(is_unavailable(&answer), "{answer:?}");
     }
-    base.sql(&format!(
-        "SET default_transaction_read_only TO off; ALTER DATABASE {} RESET default_transaction_read_only",
-        base.name
-    ));
+    let again = format!("ALTER DATABASE {} RESET default_transaction_read_only", base.name);
+    base.server.sql("postgres", &again);
     until_stored(&store, delivery(1)).await;
     assert!(tokio::time::timeout(Duration::ZERO, store.failed()).await.is_err(), "it has not failed");
 }

@@ -193,7 +193,7 @@ impl Server {
 
     fn until_it_answers(&self) {
         let begun = Instant::now();
-        while !self.psql("postgres", "SELECT 1").output().unwrap().status.success() {
+        while self.ask("postgres", "SELECT 1").is_err() {
             let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(begun.elapsed() < PATIENCE, "it does not answer: {log}");
             // What a server that was killed has left behind may still be ending.
@@ -234,21 +234,39 @@ impl Server {
         }
     }
 
-    fn psql(&self, database: &str, sql: &str) -> Command {
-        let mut command = Command::new(programs().join("psql"));
-        command
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
-            .arg("--host")
-            .arg(&self.folder)
-            .args(["--port", &self.port.to_string(), "--username=postgres", "--dbname", database])
-            .args(["--command", sql])
-            .stdin(Stdio::null());
-        command
-    }
-
     /// What an administrator does; the rows, one in each line.
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        run(&mut self.psql(database, sql)).trim_end().to_owned()
+        self.ask(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// In a thread of its own, so that it can be called from everywhere; and not by `psql`: between the two steps
+    /// of starting a program it holds what other tests have locked.
+    fn ask(&self, database: &str, sql: &str) -> Result<String, String> {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(&self.folder).port(self.port).user("postgres").dbname(database);
+        let asking = async {
+            let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+            let connection = tokio::spawn(connection);
+            let messages = client.simple_query(sql).await?;
+            drop(client);
+            let _ = connection.await;
+            Ok::<_, tokio_postgres::Error>(messages)
+        };
+        let messages = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(asking)
+            });
+            thread.join().unwrap()
+        });
+        let mut lines = Vec::new();
+        for message in messages.map_err(|error| format!("{error} {:?}", error.as_db_error()))? {
+            if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+                let columns = (0..row.len()).map(|column| row.get(column).unwrap_or_default());
+                lines.push(columns.collect::<Vec<_>>().join("|"));
+            }
+        }
+        Ok(lines.join("\n"))
     }
 
     /// A new database, which [`ROLE`] owns.

@@ -48,7 +48,13 @@ impl Folder {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(self.options()).unwrap()
+        loop {
+            match SqliteStore::open(self.options()) {
+                // A program that another test starts has our files until it is the program.
+                Err(OpenError::InUse { .. }) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// The store opened with two keys, the first of which seals.
