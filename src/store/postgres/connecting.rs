@@ -108,21 +108,31 @@ impl Connector {
 
     async fn try_to_connect(&self) -> Result<(Session, Settings), Trouble> {
         let config = self.config().await?;
-        let (client, task) = match &self.tls {
-            DatabaseTls::Disable => {
+        let client = match self.issuers() {
+            None => {
                 let (client, connection) = config.connect(NoTls).await.map_err(|error| self.cannot(error))?;
-                (client, tokio::spawn(told(connection)))
+                tokio::spawn(told(connection));
+                client
             }
-            DatabaseTls::VerifyFull { issuers } => {
-                let tls = MakeRustlsConnect::new(tls(issuers.as_deref()).await?);
+            Some(issuers) => {
+                let tls = MakeRustlsConnect::new(tls(issuers).await?);
                 let (client, connection) = config.connect(tls).await.map_err(|error| self.cannot(error))?;
-                (client, tokio::spawn(told(connection)))
+                tokio::spawn(told(connection));
+                client
             }
         };
-        let session = Session::new(client, task);
+        let session = Session::new(client);
         let settings = set_up(&session.client).await?;
         settings.judge(&self.database.to_string()).map_err(|error| Trouble::Open(Box::new(error)))?;
         Ok((session, settings))
+    }
+
+    /// Who may have signed the server's certificate; `None` without TLS. Nobody is on the way to a socket.
+    fn issuers(&self) -> Option<Option<&Path>> {
+        match (&self.tls, &self.database.place) {
+            (DatabaseTls::Disable, _) | (_, Place::Socket(..)) => None,
+            (DatabaseTls::VerifyFull { issuers }, Place::Hosts(_)) => Some(issuers.as_deref()),
+        }
     }
 
     fn cannot(&self, error: tokio_postgres::Error) -> Trouble {
@@ -166,10 +176,7 @@ impl Connector {
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(2)
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .ssl_mode(match self.tls {
-                DatabaseTls::Disable => SslMode::Disable,
-                DatabaseTls::VerifyFull { .. } => SslMode::Require,
-            });
+            .ssl_mode(if self.issuers().is_some() { SslMode::Require } else { SslMode::Disable });
         Ok(config)
     }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::{try_join, try_join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -27,24 +26,16 @@ pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// One connection.
 pub(super) struct Session {
+    /// When it is dropped the connection says goodbye, and the server takes back what was not committed.
     pub(super) client: Client,
-    task: JoinHandle<()>,
     statements: HashMap<&'static str, Statement>,
     /// A transaction is open in it, or nobody knows.
     pub(super) is_in_doubt: bool,
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        // What it was asked for and has not answered is nobody's business any more; the server sees that the
-        // connection has ended, and takes back what was not committed.
-        self.task.abort();
-    }
-}
-
 impl Session {
-    pub(super) fn new(client: Client, task: JoinHandle<()>) -> Self {
-        Self { client, task, statements: HashMap::new(), is_in_doubt: false }
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, statements: HashMap::new(), is_in_doubt: false }
     }
 
     fn is_usable(&self) -> bool {

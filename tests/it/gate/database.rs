@@ -21,7 +21,7 @@ impl<'a> Shared<'a> {
         let receiver = RECEIVER.replace("/events, ", "/events, timeout: 1s, ");
         let stage = Stage::with(&receiver).await;
         stage.secret("hooks", "token", TOKEN.1);
-        stage.secret("database", "user", ROLE);
+        fs::write(stage.path("role"), ROLE).unwrap();
         stage.secret("database", "password", PASSWORD);
         // Without a cluster the uids of receivers come from here.
         stage.gate().stop();
@@ -37,7 +37,7 @@ impl<'a> Shared<'a> {
         program
             .args(["--database", &self.server.address(&self.database), "--database-tls", "disable"])
             .arg("--database-user-file")
-            .arg(self.stage.path("secrets/database/user"))
+            .arg(self.stage.path("role"))
             .arg("--database-password-file")
             .arg(self.stage.path("secrets/database/password"))
             .arg("--state")
