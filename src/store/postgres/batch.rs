@@ -412,3 +412,101 @@ fn failed(found: &mut Found, failure: &LastFailure) {
     // A text of the database holds no zero byte.
     found.failure = Some(crate::store::columns::shortened(&failure.what).replace('\0', ""));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Extent;
+    use crate::store::content::{CLEAR, Sealing};
+    use crate::store::ledger::Account;
+    use crate::store::suite::{at, delivery, failure, id, room};
+
+    const RECEIVER: i64 = 7;
+
+    fn arriving(number: u8, drops: bool) -> Job {
+        let new = delivery(number);
+        let sealing = Sealing { seal: CLEAR, salt: None };
+        let written = Written {
+            sealing,
+            body: new.body.clone(),
+            content_type: None,
+            content_encoding: None,
+            event_time: None,
+        };
+        let key = crate::store::EventKey { drop_repeated: drops, ..delivery(1).key };
+        let (id, owner, arrived, size) = (new.id, new.owner, new.arrived, new.body.len() as u64);
+        Job::Put(Arriving { id, owner, arrived, size, written, key, room: room() })
+    }
+
+    fn batch() -> Batch {
+        let ledger = Ledger::of(vec![Account::new(RECEIVER, delivery(1).owner)]);
+        Batch::new(ledger, Vec::new(), HashMap::new())
+    }
+
+    /// What is written, and what a later batch finds.
+    fn written(batch: &Batch) -> (Vec<DeliveryId>, Vec<DeliveryId>, usize) {
+        let writes = batch.writes();
+        let added = writes.added.iter().map(|(id, ..)| *id).collect();
+        (added, writes.deleted.clone(), writes.known.len())
+    }
+
+    #[test]
+    fn copies_in_one_batch_know_each_other() {
+        let mut batch = batch();
+        assert_eq!(batch.decide(0, &arriving(1, true)), Some(Outcome::Put(Put::Stored)));
+        assert_eq!(batch.decide(1, &arriving(1, true)), Some(Outcome::Put(Put::Stored)), "the same call again");
+        assert_eq!(batch.decide(1, &arriving(2, true)), Some(Outcome::Put(Put::Repeated(id(1)))));
+        assert_eq!(batch.decide(2, &arriving(3, false)), Some(Outcome::Put(Put::Stored)));
+        assert_eq!(
+            batch.decide(3, &arriving(1, true)),
+            Some(Outcome::Put(Put::Stored)),
+            "the same call again"
+        );
+        // One key, of the latest of them.
+        assert_eq!(written(&batch), (vec![id(1), id(3)], vec![], 1));
+        let account = batch.ledger.get(RECEIVER).cloned().unwrap();
+        assert_eq!((account.pending, account.keys), (Extent { deliveries: 2, bytes: 12 }, 1));
+    }
+
+    #[test]
+    fn what_came_and_went_in_one_batch_leaves_its_key() {
+        let mut batch = batch();
+        batch.decide(0, &arriving(1, true));
+        assert_eq!(batch.decide(1, &Job::Done(id(1))), Some(Outcome::Was(true)));
+        assert_eq!(batch.decide(2, &Job::Done(id(1))), Some(Outcome::Was(false)));
+        assert_eq!(written(&batch), (vec![], vec![], 2));
+        let account = batch.ledger.get(RECEIVER).cloned().unwrap();
+        assert_eq!((account.pending, account.keys), (Extent::default(), 2));
+    }
+
+    #[test]
+    fn only_the_claim_that_is_the_rows_changes_it_and_only_once() {
+        let mut batch = batch();
+        batch.decide(0, &arriving(1, true));
+        let mut found = batch.rows.remove(&id(1)).unwrap().found;
+        found.claim = Some(5);
+        let mut batch = Batch::new(batch.ledger, [(id(1), found)], HashMap::new());
+        let park = |claim| Job::Park { id: id(1), claim: Claim(claim), failure: failure("gave up") };
+        assert_eq!(batch.decide(0, &park(4)), Some(Outcome::Was(false)));
+        assert!(batch.writes().changed.is_empty());
+        assert_eq!(batch.decide(1, &park(5)), Some(Outcome::Was(true)));
+        assert_eq!(batch.decide(2, &park(5)), Some(Outcome::Was(false)));
+        let replay = Job::Replay { id: id(1), now: micros(at(9)) };
+        assert_eq!(batch.decide(3, &replay), Some(Outcome::Was(true)));
+        assert_eq!(batch.decide(4, &replay), Some(Outcome::Was(false)));
+        let writes = batch.writes();
+        let (changed, row) = writes.changed[0];
+        assert_eq!((changed, row.state, row.due, row.claim), (id(1), PENDING, micros(at(9)), None));
+    }
+
+    #[test]
+    fn what_belongs_to_a_receiver_that_is_not_locked_is_left_alone() {
+        let mut batch = batch();
+        batch.decide(0, &arriving(1, true));
+        let mut found = batch.rows.remove(&id(1)).unwrap().found;
+        found.receiver = RECEIVER + 1;
+        let mut batch = Batch::new(batch.ledger, [(id(1), found)], HashMap::new());
+        assert_eq!(batch.decide(0, &Job::Done(id(1))), None);
+        assert!(batch.writes().deleted.is_empty());
+    }
+}
