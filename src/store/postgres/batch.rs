@@ -454,7 +454,11 @@ mod tests {
     fn copies_in_one_batch_know_each_other() {
         let mut batch = batch();
         assert_eq!(batch.decide(0, &arriving(1, true)), Some(Outcome::Put(Put::Stored)));
-        assert_eq!(batch.decide(1, &arriving(1, true)), Some(Outcome::Put(Put::Stored)), "the same call again");
+        assert_eq!(
+            batch.decide(1, &arriving(1, true)),
+            Some(Outcome::Put(Put::Stored)),
+            "the same call again"
+        );
         assert_eq!(batch.decide(1, &arriving(2, true)), Some(Outcome::Put(Put::Repeated(id(1)))));
         assert_eq!(batch.decide(2, &arriving(3, false)), Some(Outcome::Put(Put::Stored)));
         assert_eq!(
