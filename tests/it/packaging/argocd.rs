@@ -140,7 +140,7 @@ async fn what_a_real_gate_records_is_healthy_and_says_what_is_parked() {
         health["status"] == "Healthy" && health["message"].as_str().unwrap().contains("1 are parked")
     };
     gate.until("healthy, with what is parked", || {
-        tokio::task::block_in_place(&health).is_some_and(|health| says(&health))
+        tokio::task::block_in_place(health).is_some_and(|health| says(&health))
     })
     .await;
     gate.stop();
