@@ -115,8 +115,11 @@ mod tests {
     use crate::gate::ports::{Credentials, Read};
     use crate::gate::registry::{Options, ReadAgain};
 
+    /// Who has read, and when.
+    type Reads = Arc<Mutex<Vec<(String, Duration)>>>;
+
     /// Secrets that take a second each in one namespace, and no time elsewhere; notes who reads when.
-    struct Slow(Arc<Mutex<Vec<(String, Duration)>>>, Instant);
+    struct Slow(Reads, Instant);
 
     impl Credentials for Slow {
         fn read<'a>(
@@ -150,9 +153,9 @@ mod tests {
         }))
     }
 
-    fn registry(read_again: ReadAgain) -> (Registry, Arc<Mutex<Vec<(String, Duration)>>>) {
+    fn registry(read_again: ReadAgain) -> (Registry, Reads) {
         let clock = SteadyClock::starting("2026-11-27T03:00:00Z".parse().unwrap());
-        let reads = Arc::default();
+        let reads = Reads::default();
         let slow = Arc::new(Slow(Arc::clone(&reads), Instant::now()));
         let options = Options { read_again, lists_by_namespace: true, ..Options::default() };
         let store = Arc::new(MemoryStore::new(clock));
