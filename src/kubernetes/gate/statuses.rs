@@ -70,8 +70,8 @@ struct Entry {
 }
 
 impl Entry {
-    /// When it has to be written, if it has to.
-    fn due(&self) -> Option<Instant> {
+    /// When it has to be written, if it has to; `now` for at once.
+    fn due(&self, now: Instant) -> Option<Instant> {
         let wanted = self.wanted.as_ref()?;
         if self.kept.as_ref().is_some_and(|(written, kept)| written == wanted && *kept == self.recorded) {
             return None;
@@ -82,7 +82,7 @@ impl Entry {
             Difference::Minor => BETWEEN_MINOR,
         };
         let due = self.written.map(|written| written + between);
-        Some(due.max(self.again).unwrap_or_else(Instant::now))
+        Some(due.max(self.again).unwrap_or(now))
     }
 }
 
@@ -170,7 +170,7 @@ impl GateStatuses {
         let now = Instant::now();
         let mut next = now + FAR;
         for (key, entry) in &mut *self.entries() {
-            match entry.due() {
+            match entry.due(now) {
                 _ if entry.is_busy => {}
                 Some(due) if due <= now => {
                     entry.is_busy = true;
@@ -209,7 +209,7 @@ impl GateStatuses {
         let mut entries = self.entries();
         let entry = entries.get_mut(key)?;
         entry.is_busy = false;
-        entry.due()
+        entry.due(Instant::now())
     }
 
     fn written(
