@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use prometheus_client::registry::Registry as Series;
 use tokio::sync::watch;
 
@@ -21,8 +22,9 @@ use crate::sidecar::shell::{Parts, Settings, Shell};
 
 /// Takes platforms' deliveries in, proves them, keeps them safe and hands them on.
 ///
-/// In a cluster any number of processes may run, each with a folder of data of its own. With --manifests it
-/// needs no cluster. Tokens are not rotated: the controller does that, or `sidecar --gate-listen` both.
+/// In a cluster any number of processes may run, each with a folder of data of its own or all with one
+/// database. With --manifests it needs no cluster. Tokens are not rotated: the controller does that, or
+/// `sidecar --gate-listen` both.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Folder of manifests, where there is no cluster: all its .yaml, .yml and .json files, read again when
@@ -30,8 +32,11 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// Folder for what was acknowledged and not yet handed on; on a disk that stays.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    #[arg(long, value_name = "DIR", group = "store", required_unless_present = "database")]
+    pub data: Option<PathBuf>,
+    /// File for the statuses of receivers: state.json in the folder of --data, if that is given.
+    #[arg(long, value_name = "FILE", requires = "manifests")]
+    pub state: Option<PathBuf>,
     /// Where platforms send their deliveries to.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8090")]
     pub listen: SocketAddr,
@@ -52,6 +57,11 @@ pub struct Args {
 /// The runtime that does not come to this in time has come to a standstill.
 const BEAT: Duration = Duration::from_secs(1);
 
+fn state_file(args: &Args) -> anyhow::Result<PathBuf> {
+    let in_data = || args.data.as_ref().map(|data| data.join("state.json"));
+    args.state.clone().or_else(in_data).context("with --database, name a file for statuses with --state")
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -66,11 +76,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 async fn without_cluster(args: Args, manifests: PathBuf) -> anyhow::Result<()> {
     let logs = args.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
-    let store = gating::open_store(&args.gate, args.data.clone()).await?;
+    let store = gating::open_store(&args.gate, args.data.clone(), &shutdown).await?;
     let shell = Shell::open(
         Settings {
             manifests,
-            state: args.data.join("state.json"),
+            state: state_file(&args)?,
             secrets_dir: args.secrets_dir.clone(),
             publish_dir: None,
             parts: Parts::Gate,

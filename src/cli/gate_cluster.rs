@@ -66,7 +66,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let servers = clients.servers.iter().map(|server| server.parse::<AllowedDestination>());
     let servers = servers.collect::<Result<Vec<_>, _>>().context("the address of the API server")?;
     let client = args.process.client_but_never_to(servers, gating::CONNECTIONS_PER_HOST)?;
-    let store = gating::open_store(&args.gate, args.data.clone()).await?;
+    let store = gating::open_store(&args.gate, args.data.clone(), &shutdown).await?;
 
     let scope = Scope { namespaces: args.cluster.namespace.clone(), selector: args.cluster.selector.clone() };
     let lists_by_namespace = !scope.namespaces.is_empty() || scope.selector.is_some();

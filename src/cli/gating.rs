@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use ipnet::IpNet;
 use prometheus_client::registry::Registry as Series;
@@ -15,6 +15,8 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use super::gate_ports::{ShellCredentials, ShellMeans};
+use super::storing::DatabaseArgs;
+pub(super) use super::storing::open as open_store;
 use crate::api::Duration;
 use crate::engine::ports::{Random, Secrets};
 use crate::gate::acceptance::Polled;
@@ -43,9 +45,7 @@ use crate::ops::gate_metrics::GateMetrics;
 use crate::ops::server::{self, Limits};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::SystemRandom;
-use crate::store::seal::{MasterKey, Sealer};
 use crate::store::{Extent, Store};
-use crate::store::{SqliteOptions, SqliteStore};
 
 /// The name of a gate without a cluster in statuses.
 pub(super) const LOCAL: &str = "local";
@@ -59,6 +59,9 @@ const NAMESPACE_SHARE: Extent = Extent { deliveries: 1_000_000, bytes: 10 * 1024
 /// Arguments of a gate, whichever command runs it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GateArgs {
+    /// What a gate takes whose store is a database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
     /// Seal what is stored with the key in this file: 32 bytes, as they are or as base64 or hex. Given
     /// twice, the first one seals and both open: that is how a key is changed.
     #[arg(long, value_name = "FILE")]
@@ -129,22 +132,6 @@ impl FromShell {
             others: None,
         }
     }
-}
-
-/// Opens the store in a folder, before anything else is done there.
-pub(super) async fn open_store(args: &GateArgs, data: PathBuf) -> anyhow::Result<Arc<dyn Store>> {
-    if args.data_key_file.len() > 2 {
-        bail!("--data-key-file is given at most twice: the key that seals, and the one before it");
-    }
-    let keys: Result<Vec<_>, _> = args.data_key_file.iter().map(|path| MasterKey::read(path)).collect();
-    let mut keys = keys?.into_iter();
-    let options = SqliteOptions {
-        may_vanish: args.data_may_vanish,
-        sealer: keys.next().map(|first| Sealer::new(first, keys.next())),
-        ..SqliteOptions::new(data)
-    };
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?;
-    Ok(Arc::new(opened?))
 }
 
 /// A gate whose store is open and whose listener is bound; nothing is taken in yet.

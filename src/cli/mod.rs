@@ -24,6 +24,7 @@ mod proxy;
 pub mod sandbox;
 pub mod serve;
 pub mod sidecar;
+mod storing;
 
 use std::future::Future;
 use std::io::Write;

@@ -39,10 +39,10 @@ pub struct Args {
     pub prune: bool,
     /// Take deliveries in here, too, for the receivers in the folder; a new token is accepted before the
     /// provider has it.
-    #[arg(long, value_name = "ADDRESS", requires = "data")]
+    #[arg(long, value_name = "ADDRESS", requires = "store")]
     pub gate_listen: Option<SocketAddr>,
     /// Folder for deliveries that were acknowledged and not yet handed on; on a disk that stays.
-    #[arg(long, value_name = "DIR", requires = "gate_listen")]
+    #[arg(long, value_name = "DIR", requires = "gate_listen", group = "store")]
     pub data: Option<PathBuf>,
     /// What all gates take.
     #[command(flatten)]
@@ -60,9 +60,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let logs = args.serve.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     // Before anything is done in the folder of data.
-    let gated = match (args.gate_listen, &args.data) {
-        (Some(listen), Some(data)) => Some((listen, gating::open_store(&args.gate, data.clone()).await?)),
-        _ => None,
+    let gated = match args.gate_listen {
+        Some(listen) => Some((listen, gating::open_store(&args.gate, args.data.clone(), &shutdown).await?)),
+        None if args.gate.database.database.is_some() => {
+            anyhow::bail!("--database is the store of a gate: say where it listens with --gate-listen")
+        }
+        None => None,
     };
     let shell = Shell::open(
         Settings {

@@ -34,7 +34,7 @@ pub enum LogFormat {
 }
 
 /// Libraries that print headers, bodies or URLs when asked for detail.
-const GUARDED: [&str; 11] = [
+const GUARDED: [&str; 12] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -44,6 +44,8 @@ const GUARDED: [&str; 11] = [
     "reqwest",
     "rustls",
     "rustls_platform_verifier",
+    // All values of a statement: bodies, and whose they are.
+    "tokio_postgres",
     "tower",
     "tower_http",
 ];

@@ -11,15 +11,25 @@
 //!
 //! What is done is deleted; its key stays until it has expired, so that a repeated delivery is known.
 
+mod columns;
+mod content;
+mod ledger;
+#[cfg(test)]
+mod model;
+mod postgres;
 pub mod seal;
 mod sqlite;
 #[cfg(test)]
 mod suite;
+mod turns;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::postgres::{
+    Database, DatabaseTls, InvalidDatabase, PostgresError, PostgresOptions, PostgresStore,
+};
 pub use self::sqlite::{OpenError, SqliteOptions, SqliteStore};
 
 use aws_lc_rs::hmac;

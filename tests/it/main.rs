@@ -15,6 +15,8 @@ mod operator;
 mod packaging;
 mod parties;
 mod pods;
+#[path = "../../src/store/postgres/tests/server.rs"]
+mod postgres;
 mod process;
 mod readme;
 mod rooms;

@@ -1,9 +1,9 @@
 //! A parked delivery goes over to the receiver that has taken the place of its own.
 
-use super::content::Written;
 use super::deliveries::{Found, PARKED};
 use super::engine::Engine;
-use super::ledger::{add, subtract};
+use crate::store::content::Written;
+use crate::store::ledger::{add, subtract};
 use crate::store::{Adopted, Bound, DeliveryId, Owner, Room};
 
 /// What goes over, and to whom.

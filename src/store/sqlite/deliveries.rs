@@ -1,12 +1,11 @@
 //! What changes deliveries, inside of the transaction of a commit.
 
-use std::time::Duration;
-
 use rusqlite::{OptionalExtension, named_params};
 
-use super::content::Written;
-use super::engine::{Engine, micros, signed};
-use super::ledger::{add, subtract};
+use super::engine::Engine;
+use crate::store::columns::{micros, shortened, signed, unsigned, window_micros};
+use crate::store::content::Written;
+use crate::store::ledger::{add, subtract};
 use crate::store::{Claim, DeliveryId, EventKey, LastFailure, Owner, Put, Room};
 use chrono::{DateTime, Utc};
 
@@ -15,9 +14,6 @@ pub(super) const PARKED: i64 = 1;
 
 /// Rows that are parked in one go when a receiver is gone.
 pub(super) const PARKED_AT_ONCE: i64 = 500;
-
-/// Longest text of a failure that is kept, in characters.
-const LONGEST_FAILURE: usize = 1024;
 
 /// A delivery that is put, its content as it is written.
 pub(super) struct Arriving {
@@ -265,17 +261,9 @@ fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
         row: row.get(0)?,
         receiver: row.get(1)?,
         state: row.get(2)?,
-        size: super::engine::unsigned(row.get(3)?),
+        size: unsigned(row.get(3)?),
         event: row.get(4)?,
         body_digest: row.get(5)?,
         key_expires: row.get(6)?,
     })
-}
-
-fn window_micros(window: Duration) -> i64 {
-    i64::try_from(window.as_micros()).unwrap_or(i64::MAX)
-}
-
-fn shortened(text: &str) -> &str {
-    text.char_indices().nth(LONGEST_FAILURE).map_or(text, |(end, _)| &text[..end])
 }

@@ -10,13 +10,14 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, named_params};
 use tokio::sync::watch;
 
-use super::content::Seals;
 use super::error::meaning;
 use super::jobs::Change;
-use super::ledger::{Account, Ledger};
 use super::place::Place;
 use super::queue::{End, Queue, Work};
 use super::resealing::Resealing;
+use crate::store::columns::signed;
+use crate::store::content::Seals;
+use crate::store::ledger::{Account, Ledger};
 use crate::store::{Claim, Owner, StoreError};
 
 /// How long nobody asks for anything until the store tidies up.
@@ -267,24 +268,4 @@ impl Engine {
         self.ledger.insert(Account::new(receiver, owner.clone()));
         Ok(receiver)
     }
-}
-
-/// As SQLite keeps numbers.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// As they were.
-pub(super) fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-/// Microseconds since 1970.
-pub(super) fn micros(time: DateTime<Utc>) -> i64 {
-    time.timestamp_micros()
-}
-
-/// The time of so many microseconds since 1970.
-pub(super) fn time(micros: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }

@@ -1,12 +1,12 @@
 //! What applications wait for, and the tokens that receivers know.
 
-use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, named_params};
 
-use super::content::Sealing;
 use super::deliveries::PARKED_AT_ONCE;
-use super::engine::{Engine, micros, signed, time};
+use super::engine::Engine;
+use crate::store::columns::{micros, signed, time};
+use crate::store::content::Sealing;
 use crate::store::seal::{Field, RowName};
 use crate::store::{Digest, Expectation, KnownToken, Owner, RowState, Selection, StoreError};
 
@@ -40,7 +40,7 @@ pub(super) struct ExpectationRow {
 
 impl ExpectationRow {
     /// The expectation, if its id can be read.
-    pub(super) fn open(self, seals: &super::content::Seals) -> Result<Expectation, StoreError> {
+    pub(super) fn open(self, seals: &crate::store::content::Seals) -> Result<Expectation, StoreError> {
         let name = RowName { uid: &self.owner.uid, row: &self.digest };
         let id = seals
             .read_one(Field::ExpectedId, name, self.sealing, self.id)
@@ -61,19 +61,6 @@ impl ExpectationRow {
             parked: self.parked,
         })
     }
-}
-
-/// What an expectation is found by: its id may be sealed, and each sealing looks different.
-pub(super) fn expectation_digest(key: &[u8; 32], uid: &str, id: &str) -> Digest {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    let mut context = hmac::Context::with_key(&key);
-    context.update(b"expectation\0");
-    context.update(&(uid.len() as u64).to_be_bytes());
-    context.update(uid.as_bytes());
-    context.update(id.as_bytes());
-    let mut digest = Digest::default();
-    digest.copy_from_slice(context.sign().as_ref());
-    digest
 }
 
 impl Engine {

@@ -10,14 +10,12 @@
 //! | `hookkeeper.lock` | locked by the process that has the store open |
 
 mod adopting;
-mod content;
 mod deliveries;
 mod engine;
 mod error;
 mod expectations;
 mod jobs;
 mod keys;
-mod ledger;
 mod opening;
 mod place;
 mod queue;
@@ -41,14 +39,14 @@ use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 use self::adopting::Adopting;
-use self::content::{Content, Seals};
 use self::deliveries::{Arriving, PARKED_AT_ONCE};
-use self::engine::{Engine, Parts, micros};
+use self::engine::{Engine, Parts};
 pub use self::error::OpenError;
-use self::expectations::expectation_digest;
 use self::jobs::{ChangeOnce, ReadOnce};
 use self::queue::{End, Queue};
 use self::reading::TakenRow;
+use super::columns::micros;
+use super::content::{Content, Seals, expectation_digest};
 use super::seal::{Field, RowName, Sealer};
 use super::{
     Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,

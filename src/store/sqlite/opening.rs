@@ -11,13 +11,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use zeroize::Zeroizing;
 
 use super::SqliteOptions;
-use super::content::{CLEAR, Sealing, Seals};
-use super::engine::unsigned;
 use super::error::OpenError;
-use super::ledger::{Account, Ledger};
 use super::place::Place;
 use super::resealing::is_needed;
 use super::schema;
+use crate::store::columns::unsigned;
+use crate::store::content::{CLEAR, Sealing, Seals};
+use crate::store::ledger::{Account, Ledger};
 use crate::store::seal::{Field, KeyId, RowName, Sealer};
 use crate::store::{Extent, Owner};
 

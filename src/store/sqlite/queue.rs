@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::jobs::{Change, Read};
+use crate::store::turns::{Pops, Turns};
 
 /// Most deliveries in one commit.
 const LARGEST_BATCH: usize = 64;
@@ -26,61 +27,6 @@ const MOST_OTHERS: usize = 1 << 16;
 
 /// Most reads that are done between two commits.
 const READS_IN_A_ROW: usize = 64;
-
-/// Queues that are served in turn.
-struct Turns<Q> {
-    order: VecDeque<Arc<str>>,
-    queues: HashMap<Arc<str>, Q>,
-}
-
-trait Pops<T>: Default {
-    fn pop(&mut self) -> Option<T>;
-    fn is_empty(&self) -> bool;
-}
-
-impl<T> Pops<T> for VecDeque<T> {
-    fn pop(&mut self) -> Option<T> {
-        self.pop_front()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl<Q> Default for Turns<Q> {
-    fn default() -> Self {
-        Self { order: VecDeque::new(), queues: HashMap::new() }
-    }
-}
-
-impl<Q: Default> Turns<Q> {
-    fn queue(&mut self, name: &Arc<str>) -> &mut Q {
-        let order = &mut self.order;
-        self.queues.entry(Arc::clone(name)).or_insert_with(|| {
-            order.push_back(Arc::clone(name));
-            Q::default()
-        })
-    }
-}
-
-impl<T, Q: Pops<T>> Pops<T> for Turns<Q> {
-    fn pop(&mut self) -> Option<T> {
-        let name = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&name)?;
-        let item = queue.pop();
-        if queue.is_empty() {
-            self.queues.remove(&name);
-        } else {
-            self.order.push_back(name);
-        }
-        item
-    }
-
-    fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
-}
 
 /// A delivery that waits for a commit.
 struct WaitingPut {
@@ -252,29 +198,5 @@ impl Waiting {
             _ => None,
         };
         Work { reads, changes, puts, put_bytes, end }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn namespaces_are_served_in_turn_and_in_each_of_them_its_receivers() {
-        let mut turns: Turns<Turns<VecDeque<&str>>> = Turns::default();
-        for (namespace, receiver, item) in [
-            ("a", "one", "a1"),
-            ("a", "one", "a1'"),
-            ("a", "one", "a1''"),
-            ("a", "two", "a2"),
-            ("b", "three", "b3"),
-            ("b", "three", "b3'"),
-            ("c", "four", "c4"),
-        ] {
-            turns.queue(&namespace.into()).queue(&receiver.into()).push_back(item);
-        }
-        let order: Vec<&str> = std::iter::from_fn(|| turns.pop()).collect();
-        assert_eq!(order, ["a1", "b3", "c4", "a2", "b3'", "a1'", "a1''"]);
-        assert!(turns.is_empty() && turns.queues.is_empty());
     }
 }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::OptionalExtension;
 
-use super::content::{Sealing, Written};
 use super::deliveries::{PARKED, PENDING};
-use super::engine::{Engine, Held, micros, time, unsigned};
+use super::engine::{Engine, Held};
+use crate::store::columns::{micros, time, unsigned};
+use crate::store::content::{Sealing, Written};
 use crate::store::{Claim, DeliveryId, LastFailure, Row, RowState, Selection, Usage};
 
 /// Bytes of bodies after which no more deliveries are taken at once.

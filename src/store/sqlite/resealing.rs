@@ -1,9 +1,9 @@
 //! Rows that were sealed with a former key, or not at all, are sealed with the present one, a few at a time
 //! between other work.
 
-use super::content::{CLEAR, Content, Sealing, Seals};
 use super::engine::Engine;
 use super::reading::written;
+use crate::store::content::{CLEAR, Content, Sealing, Seals};
 use crate::store::seal::{Field, RowName};
 use crate::store::{DeliveryId, StoreError};
 

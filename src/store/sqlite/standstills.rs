@@ -1,7 +1,8 @@
 //! When receivers stood still.
 
-use super::engine::{Engine, micros, time};
+use super::engine::Engine;
 use crate::store::Standstill;
+use crate::store::columns::{micros, time};
 
 impl Engine {
     pub(super) fn standstills(&self, uid: &str) -> rusqlite::Result<Vec<Standstill>> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::deliveries::{SECRET, SIGNATURE};
+use crate::peers;
 use crate::process::{Process, free_address};
 use crate::subject::{Place, Running, Subject};
 
@@ -27,6 +28,13 @@ pub fn subjects() -> Vec<Subject> {
             less: "the same, and what is stored is encrypted (--data-key-file)",
             hands_on: true,
             start: |place| start(place, "", true),
+        },
+        Subject {
+            name: "gate-postgresql",
+            title: "hookkeeper, stored in PostgreSQL",
+            less: "as the first, in a database on the same machine that other gates may share",
+            hands_on: true,
+            start: in_database,
         },
         Subject {
             name: "gate-away",
@@ -60,6 +68,14 @@ fn start(place: &Place, more: &str, sealed: bool) -> Result<Running, String> {
     Ok(Running { address: gate.listen, processes: vec![gate.start()?] })
 }
 
+fn in_database(place: &Place) -> Result<Running, String> {
+    let database = free_address();
+    let server = peers::postgresql(place, database.port())?;
+    let mut gate = Gate::prepare(place, &["bench"], "", false);
+    gate.database = Some(database);
+    Ok(Running { address: gate.listen, processes: vec![gate.start()?, server] })
+}
+
 /// A gate with its files; it may be started again and again.
 pub struct Gate {
     folder: PathBuf,
@@ -68,6 +84,8 @@ pub struct Gate {
     admin: SocketAddr,
     application: SocketAddr,
     sealed: bool,
+    /// Where its store is, if that is no folder.
+    database: Option<SocketAddr>,
 }
 
 impl Gate {
@@ -104,7 +122,8 @@ spec:
             );
             fs::write(folder.join(format!("manifests/{namespace}.yaml")), receiver).unwrap();
         }
-        Self { folder, listen: free_address(), admin: free_address(), application: place.application, sealed }
+        let (listen, admin) = (free_address(), free_address());
+        Self { folder, listen, admin, application: place.application, sealed, database: None }
     }
 
     /// Starts it; returns when it says that it is ready.
@@ -113,7 +132,13 @@ spec:
         command.env_clear().arg("gate");
         command.arg("--manifests").arg(self.folder.join("manifests"));
         command.arg("--secrets-dir").arg(self.folder.join("secrets"));
-        command.arg("--data").arg(self.folder.join("store"));
+        match self.database {
+            None => command.arg("--data").arg(self.folder.join("store")),
+            Some(database) => command
+                .args(["--database", &format!("postgres://bench@{database}/postgres")])
+                .args(["--database-tls", "disable", "--state"])
+                .arg(self.folder.join("state.json")),
+        };
         command.arg("--listen").arg(self.listen.to_string());
         command.arg("--admin-listen").arg(self.admin.to_string());
         command.arg("--allow-destination").arg(format!("http://{}", self.application));

@@ -202,6 +202,11 @@ fn fastapi(place: &Place) -> Result<Running, String> {
     Ok(Running { address, processes: vec![uvicorn, server] })
 }
 
+/// The same server for the gate.
+pub fn postgresql(place: &Place, port: u16) -> Result<Process, String> {
+    postgresql_server(place, &install("postgresql")?, port)
+}
+
 /// PostgreSQL with all that keeps what is committed, as a user of its own: it refuses root.
 fn postgresql_server(place: &Place, installed: &Path, port: u16) -> Result<Process, String> {
     let user = if rustix::process::geteuid().is_root() { Some(unprivileged_user()?) } else { None };

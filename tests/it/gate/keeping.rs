@@ -13,7 +13,7 @@ use super::stage::{Gate, Stage};
 use super::wire;
 use crate::process::{Ended, Program};
 
-const RECEIVER: &str = "
+pub(super) const RECEIVER: &str = "
 apiVersion: hookkeeper.dev/v1alpha1
 kind: WebhookReceiver
 metadata: {name: events}
@@ -23,7 +23,7 @@ spec:
   forward: {url: APPLICATION/events, retry: {interval: 1s, maxInterval: 1s}}
 ";
 
-const TOKEN: (&str, &str) = ("X-Webhook-Token", "canary-webhook-token");
+pub(super) const TOKEN: (&str, &str) = ("X-Webhook-Token", "canary-webhook-token");
 const STORE: &str = "hookkeeper.db";
 
 async fn stage() -> Stage {
@@ -32,16 +32,16 @@ async fn stage() -> Stage {
     stage
 }
 
-fn body(id: &str) -> String {
+pub(super) fn body(id: &str) -> String {
     format!(r#"{{"id":"{id}","of":"canary-body"}}"#)
 }
 
-fn send(gate: &Gate, id: &str) -> u16 {
+pub(super) fn send(gate: &Gate, id: &str) -> u16 {
     gate.post("/default/events", &[TOKEN], body(id).as_bytes()).status
 }
 
 /// The ids that the application took, each with the deliveries that brought it.
-fn took(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn took(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
     let mut by_id: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for handed in stage.application.took() {
         let body: serde_json::Value = serde_json::from_slice(&handed.body).unwrap();
@@ -51,14 +51,14 @@ fn took(stage: &Stage) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// A platform that sends again what was not acknowledged, at an address where somebody listens most of the time.
-struct Sender {
+pub(super) struct Sender {
     leaves: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<BTreeSet<String>>>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Sender {
-    fn to(address: SocketAddr, threads: usize) -> Self {
+    pub(super) fn to(address: SocketAddr, threads: usize) -> Self {
         let leaves = Arc::new(AtomicBool::new(false));
         let acknowledged: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let threads = (0..threads).map(|thread| {
@@ -68,7 +68,7 @@ impl Sender {
                     if leaves.load(Ordering::Relaxed) {
                         return;
                     }
-                    let id = format!("{thread}-{number}");
+                    let id = format!("{}-{thread}-{number}", address.port());
                     while !deliver(address, &id) {
                         if leaves.load(Ordering::Relaxed) {
                             return;
@@ -82,11 +82,11 @@ impl Sender {
         Self { threads: threads.collect(), leaves, acknowledged }
     }
 
-    fn acknowledged(&self) -> usize {
+    pub(super) fn acknowledged(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
     }
 
-    fn leave(self) -> BTreeSet<String> {
+    pub(super) fn leave(self) -> BTreeSet<String> {
         self.leaves.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
         self.acknowledged.lock().unwrap().clone()

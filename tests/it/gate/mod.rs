@@ -2,6 +2,7 @@
 
 pub mod application;
 mod circle;
+mod database;
 mod doors;
 mod fallback;
 mod hostile;

@@ -53,13 +53,18 @@ impl Stage {
 
     /// The command line.
     pub fn program(&self) -> Program {
+        let mut program = self.program_without_store();
+        program.arg("--data").arg(self.path("data"));
+        program
+    }
+
+    /// The command line without what says where the store is.
+    pub fn program_without_store(&self) -> Program {
         let mut program = hookkeeper();
         program
             .arg("gate")
             .arg("--manifests")
             .arg(self.path("manifests"))
-            .arg("--data")
-            .arg(self.path("data"))
             .arg("--secrets-dir")
             .arg(self.path("secrets"))
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--drain", "0s"])

@@ -3,7 +3,6 @@
 mod costs;
 mod failing;
 mod migrating;
-mod model;
 mod refusals;
 mod sealing;
 
@@ -12,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use proptest::prelude::*;
 
 use super::*;
 use crate::store::seal::MasterKey;
@@ -48,7 +48,13 @@ impl Folder {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(self.options()).unwrap()
+        loop {
+            match SqliteStore::open(self.options()) {
+                // A program that another test starts has our files until it is the program.
+                Err(OpenError::InUse { .. }) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// The store opened with two keys, the first of which seals.
@@ -71,6 +77,24 @@ impl Folder {
 impl Ground for Folder {
     fn open(&self) -> BoxFuture<'_, Arc<dyn Store>> {
         Box::pin(async { Arc::new(self.store()) as Arc<dyn Store> })
+    }
+
+    fn keys(&self) -> BoxFuture<'_, (u64, u64)> {
+        let connection = rusqlite::Connection::open(self.path().join("hookkeeper.db")).unwrap();
+        let counted = "SELECT (SELECT coalesce(sum(keys), 0) FROM receivers), (SELECT count(*) FROM keys)";
+        let count = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        let keys = connection.query_row(counted, [], |row| Ok((count(row, 0)?, count(row, 1)?))).unwrap();
+        Box::pin(std::future::ready(keys))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_sequence_of_calls_ends_as_the_model_says(calls in crate::store::model::calls()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(crate::store::model::follow(&Folder::new(None), calls));
     }
 }
 

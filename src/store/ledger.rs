@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::store::{Bound, Extent, Owner, Room};
+use super::{Bound, Extent, Owner, Room};
 
 /// The counts of one receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +122,13 @@ impl Ledger {
         let leaves_enough = !room.leaves_some
             || self.left.is_none_or(|left| on_disk(namespace).saturating_add(size + ROW) <= left);
         (!fits(namespace, room.namespace, size) || !leaves_enough).then_some(Bound::Namespace)
+    }
+
+    /// What receivers of a namespace hold whose accounts are not here.
+    pub(super) fn beside(&mut self, namespace: Arc<str>, held: Extent) {
+        let all = self.namespaces.entry(namespace).or_default();
+        all.deliveries += held.deliveries;
+        all.bytes += held.bytes;
     }
 
     /// So many bytes are left on the disk for new deliveries.

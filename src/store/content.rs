@@ -1,11 +1,13 @@
 //! What came from outside, as it lies in a row: in clear, or sealed.
 
 use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 
-use crate::store::seal::{CannotOpen, Field, KeyId, RowName, SealSalt, Sealer};
-use crate::store::{DeliveryId, StoreError};
+use super::seal::{CannotOpen, Field, KeyId, RowName, SealSalt, Sealer};
+use super::{DeliveryId, Digest, StoreError};
 
 /// Stands in a row for "in clear".
 pub(super) const CLEAR: i64 = 0;
@@ -41,22 +43,41 @@ pub(super) struct Written {
 pub(super) struct Seals {
     sealer: Option<Sealer>,
     current: i64,
-    keys: HashMap<i64, KeyId>,
+    keys: RwLock<HashMap<i64, KeyId>>,
 }
 
 impl Seals {
     /// `current` is the number of the key that seals, or [`CLEAR`].
     pub(super) fn new(sealer: Option<Sealer>, current: i64, keys: HashMap<i64, KeyId>) -> Self {
-        Self { sealer, current, keys }
+        Self { sealer, current, keys: RwLock::new(keys) }
     }
 
     pub(super) fn is_sealing(&self) -> bool {
         self.sealer.is_some()
     }
 
+    /// The number of the key that seals, or [`CLEAR`].
+    pub(super) fn current(&self) -> i64 {
+        self.current
+    }
+
+    /// Others who use the same store have brought in keys since it was opened.
+    pub(super) fn learn(&self, keys: HashMap<i64, KeyId>) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// The numbers of what can be opened here: what lies there in clear, and what was sealed with a key that
+    /// is given.
+    pub(super) fn can_be_opened(&self) -> Vec<i64> {
+        let keys = self.keys();
+        let given = keys.iter().filter(|(_, key)| self.sealer.as_ref().is_some_and(|own| own.has(**key)));
+        given.map(|(seal, _)| *seal).chain([CLEAR]).collect()
+    }
+
     /// The numbers of other keys, and the one for "in clear" when there is a key now.
     pub(super) fn outdated(&self) -> Vec<i64> {
-        let mut outdated: Vec<i64> = self.keys.keys().copied().filter(|seal| *seal != self.current).collect();
+        let mut outdated: Vec<i64> =
+            self.keys().keys().copied().filter(|seal| *seal != self.current).collect();
         if self.is_sealing() {
             outdated.push(CLEAR);
         }
@@ -64,7 +85,11 @@ impl Seals {
     }
 
     pub(super) fn key_id(&self, seal: i64) -> Option<KeyId> {
-        self.keys.get(&seal).copied()
+        self.keys().get(&seal).copied()
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, HashMap<i64, KeyId>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The fields of a delivery, sealed if there is a key.
@@ -153,7 +178,7 @@ impl Seals {
         &self,
         sealing: Sealing,
         name: RowName<'a>,
-    ) -> Result<Option<crate::store::seal::RowKey<'a>>, CannotOpen> {
+    ) -> Result<Option<super::seal::RowKey<'a>>, CannotOpen> {
         if sealing.seal == CLEAR {
             return Ok(None);
         }
@@ -163,6 +188,19 @@ impl Seals {
         };
         sealer.open(id, &salt, name).map(Some)
     }
+}
+
+/// What an expectation is found by: its id may be sealed, and each sealing looks different.
+pub(super) fn expectation_digest(key: &[u8; 32], uid: &str, id: &str) -> Digest {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(b"expectation\0");
+    context.update(&(uid.len() as u64).to_be_bytes());
+    context.update(uid.as_bytes());
+    context.update(id.as_bytes());
+    let mut digest = Digest::default();
+    digest.copy_from_slice(context.sign().as_ref());
+    digest
 }
 
 fn cannot_seal() -> StoreError {

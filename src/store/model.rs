@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::suite::{Ground, at, digest, owner};
 use super::*;
-use crate::store::suite::{at, digest, owner};
-use crate::store::{Adopted, Bound, EventKey, Extent, Owner, Put, Room, RowState};
 
 /// One call. Numbers of deliveries count those that were put.
 #[derive(Clone, Debug)]
-enum Call {
+pub(super) enum Call {
     Put { receiver: u8, event: u8, body: u8, drops: bool, is_tight: bool },
     Take { receiver: u8, most: usize },
     Done { delivery: usize },
@@ -24,6 +23,10 @@ enum Call {
     Forget,
     Pass { seconds: i64 },
     Crash,
+}
+
+pub(super) fn calls() -> impl Strategy<Value = Vec<Call>> {
+    prop::collection::vec(call(), 1..80)
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -104,6 +107,12 @@ fn failure() -> LastFailure {
 }
 
 impl Model {
+    fn crash(&mut self, ground: &dyn Ground) {
+        if ground.claims_end_with_the_process() {
+            self.rows.values_mut().for_each(|row| row.claim = None);
+        }
+    }
+
     fn held(&self, is_meant: impl Fn(&ModelRow) -> bool) -> Extent {
         let rows = self.rows.values().filter(|row| is_meant(row));
         rows.fold(Extent::default(), |sum, row| Extent {
@@ -241,8 +250,11 @@ fn body(event: u8, body: u8) -> String {
     format!("event {event} body {body}{}", "x".repeat(usize::from(body) * 7))
 }
 
-async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, folder: &Folder) {
-    let store = open.get_or_insert_with(|| folder.store());
+async fn apply(call: Call, model: &mut Model, open: &mut Option<Arc<dyn Store>>, ground: &dyn Ground) {
+    let store = match open {
+        Some(store) => store,
+        None => open.insert(ground.open().await),
+    };
     let pick = |index: usize, length: usize| (length > 0).then(|| index % length);
     let now = at(model.now);
     match call {
@@ -286,6 +298,7 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
                 );
                 assert_eq!(taken.duplicate_of, duplicate_of);
                 row.claim = Some((taken.claim, model.now + LEASE));
+                row.attempts += u32::from(ground.counts_what_is_taken());
                 model.taken.push((taken.id, taken.claim));
             }
         }
@@ -301,7 +314,7 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
             let due = model.now + after;
             if let Some(row) = model.claimed(id, claim) {
                 row.due = due;
-                row.attempts += 1;
+                row.attempts += u32::from(!ground.counts_what_is_taken());
                 row.refusals += u32::from(refused);
                 row.claim = None;
             }
@@ -312,7 +325,7 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
             let (id, claim) = model.taken[index];
             if let Some(row) = model.claimed(id, claim) {
                 row.is_parked = true;
-                row.attempts += 1;
+                row.attempts += u32::from(!ground.counts_what_is_taken());
                 row.claim = None;
             }
             store.park(id, claim, failure()).await.unwrap();
@@ -322,6 +335,7 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
             let (id, claim) = model.taken[index];
             if let Some(row) = model.claimed(id, claim) {
                 row.claim = None;
+                row.attempts -= u32::from(ground.counts_what_is_taken());
             }
             store.give_back(id, claim).await.unwrap();
         }
@@ -369,13 +383,13 @@ async fn apply(call: Call, model: &mut Model, open: &mut Option<SqliteStore>, fo
         Call::Crash => {
             // The next call opens it again.
             *open = None;
-            model.rows.values_mut().for_each(|row| row.claim = None);
+            model.crash(ground);
         }
     }
 }
 
 /// All rows, and that what is counted is what is there.
-async fn compare(model: &Model, store: &SqliteStore) {
+async fn compare(model: &Model, store: &dyn Store) {
     let rows = store.list(&Selection::default(), None, 1000).await.unwrap();
     let found: Vec<_> = rows
         .iter()
@@ -393,38 +407,22 @@ async fn compare(model: &Model, store: &SqliteStore) {
         assert_eq!(pending, model.held(|row| row.receiver == number && !row.is_parked));
         assert_eq!(parked, model.held(|row| row.receiver == number && row.is_parked));
     }
-    let (counted, kept, there): (u64, i64, i64) = store
-        .read(|engine| {
-            let counted = engine.ledger.accounts().map(|account| account.keys).sum();
-            engine.connection.query_row(
-                "SELECT (SELECT coalesce(sum(keys), 0) FROM receivers), (SELECT count(*) FROM keys)",
-                [],
-                |row| Ok((counted, row.get(0)?, row.get(1)?)),
-            )
-        })
-        .await
-        .unwrap();
-    let expected = model.bodies.len() + model.answered.len();
-    assert_eq!((counted, kept, there), (expected as u64, expected as i64, expected as i64));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_sequence_of_calls_ends_as_the_model_says(calls in prop::collection::vec(call(), 1..80)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let folder = Folder::new(None);
-            let mut open = None;
-            let mut model = Model::default();
-            for call in calls {
-                apply(call, &mut model, &mut open, &folder).await;
-            }
-            compare(&model, open.get_or_insert_with(|| folder.store())).await;
-            drop(open);
-            model.rows.values_mut().for_each(|row| row.claim = None);
-            compare(&model, &folder.store()).await;
-        });
+/// Does all of it on fresh ground, and looks at what is left.
+pub(super) async fn follow(ground: &dyn Ground, calls: Vec<Call>) {
+    let mut open = None;
+    let mut model = Model::default();
+    for call in calls {
+        apply(call, &mut model, &mut open, ground).await;
     }
+    if let Some(store) = open {
+        compare(&model, &*store).await;
+    }
+    model.crash(ground);
+    let store = ground.open().await;
+    compare(&model, &*store).await;
+    drop(store);
+    let expected = (model.bodies.len() + model.answered.len()) as u64;
+    assert_eq!(ground.keys().await, (expected, expected));
 }

@@ -1,0 +1,68 @@
+//! What each statement may cost: found by an index, however many rows there are, and however long ago the server
+//! has counted them.
+
+use super::*;
+use crate::store::postgres::{asking, loading, reading, resealing, tidying};
+
+/// The plan of a statement, as a session of a store has it.
+fn plan(base: &Base<'_>, sql: &str, values: &str) -> String {
+    base.sql(&format!(
+        "SET search_path TO hookkeeper; SET enable_seqscan TO off; SET enable_bitmapscan TO off;
+         SET plan_cache_mode TO force_generic_plan; PREPARE it AS {sql}; EXPLAIN EXECUTE it {values}"
+    ))
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_by_an_index_and_not_sorted() {
+    let base = Base::new(None);
+    base.store().await;
+    for (name, sql, values, index) in [
+        ("take", reading::TAKE, "('u', 1, '{0}', 9, '{1}', 1, 1, NULL)", "deliveries_due"),
+        ("next due", reading::NEXT_DUE, "('u', '{0}', 1)", "deliveries_due"),
+        ("usage", reading::USAGE, "", "deliveries_of_receiver"),
+        ("page", reading::PAGE, "('', 9)", "deliveries_pkey"),
+        (
+            "page of receivers",
+            reading::PAGE_OF_RECEIVERS,
+            "('', 9, '{0}', 'a', NULL)",
+            "deliveries_of_receiver",
+        ),
+        ("lock", loading::LOCK, "('{u}', '{a}')", "deliveries_pkey"),
+        ("keys", loading::KEYS, "('{1}', '{a}', '{a}', '{a}', '{a}', '{1}')", "keys_pkey"),
+        ("rows", loading::ROWS, "('{a}', '{1}', '{a}', '{a}')", "deliveries_pkey"),
+        ("expired", tidying::LOCK_EXPIRED, "(1, 9)", "keys_by_expiry"),
+        ("forget keys", tidying::FORGET_KEYS, "('{1}', 1, 9)", "keys_by_expiry"),
+        ("asking", asking::DUE, "('u', 1, 1, 9, 1, 1, '{0}')", "expectations_due"),
+        ("expectations", asking::LIST, "('{t}', 9, NULL, NULL)", "expectations_due"),
+        ("resealing", resealing::DELIVERIES, "(1, '', 9)", "bodies_by_seal"),
+        ("resealing expectations", resealing::EXPECTATIONS, "(1, 1, '', 9)", "expectations_by_seal"),
+    ] {
+        let plan = plan(&base, sql, values);
+        assert!(plan.contains(index), "{name}: {plan}");
+        // Of receivers there are few.
+        let scans = plan.lines().find(|line| line.contains("Seq Scan on") && !line.contains("receivers"));
+        assert_eq!(scans.filter(|scan| !scan.contains("Seq Scan on store")), None, "{name}: {plan}");
+    }
+    // What comes first in its index is taken first, without looking at the rest.
+    let plan = plan(&base, reading::TAKE, "('u', 1, '{0}', 9, '{1}', 1, 1, NULL)");
+    let due = plan.split("CTE due").nth(1).unwrap().split("CTE ").next().unwrap();
+    assert!(!due.contains("Sort"), "{plan}");
+}
+
+#[tokio::test]
+async fn the_oldest_keys_go_when_a_receiver_has_too_many() {
+    use crate::store::suite::{at, delivery};
+    let base = Base::new(None);
+    let store = PostgresStore::open(PostgresOptions { most_keys: 3, ..base.options() }).await.unwrap();
+    for number in 0..5 {
+        let mut sent = delivery(number);
+        sent.arrived = at(i64::from(number));
+        store.put(sent).await.unwrap();
+        let shortened = store.usage().await.unwrap()[0].window_shortened_until;
+        assert_eq!(shortened.is_some(), number >= 3, "{number}");
+    }
+    assert_eq!((base.count("keys"), base.count("deliveries")), (3, 5));
+    assert_eq!(store.usage().await.unwrap()[0].window_shortened_until, Some(at(3601)));
+    let counted: u64 = base.sql("SELECT keys FROM hookkeeper.receivers").parse().unwrap();
+    assert_eq!(counted, 3);
+}
