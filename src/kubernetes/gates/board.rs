@@ -311,20 +311,13 @@ impl Board {
         self.wake();
     }
 
-    /// The state of a receiver has been written, all but what is its gates'. Returns the one before.
-    pub(super) fn written(
-        &self,
-        key: &ObjectKey,
-        uid: &str,
-        status: &WebhookReceiverStatus,
-    ) -> Option<WebhookReceiverStatus> {
+    /// The state of a receiver has been written, all but what is its gates': the watch may bring it later.
+    pub(super) fn written(&self, key: &ObjectKey, uid: &str, status: &WebhookReceiverStatus) {
         let mut known = self.known();
-        let receiver = known.receivers.get_mut(key).filter(|receiver| receiver.uid == uid)?;
-        let (gates, tokens) = (receiver.status.gates.clone(), receiver.status.tokens.clone());
-        Some(std::mem::replace(
-            &mut receiver.status,
-            WebhookReceiverStatus { gates, tokens, ..status.clone() },
-        ))
+        if let Some(receiver) = known.receivers.get_mut(key).filter(|receiver| receiver.uid == uid) {
+            let (gates, tokens) = (receiver.status.gates.clone(), receiver.status.tokens.clone());
+            receiver.status = WebhookReceiverStatus { gates, tokens, ..status.clone() };
+        }
     }
 
     /// The engine is being told this: what is in it for receivers is noted.

@@ -44,6 +44,8 @@ struct Ended {
     namespace: NamespaceId,
     key: ObjectKey,
     uid: String,
+    /// The status on which it was decided.
+    before: WebhookReceiverStatus,
     step: Step,
     result: Result<(), RecordFailure>,
 }
@@ -165,7 +167,8 @@ impl Leader {
             let known = self.board.known();
             // What was decided when it came in line may be settled by now.
             let step = self.decide(&known, desk, &key);
-            let Some(uid) = known.receivers.get(&key).map(|receiver| receiver.uid.clone()) else {
+            let found = known.receivers.get(&key);
+            let Some((uid, before)) = found.map(|found| (found.uid.clone(), found.status.clone())) else {
                 continue;
             };
             drop(known);
@@ -183,13 +186,13 @@ impl Leader {
                     Step::Clear(gate) => self.record.clear_share(&key, &uid, gate).await,
                     Step::Wait(_) => Ok(()),
                 };
-                Ended { namespace, key, uid, step, result }
+                Ended { namespace, key, uid, before, step, result }
             }));
         }
     }
 
     fn ended(&self, desk: &mut Desk, ended: Ended) {
-        let Ended { namespace, key, uid, step, result } = ended;
+        let Ended { namespace, key, uid, before, step, result } = ended;
         desk.places.give_back(namespace);
         desk.busy.remove(&key);
         let now = self.board.now();
@@ -201,7 +204,8 @@ impl Leader {
                 match step {
                     Step::Write(status) => {
                         done.written = Some(now);
-                        self.written(&key, &uid, &status);
+                        self.board.written(&key, &uid, &status);
+                        self.tell(&key, &before, &status);
                     }
                     Step::Clear(gate) => {
                         info!(receiver = %key, %gate, "the gate is gone; what it said of the receiver is removed");
@@ -224,12 +228,9 @@ impl Leader {
         self.board.look_at(key);
     }
 
-    /// The board learns of it at once: the watch brings it later.
-    fn written(&self, key: &ObjectKey, uid: &str, status: &WebhookReceiverStatus) {
-        let Some(before) = self.board.written(key, uid, status) else {
-            return;
-        };
-        for (warning, reason, note) in folding::news(&before, status) {
+    /// People hear of what has changed.
+    fn tell(&self, key: &ObjectKey, before: &WebhookReceiverStatus, status: &WebhookReceiverStatus) {
+        for (warning, reason, note) in folding::news(before, status) {
             let kind = Kind::WebhookReceiver;
             self.events.tell(Notice { kind, key: key.clone(), warning, reason, note });
         }
