@@ -177,7 +177,6 @@ fn wrong_values() -> Vec<(Value, &'static [&'static str])> {
 }
 
 /// A gate with these settings.
-#[expect(clippy::needless_pass_by_value, reason = "each is written where it is used")]
 fn gate(settings: Value) -> Value {
     super::gate::values(&settings)
 }
