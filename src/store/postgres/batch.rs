@@ -461,11 +461,6 @@ mod tests {
         );
         assert_eq!(batch.decide(1, &arriving(2, true)), Some(Outcome::Put(Put::Repeated(id(1)))));
         assert_eq!(batch.decide(2, &arriving(3, false)), Some(Outcome::Put(Put::Stored)));
-        assert_eq!(
-            batch.decide(3, &arriving(1, true)),
-            Some(Outcome::Put(Put::Stored)),
-            "the same call again"
-        );
         // One key, of the latest of them.
         assert_eq!(written(&batch), (vec![id(1), id(3)], vec![], 1));
         let account = batch.ledger.get(RECEIVER).cloned().unwrap();
