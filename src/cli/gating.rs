@@ -374,6 +374,7 @@ impl Gate {
             clock,
         };
         let keeping = tokio::spawn(housekeeping.run());
+        let stop_keeping = keeping.abort_handle();
         let following = async {
             match &tls {
                 Some(tls) => tls.follow().await,
@@ -416,6 +417,8 @@ impl Gate {
         if let Ok(Err(error)) = asking.await {
             warn!("{error}");
         }
+        // It would find the store closed, and take that for a trouble.
+        stop_keeping.abort();
         let closed = tokio::time::timeout(LAST_WRITES, store.close()).await;
         closed.context("the store did not close in time; nothing that was acknowledged is lost")??;
         Ok(())
