@@ -274,7 +274,7 @@ async fn deliveries_and_answers_know_of_each_other() {
     trial.goes_on(&gate, false).await;
     trial.until_handed(&gate, "p-1", &[(2, false)]).await;
     until_asked_in_vain(&gate).await;
-    // The same status once more: IDUnico's own repetition is handed on as ever.
+    // The same status once more: IDUnico's own repetition is handed on like any other.
     trial.goes_on(&gate, false).await;
     trial.until_handed(&gate, "p-1", &[(2, false), (2, false)]).await;
     until_asked_in_vain(&gate).await;
@@ -383,7 +383,7 @@ async fn what_does_not_end_is_given_up_shown_and_asked_for_again() {
     gate.until("nothing is waited for", || expected(&gate).is_empty()).await;
     assert_eq!(again(&["--all"]), "nothing is parked\n");
 
-    // A delivery that comes after all is handed on as ever, and ends it.
+    // A delivery that comes after all is handed on like any other, and ends it.
     trial.begins("p-2", &[4]);
     expect(&gate, "p-2");
     gate.until("it is parked", || parked() == 1).await;

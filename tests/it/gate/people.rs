@@ -216,7 +216,7 @@ async fn without_its_state_file_a_gate_parks_what_waits_and_hands_it_over_only_w
     denied(&gate, &["replay", "--all"], "--adopt");
     assert_eq!(status(&gate, "/default/unico", OLD, r#"{"id":"new","status":3}"#), 200);
     let took = stage.until_took(&gate, 1).await;
-    assert_eq!(&took[0].body[..], br#"{"id":"new","status":3}"#, "its own goes on as ever");
+    assert_eq!(&took[0].body[..], br#"{"id":"new","status":3}"#, "its own goes on");
     assert_eq!(parked(&gate), sent);
 
     assert_eq!(asked(&gate, &["replay", &sent[0], "--adopt"]), "1 replayed\n");
