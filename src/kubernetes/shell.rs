@@ -22,6 +22,7 @@ use super::secrets::{Freshness, KubernetesSecrets};
 use super::service_accounts::TokenRequests;
 use super::telling::Telling;
 use super::watch::{Scope, Watcher};
+use crate::api::Kind;
 use crate::api::crd::KINDS;
 use crate::engine::change::Change;
 use crate::engine::ports::Clock;
@@ -126,6 +127,8 @@ impl Shell {
             round: round_asked,
             starting,
             ready_without: None,
+            // Tokens are rotated although nobody has installed what gates need.
+            optional: Some(Kind::WebhookReceiver),
         };
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);

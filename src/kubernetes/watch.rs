@@ -87,6 +87,8 @@ pub(super) struct Watcher<S> {
     pub(super) starting: Awaited,
     /// After how long the process is ready without what it may not list; `None` for never.
     pub(super) ready_without: Option<Duration>,
+    /// A kind whose definition may be missing: nothing else waits for it.
+    pub(super) optional: Option<Kind>,
 }
 
 impl<S: Sink> Watcher<S> {
@@ -114,6 +116,7 @@ impl<S: Sink> Watcher<S> {
                     done: done.clone(),
                     first_list: Some(self.starting.and(format!("{kind}: not listed yet"))),
                     ready_without: self.ready_without,
+                    is_optional: self.optional == Some(kind),
                 };
                 rounds.push(0);
                 tasks.spawn(one.run());
@@ -166,6 +169,7 @@ struct One<S> {
     /// What the process is not ready without.
     first_list: Option<Awaited>,
     ready_without: Option<Duration>,
+    is_optional: bool,
 }
 
 impl<S: Sink> One<S> {
@@ -268,6 +272,13 @@ impl<S: Sink> One<S> {
                                 return;
                             }
                         }
+                        // Without its definition there are none of this kind.
+                        if self.is_optional && is_not_installed(&error) {
+                            self.first_list = None;
+                            if self.done.send((self.number, round + 1)).await.is_err() {
+                                return;
+                            }
+                        }
                         // Whoever asks for a new round has reached the server.
                         tokio::select! {
                             changed = self.round.changed() => {
@@ -288,6 +299,10 @@ impl<S: Sink> One<S> {
 
 fn may_not_list(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::InitialListFailed(failed) if is(failed, 403))
+}
+
+fn is_not_installed(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(failed) if is(failed, 404))
 }
 
 /// What to do about a watch that does not get on.

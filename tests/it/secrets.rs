@@ -159,6 +159,7 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
     assert_eq!(
         openers,
         [
+            "cli/storing.rs",
             "gate/fallback/desk.rs",
             "gate/loader.rs",
             "gate/tokens.rs",

@@ -103,7 +103,7 @@ impl Tasks {
         let (_round, round) = watch::channel(0);
         let kinds = &GATE_KINDS;
         let ready_without = Some(READY_WITHOUT);
-        let watcher = Watcher { client, kinds, scope, sink, round, starting, ready_without };
+        let watcher = Watcher { client, kinds, scope, sink, round, starting, ready_without, optional: None };
         tokio::select! {
             () = watcher.run(watch::Sender::new(0)) => "the task that watches the objects has ended",
             never = statuses.run() => match never {},
