@@ -41,7 +41,8 @@ const MOVE_TO_PARKED: &str =
 
 /// Receivers with keys that have expired, and those that have nothing any more.
 pub(super) const LOCK_EXPIRED: &str = "SELECT receiver FROM receivers r
-     WHERE keys > 0 AND EXISTS (SELECT 1 FROM keys k WHERE k.receiver = r.receiver AND k.expires <= $1)
+     WHERE keys > 0 AND EXISTS (SELECT 1 FROM keys k WHERE k.receiver = r.receiver AND k.expires <= $1
+             AND k.expires + 0 > 0)
          OR shortened_until <= $1 AND pending = 0 AND parked = 0 AND keys = 0 AND expected = 0
              AND expected_parked = 0
      ORDER BY receiver LIMIT $2 FOR UPDATE SKIP LOCKED";
@@ -50,7 +51,8 @@ pub(super) const FORGET_KEYS: &str = "WITH gone AS (
          DELETE FROM keys k USING (
              SELECT o.receiver, o.event, o.body FROM unnest($1::bigint[]) AS r (receiver)
              CROSS JOIN LATERAL (
-                 SELECT receiver, event, body FROM keys WHERE receiver = r.receiver AND expires <= $2
+                 SELECT receiver, event, body FROM keys
+                 WHERE receiver = r.receiver AND expires <= $2 AND expires + 0 > 0
                  ORDER BY expires LIMIT $3) o
              LIMIT $3) o
          WHERE k.receiver = o.receiver AND k.event = o.event AND k.body = o.body

@@ -53,7 +53,8 @@ const REMEMBER_KEYS: &str = "INSERT INTO keys (receiver, event, body, delivery, 
 /// The oldest keys of a receiver go.
 pub(super) const EVICT_KEYS: &str = "WITH gone AS (
          DELETE FROM keys WHERE receiver = $1 AND (event, body) IN (
-             SELECT event, body FROM keys WHERE receiver = $1 ORDER BY expires LIMIT $2)
+             SELECT event, body FROM keys WHERE receiver = $1 AND expires + 0 > 0
+             ORDER BY expires LIMIT $2)
          RETURNING expires)
      SELECT count(*), coalesce(max(expires), 0)::bigint FROM gone";
 

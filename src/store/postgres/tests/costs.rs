@@ -6,10 +6,41 @@ use crate::store::postgres::{asking, loading, reading, resealing, tidying};
 
 /// The plan of a statement, as a session of a store has it.
 fn plan(base: &Base<'_>, sql: &str, values: &str) -> String {
+    plan_as(base, "force_generic_plan", sql, values)
+}
+
+fn plan_as(base: &Base<'_>, mode: &str, sql: &str, values: &str) -> String {
     base.sql(&format!(
         "SET search_path TO hookkeeper; SET enable_seqscan TO off; SET enable_bitmapscan TO off;
-         SET plan_cache_mode TO force_generic_plan; PREPARE it AS {sql}; EXPLAIN EXECUTE it {values}"
+         SET plan_cache_mode TO {mode}; PREPARE it AS {sql}; EXPLAIN EXECUTE it {values}"
     ))
+}
+
+/// A whole key is looked up, and not all keys of its receiver: thousands of them for each delivery.
+#[tokio::test]
+async fn a_key_is_found_by_its_name_whether_the_server_has_counted_them_or_not() {
+    let base = Base::new(None);
+    base.store().await;
+    base.sql(
+        "INSERT INTO hookkeeper.keys SELECT 1, decode(lpad(to_hex(n), 64, '0'), 'hex'), '', '', n
+         FROM generate_series(1, 5000) n",
+    );
+    for counted in [false, true] {
+        if counted {
+            base.sql("ANALYZE hookkeeper.keys");
+        }
+        for mode in ["force_generic_plan", "force_custom_plan"] {
+            for (name, sql, values) in [
+                ("take", reading::TAKE, "('u', 1, '{0}', 9, '{1}', 1, 1, NULL)"),
+                ("keys", loading::KEYS, "('{1}', '{a}', '{a}', '{a}', '{a}', '{1}')"),
+                ("rows", loading::ROWS, "('{a}', '{1}', '{a}', '{a}')"),
+            ] {
+                let plan = plan_as(&base, mode, sql, values);
+                let is_named = plan.contains("keys_pkey") && !plan.contains("keys_by_expiry");
+                assert!(is_named, "{name}, {mode}, counted: {counted}: {plan}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
