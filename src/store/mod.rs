@@ -17,6 +17,7 @@ mod ledger;
 #[cfg(test)]
 mod model;
 mod postgres;
+mod rows;
 pub mod seal;
 mod sqlite;
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::jobs::{Arriving, Job, Outcome};
+use super::jobs::{Job, Outcome};
 use crate::store::columns::{micros, window_micros};
 use crate::store::content::Written;
 use crate::store::ledger::{Ledger, add, subtract};
+use crate::store::rows::Arriving;
 use crate::store::{Adopted, Bound, Claim, DeliveryId, LastFailure, Owner, Put, Room};
 
 /// In the place of a body's digest: the event was answered with success.

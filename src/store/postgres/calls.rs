@@ -8,12 +8,13 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
 use super::error::Trouble;
-use super::jobs::{Arriving, Expecting, Job, Outcome};
-use super::reading::{TakenRow, Taking};
+use super::jobs::{Expecting, Job, Outcome};
+use super::reading::Taking;
 use super::tidying::AT_ONCE;
 use super::{PostgresStore, asking, random, reading, tidying};
 use crate::store::columns::{micros, window_micros};
-use crate::store::content::{Content, expectation_digest};
+use crate::store::content::expectation_digest;
+use crate::store::rows::Arriving;
 use crate::store::seal::{Field, RowName};
 use crate::store::{
     Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,
@@ -42,14 +43,10 @@ macro_rules! ask {
 
 impl PostgresStore {
     async fn put_sealed(&self, delivery: NewDelivery) -> Result<Put, StoreError> {
-        let NewDelivery { id, owner, arrived, body, key, room, .. } = delivery;
-        let NewDelivery { content_type, content_encoding, event_time, .. } = delivery;
-        let size = body.len();
-        let content = Content { body, content_type, content_encoding, event_time };
-        let written = self.seals.write(&owner.uid, id, &content)?;
-        let of = owner.clone();
-        let arriving = Arriving { id, owner, arrived, size: size as u64, written, key, room };
-        match self.add(&of, size, Job::Put(arriving)).await? {
+        let size = delivery.body.len();
+        let arriving = Arriving::of(delivery, &self.seals)?;
+        let owner = arriving.owner.clone();
+        match self.add(&owner, size, Job::Put(arriving)).await? {
             Outcome::Put(put) => Ok(put),
             other => Err(mixed_up(other)),
         }
@@ -77,27 +74,11 @@ impl PostgresStore {
         let lease = window_micros(lease.min(Duration::from_secs(365 * 24 * 3600)));
         let rows = ask!(self, reading::take, &Taking { uid, seals, claims, now, lease, clock })?;
         let mut taken = Vec::with_capacity(rows.len());
-        for TakenRow { id, claim, arrived, written, refusals, attempts, since, duplicate_of } in rows {
-            match self.seals.read(uid, id, written) {
-                Ok(Content { body, content_type, content_encoding, event_time }) => taken.push(Taken {
-                    id,
-                    claim,
-                    arrived,
-                    body,
-                    content_type,
-                    content_encoding,
-                    event_time,
-                    refusals,
-                    attempts,
-                    since,
-                    duplicate_of,
-                }),
-                // It would come up again and again, before all others.
-                Err(error) => {
-                    tracing::error!(delivery = %id, error = %error, "a delivery cannot be read and is parked");
-                    let what = "what is stored of it is damaged, or was sealed with another key".to_owned();
-                    self.park(id, claim, LastFailure { what, when: now }).await?;
-                }
+        for row in rows {
+            let (id, claim) = (row.id, row.claim);
+            match row.open(uid, &self.seals, now) {
+                Ok(opened) => taken.push(opened),
+                Err(failure) => self.park(id, claim, failure).await?,
             }
         }
         Ok(taken)

@@ -1,23 +1,12 @@
 //! What is asked for that changes rows, as values: what was not done in one commit is asked for again.
 
-use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use crate::store::content::{Sealing, Written};
+use crate::store::rows::Arriving;
 use crate::store::{
-    Adopted, Claim, DeliveryId, Digest, EventKey, Expectation, LastFailure, Owner, Put, Room, StoreError,
+    Adopted, Claim, DeliveryId, Digest, Expectation, LastFailure, Owner, Put, Room, StoreError,
 };
-
-/// A delivery that is put, its content as it is written.
-pub(super) struct Arriving {
-    pub(super) id: DeliveryId,
-    pub(super) owner: Owner,
-    pub(super) arrived: DateTime<Utc>,
-    pub(super) size: u64,
-    pub(super) written: Written,
-    pub(super) key: EventKey,
-    pub(super) room: Room,
-}
 
 /// An expectation, its id as it is written.
 pub(super) struct Expecting {

@@ -10,6 +10,7 @@ use super::loading::{account, delivery_id};
 use super::session::Session;
 use crate::store::columns::{micros, time, unsigned};
 use crate::store::content::{Sealing, Written};
+use crate::store::rows::{BodyRow, TakenRow};
 use crate::store::{Claim, DeliveryId, LastFailure, Owner, Row, RowState, Selection, StoreError, Usage};
 
 /// Bytes of bodies after which no more deliveries are taken at once.
@@ -97,24 +98,6 @@ pub(super) const USAGE: &str = "SELECT r.receiver, r.uid, r.namespace, r.name, r
          r.parked_bytes, r.keys, r.expected, r.expected_parked, r.shortened_until,
          (SELECT d.arrived FROM deliveries d WHERE d.receiver = r.receiver AND d.state = 0 ORDER BY d.id LIMIT 1)
      FROM receivers r";
-
-/// A delivery that was taken, its content as it is written.
-pub(super) struct TakenRow {
-    pub(super) id: DeliveryId,
-    pub(super) claim: Claim,
-    pub(super) arrived: DateTime<Utc>,
-    pub(super) written: Written,
-    pub(super) refusals: u32,
-    pub(super) attempts: u32,
-    pub(super) since: DateTime<Utc>,
-    pub(super) duplicate_of: Option<DeliveryId>,
-}
-
-/// A body as it is written, with what it is bound to.
-pub(super) struct BodyRow {
-    pub(super) uid: String,
-    pub(super) written: Written,
-}
 
 /// What is to be taken.
 pub(super) struct Taking<'a> {

@@ -6,25 +6,14 @@ use super::engine::Engine;
 use crate::store::columns::{micros, shortened, signed, unsigned, window_micros};
 use crate::store::content::Written;
 use crate::store::ledger::{add, subtract};
-use crate::store::{Claim, DeliveryId, EventKey, LastFailure, Owner, Put, Room};
-use chrono::{DateTime, Utc};
+use crate::store::rows::Arriving;
+use crate::store::{Claim, DeliveryId, EventKey, LastFailure, Put};
 
 pub(super) const PENDING: i64 = 0;
 pub(super) const PARKED: i64 = 1;
 
 /// Rows that are parked in one go when a receiver is gone.
 pub(super) const PARKED_AT_ONCE: i64 = 500;
-
-/// A delivery that is put, its content as it is written.
-pub(super) struct Arriving {
-    pub(super) id: DeliveryId,
-    pub(super) owner: Owner,
-    pub(super) arrived: DateTime<Utc>,
-    pub(super) size: u64,
-    pub(super) written: Written,
-    pub(super) key: EventKey,
-    pub(super) room: Room,
-}
 
 /// What has to be known of a row to change it.
 pub(super) struct Found {

@@ -39,14 +39,14 @@ use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
 use self::adopting::Adopting;
-use self::deliveries::{Arriving, PARKED_AT_ONCE};
+use self::deliveries::PARKED_AT_ONCE;
 use self::engine::{Engine, Parts};
 pub use self::error::OpenError;
 use self::jobs::{ChangeOnce, ReadOnce};
 use self::queue::{End, Queue};
-use self::reading::TakenRow;
 use super::columns::micros;
-use super::content::{Content, Seals, expectation_digest};
+use super::content::{Seals, expectation_digest};
+use super::rows::Arriving;
 use super::seal::{Field, RowName, Sealer};
 use super::{
     Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,
@@ -172,13 +172,9 @@ impl SqliteStore {
     }
 
     async fn put_sealed(&self, delivery: NewDelivery) -> Result<Put, StoreError> {
-        let NewDelivery { id, owner, arrived, body, key, room, .. } = delivery;
-        let NewDelivery { content_type, content_encoding, event_time, .. } = delivery;
-        let size = body.len();
-        let content = Content { body, content_type, content_encoding, event_time };
-        let written = self.seals.write(&owner.uid, id, &content)?;
-        let (namespace, uid) = (Arc::clone(&owner.namespace), Arc::clone(&owner.uid));
-        let arriving = Arriving { id, owner, arrived, size: size as u64, written, key, room };
+        let size = delivery.body.len();
+        let arriving = Arriving::of(delivery, &self.seals)?;
+        let (namespace, uid) = (Arc::clone(&arriving.owner.namespace), Arc::clone(&arriving.owner.uid));
         self.add(&namespace, &uid, size, move |engine| engine.put(&arriving)).await
     }
 
@@ -206,27 +202,11 @@ impl SqliteStore {
         let owned = uid.to_owned();
         let rows = self.read(move |engine| engine.take(&owned, most, now, lease)).await?;
         let mut taken = Vec::with_capacity(rows.len());
-        for TakenRow { id, claim, arrived, written, refusals, attempts, since, duplicate_of } in rows {
-            match self.seals.read(uid, id, written) {
-                Ok(Content { body, content_type, content_encoding, event_time }) => taken.push(Taken {
-                    id,
-                    claim,
-                    arrived,
-                    body,
-                    content_type,
-                    content_encoding,
-                    event_time,
-                    refusals,
-                    attempts,
-                    since,
-                    duplicate_of,
-                }),
-                // It would come up again and again, before all others.
-                Err(error) => {
-                    tracing::error!(delivery = %id, error = %error, "a delivery cannot be read and is parked");
-                    let what = "what is stored of it is damaged, or was sealed with another key".to_owned();
-                    self.park(id, claim, LastFailure { what, when: now }).await?;
-                }
+        for row in rows {
+            let (id, claim) = (row.id, row.claim);
+            match row.open(uid, &self.seals, now) {
+                Ok(opened) => taken.push(opened),
+                Err(failure) => self.park(id, claim, failure).await?,
             }
         }
         Ok(taken)

@@ -8,6 +8,7 @@ use super::deliveries::{PARKED, PENDING};
 use super::engine::{Engine, Held};
 use crate::store::columns::{micros, time, unsigned};
 use crate::store::content::{Sealing, Written};
+use crate::store::rows::{BodyRow, TakenRow};
 use crate::store::{Claim, DeliveryId, LastFailure, Row, RowState, Selection, Usage};
 
 /// Bytes of bodies after which no more deliveries are taken at once.
@@ -32,24 +33,6 @@ pub(super) const OLDEST: &str =
 pub(super) const PAGE: &str = "SELECT delivery FROM deliveries WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const PAGE_OF_RECEIVER: &str = "SELECT id, delivery FROM deliveries
      WHERE receiver = ?1 AND state = ?2 AND id > ?3 ORDER BY id LIMIT ?4";
-
-/// A delivery that was taken, its content as it is written.
-pub(super) struct TakenRow {
-    pub(super) id: DeliveryId,
-    pub(super) claim: Claim,
-    pub(super) arrived: DateTime<Utc>,
-    pub(super) written: Written,
-    pub(super) refusals: u32,
-    pub(super) attempts: u32,
-    pub(super) since: DateTime<Utc>,
-    pub(super) duplicate_of: Option<DeliveryId>,
-}
-
-/// A body as it is written, with what it is bound to.
-pub(super) struct BodyRow {
-    pub(super) uid: String,
-    pub(super) written: Written,
-}
 
 impl Engine {
     pub(super) fn take(
