@@ -14,6 +14,7 @@ use super::gate_cluster::{self, ClusterArgs};
 use super::gate_ports::StateStatuses;
 use super::gating::{self, FromShell, Gate, GateArgs};
 use super::serve::ProcessArgs;
+use super::storing;
 use crate::gate::follow::follow;
 use crate::ops::health::Heartbeat;
 use crate::ops::shutdown::Shutdown;
@@ -76,7 +77,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 async fn without_cluster(args: Args, manifests: PathBuf) -> anyhow::Result<()> {
     let logs = args.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
-    let store = gating::open_store(&args.gate, args.data.clone(), &shutdown).await?;
+    let store = storing::open(&args.gate.store, args.data.clone(), &shutdown).await?;
     let shell = Shell::open(
         Settings {
             manifests,

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::gate::{Args, beat};
 use super::gating::{self, FromShell, Gate};
+use super::storing;
 use crate::gate::evidence::Evidence;
 use crate::gate::follow::follow;
 use crate::gate::registry::{ReadAgain, Registry};
@@ -66,7 +67,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let servers = clients.servers.iter().map(|server| server.parse::<AllowedDestination>());
     let servers = servers.collect::<Result<Vec<_>, _>>().context("the address of the API server")?;
     let client = args.process.client_but_never_to(servers, gating::CONNECTIONS_PER_HOST)?;
-    let store = gating::open_store(&args.gate, args.data.clone(), &shutdown).await?;
+    let store = storing::open(&args.gate.store, args.data.clone(), &shutdown).await?;
 
     let scope = Scope { namespaces: args.cluster.namespace.clone(), selector: args.cluster.selector.clone() };
     let lists_by_namespace = !scope.namespaces.is_empty() || scope.selector.is_some();

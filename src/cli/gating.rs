@@ -15,8 +15,7 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use super::gate_ports::{ShellCredentials, ShellMeans};
-use super::storing::DatabaseArgs;
-pub(super) use super::storing::open as open_store;
+use super::storing::StoreArgs;
 use crate::api::Duration;
 use crate::engine::ports::{Random, Secrets};
 use crate::gate::acceptance::Polled;
@@ -59,16 +58,9 @@ const NAMESPACE_SHARE: Extent = Extent { deliveries: 1_000_000, bytes: 10 * 1024
 /// Arguments of a gate, whichever command runs it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct GateArgs {
-    /// What a gate takes whose store is a database.
+    /// Where it keeps what it took in.
     #[command(flatten)]
-    pub database: DatabaseArgs,
-    /// Seal what is stored with the key in this file: 32 bytes, as they are or as base64 or hex. Given
-    /// twice, the first one seals and both open: that is how a key is changed.
-    #[arg(long, value_name = "FILE")]
-    pub data_key_file: Vec<PathBuf>,
-    /// Use a folder that may vanish with the machine or the container, such as a tmpfs.
-    #[arg(long)]
-    pub data_may_vanish: bool,
+    pub store: StoreArgs,
     /// Store bodies that hold live credentials in clear.
     #[arg(long)]
     pub allow_clear_bodies: bool,

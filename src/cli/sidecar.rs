@@ -11,6 +11,7 @@ use super::compose::{self, FromShell};
 use super::coupling::Coupling;
 use super::gating::{self, Gate, GateArgs};
 use super::serve::ServeArgs;
+use super::storing;
 use crate::engine::ports::{Gates, NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;
 use crate::ops::system::{LoggedNotices, SystemRandom};
@@ -61,8 +62,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (_trigger, shutdown) = Shutdown::on_signals()?;
     // Before anything is done in the folder of data.
     let gated = match args.gate_listen {
-        Some(listen) => Some((listen, gating::open_store(&args.gate, args.data.clone(), &shutdown).await?)),
-        None if args.gate.database.database.is_some() => {
+        Some(listen) => Some((listen, storing::open(&args.gate.store, args.data.clone(), &shutdown).await?)),
+        None if args.gate.store.database.database.is_some() => {
             anyhow::bail!("--database is the store of a gate: say where it listens with --gate-listen")
         }
         None => None,

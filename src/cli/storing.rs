@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tracing::warn;
 
-use super::gating::GateArgs;
 use crate::ops::shutdown::Shutdown;
 use crate::secret::SecretText;
 use crate::store::seal::{MasterKey, Sealer};
@@ -73,21 +72,35 @@ fn unparsed(text: &str) -> Result<SecretText, std::convert::Infallible> {
     Ok(SecretText::from(text))
 }
 
+/// Arguments about where a gate keeps what it took in.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StoreArgs {
+    /// What a gate takes whose store is a database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Seal what is stored with the key in this file: 32 bytes, as they are or as base64 or hex. Given
+    /// twice, the first one seals and both open: that is how a key is changed.
+    #[arg(long, value_name = "FILE")]
+    pub data_key_file: Vec<PathBuf>,
+    /// Use a folder that may vanish with the machine or the container, such as a tmpfs.
+    #[arg(long)]
+    pub data_may_vanish: bool,
+}
+
 /// Opens the store, before anything else is done with it: that of the database, or that of the folder.
 ///
 /// # Errors
 /// When it cannot be used, and when the process is asked to end while the database does not answer.
 pub(super) async fn open(
-    args: &GateArgs,
+    args: &StoreArgs,
     data: Option<PathBuf>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    let sealer = sealer(&args.data_key_file)?;
     match (&args.database.database, data) {
         (Some(_), Some(_)) => bail!("give either --data or --database: a gate has one store"),
         (None, None) => bail!("give --data, a folder for what was acknowledged, or --database"),
         (None, Some(folder)) => {
-            let may_vanish = args.data_may_vanish;
+            let (may_vanish, sealer) = (args.data_may_vanish, sealer(&args.data_key_file)?);
             let options = SqliteOptions { may_vanish, sealer, ..SqliteOptions::new(folder) };
             let opened = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?;
             Ok(Arc::new(opened?))
@@ -108,7 +121,11 @@ fn sealer(files: &[PathBuf]) -> anyhow::Result<Option<Sealer>> {
     Ok(keys.next().map(|first| Sealer::new(first, keys.next())))
 }
 
-async fn database(args: &GateArgs, text: &SecretText, shutdown: &Shutdown) -> anyhow::Result<Arc<dyn Store>> {
+async fn database(
+    args: &StoreArgs,
+    text: &SecretText,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Arc<dyn Store>> {
     let DatabaseArgs { database_ca_file, database_tls, database_connections, .. } = &args.database;
     let database: Database = text.expose().parse().context("--database names no database")?;
     let tls = match database_tls {

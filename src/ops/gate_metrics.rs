@@ -17,7 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::metrics::labelled;
+use super::labelled::labelled;
 use super::series::ProviderSeries;
 use crate::api::ObjectKey;
 use crate::gate::board::Board;

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::metrics::labelled;
+use super::labelled::labelled;
 
 /// Gates, and who has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 use super::gates_there::{GatesCollector, GatesThere};
 use super::health::Heartbeat;
+use super::labelled::labelled;
 use super::last_heard::{LastHeard, WatchCollector};
 use super::process::ProcessCollector;
 use super::series::{EXPIRY_SERIES, ProviderSeries};
@@ -467,14 +468,6 @@ impl Collector for StateCollector {
             },
         )
     }
-}
-
-pub(super) fn labelled<const N: usize>(
-    encoder: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str); N],
-    value: &impl EncodeGaugeValue,
-) -> fmt::Result {
-    encoder.encode_family(labels)?.encode_gauge(value)
 }
 
 #[cfg(test)]

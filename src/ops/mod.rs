@@ -9,6 +9,7 @@ pub mod gate_journal;
 pub mod gate_metrics;
 pub mod gates_there;
 pub mod health;
+mod labelled;
 pub mod last_heard;
 pub mod log_level;
 pub mod log_shares;

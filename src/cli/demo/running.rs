@@ -13,7 +13,7 @@ use crate::api::{Kind, SubscriptionStatus};
 use crate::cli::compose::{self, FromShell};
 use crate::cli::coupling::{Coupled, Coupling};
 use crate::cli::gating::{self, Gate, GateArgs};
-use crate::cli::storing::DatabaseArgs;
+use crate::cli::storing::{self, StoreArgs};
 use crate::engine::Options;
 use crate::engine::ports::Secrets;
 use crate::http::{self, DestinationPolicy};
@@ -51,7 +51,7 @@ impl Running {
         let (trigger, shutdown) = Shutdown::new();
         let args = gate_args()?;
         let data = written.data.clone().context("no folder for the gate's data was made")?;
-        let store = gating::open_store(&args, Some(data), &shutdown).await?;
+        let store = storing::open(&args.store, Some(data), &shutdown).await?;
         let shell = Shell::open(
             Settings {
                 manifests: folder.join("manifests"),
@@ -149,10 +149,8 @@ impl Running {
 
 fn gate_args() -> anyhow::Result<GateArgs> {
     Ok(GateArgs {
-        database: DatabaseArgs::default(),
-        data_key_file: Vec::new(),
         // The folder goes with the demo, and so does what is in it.
-        data_may_vanish: true,
+        store: StoreArgs { data_may_vanish: true, ..StoreArgs::default() },
         allow_clear_bodies: true,
         allow_path: Vec::new(),
         trusted_proxy: Vec::new(),
