@@ -79,7 +79,7 @@ pub struct Identity {
     pub deleted: Option<DateTime<Utc>>,
     /// Whether our finalizer is on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub guarded: bool,
+    pub has_finalizer: bool,
     /// Value of the annotation [`super::ROTATE_ANNOTATION`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate_requested: Option<String>,
@@ -98,7 +98,7 @@ impl Identity {
             generation: 1,
             created: None,
             deleted: None,
-            guarded: false,
+            has_finalizer: false,
             rotate_requested: None,
             force_orphan: false,
         }

@@ -40,7 +40,7 @@ pub(super) fn engine(shell: FromShell, client: Client, meter: Arc<dyn Meter>, op
         publish: shell.publish,
         gates: shell.gates,
         minter: Arc::new(minter),
-        remotes: Arc::new(Gateway::new(client, shell.secrets)),
+        provider_clients: Arc::new(Gateway::new(client, shell.secrets)),
         leadership: shell.leadership,
         notices: shell.notices,
         meter,

@@ -149,7 +149,7 @@ impl State {
             return Shared::Yes;
         }
         let unread = |id: ProviderId| {
-            let provider = self.provider(id).filter(|provider| provider.remote.is_some());
+            let provider = self.provider(id).filter(|provider| provider.client.is_some());
             provider.is_some_and(|provider| provider.belonging.asked != Asked::Yes)
         };
         if let Some(unread) = [one, other].into_iter().find(|id| unread(*id)) {
@@ -164,7 +164,7 @@ impl State {
 
     /// Whether the credential of a provider has not been read yet.
     pub(super) fn is_unread(&self, id: ProviderId) -> bool {
-        self.provider(id).is_some_and(|it| it.remote.is_some() && it.belonging.asked != Asked::Yes)
+        self.provider(id).is_some_and(|it| it.client.is_some() && it.belonging.asked != Asked::Yes)
     }
 
     /// A provider goes: what is known of its account goes too.
@@ -187,7 +187,7 @@ impl Engine {
             let Some(provider) = self.state.provider_mut(*provider_id) else {
                 continue;
             };
-            let Some(remote) = provider.remote.clone() else {
+            let Some(remote) = provider.client.clone() else {
                 continue;
             };
             provider.belonging.waiting.insert(id);
@@ -218,7 +218,7 @@ impl Engine {
             provider.belonging.asked = Asked::Yes;
         }
         let waiting = std::mem::take(&mut provider.belonging.waiting);
-        self.attend_each(waiting);
+        self.reconcile_each(waiting);
     }
 
     /// What a call has read of a provider's credential is known from now on: what is sent is sent for
@@ -228,7 +228,7 @@ impl Engine {
             return;
         };
         let Some((remote, account)) =
-            provider.remote.as_ref().and_then(|remote| Some((remote, remote.account()?)))
+            provider.client.as_ref().and_then(|remote| Some((remote, remote.account()?)))
         else {
             return;
         };
@@ -245,7 +245,7 @@ impl Engine {
             provider.belonging.changed = Some(now.wall);
         }
         let users: Vec<SubscriptionId> = provider.users.iter().copied().collect();
-        self.attend_each(waiting);
+        self.reconcile_each(waiting);
         if before.map(|(_, number)| number) != Some(number) {
             for user in users {
                 self.state.free_claimants(user, true);

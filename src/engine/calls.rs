@@ -12,12 +12,12 @@ use super::ids::{ProviderId, SourceId, SubscriptionId};
 use super::listings::Paused;
 use super::namespaces::NamespaceId;
 use super::ports::{
-    Applied, CallFailure, CallGuard, Document, GateFailure, Listing, MintFailure, Minted, PublishFailure,
-    Published, RecordFailure, Refusal, Remote,
+    Applied, CallFailure, CallFence, Document, GateFailure, Listing, MintFailure, Minted, ProviderClient,
+    PublishFailure, Published, RecordFailure, Refusal,
 };
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus};
 use crate::rotation::decide::Why;
-use crate::rotation::facts::Hand;
+use crate::rotation::facts::HeldToken;
 use crate::rotation::time::{Moment, between};
 
 /// A call under way.
@@ -57,7 +57,7 @@ pub(super) struct Applying {
 /// What was sent, and where to.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
-    pub(super) hand: Hand,
+    pub(super) held: HeldToken,
     /// Digest of the document.
     pub(super) digest: String,
     pub(super) origin: Arc<str>,
@@ -82,7 +82,7 @@ pub(super) struct Decided {
 #[derive(Clone, Debug)]
 pub(super) enum Then {
     /// The subscription is looked at again.
-    Attend,
+    Reconcile,
     /// The create is sent: its record is durable.
     Create(Creating),
     /// The status was handed to an heir: now the one that had it is let go.
@@ -273,11 +273,11 @@ impl Engine {
         })
     }
 
-    /// A guard for the term in which the step was decided.
-    pub(super) fn guard(&self) -> CallGuard {
+    /// A fence for the term in which the step was decided.
+    pub(super) fn fence(&self) -> CallFence {
         let (leadership, clock) = (Arc::clone(&self.ports.leadership), Arc::clone(&self.ports.clock));
         let term = self.term;
-        CallGuard::new(move || {
+        CallFence::new(move || {
             let claim = leadership.claim().filter(|claim| Some(claim.term) == term)?;
             let now = clock.now();
             let by_wall = claim.until.wall.signed_duration_since(now.wall).to_std().ok()?;
@@ -294,17 +294,17 @@ impl Engine {
     pub(super) fn call_update(
         &self,
         id: SubscriptionId,
-        remote: Arc<dyn Remote>,
+        remote: Arc<dyn ProviderClient>,
         document: Document,
         applying: Applying,
     ) {
         let (started, decided) = (self.ports.clock.now(), self.decided(id));
-        let guard = match self.patience_of(id, &decided.status, started) {
-            Some(patience) => self.guard().within(patience),
-            None => self.guard(),
+        let fence = match self.patience_of(id, &decided.status, started) {
+            Some(patience) => self.fence().within(patience),
+            None => self.fence(),
         };
         self.spawn(About::Call(id), async move {
-            let result = remote.update(&applying.id, &document, &guard).await;
+            let result = remote.update(&applying.id, &document, &fence).await;
             Report::Applied { applying, decided, started, result }
         });
     }
@@ -318,13 +318,13 @@ impl Engine {
     pub(super) fn call_create(
         &self,
         id: SubscriptionId,
-        remote: Arc<dyn Remote>,
+        remote: Arc<dyn ProviderClient>,
         document: Document,
         creating: Creating,
     ) {
-        let (guard, started, decided) = (self.guard(), self.ports.clock.now(), self.decided(id));
+        let (fence, started, decided) = (self.fence(), self.ports.clock.now(), self.decided(id));
         self.spawn(About::Call(id), async move {
-            let result = remote.create(&document, &guard).await;
+            let result = remote.create(&document, &fence).await;
             Report::Created { creating, decided, started, result }
         });
     }

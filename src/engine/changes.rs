@@ -53,7 +53,7 @@ impl Engine {
         for id in self.state.providers.numbers() {
             self.begin_provider(ProviderId(id), now);
         }
-        self.attend_all();
+        self.reconcile_all();
     }
 
     fn upsert_subscription(
@@ -126,7 +126,7 @@ impl Engine {
                 source.end_back_off(now);
             }
         }
-        self.attend_soon(id);
+        self.reconcile_soon(id);
     }
 
     /// The first rule of the provider's that a new version breaks, as far as the provider is known.
@@ -190,7 +190,7 @@ impl Engine {
         self.place_in_source(id, &object, now);
         self.restore_mint_failure(id, &object, now);
         self.state.index(id, &object);
-        self.attend_soon(id);
+        self.reconcile_soon(id);
     }
 
     /// A mint's back-off is recorded in the members: it does not start from nothing.
@@ -314,9 +314,9 @@ impl Engine {
             let note = format!(
                 "the object is gone without having been deleted; webhook {remote} stays at the provider"
             );
-            self.tell(Kind::WebhookSubscription, key, true, Reason::RemoteOrphaned, note);
+            self.emit(Kind::WebhookSubscription, key, true, Reason::RemoteOrphaned, note);
         }
-        self.attend_soon(id);
+        self.reconcile_soon(id);
     }
 
     /// An object that breaks a rule: its last valid version stays in force.
@@ -340,7 +340,7 @@ impl Engine {
                     source.object = Some((identity, status));
                 }
                 self.record_source(id, now);
-                self.attend_users_of_source(id);
+                self.reconcile_users_of_source(id);
             }
             Kind::WebhookProvider => {
                 let id = self.state.provider_for(&key, now.boot);
@@ -354,7 +354,7 @@ impl Engine {
                     }
                 }
                 self.record_provider(id, now);
-                self.attend_users_of_provider(id);
+                self.reconcile_users_of_provider(id);
             }
             // The gate's.
             Kind::WebhookReceiver => {}
@@ -415,35 +415,35 @@ impl Engine {
         });
         entry.store(&object);
         self.state.index(id, &object);
-        self.attend_soon(id);
+        self.reconcile_soon(id);
     }
 
-    pub(super) fn attend_users_of_source(&mut self, id: SourceId) {
+    pub(super) fn reconcile_users_of_source(&mut self, id: SourceId) {
         if let Some(source) = self.state.source(id) {
             let users = source.users.clone();
-            self.attend_each(users);
+            self.reconcile_each(users);
         }
     }
 
-    pub(super) fn attend_users_of_provider(&mut self, id: ProviderId) {
+    pub(super) fn reconcile_users_of_provider(&mut self, id: ProviderId) {
         if let Some(provider) = self.state.provider(id) {
             let users = provider.users.clone();
-            self.attend_each(users);
+            self.reconcile_each(users);
         }
     }
 
     /// These are looked at soon. Namespaces take turns.
-    pub(super) fn attend_each(&mut self, ids: impl IntoIterator<Item = SubscriptionId>) {
+    pub(super) fn reconcile_each(&mut self, ids: impl IntoIterator<Item = SubscriptionId>) {
         for id in ids {
             if let Some(entry) = self.state.entry(id) {
                 self.arrivals += 1;
-                self.attention.put(entry.namespace, self.arrivals, id);
+                self.reconcile_queue.put(entry.namespace, self.arrivals, id);
             }
         }
     }
 
-    pub(super) fn attend_soon(&mut self, id: SubscriptionId) {
-        self.attend_each([id]);
+    pub(super) fn reconcile_soon(&mut self, id: SubscriptionId) {
+        self.reconcile_each([id]);
     }
 }
 

@@ -23,7 +23,7 @@ impl Engine {
             } else {
                 self.date_creates_anew(step, now);
             }
-            self.attend_all();
+            self.reconcile_all();
         }
     }
 

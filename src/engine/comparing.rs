@@ -33,7 +33,7 @@ impl Engine {
         // By the clock as it is now: it may have been set back since the listing began.
         let took = now.boot.saturating_sub(started.boot);
         let begun = started.wall.min(subtract(now.wall, took));
-        let settle = provider.remote.as_ref().map_or(Duration::ZERO, |remote| remote.profile().settle);
+        let settle = provider.client.as_ref().map_or(Duration::ZERO, |remote| remote.profile().settle);
         let settled = subtract(begun, settle).timestamp_millis();
         let (mut on_record, mut missing) = (0, 0);
         for user in &users {
@@ -63,7 +63,7 @@ impl Engine {
                 .copied()
                 .filter(|user| (self.state.entry(*user)).is_some_and(|entry| entry.expected.is_none()))
                 .collect::<Vec<_>>();
-            self.attend_each(without_id);
+            self.reconcile_each(without_id);
         }
         for user in users {
             let as_expected = self.state.entry(user).is_some_and(|entry| {
@@ -94,7 +94,7 @@ impl Engine {
                 memory.listed_not_found = true;
             });
             self.state.index(id, &object);
-            return self.attend_soon(id);
+            return self.reconcile_soon(id);
         }
         let (Some(remote_id), Some(spec)) = (object.status.webhook_id.clone(), object.spec.clone()) else {
             return;
@@ -153,13 +153,13 @@ impl Engine {
                 let note = format!(
                     "besides webhook {remote_id} the provider shows {others} with {compared}; delete it there"
                 );
-                self.tell(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);
+                self.emit(Kind::WebhookSubscription, &key, true, Reason::DuplicateFound, note);
             }
         }
         if uses_secrets && !missing {
             self.compare_secrets(id);
         } else if changed {
-            self.attend_soon(id);
+            self.reconcile_soon(id);
         }
     }
 
@@ -169,7 +169,7 @@ impl Engine {
         };
         let Some(object) = entry.object() else { return };
         let namespace = entry.namespace;
-        let remote = self.state.provider(entry.provider).and_then(|provider| provider.remote.clone());
+        let remote = self.state.provider(entry.provider).and_then(|provider| provider.client.clone());
         let (Some(remote), Some(spec)) = (remote, object.spec) else {
             return;
         };

@@ -63,7 +63,7 @@ impl Engine {
         }
         if self.synced && (is_new || changed) {
             self.begin_source(id, now);
-            self.attend_users_of_source(id);
+            self.reconcile_users_of_source(id);
         }
     }
 
@@ -86,7 +86,7 @@ impl Engine {
         }
         let now = self.ports.clock.now();
         self.leave_source(id, now);
-        self.attend_users_of_source(id);
+        self.reconcile_users_of_source(id);
     }
 
     pub(super) fn upsert_provider(
@@ -96,7 +96,7 @@ impl Engine {
     ) {
         let key = declared.identity.key.clone();
         let id = self.state.provider_for(&key, now.boot);
-        let resolved = self.ports.remotes.resolve(&key, &declared.spec);
+        let resolved = self.ports.provider_clients.resolve(&key, &declared.spec);
         self.leave_lines(id);
         let leading = self.term.is_some();
         let Some(provider) = self.state.provider_mut(id) else {
@@ -106,7 +106,7 @@ impl Engine {
         let (before, deleted) = (provider.declared.take(), provider.deleted.take());
         let known = before.as_ref().map(|(_, spec, _)| spec).or(deleted.as_ref());
         let same = known.is_some_and(|spec| **spec == declared.spec);
-        let is_new = provider.remote.is_none() && deleted.is_none();
+        let is_new = provider.client.is_none() && deleted.is_none();
         if !same && resolved.is_ok() {
             // What it was opened with is asked for no more.
             provider.hold = HoldBack::default();
@@ -125,15 +125,15 @@ impl Engine {
         provider.suspended = declared.spec.is_suspended();
         provider.declared = Some((declared.identity, Arc::new(declared.spec), status));
         match resolved {
-            Ok(remote) if !same || provider.remote.is_none() => {
+            Ok(remote) if !same || provider.client.is_none() => {
                 let requests_per_minute = remote.profile().requests_per_minute;
                 if is_new {
                     provider.bucket = Bucket::new(requests_per_minute, 1.0, now.boot);
                 } else {
                     provider.bucket.set_rate(requests_per_minute, 1.0, now.boot);
                 }
-                provider.keeping.forget_remote();
-                provider.remote = Some(remote);
+                provider.keeping.forget_client();
+                provider.client = Some(remote);
                 provider.belonging.ask_again();
                 provider.invalid = None;
                 provider.list_forbidden = false;
@@ -154,7 +154,7 @@ impl Engine {
         }
         if self.synced {
             self.begin_provider(id, now);
-            self.attend_users_of_provider(id);
+            self.reconcile_users_of_provider(id);
         }
     }
 
@@ -240,11 +240,11 @@ impl Engine {
         if let Some(provider) = self.state.provider_mut(id) {
             let origin = provider.origin().map(str::to_owned);
             provider.deleted = provider.declared.take().map(|(_, spec, _)| spec).or(provider.deleted.take());
-            provider.remote = None;
+            provider.client = None;
             provider.invalid = None;
             provider.suspended = false;
             provider.listing = None;
-            provider.keeping.forget_remote();
+            provider.keeping.forget_client();
             provider.forget_reading();
             provider.wanted = None;
             provider.list_forbidden = false;
@@ -258,7 +258,7 @@ impl Engine {
                 self.leave_origin(id, &origin, now);
             }
         }
-        self.attend_users_of_provider(id);
+        self.reconcile_users_of_provider(id);
     }
 }
 

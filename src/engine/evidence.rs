@@ -88,8 +88,8 @@ impl Engine {
         }
         if is_news {
             let warning = holds == ConditionStatus::False;
-            self.tell(Kind::WebhookSubscription, &key, warning, reason, message);
+            self.emit(Kind::WebhookSubscription, &key, warning, reason, message);
         }
-        self.attend_soon(id);
+        self.reconcile_soon(id);
     }
 }

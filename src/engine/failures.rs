@@ -15,7 +15,7 @@ use super::ports::CallFailure;
 use crate::api::{ConditionStatus, ConditionType, Kind, Reason, SubscriptionStatus};
 use crate::rotation::answers::{Hold, Judgement, Operation, Pace, judge_call};
 use crate::rotation::backoff::{self, Wait};
-use crate::rotation::decide::{self, Standing};
+use crate::rotation::decide::{self, WaitReason};
 use crate::rotation::facts::Subject;
 use crate::rotation::status::{self};
 use crate::rotation::time::{Moment, between, subtract, written};
@@ -78,7 +78,7 @@ impl Engine {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
-        let mut told = false;
+        let mut emitted = false;
         let mut count = 0;
         let mut until = now.wall;
         entry.remember(|memory| {
@@ -99,8 +99,8 @@ impl Engine {
             until = wait.until;
             memory.wait = Some((wait, inputs.clone()));
             let changed = memory.failing.as_ref().is_none_or(|(reason, _)| *reason != judgement.reason);
-            told = changed || backoff::is_recorded(count);
-            if told {
+            emitted = changed || backoff::is_recorded(count);
+            if emitted {
                 memory.failing = Some((judgement.reason, judgement.message.clone()));
             }
         });
@@ -113,15 +113,15 @@ impl Engine {
             next = written(until),
             "{}", judgement.message
         );
-        if !told {
+        if !emitted {
             self.rest(id);
             return;
         }
         let fields = status::failed(&object.status, count, judgement.reason, &inputs, now.wall, until);
-        let standing = Standing::BackingOff(judgement.reason, judgement.message.clone());
-        let status = self.presented(id, &object, &document, &fields, &Shown::as_it(&standing), now);
+        let reason = WaitReason::BackingOff(judgement.reason, judgement.message.clone());
+        let status = self.presented(id, &object, &document, &fields, &Shown::as_it(&reason), now);
         self.announce(&object, &status);
-        self.record(id, status, Then::Attend);
+        self.record(id, status, Then::Reconcile);
     }
 
     /// The lead of the token in place and the last moment at which an attempt can still succeed.
@@ -162,7 +162,7 @@ impl Engine {
                 _ => true,
             };
             if speaks {
-                self.tell(Kind::WebhookSubscription, key, true, reason, message);
+                self.emit(Kind::WebhookSubscription, key, true, reason, message);
             }
         }
     }

@@ -70,7 +70,7 @@ impl Engine {
                 self.deleted(id, &remote, result, now);
             }
             (About::Subscription(id), Report::Guarded { wanted, result }) => {
-                self.guarded(id, wanted, result, now);
+                self.finalizer_written(id, wanted, result, now);
             }
             (About::Subscription(id), Report::Released(result)) => self.released(id, result, now),
             (About::Subscription(id), Report::Secrets(result)) => self.secrets_compared(id, result),
@@ -138,7 +138,7 @@ impl Engine {
             self.change(*successor);
             return;
         }
-        self.attend_soon(id);
+        self.reconcile_soon(id);
     }
 
     /// Gives a call's place back and notes how the origin took it.
@@ -302,7 +302,7 @@ impl Engine {
         read: impl Fn(&super::ports::ProviderProfile) -> T,
     ) -> Option<T> {
         let provider = self.state.provider(self.state.entry(id)?.provider)?;
-        provider.remote.as_ref().map(|remote| read(remote.profile()))
+        provider.client.as_ref().map(|remote| read(remote.profile()))
     }
 
     pub(super) fn provider_key(&self, id: SubscriptionId) -> Option<crate::api::ObjectKey> {

@@ -18,7 +18,7 @@ use super::state::{Source, SourceKey};
 use super::timers::{Alarm, Milliseconds};
 use crate::api::{Kind, ObjectKey, PublishTo, Reason};
 use crate::rotation::backoff::{self, Wait};
-use crate::rotation::facts::Hand;
+use crate::rotation::facts::HeldToken;
 use crate::rotation::time::{Moment, between};
 
 /// How many tokens of a source are offered at the most that have not been taken in: those before them
@@ -71,7 +71,7 @@ impl Engine {
         publishes || !self.ports.gates.read_published()
     }
 
-    /// The token in hand is offered, unless it has been taken in. Until that is so nobody applies it,
+    /// The held token is offered, unless it has been taken in. Until that is so nobody applies it,
     /// within reason: see `decide`.
     pub(super) fn offer_hand(&mut self, id: SourceId, now: Moment) {
         let Some(key) = self.served_source(id) else {
@@ -81,20 +81,20 @@ impl Engine {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
-        let (Some(hand), Some(token)) = (&source.state.hand, &source.token) else {
+        let (Some(held), Some(token)) = (&source.state.held, &source.token) else {
             return;
         };
-        if source.offering.holds(&hand.fingerprint) {
+        if source.offering.holds(&held.fingerprint) {
             return self.start_offer(id);
         }
-        if !self.ports.gates.wants(&key, &hand.fingerprint) {
+        if !self.ports.gates.wants(&key, &held.fingerprint) {
             return;
         }
         let offered = Offered {
             token: token.clone(),
-            fingerprint: hand.fingerprint.clone(),
-            minted: hand.minted.wall,
-            expires: hand.expires,
+            fingerprint: held.fingerprint.clone(),
+            minted: held.minted.wall,
+            expires: held.expires,
         };
         if read_published {
             // What stood published before is there no more.
@@ -207,22 +207,22 @@ impl Engine {
         }
     }
 
-    /// Nobody waits any more once the token in hand has been taken in, or there is nobody to take it.
+    /// Nobody waits any more once the held token has been taken in, or there is nobody to take it.
     pub(super) fn gates_know(&mut self, id: SourceId) {
         self.drop_known(id);
         let readers_know = self.all_readers_know(id);
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
-        let open = source.fingerprint_in_hand().is_some_and(|hand| source.offering.holds(hand));
+        let open = source.held_fingerprint().is_some_and(|held| source.offering.holds(held));
         let mut is_over = !open && source.state.for_gates.take().is_some();
         is_over |= readers_know && source.state.apply_after.take().is_some();
         if is_over {
-            self.attend_users_of_source(id);
+            self.reconcile_users_of_source(id);
         }
     }
 
-    /// Whether the token in hand stands published for those alone who prove deliveries, and all of them
+    /// Whether the held token stands published for those alone who prove deliveries, and all of them
     /// have it.
     fn all_readers_know(&self, id: SourceId) -> bool {
         let Some(source) = self.state.source(id) else {
@@ -230,8 +230,8 @@ impl Engine {
         };
         let publish_to = source.spec.as_ref().and_then(|spec| spec.publish_to.as_ref());
         let is_for_gates_alone = publish_to.is_some_and(PublishTo::is_for_gates_alone);
-        let hand = source.fingerprint_in_hand().filter(|_| is_for_gates_alone && source.is_hand_published());
-        hand.is_some_and(|hand| self.served_source(id).is_some_and(|key| self.ports.gates.know(&key, hand)))
+        let held = source.held_fingerprint().filter(|_| is_for_gates_alone && source.is_held_published());
+        held.is_some_and(|held| self.served_source(id).is_some_and(|key| self.ports.gates.know(&key, held)))
     }
 
     /// Who proves deliveries is not who it was: they are offered what they lack. Where nobody has that
@@ -248,7 +248,7 @@ impl Engine {
         self.start_offer(id);
         self.gates_know(id);
         self.keep_alive(id, now);
-        self.attend_users_of_source(id);
+        self.reconcile_users_of_source(id);
     }
 
     /// Whether somebody who proves deliveries does not know the token that a subscription carries, and
@@ -259,7 +259,7 @@ impl Engine {
         };
         let state = &source.state;
         // What is read comes again by itself.
-        if state.hand.is_some() || state.polled || state.unread || !self.reaches_gates(source) {
+        if state.held.is_some() || state.polled || state.unread || !self.reaches_gates(source) {
             return false;
         }
         let carried = object.status.token_fingerprint.as_deref();
@@ -268,31 +268,31 @@ impl Engine {
 
     /// Where the token is applied now although it has not been taken in, people hear of it, once for
     /// each token.
-    pub(super) fn note_gate_behind(&mut self, id: SubscriptionId, object: &Object, hand: &Hand) {
+    pub(super) fn note_gate_behind(&mut self, id: SubscriptionId, object: &Object, held: &HeldToken) {
         let Some(source_id) = self.state.entry(id).and_then(|entry| entry.source) else {
             return;
         };
         let Some(source) = self.state.source_mut(source_id) else {
             return;
         };
-        let is_new = object.status.token_fingerprint.as_ref() != Some(&hand.fingerprint);
-        let told = source.offering.behind.as_ref() == Some(&hand.fingerprint);
-        if !is_new || told || !source.offering.holds(&hand.fingerprint) {
+        let is_new = object.status.token_fingerprint.as_ref() != Some(&held.fingerprint);
+        let emitted = source.offering.behind.as_ref() == Some(&held.fingerprint);
+        if !is_new || emitted || !source.offering.holds(&held.fingerprint) {
             return;
         }
-        source.offering.behind = Some(hand.fingerprint.clone());
+        source.offering.behind = Some(held.fingerprint.clone());
         let SourceKey::Object(key) = source.key.clone() else {
             return;
         };
         self.ports.meter.gate_behind();
-        let names = self.ports.gates.behind(&key, &hand.fingerprint);
+        let names = self.ports.gates.behind(&key, &held.fingerprint);
         let who = who_is_behind(&names);
-        tracing::warn!(source = %key, fingerprint = %hand.fingerprint, "a token is applied although {who} not taken it in");
+        tracing::warn!(source = %key, fingerprint = %held.fingerprint, "a token is applied although {who} not taken it in");
         let note = format!(
             "a new token is brought to the provider although {who} not taken it in; deliveries with it are refused there \
              until then; look for why in the gate's log, such as a full disk or a Secret that it may not read"
         );
-        self.tell(Kind::TokenSource, &key, true, Reason::GateBehind, note);
+        self.emit(Kind::TokenSource, &key, true, Reason::GateBehind, note);
     }
 
     /// Says which tokens are still carried, where that has changed.
@@ -345,10 +345,10 @@ impl Source {
     /// before would have.
     fn begin_to_wait_for_gates(&mut self, now: Moment, pause: Duration) {
         let mut wait = pause;
-        if let Some(hand) = self.state.hand.as_ref().filter(|_| self.is_hand_published()) {
-            let is_on_its_way = self.carried.keys().any(|carried| **carried != *hand.fingerprint);
+        if let Some(held) = self.state.held.as_ref().filter(|_| self.is_held_published()) {
+            let is_on_its_way = self.carried.keys().any(|carried| **carried != *held.fingerprint);
             if is_on_its_way {
-                let age = between(hand.minted.wall, now.wall);
+                let age = between(held.minted.wall, now.wall);
                 wait = self.longest_wait_for_gates(pause).saturating_sub(age);
             }
         }
@@ -369,8 +369,8 @@ impl Source {
         }
     }
 
-    pub(super) fn fingerprint_in_hand(&self) -> Option<&str> {
-        self.state.hand.as_ref().map(|hand| hand.fingerprint.as_str())
+    pub(super) fn held_fingerprint(&self) -> Option<&str> {
+        self.state.held.as_ref().map(|held| held.fingerprint.as_str())
     }
 
     /// Whether nobody outside is being asked or told anything for it, but for mints.

@@ -59,10 +59,10 @@ impl Engine {
         }
         for (number, source) in self.state.sources.iter() {
             let id = SourceId(number);
-            if let (SourceKey::Object(key), Some(hand)) = (&source.key, source.fingerprint_in_hand())
+            if let (SourceKey::Object(key), Some(held)) = (&source.key, source.held_fingerprint())
                 && self.served_source(id).is_some()
             {
-                let lacks = source.is_hand_published() && self.ports.gates.lacks(key, hand);
+                let lacks = source.is_held_published() && self.ports.gates.lacks(key, held);
                 *gauges.lacked.entry(Arc::clone(&key.namespace)).or_default() += usize::from(lacks);
             }
         }

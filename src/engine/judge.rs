@@ -8,7 +8,7 @@ use super::ids::{ProviderId, SubscriptionId};
 use super::state::{Owners, Provider, Source};
 use crate::api::{Failures, Reason, SubscriptionStatus};
 use crate::rotation::conditions::{Received, View};
-use crate::rotation::decide::{self, Standing, Step};
+use crate::rotation::decide::{self, Step, WaitReason};
 use crate::rotation::facts::{Drift, Facts, HeldBack, ProviderFact, SourceFact, Subject};
 use crate::rotation::status;
 use crate::rotation::time::Moment;
@@ -28,7 +28,7 @@ pub(super) struct Judged {
 impl Judged {
     /// Whether it waits although there is something to do.
     pub(super) fn is_held_back(&self) -> bool {
-        matches!(&self.step, Step::Wait { standing: Standing::BackingOff(..), .. })
+        matches!(&self.step, Step::Wait { reason: WaitReason::BackingOff(..), .. })
     }
 }
 
@@ -42,15 +42,15 @@ pub(super) struct Wanted {
 
 /// How a subscription is shown.
 pub(super) struct Shown<'a> {
-    pub(super) standing: &'a Standing,
+    pub(super) reason: &'a WaitReason,
     /// What happened just now.
     pub(super) happened: Option<Reason>,
 }
 
 impl<'a> Shown<'a> {
     /// Nothing has happened.
-    pub(super) fn as_it(standing: &'a Standing) -> Self {
-        Self { standing, happened: None }
+    pub(super) fn as_it(reason: &'a WaitReason) -> Self {
+        Self { reason, happened: None }
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) fn is_deleting(object: &Object, gone: bool) -> bool {
 }
 
 fn provider_fact<'a>(provider: &'a Provider, desired: Option<&'a str>) -> ProviderFact<'a> {
-    match (&provider.remote, desired) {
+    match (&provider.client, desired) {
         (Some(remote), desired) => ProviderFact::Usable {
             profile: remote.profile(),
             suspended: provider.suspended,
@@ -101,8 +101,8 @@ impl Engine {
         let document = self.document_of(id, &object);
         let mut memory = entry.memory();
         // One that is read never gives its token another life.
-        let hand = source.filter(|source| !source.state.polled).and_then(|source| source.state.hand.as_ref());
-        let renewed = hand.and_then(|hand| Some((status::with_life_of(&object.status, hand)?, hand.minted)));
+        let held = source.filter(|source| !source.state.polled).and_then(|source| source.state.held.as_ref());
+        let renewed = held.and_then(|held| Some((status::with_life_of(&object.status, held)?, held.minted)));
         let recorded = renewed.map(|(status, minted)| {
             memory.minted_boot = Some(minted.boot);
             std::mem::replace(&mut object.status, status)
@@ -138,7 +138,7 @@ impl Engine {
     /// Asks the provider of the document that a subscription asks for.
     pub(super) fn document_of(&self, id: SubscriptionId, object: &Object) -> Wanted {
         let provider = (self.state.entry(id)).and_then(|entry| self.state.provider(entry.provider));
-        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let remote = provider.and_then(|provider| provider.client.as_ref());
         let Some((remote, spec)) = remote.zip(object.spec.as_ref()) else {
             return Wanted { desired: None, refused: None };
         };
@@ -180,7 +180,7 @@ impl Engine {
         };
         let memory = entry.memory();
         let provider = self.state.provider(entry.provider);
-        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let remote = provider.and_then(|provider| provider.client.as_ref());
         let source = entry.source.and_then(|source| self.state.source(source));
         let subject = Subject { identity: &object.identity, spec: object.spec.as_ref(), status: fields };
         let polled = source.is_some_and(|source| source.state.polled);
@@ -193,7 +193,7 @@ impl Engine {
         let view = View {
             now,
             generation: object.identity.generation,
-            standing: shown.standing,
+            wait: shown.wait,
             desired_digest: document.desired.as_deref(),
             invalid: entry.invalid.as_deref().or(document.refused.as_deref()),
             plan: plan.as_ref(),

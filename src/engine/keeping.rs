@@ -31,12 +31,12 @@ pub(super) struct Keeping {
     /// Those whose create waits until the finalizer stands.
     waiting: BTreeSet<SubscriptionId>,
     /// People were told that the provider's deletion waits.
-    told: bool,
+    emitted: bool,
 }
 
 impl Keeping {
     /// The provider has another remote, which has been told nothing, or none.
-    pub(super) fn forget_remote(&mut self) {
+    pub(super) fn forget_client(&mut self) {
         self.custody = Custody::Nothing;
     }
 }
@@ -85,10 +85,10 @@ impl Engine {
             return;
         };
         let (is_held, is_ending) = (provider.keeping.holders > 0, identity.deleted.is_some());
-        let waits = is_held && is_ending && identity.guarded;
-        let told = std::mem::replace(&mut provider.keeping.told, waits);
+        let waits = is_held && is_ending && identity.has_finalizer;
+        let emitted = std::mem::replace(&mut provider.keeping.emitted, waits);
         // The API server takes no new finalizer on what is being deleted.
-        let differs = identity.guarded != is_held && !(is_held && is_ending);
+        let differs = identity.has_finalizer != is_held && !(is_held && is_ending);
         let pauses = provider.keeping.pause.is_some_and(|(wait, _)| wait.pending(now.wall).is_some());
         let writes = differs && !provider.keeping.writing && !pauses;
         let (key, uid) = (identity.key.clone(), identity.uid.clone());
@@ -98,14 +98,14 @@ impl Engine {
                 "its deletion waits until the subscriptions that use it with deletionPolicy: Delete are gone, {holders} \
                  now; delete them, or set their policy to Orphan"
             );
-            self.tell(Kind::WebhookProvider, &key, false, Reason::Pending, note);
+            self.emit(Kind::WebhookProvider, &key, false, Reason::Pending, note);
         }
         if writes && let Some(provider) = self.state.provider_mut(id) {
             provider.keeping.writing = true;
             let namespace = provider.namespace;
             let record = std::sync::Arc::clone(&self.ports.record);
             self.spawn_write(namespace, About::Aside, async move {
-                let result = record.guard_provider(&key, &uid, is_held).await;
+                let result = record.set_provider_finalizer(&key, &uid, is_held).await;
                 Report::ProviderGuarded { id, uid, wanted: is_held, result }
             });
         }
@@ -115,7 +115,7 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
-        let Some(remote) = provider.remote.clone() else {
+        let Some(remote) = provider.client.clone() else {
             return;
         };
         if std::mem::replace(&mut provider.keeping.custody, custody) == custody {
@@ -159,7 +159,7 @@ impl Engine {
                 if let Some((identity, ..)) = &mut provider.declared
                     && identity.uid == uid
                 {
-                    identity.guarded = wanted;
+                    identity.has_finalizer = wanted;
                 }
             }
             // It was another object, or is no more: the watch tells.
@@ -178,7 +178,7 @@ impl Engine {
             }
         }
         let waiting = std::mem::take(&mut provider.keeping.waiting);
-        self.attend_each(waiting);
+        self.reconcile_each(waiting);
         self.file_provider(id, now);
         if !matches!(result, Err(RecordFailure::Gone)) {
             self.keep_provider(id, now);

@@ -16,7 +16,7 @@ impl Engine {
     pub(super) fn keep_alive(&mut self, id: SourceId, now: Moment) {
         let due = self.renewal_due(id, now);
         if due.is_some_and(|due| due <= now.wall) {
-            let end = self.state.source(id).and_then(|source| source.state.hand.as_ref()?.expires);
+            let end = self.state.source(id).and_then(|source| source.state.held.as_ref()?.expires);
             return self.queue_mint(id, end.map_or(i64::MAX, |end| end.timestamp_millis()));
         }
         let Some(source) = self.state.sources.get_mut(id.0) else {

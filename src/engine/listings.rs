@@ -57,7 +57,7 @@ impl Engine {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
-        let Some(remote) = provider.remote.clone() else {
+        let Some(remote) = provider.client.clone() else {
             self.keep_provider(id, now);
             return self.record_provider(id, now);
         };
@@ -162,7 +162,7 @@ impl Engine {
         };
         provider.timer = None;
         let interval =
-            provider.remote.as_ref().map_or(Duration::ZERO, |remote| remote.profile().verify_interval);
+            provider.client.as_ref().map_or(Duration::ZERO, |remote| remote.profile().verify_interval);
         if provider.next_verification.is_some_and(|at| at <= now.boot) {
             provider.next_verification = (!interval.is_zero()).then(|| now.boot + interval);
             let is_read = provider.listing_since.is_some();
@@ -220,7 +220,7 @@ impl Engine {
         let Some(provider) = self.state.providers.get_mut(id.0) else {
             return false;
         };
-        let Some(remote) = provider.remote.clone().filter(|_| is_due && !self.stopping) else {
+        let Some(remote) = provider.client.clone().filter(|_| is_due && !self.stopping) else {
             self.file_provider(id, now);
             return false;
         };
@@ -252,9 +252,9 @@ impl Engine {
             provider.listing_since = Some(now.wall);
             Paused::new(now, provider.listing_epoch)
         });
-        let guard = self.guard();
+        let fence = self.fence();
         self.spawn(About::Listing(id), async move {
-            let result = remote.list(&mut paused.reading, &guard).await;
+            let result = remote.list(&mut paused.reading, &fence).await;
             Report::Listed { started: now, paused, result }
         });
         true
@@ -352,7 +352,7 @@ impl Engine {
             && !provider.waiting.is_empty()
         {
             let waiting = std::mem::take(&mut provider.waiting);
-            self.attend_each(waiting);
+            self.reconcile_each(waiting);
         }
         self.file_provider(id, now);
     }
@@ -367,7 +367,7 @@ impl Engine {
             provider.list_forbidden = true;
             provider.wanted = None;
             let users = provider.users.clone();
-            self.attend_each(users);
+            self.reconcile_each(users);
             return;
         }
         let wait = backoff::delay(provider.list_failures, backoff::LONGEST_WAIT, random);

@@ -18,8 +18,8 @@ use crate::api::{ConditionStatus, Reason, TokenSourceSpec, TokenSourceStatus};
 use crate::rotation::answers::{Hold, judge_mint};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::conditions;
-use crate::rotation::decide::{self, Standing};
-use crate::rotation::facts::{Hand, Subject};
+use crate::rotation::decide::{self, WaitReason};
+use crate::rotation::facts::{HeldToken, Subject};
 use crate::rotation::life::Remark;
 use crate::rotation::schedule::{self, Plan};
 use crate::rotation::status;
@@ -39,12 +39,12 @@ impl Engine {
             return self.record_source(id, now);
         };
         source.refresh();
-        let (is_read, has_hand) = (source.published.tokens.is_some(), source.state.hand.is_some());
-        let is_on_its_way = source.published.pending.is_some() || source.is_hand_published();
-        if spec.publish_to.is_some() && !has_hand && !is_read {
+        let (is_read, has_held) = (source.published.tokens.is_some(), source.state.held.is_some());
+        let is_on_its_way = source.published.pending.is_some() || source.is_held_published();
+        if spec.publish_to.is_some() && !has_held && !is_read {
             source.state.unread = true;
             self.read_published(id);
-        } else if spec.publish_to.is_some() && has_hand && !is_on_its_way {
+        } else if spec.publish_to.is_some() && has_held && !is_on_its_way {
             // It was minted before the source was to publish, or to publish there.
             self.publish_hand(id, now);
         }
@@ -74,7 +74,7 @@ impl Engine {
             return;
         }
         self.tend_publication(id);
-        self.attend_users_of_source(id);
+        self.reconcile_users_of_source(id);
     }
 
     /// A member needs a new token: the mint is queued, and everybody who asks meanwhile waits for it.
@@ -134,7 +134,7 @@ impl Engine {
             {
                 // Something else has just minted: those who waited decide again.
                 let waiting = std::mem::take(&mut source.waiting);
-                self.attend_each(waiting);
+                self.reconcile_each(waiting);
                 continue;
             }
             source.minting = true;
@@ -143,12 +143,12 @@ impl Engine {
             let slowest = source.slowest;
             let (minter, term) = (Arc::clone(&self.ports.minter), self.term);
             let left = self.first_end(id).map(|end| between(now.wall, end));
-            let guard = match left.and_then(|left| backoff::call_patience(left, slowest)) {
-                Some(patience) => self.guard().within(patience),
-                None => self.guard(),
+            let fence = match left.and_then(|left| backoff::call_patience(left, slowest)) {
+                Some(patience) => self.fence().within(patience),
+                None => self.fence(),
             };
             self.spawn(About::Mint(id), async move {
-                let result = minter.mint(&namespace, &spec, &guard).await;
+                let result = minter.mint(&namespace, &spec, &fence).await;
                 Report::Minted { term, spec, started: now, result }
             });
         }
@@ -187,7 +187,7 @@ impl Engine {
                     source.keep_hold(failure, now);
                 }
                 let waiting = std::mem::take(&mut source.waiting);
-                self.attend_each(waiting);
+                self.reconcile_each(waiting);
             }
             Ok(minted) => self.token_arrived(id, minted, started, now),
             Err(failure) => self.mint_failed(id, &failure, now),
@@ -203,7 +203,7 @@ impl Engine {
         };
         let polled = source.state.polled;
         source.token_bounds = minted.bounds;
-        let same = source.token.as_ref() == Some(&minted.token) && source.state.hand.is_some();
+        let same = source.token.as_ref() == Some(&minted.token) && source.state.held.is_some();
         if same
             && !(polled
                 && minted.version.as_deref().map(|version| short_digest(&[version])) != source.fingerprint())
@@ -225,13 +225,13 @@ impl Engine {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
-        let hand = Hand {
+        let held = HeldToken {
             fingerprint: source_fingerprint,
             minted: started,
             expires: lifetime.map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
             confirmed: started.wall,
         };
-        tracing::info!(source = %source.key, fingerprint = %hand.fingerprint, expires = hand.expires.map(written), "a new token");
+        tracing::info!(source = %source.key, fingerprint = %held.fingerprint, expires = held.expires.map(written), "a new token");
         source.state.remark = if assumed { Some(Remark::LikeBefore) } else { Remark::of(minted.lifetime) };
         if let Some(remark) = source.state.remark {
             tracing::warn!(source = %source.key, "{remark}");
@@ -244,26 +244,26 @@ impl Engine {
         source.state.apply_after = None;
         source.state.for_gates = None;
         source.state.wait = (!polled).then(|| Wait::starting(started.wall, schedule::mint_spacing(lifetime)));
-        source.state.hand = Some(hand);
+        source.state.held = Some(held);
         source.token = Some(minted.token);
         source.waiting.clear();
         source.refresh();
         self.record_source(id, now);
         self.publish_hand(id, now);
         self.offer_hand(id, now);
-        self.attend_users_of_source(id);
+        self.reconcile_users_of_source(id);
     }
 
     /// The members that asked are looked at; a polled source may have lived on for everybody.
-    pub(super) fn attend_waiting_or_users(&mut self, id: SourceId, everybody: bool) {
+    pub(super) fn reconcile_waiting_or_users(&mut self, id: SourceId, everybody: bool) {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
         let waiting = std::mem::take(&mut source.waiting);
         if !everybody {
-            self.attend_each(waiting);
+            self.reconcile_each(waiting);
         } else if !waiting.is_empty() {
-            self.attend_users_of_source(id);
+            self.reconcile_users_of_source(id);
         }
     }
 
@@ -351,12 +351,12 @@ impl Engine {
         source.state.wait = Some(wait);
         let changed = source.state.failing.as_ref().is_none_or(|(before, _)| *before != reason);
         let count = source.failures;
-        let told = changed || backoff::is_recorded(count);
-        if told {
+        let emitted = changed || backoff::is_recorded(count);
+        if emitted {
             source.state.failing = Some((reason, message.clone()));
         }
         let waiting = std::mem::take(&mut source.waiting);
-        if told {
+        if emitted {
             self.record_source(id, now);
         }
         for member in waiting {
@@ -364,10 +364,10 @@ impl Engine {
             if let Some(provider) = self.provider_key(member) {
                 self.ports.meter.rotation(&provider, reason, None);
             }
-            if told {
+            if emitted {
                 self.note_mint_failure(member, count, reason, &message, wait, now);
             } else {
-                self.attend_soon(member);
+                self.reconcile_soon(member);
             }
         }
     }
@@ -390,14 +390,14 @@ impl Engine {
         };
         let wanted = self.document_of(id, &object);
         let fields = status::failed(&object.status, count, reason, OF_MINT, now.wall, wait.until);
-        let standing = if reason == Reason::LifetimeUnknown && object.status.webhook_id.is_none() {
-            Standing::Stalled(reason, message.to_owned())
+        let reason = if reason == Reason::LifetimeUnknown && object.status.webhook_id.is_none() {
+            WaitReason::Stalled(reason, message.to_owned())
         } else {
-            Standing::BackingOff(reason, message.to_owned())
+            WaitReason::BackingOff(reason, message.to_owned())
         };
-        let status = self.presented(id, &object, &wanted, &fields, &Shown::as_it(&standing), now);
+        let status = self.presented(id, &object, &wanted, &fields, &Shown::as_it(&reason), now);
         self.announce(&object, &status);
-        self.record(id, status, super::calls::Then::Attend);
+        self.record(id, status, super::calls::Then::Reconcile);
     }
 
     /// The plans of some of the members: their patience sets the pace of attempts.
@@ -476,9 +476,9 @@ impl Source {
         if self.hold.pending(now.wall).is_some() {
             return;
         }
-        let spacing = self.state.hand.as_ref().map(|hand| {
-            let life = (hand.expires).map(|end| between(hand.minted.wall, end));
-            Wait::starting(hand.minted.wall, schedule::mint_spacing(life))
+        let spacing = self.state.held.as_ref().map(|held| {
+            let life = (held.expires).map(|end| between(held.minted.wall, end));
+            Wait::starting(held.minted.wall, schedule::mint_spacing(life))
         });
         self.state.wait = spacing.filter(|_| !self.state.polled);
     }
@@ -495,22 +495,22 @@ impl Source {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        self.state.hand.as_ref().map(|hand| hand.fingerprint.clone())
+        self.state.held.as_ref().map(|held| held.fingerprint.clone())
     }
 
     fn presented(&self, before: &TokenSourceStatus, generation: i64, now: Moment) -> TokenSourceStatus {
         let mut status = before.clone();
         status.observed_generation = Some(generation);
         let publishes = self.spec.as_ref().is_some_and(|spec| spec.publish_to.is_some());
-        match &self.state.hand {
-            Some(hand) if !publishes || self.is_hand_published() => {
-                status.token_fingerprint = Some(hand.fingerprint.clone());
-                status.token_minted_time = Some(status::to_milliseconds(hand.minted.wall));
-                status.token_expiration_time = hand.expires.map(status::to_milliseconds);
+        match &self.state.held {
+            Some(held) if !publishes || self.is_held_published() => {
+                status.token_fingerprint = Some(held.fingerprint.clone());
+                status.token_minted_time = Some(status::to_milliseconds(held.minted.wall));
+                status.token_expiration_time = held.expires.map(status::to_milliseconds);
             }
             // Gates read the Secret when the status names another token than before: it names none that
             // does not stand there yet.
-            Some(hand) if status.token_fingerprint.as_ref() == Some(&hand.fingerprint) => {
+            Some(held) if status.token_fingerprint.as_ref() == Some(&held.fingerprint) => {
                 status.token_fingerprint = None;
                 status.token_minted_time = None;
                 status.token_expiration_time = None;

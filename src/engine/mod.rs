@@ -14,7 +14,6 @@
 //! every change.
 
 pub(crate) mod accounts;
-mod attend;
 mod blocked;
 mod breaker;
 mod calls;
@@ -45,6 +44,7 @@ pub mod ports;
 mod providers;
 mod publishing;
 mod ready;
+mod reconcile;
 mod records;
 mod repeated;
 mod state;
@@ -64,7 +64,9 @@ use tokio::sync::mpsc;
 use self::calls::Job;
 use self::change::Change;
 use self::ids::{ProviderId, SourceId, SubscriptionId};
-use self::ports::{Clock, Gates, Leadership, Meter, Minter, Notices, Publish, Random, Record, Remotes};
+use self::ports::{
+    Clock, Gates, Leadership, Meter, Minter, Notices, ProviderClients, Publish, Random, Record,
+};
 use self::records::Write;
 use self::state::State;
 use self::timers::Alarm;
@@ -88,7 +90,7 @@ pub struct Ports {
     /// Obtains tokens.
     pub minter: Arc<dyn Minter>,
     /// Calls providers.
-    pub remotes: Arc<dyn Remotes>,
+    pub provider_clients: Arc<dyn ProviderClients>,
     /// May this process act?
     pub leadership: Arc<dyn Leadership>,
     /// Tells people.
@@ -147,7 +149,7 @@ pub enum EngineEnded {
     ShellEnded,
 }
 
-/// How many waiting subscriptions are attended to before calls are looked after again.
+/// How many waiting subscriptions are reconciled before calls are looked after again.
 const BATCH: usize = 256;
 
 /// The deadline scheduler.
@@ -156,7 +158,7 @@ pub struct Engine {
     options: Options,
     state: State,
     /// Subscriptions to be looked at now.
-    attention: Waiting<u64, SubscriptionId>,
+    reconcile_queue: Waiting<u64, SubscriptionId>,
     /// Numbers for what is in line by its arrival.
     arrivals: u64,
     jobs: FuturesUnordered<Job>,
@@ -198,7 +200,7 @@ impl Engine {
         let workers = options.workers;
         Self {
             state: State::default(),
-            attention: Waiting::default(),
+            reconcile_queue: Waiting::default(),
             arrivals: 0,
             jobs: FuturesUnordered::new(),
             offers: 0,
@@ -292,7 +294,7 @@ impl Engine {
                     if let Some(entry) = self.state.entry_mut(id) {
                         entry.timer = None;
                     }
-                    self.attend_soon(id);
+                    self.reconcile_soon(id);
                 }
                 Some(Alarm::Source(id)) => self.source_alarm(id, now),
                 Some(Alarm::Provider(id)) => self.provider_alarm(id, now),
@@ -302,12 +304,12 @@ impl Engine {
             }
         }
         for _ in 0..BATCH {
-            let Some((_, _, id)) = self.attention.next(|_| true) else {
+            let Some((_, _, id)) = self.reconcile_queue.next(|_| true) else {
                 break;
             };
-            self.attend(id, now);
+            self.reconcile(id, now);
         }
-        self.attend_freed(now);
+        self.reconcile_freed(now);
         self.tell_gates(now);
         self.keep_changed_providers(now);
         self.start_writes();
@@ -320,7 +322,7 @@ impl Engine {
     }
 
     fn until_next_turn(&mut self) -> Duration {
-        if !self.attention.is_empty() {
+        if !self.reconcile_queue.is_empty() {
             return Duration::ZERO;
         }
         let moment = self.ports.clock.now();
@@ -340,7 +342,7 @@ impl Engine {
                 if self.synced {
                     self.take_over(now);
                 }
-                self.attend_all();
+                self.reconcile_all();
             } else {
                 self.forget_tokens();
             }
@@ -354,7 +356,7 @@ impl Engine {
         }
     }
 
-    /// Another process may have led until now: what this one has in hand, has read or has seen in a
+    /// Another process may have led until now: what this one holds, has read or has seen in a
     /// listing may be older than what that one brought.
     fn take_over(&mut self, now: Moment) {
         self.forget_tokens();
@@ -371,19 +373,19 @@ impl Engine {
     }
 
     /// A remote that somebody has just given up may have been deleted: an earlier listing says nothing.
-    fn attend_freed(&mut self, now: Moment) {
+    fn reconcile_freed(&mut self, now: Moment) {
         let again = std::mem::take(&mut self.state.looked_at_again);
-        self.attend_each(again);
+        self.reconcile_each(again);
         for id in std::mem::take(&mut self.state.freed) {
             if let Some(entry) = self.state.entry_mut(id).filter(|entry| entry.expected.is_none()) {
                 entry.remember(|memory| memory.listing_after = Some(now.wall));
             }
-            self.attend_soon(id);
+            self.reconcile_soon(id);
         }
     }
 
-    fn attend_all(&mut self) {
-        self.attend_each(self.state.subscriptions.numbers().into_iter().map(SubscriptionId));
+    fn reconcile_all(&mut self) {
+        self.reconcile_each(self.state.subscriptions.numbers().into_iter().map(SubscriptionId));
     }
 
     /// Lets running steps finish and be recorded, within a limit.
@@ -403,8 +405,8 @@ impl Engine {
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => {
                     self.finish(done);
                     let now = self.ports.clock.now();
-                    while let Some((_, _, id)) = self.attention.next(|_| true) {
-                        self.attend(id, now);
+                    while let Some((_, _, id)) = self.reconcile_queue.next(|_| true) {
+                        self.reconcile(id, now);
                     }
                 }
                 () = sleep => break,

@@ -16,8 +16,8 @@ use super::ports::{Applied, CallFailure, Refusal};
 use crate::api::{ConditionStatus, Kind, Ownership, Reason};
 use crate::rotation::answers::{Operation, judge_call, judge_listed_but_not_found};
 use crate::rotation::backoff::Wait;
-use crate::rotation::decide::{self, Standing, Why};
-use crate::rotation::facts::{Drift, Hand};
+use crate::rotation::decide::{self, WaitReason, Why};
+use crate::rotation::facts::{Drift, HeldToken};
 use crate::rotation::status::{self, Rotated};
 use crate::rotation::time::{Moment, written};
 
@@ -90,7 +90,7 @@ impl Engine {
             return self.end_call(id, None);
         };
         let sent = &applying.sent;
-        let document = format!("{}/{}", sent.digest, sent.hand.fingerprint);
+        let document = format!("{}/{}", sent.digest, sent.held.fingerprint);
         match result {
             Ok(applied) => {
                 self.end_call(id, Some(OriginNews::Answers));
@@ -164,11 +164,11 @@ impl Engine {
     /// A document is in place with this token: the only way to `Ready`.
     fn in_place(&mut self, id: SubscriptionId, object: &Object, success: Success<'_>, now: Moment) {
         let Success { remote_id, ownership, sent, secrets, happened } = success;
-        let Sent { hand, digest, origin } = sent;
-        let of_its_source = self.is_in_hand(id, hand);
+        let Sent { held, digest, origin } = sent;
+        let of_its_source = self.is_held(id, held);
         let is_received = object.spec.as_ref().is_some_and(|spec| spec.receiver_ref.is_some());
         let carried = object.status.token_fingerprint.as_deref();
-        let replaced = carried.filter(|carried| is_received && *carried != hand.fingerprint);
+        let replaced = carried.filter(|carried| is_received && *carried != held.fingerprint);
         let mut recovered = false;
         let mut handled = None;
         if let Some(entry) = self.state.entry_mut(id) {
@@ -177,7 +177,7 @@ impl Engine {
                 handled = memory
                     .request_seen
                     .as_ref()
-                    .filter(|(_, seen)| hand.confirmed.max(hand.minted.wall) >= *seen)
+                    .filter(|(_, seen)| held.confirmed.max(held.minted.wall) >= *seen)
                     .map(|(request, _)| request.clone());
                 memory.wait = None;
                 memory.failures = 0;
@@ -199,7 +199,7 @@ impl Engine {
                     other => other,
                 };
             });
-            entry.minted_boot = Some(hand.minted.boot);
+            entry.minted_boot = Some(held.minted.boot);
         }
         let before = object.status.token_expiration_time;
         let fields = status::rotated(
@@ -208,7 +208,7 @@ impl Engine {
                 id: remote_id,
                 origin,
                 ownership,
-                hand,
+                held,
                 digest,
                 secrets,
                 handled_request: handled.as_deref(),
@@ -216,7 +216,7 @@ impl Engine {
             },
         );
         let seen = self.document_of(id, object);
-        let shown = Shown { standing: &Standing::Settled, happened: Some(happened) };
+        let shown = Shown { reason: &WaitReason::Settled, happened: Some(happened) };
         let status = self.presented(id, object, &seen, &fields, &shown, now);
         let lead = before.map(|end| (end - now.wall).as_seconds_f64());
         if let Some(provider) = self.provider_key(id) {
@@ -225,17 +225,17 @@ impl Engine {
         tracing::info!(
             subscription = %object.identity.key,
             webhook = remote_id,
-            fingerprint = %hand.fingerprint,
-            expires = hand.expires.map(written),
+            fingerprint = %held.fingerprint,
+            expires = held.expires.map(written),
             next = status.next_rotation_time.map(written),
             "a token is in place"
         );
-        self.remember_applied(id, hand);
+        self.remember_applied(id, held);
         let warning =
-            self.remote_of(id).zip(object.spec.as_ref()).and_then(|(remote, spec)| remote.warning(spec));
+            self.client_of(id).zip(object.spec.as_ref()).and_then(|(remote, spec)| remote.warning(spec));
         match (happened, recovered) {
             (Reason::Rotated, true) => {
-                self.tell(
+                self.emit(
                     Kind::WebhookSubscription,
                     &object.identity.key,
                     false,
@@ -246,21 +246,21 @@ impl Engine {
             (Reason::Rotated, false) => {}
             _ => {
                 let note = format!("webhook {remote_id} is kept fresh from now on");
-                self.tell(Kind::WebhookSubscription, &object.identity.key, false, happened, note);
+                self.emit(Kind::WebhookSubscription, &object.identity.key, false, happened, note);
                 if let Some(warning) = warning {
-                    self.tell(Kind::WebhookSubscription, &object.identity.key, true, happened, warning);
+                    self.emit(Kind::WebhookSubscription, &object.identity.key, true, happened, warning);
                 }
             }
         }
         self.provider_answered(id, ConditionStatus::True, Reason::Valid, "the provider takes our calls", now);
-        self.record(id, status, Then::Attend);
+        self.record(id, status, Then::Reconcile);
         self.after_apply(id, now);
     }
 
-    /// Whether this is the token that the subscription's source has in hand.
-    fn is_in_hand(&self, id: SubscriptionId, hand: &Hand) -> bool {
+    /// Whether this is the token that the subscription's source holds.
+    fn is_held(&self, id: SubscriptionId, held: &HeldToken) -> bool {
         let source = self.state.entry(id).and_then(|entry| self.state.source(entry.source?));
-        source.is_some_and(|source| source.has_in_hand(hand))
+        source.is_some_and(|source| source.holds_token(held))
     }
 
     pub(super) fn created(
@@ -299,7 +299,7 @@ impl Engine {
         };
         if self.is_about_account(id, &failure, now) {
             self.end_call(id, None);
-            return self.record(id, status::creation_closed(&object.status), Then::Attend);
+            return self.record(id, status::creation_closed(&object.status), Then::Reconcile);
         }
         let judgement = judge_call(Operation::Create, &failure);
         self.end_call(id, Some(origin_news(&failure, &judgement)));
@@ -341,7 +341,7 @@ impl Engine {
             _ => {
                 self.end_call(id, Some(OriginNews::Answers));
                 let note = format!("webhook {remote} was deleted at the provider");
-                self.tell(Kind::WebhookSubscription, &object.identity.key, false, Reason::Deleted, note);
+                self.emit(Kind::WebhookSubscription, &object.identity.key, false, Reason::Deleted, note);
                 self.let_go(id, &object);
             }
         }
@@ -363,7 +363,7 @@ impl Engine {
             });
         }
         let note = "the provider says that there is no such webhook (404)".to_owned();
-        self.tell(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteMissing, note);
+        self.emit(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteMissing, note);
         let given = object.spec.as_ref().and_then(|spec| spec.webhook_id.as_ref());
         let not_there = given.filter(|given| object.status.webhook_id.as_ref() != Some(given));
         let fields = match not_there {
@@ -374,10 +374,10 @@ impl Engine {
         if let Some(entry) = self.state.entry_mut(id).filter(|_| not_there.is_some()) {
             entry.remember(|memory| memory.not_there = not_there.cloned());
         }
-        let standing = Standing::Settling("the webhook is being looked for".to_owned());
+        let reason = WaitReason::Settling("the webhook is being looked for".to_owned());
         let seen = self.document_of(id, object);
-        let status = self.presented(id, object, &seen, &fields, &Shown::as_it(&standing), now);
-        self.record(id, status, Then::Attend);
+        let status = self.presented(id, object, &seen, &fields, &Shown::as_it(&reason), now);
+        self.record(id, status, Then::Reconcile);
         self.verify_soon(id, now);
     }
 

@@ -147,7 +147,7 @@ pub trait Record: Send + Sync {
     ) -> BoxFuture<'a, Result<(), RecordFailure>>;
     /// Puts our finalizer on a subscription, before something must be done at its deletion; or takes
     /// it off, when nothing must be any more.
-    fn guard<'a>(
+    fn set_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         uid: &'a str,
@@ -155,7 +155,7 @@ pub trait Record: Send + Sync {
     ) -> BoxFuture<'a, Result<(), RecordFailure>>;
     /// Puts our finalizer on a provider, so that it stays as long as deletions need it; or takes it
     /// off. The write is meant for the object with this uid only.
-    fn guard_provider<'a>(
+    fn set_provider_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         uid: &'a str,
@@ -281,44 +281,44 @@ impl Gates for NoGates {
 
 /// Obtains tokens.
 pub trait Minter: Send + Sync {
-    /// Obtains one token. `guard` is asked right before the request is sent.
+    /// Obtains one token. `fence` is asked right before the request is sent.
     fn mint<'a>(
         &'a self,
         namespace: &'a str,
         source: &'a TokenSourceSpec,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>>;
 }
 
 /// Obtains tokens for service accounts from the cluster that they belong to.
 pub trait ServiceAccounts: Send + Sync {
-    /// Obtains one token. `guard` is asked right before the request is sent.
+    /// Obtains one token. `fence` is asked right before the request is sent.
     fn token<'a>(
         &'a self,
         namespace: &'a str,
         source: &'a ServiceAccountTokenSource,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>>;
 }
 
 /// Says, right before a request is sent, whether it may still be, and until when.
 #[derive(Clone)]
-pub struct CallGuard(Arc<dyn Fn() -> Option<Duration> + Send + Sync>);
+pub struct CallFence(Arc<dyn Fn() -> Option<Duration> + Send + Sync>);
 
-impl CallGuard {
-    /// A guard that asks the function: `None` means that the request must not be sent, otherwise
+impl CallFence {
+    /// A fence that asks the function: `None` means that the request must not be sent, otherwise
     /// its timeout is cut to the duration.
     pub fn new(ask: impl Fn() -> Option<Duration> + Send + Sync + 'static) -> Self {
         Self(Arc::new(ask))
     }
 
-    /// A guard that always permits.
+    /// A fence that always permits.
     #[must_use]
     pub fn open() -> Self {
         Self::new(|| Some(Duration::MAX))
     }
 
-    /// The same guard, which cuts a request's timeout to this as well.
+    /// The same fence, which cuts a request's timeout to this as well.
     #[must_use]
     pub fn within(self, longest: Duration) -> Self {
         Self::new(move || (self.0)().map(|left| left.min(longest)))
@@ -336,9 +336,9 @@ impl CallGuard {
     }
 }
 
-impl std::fmt::Debug for CallGuard {
+impl std::fmt::Debug for CallFence {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("CallGuard")
+        formatter.write_str("CallFence")
     }
 }
 
@@ -366,12 +366,16 @@ pub struct Invalid {
 }
 
 /// Turns a provider's description into something that can be called.
-pub trait Remotes: Send + Sync {
+pub trait ProviderClients: Send + Sync {
     /// Merges the description with its preset, parses and checks it. Makes no call.
     ///
     /// # Errors
     /// The first rule that the description breaks.
-    fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid>;
+    fn resolve(
+        &self,
+        key: &ObjectKey,
+        spec: &WebhookProviderSpec,
+    ) -> Result<Arc<dyn ProviderClient>, Invalid>;
 }
 
 /// What becomes of a provider's credential after a call.
@@ -388,7 +392,7 @@ pub enum Custody {
 }
 
 /// One provider: manages its subscriptions.
-pub trait Remote: Send + Sync {
+pub trait ProviderClient: Send + Sync {
     /// What the engine must know to plan calls.
     fn profile(&self) -> &ProviderProfile;
     /// Checks a subscription against the provider's rules. Makes no call.
@@ -427,27 +431,27 @@ pub trait Remote: Send + Sync {
     fn list<'a>(
         &'a self,
         reading: &'a mut Reading,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>>;
     /// Creates a subscription; sends exactly one request.
     fn create<'a>(
         &'a self,
         document: &'a Document,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>>;
     /// Replaces a subscription's document; sends exactly one request.
     fn update<'a>(
         &'a self,
         id: &'a str,
         document: &'a Document,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>>;
     /// Deletes a subscription; one that is missing is an `Err` with `missing: true`.
     fn delete<'a>(
         &'a self,
         spec: &'a WebhookSubscriptionSpec,
         id: &'a str,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<(), CallFailure>>;
 }
 
@@ -575,5 +579,5 @@ pub struct Notice {
 /// Tells people. Never fails the work and never waits.
 pub trait Notices: Send + Sync {
     /// Hands a notice over.
-    fn tell(&self, notice: Notice);
+    fn emit(&self, notice: Notice);
 }

@@ -105,7 +105,7 @@ impl Engine {
             }) {
                 Some(ready) => (ready.status, ready.reason, ready.message.clone()),
                 None => {
-                    let can_list = provider.remote.as_ref().is_some_and(|remote| remote.profile().can_list);
+                    let can_list = provider.client.as_ref().is_some_and(|remote| remote.profile().can_list);
                     let holds = if can_list { ConditionStatus::Unknown } else { ConditionStatus::True };
                     (holds, Reason::NotVerified, "valid; the provider has not been called yet".to_owned())
                 }

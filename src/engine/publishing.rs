@@ -12,7 +12,7 @@ use super::state::{Source, SourceKey};
 use crate::api::{ObjectKey, Reason};
 use crate::rotation::backoff::{self, Wait};
 use crate::rotation::decide;
-use crate::rotation::facts::Hand;
+use crate::rotation::facts::HeldToken;
 use crate::rotation::schedule;
 use crate::rotation::time::{Moment, between};
 
@@ -42,7 +42,7 @@ impl Engine {
         });
     }
 
-    /// A published token that is alive is in hand: it is applied, and nothing new is minted.
+    /// A published token that is alive is held: it is applied, and nothing new is minted.
     pub(super) fn published_read(
         &mut self,
         id: SourceId,
@@ -67,9 +67,9 @@ impl Engine {
                 if let Some(tokens) = found {
                     let alive = tokens.expires.is_none_or(|expires| expires > now.wall);
                     // What a Secret holds is read from there, with the hosts it may be sent to.
-                    if alive && source.state.hand.is_none() && !source.state.polled {
+                    if alive && source.state.held.is_none() && !source.state.polled {
                         let age = between(tokens.minted, now.wall);
-                        source.state.hand = Some(Hand {
+                        source.state.held = Some(HeldToken {
                             fingerprint: tokens.fingerprint.clone(),
                             minted: Moment { wall: tokens.minted, boot: now.boot.saturating_sub(age) },
                             expires: tokens.expires,
@@ -95,7 +95,7 @@ impl Engine {
             }
         }
         self.record_source(id, now);
-        self.attend_users_of_source(id);
+        self.reconcile_users_of_source(id);
     }
 
     /// A token that was published a moment ago, by this process or by another, is still left for its
@@ -103,9 +103,9 @@ impl Engine {
     fn leave_for_readers(&mut self, id: SourceId, now: Moment) {
         let pause = self.publishing_pause(id);
         if let Some(source) = self.state.source_mut(id)
-            && let Some(hand) = &source.state.hand
+            && let Some(held) = &source.state.held
         {
-            let left = pause.saturating_sub(between(hand.minted.wall, now.wall));
+            let left = pause.saturating_sub(between(held.minted.wall, now.wall));
             source.state.apply_after = (!left.is_zero()).then(|| Wait::starting(now.wall, left));
         }
     }
@@ -130,7 +130,7 @@ impl Engine {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
-        let (Some(hand), Some(token)) = (&source.state.hand, &source.token) else {
+        let (Some(held), Some(token)) = (&source.state.held, &source.token) else {
             return;
         };
         // `previous` is the last token that was recorded as applied, not the last one minted.
@@ -151,9 +151,9 @@ impl Engine {
             current: token.clone(),
             previous,
             previous_fingerprint: previous_fingerprint.flatten(),
-            fingerprint: hand.fingerprint.clone(),
-            minted: hand.minted.wall,
-            expires: hand.expires,
+            fingerprint: held.fingerprint.clone(),
+            minted: held.minted.wall,
+            expires: held.expires,
             allowed_hosts: source.bounds().hosts(),
         });
         // Until it is published nobody applies it, within reason: see `decide`.
@@ -166,14 +166,14 @@ impl Engine {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
-        let (publication, Some(hand)) = (&mut source.published, &source.state.hand) else {
+        let (publication, Some(held)) = (&mut source.published, &source.state.held) else {
             return;
         };
         let newest = publication.pending.as_ref().or(publication.tokens.as_ref());
-        let Some(newest) = newest.filter(|newest| newest.fingerprint == hand.fingerprint) else {
+        let Some(newest) = newest.filter(|newest| newest.fingerprint == held.fingerprint) else {
             return;
         };
-        let tokens = Published { minted: hand.minted.wall, expires: hand.expires, ..newest.clone() };
+        let tokens = Published { minted: held.minted.wall, expires: held.expires, ..newest.clone() };
         publication.pending = Some(tokens);
         self.write_published(id);
     }
@@ -183,8 +183,8 @@ impl Engine {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
-        // Without a token in hand nobody knows what the Secret says that it is read from.
-        if source.state.hand.is_none() {
+        // Without a held token nobody knows what the Secret says that it is read from.
+        if source.state.held.is_none() {
             return;
         }
         let allowed_hosts = source.bounds().hosts();
@@ -253,7 +253,7 @@ impl Engine {
                     source.state.failing = None;
                     self.record_source(id, now);
                     self.gates_know(id);
-                    self.attend_users_of_source(id);
+                    self.reconcile_users_of_source(id);
                 }
             }
             Err(failure) => {
@@ -278,10 +278,10 @@ impl Engine {
         let Some(source) = self.state.source(id) else {
             return Duration::ZERO;
         };
-        let Some(hand) = &source.state.hand else {
+        let Some(held) = &source.state.held else {
             return Duration::ZERO;
         };
-        let Some(expires) = hand.expires else {
+        let Some(expires) = held.expires else {
             return schedule::publishing_pause(Duration::MAX);
         };
         let lead = source.users.iter().find_map(|user| {
@@ -289,13 +289,13 @@ impl Engine {
             let object = entry.object()?;
             let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
             let terms = decide::terms(object.spec.as_ref()?, remote.profile(), &source.state);
-            Some(schedule::plan(hand.minted.wall, expires, &terms).lead)
+            Some(schedule::plan(held.minted.wall, expires, &terms).lead)
         });
         schedule::publishing_pause(lead.unwrap_or_default())
     }
 
     /// A token has been recorded as applied: from now on it is what `previous` will be.
-    pub(super) fn remember_applied(&mut self, id: SubscriptionId, hand: &Hand) {
+    pub(super) fn remember_applied(&mut self, id: SubscriptionId, held: &HeldToken) {
         let Some(source_id) = self.state.entry(id).and_then(|entry| entry.source) else {
             return;
         };
@@ -305,10 +305,10 @@ impl Engine {
         let Some(source) = self.state.source_mut(source_id) else {
             return;
         };
-        if source.has_in_hand(hand)
+        if source.holds_token(held)
             && let Some(token) = &source.token
         {
-            source.published.applied = Some((Arc::from(hand.fingerprint.as_str()), token.clone()));
+            source.published.applied = Some((Arc::from(held.fingerprint.as_str()), token.clone()));
         }
     }
 
@@ -381,10 +381,10 @@ impl Source {
         self.state.failing = Some((reason, message));
     }
 
-    /// Whether the token in hand is the one that stands published.
-    pub(super) fn is_hand_published(&self) -> bool {
+    /// Whether the held token is the one that stands published.
+    pub(super) fn is_held_published(&self) -> bool {
         let stands = self.published.tokens.as_ref().map(|tokens| tokens.fingerprint.as_str());
-        stands.is_some() && stands == self.fingerprint_in_hand()
+        stands.is_some() && stands == self.held_fingerprint()
     }
 
     /// Whether a previous token stands published that no member carries any more.

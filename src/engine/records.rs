@@ -114,7 +114,7 @@ impl Engine {
             }
         }
         match then {
-            Then::Attend => self.rest(id),
+            Then::Reconcile => self.rest(id),
             Then::Create(creating) if result.is_ok() => self.create_now(id, creating),
             Then::Create(_) => {
                 // Whether the record is there is not known, but nothing was sent and nothing will be.
@@ -157,7 +157,7 @@ impl Engine {
     }
 
     /// The finalizer stands, or stands no more.
-    pub(super) fn guarded(
+    pub(super) fn finalizer_written(
         &mut self,
         id: SubscriptionId,
         wanted: bool,
@@ -169,7 +169,7 @@ impl Engine {
                 if let Some(entry) = self.state.entry_mut(id)
                     && let Some(mut object) = entry.object()
                 {
-                    object.identity.guarded = wanted;
+                    object.identity.has_finalizer = wanted;
                     if is_of_guard(&entry.memory()) {
                         // No call follows that would say that all is well again.
                         entry.remember(|memory| {

@@ -1,4 +1,4 @@
-//! A source that returns the token in hand once more.
+//! A source that returns the held token once more.
 
 use super::Engine;
 use super::ids::SourceId;
@@ -10,20 +10,20 @@ use crate::rotation::schedule;
 use crate::rotation::time::{Moment, written};
 
 impl Engine {
-    /// The token in hand was returned once more. A new life of it counts, without a call to the
+    /// The held token was returned once more. A new life of it counts, without a call to the
     /// provider; otherwise the source is asked again while its life lasts.
     pub(super) fn token_repeated(&mut self, id: SourceId, said: Lifetime, started: Moment, now: Moment) {
         let Some(source) = self.state.source_mut(id) else {
             return;
         };
         let polled = source.state.polled;
-        let Some(hand) = &mut source.state.hand else {
+        let Some(held) = &mut source.state.held else {
             return;
         };
-        hand.confirmed = started.wall;
-        let repeated = if polled { None } else { Some(life::repeated(hand, said, started, now)) };
+        held.confirmed = started.wall;
+        let repeated = if polled { None } else { Some(life::repeated(held, said, started, now)) };
         if repeated == Some(Repeated::Over) {
-            let ended = hand.expires.map(written).unwrap_or_default();
+            let ended = held.expires.map(written).unwrap_or_default();
             return self.token_over(id, &ended, now);
         }
         source.failures = 0;
@@ -32,7 +32,7 @@ impl Engine {
         match repeated {
             Some(Repeated::AnotherEnd(end)) => {
                 let length = said.length();
-                (hand.minted, hand.expires) = (started, Some(end));
+                (held.minted, held.expires) = (started, Some(end));
                 source.last_lifetime = length.or(source.last_lifetime);
                 source.state.not_renewed = false;
                 source.state.remark = match said {
@@ -41,17 +41,17 @@ impl Engine {
                 };
                 source.state.wait = Some(Wait::starting(started.wall, schedule::mint_spacing(length)));
                 source.waiting.clear();
-                tracing::info!(source = %source.key, expires = written(end), "the token in hand lives on");
+                tracing::info!(source = %source.key, expires = written(end), "the held token lives on");
                 self.record_source(id, now);
                 self.publish_life(id);
-                self.attend_users_of_source(id);
+                self.reconcile_users_of_source(id);
             }
             Some(Repeated::SameEnd(ask_again)) => {
                 source.state.wait = Some(Wait::starting(now.wall, ask_again));
                 source.state.not_renewed = true;
-                self.attend_waiting_or_users(id, false);
+                self.reconcile_waiting_or_users(id, false);
             }
-            _ => self.attend_waiting_or_users(id, true),
+            _ => self.reconcile_waiting_or_users(id, true),
         }
     }
 

@@ -19,7 +19,7 @@ use super::listings::Paused;
 use super::namespaces::{NamespaceId, Namespaces};
 use super::origin::Origin;
 use super::pace::Pace;
-use super::ports::{Kept, Published, Remote};
+use super::ports::{Kept, ProviderClient, Published};
 use super::ready::{CALLS_BETWEEN_PAGES, PagePlace};
 use super::timers::{Milliseconds, Timers};
 use crate::api::{
@@ -27,7 +27,7 @@ use crate::api::{
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::claims;
-use crate::rotation::facts::{Hand, ListingView, OwnerOf, SourceState};
+use crate::rotation::facts::{HeldToken, ListingView, OwnerOf, SourceState};
 use crate::rotation::target::{Target, digest_of_id, short_digest};
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;
@@ -71,7 +71,7 @@ pub(super) struct Source {
     /// The object, where the source is one.
     pub(super) object: Option<(Identity, TokenSourceStatus)>,
     pub(super) state: SourceState,
-    /// The token that belongs to the hand in `state`.
+    /// The token that belongs to `state.held`.
     pub(super) token: Option<SecretText>,
     /// Where the token may go, as the Secret says that it was read from.
     pub(super) token_bounds: Bounds,
@@ -131,7 +131,7 @@ pub(super) struct Provider {
     /// What was asked for before its object was deleted: what it ran into still holds for the same.
     pub(super) deleted: Option<Arc<WebhookProviderSpec>>,
     /// The last valid version, ready to be called.
-    pub(super) remote: Option<Arc<dyn Remote>>,
+    pub(super) client: Option<Arc<dyn ProviderClient>>,
     pub(super) invalid: Option<String>,
     pub(super) suspended: bool,
     pub(super) users: BTreeSet<SubscriptionId>,
@@ -175,11 +175,11 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn origin(&self) -> Option<&str> {
-        self.remote.as_ref().map(|remote| remote.profile().origin.as_str())
+        self.client.as_ref().map(|remote| remote.profile().origin.as_str())
     }
 
     pub(super) fn can_list(&self) -> bool {
-        self.remote.as_ref().is_some_and(|remote| remote.profile().can_list)
+        self.client.as_ref().is_some_and(|remote| remote.profile().can_list)
     }
 
     /// Whether a page of a listing is under way.
@@ -206,7 +206,7 @@ impl Provider {
         if self.hold.probes(now) {
             return 1;
         }
-        self.remote.as_ref().map_or(1, |remote| remote.profile().max_concurrent)
+        self.client.as_ref().map_or(1, |remote| remote.profile().max_concurrent)
     }
 
     /// Whether a page of a listing has to let calls go first, where the provider's own budget is not
@@ -323,7 +323,7 @@ impl State {
             namespace,
             declared: None,
             deleted: None,
-            remote: None,
+            client: None,
             invalid: None,
             suspended: false,
             users: BTreeSet::new(),
@@ -424,7 +424,7 @@ impl State {
             .as_deref()
             .or_else(|| provider.and_then(Provider::origin))
             .unwrap_or_default();
-        let remote = provider.and_then(|provider| provider.remote.as_ref());
+        let remote = provider.and_then(|provider| provider.client.as_ref());
         let wanted_target = object.spec.as_ref().map(|spec| match remote {
             Some(remote) => remote.profile().target_of(spec),
             None => Target::new(spec.action.as_deref(), &spec.postback_url),
@@ -721,7 +721,7 @@ impl OwnerOf for Owners<'_> {
     fn owner(&self, id: &str) -> Option<&ObjectKey> {
         let entry = self.state.entry(self.subject)?;
         let provider = self.state.provider(entry.provider)?;
-        let claim = place_of(&provider.remote.as_ref()?.profile().base_url, id);
+        let claim = place_of(&provider.client.as_ref()?.profile().base_url, id);
         let mut others = self.state.others(Some(claim), self.subject).peekable();
         others.peek()?;
         let digest = digest_of_id(id);
@@ -775,16 +775,16 @@ impl Source {
         }
     }
 
-    /// Whether this is the token in hand.
-    pub(super) fn has_in_hand(&self, hand: &Hand) -> bool {
-        self.state.hand.as_ref().is_some_and(|current| current.fingerprint == hand.fingerprint)
+    /// Whether this is the held token.
+    pub(super) fn holds_token(&self, held: &HeldToken) -> bool {
+        self.state.held.as_ref().is_some_and(|current| current.fingerprint == held.fingerprint)
     }
 
-    /// What is known of the newest token follows from the hand, or from what the members carry.
+    /// What is known of the newest token follows from the held one, or from what the members carry.
     pub(super) fn refresh(&mut self) {
         self.state.members = self.members;
-        if let Some(hand) = &self.state.hand {
-            self.state.newest = Some(hand.fingerprint.clone());
+        if let Some(held) = &self.state.held {
+            self.state.newest = Some(held.fingerprint.clone());
             self.state.split = false;
             return;
         }

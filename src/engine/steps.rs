@@ -10,8 +10,8 @@ use super::judge::{Judged, Shown, is_deleting};
 use super::ports::Document;
 use super::records::is_of_guard;
 use crate::api::{DeletionPolicy, Kind, Reason};
-use crate::rotation::decide::{Standing, Step};
-use crate::rotation::facts::Hand;
+use crate::rotation::decide::{Step, WaitReason};
+use crate::rotation::facts::HeldToken;
 use crate::rotation::status;
 use crate::rotation::time::Moment;
 use crate::secret::SecretText;
@@ -19,15 +19,15 @@ use crate::secret::SecretText;
 impl Engine {
     /// Begins the call that was decided on. Returns whether one was begun.
     pub(super) fn call(&mut self, id: SubscriptionId, judged: Judged, now: Moment) -> bool {
-        let Some(remote) = self.remote_of(id) else {
+        let Some(remote) = self.client_of(id) else {
             return false;
         };
         let Judged { object, step, document: wanted, .. } = judged;
         let deletes =
             object.spec.as_ref().is_some_and(|spec| spec.deletion_policy() == DeletionPolicy::Delete);
-        if deletes && !object.identity.guarded && !matches!(step, Step::Delete { .. }) {
+        if deletes && !object.identity.has_finalizer && !matches!(step, Step::Delete { .. }) {
             // Before there is anything to delete, the object is kept from going without it.
-            self.guard_object(id, &object, true);
+            self.write_finalizer(id, &object, true);
             return false;
         }
         if deletes && matches!(step, Step::Create { .. }) && self.waits_for_keeping(id) {
@@ -36,12 +36,12 @@ impl Engine {
         let origin: Arc<str> = remote.profile().origin.as_str().into();
         match step {
             Step::Rotate { id: remote_id, ownership, why, .. } => {
-                let Some((document, hand)) = self.document(id, &object) else {
+                let Some((document, held)) = self.document(id, &object) else {
                     return false;
                 };
                 let sent =
-                    Sent { hand, digest: wanted.desired.unwrap_or_default(), origin: Arc::clone(&origin) };
-                self.note_gate_behind(id, &object, &sent.hand);
+                    Sent { held, digest: wanted.desired.unwrap_or_default(), origin: Arc::clone(&origin) };
+                self.note_gate_behind(id, &object, &sent.held);
                 let pauses = self.is_held_back(id, now);
                 if let Some(entry) = self.state.entry_mut(id).filter(|_| pauses) {
                     entry.remember(|memory| memory.last_attempt = object.status.token_expiration_time);
@@ -51,16 +51,16 @@ impl Engine {
                 true
             }
             Step::Create { target, .. } => {
-                let Some((_, hand)) = self.document(id, &object) else {
+                let Some((_, held)) = self.document(id, &object) else {
                     return false;
                 };
-                self.note_gate_behind(id, &object, &hand);
+                self.note_gate_behind(id, &object, &held);
                 let opened = status::creation_opened(&object.status, &target, now.wall);
-                let standing = Standing::Settling("the webhook is being created".to_owned());
-                let opened = self.presented(id, &object, &wanted, &opened, &Shown::as_it(&standing), now);
+                let reason = WaitReason::Settling("the webhook is being created".to_owned());
+                let opened = self.presented(id, &object, &wanted, &opened, &Shown::as_it(&reason), now);
                 // The turn is kept while the record is written: the create follows at once.
                 self.begin(id, Some(Arc::clone(&origin)));
-                let sent = Sent { hand, digest: wanted.desired.unwrap_or_default(), origin };
+                let sent = Sent { held, digest: wanted.desired.unwrap_or_default(), origin };
                 self.record(id, opened, Then::Create(Creating { term: self.term, sent }));
                 true
             }
@@ -68,10 +68,10 @@ impl Engine {
                 let Some(spec) = object.spec else {
                     return false;
                 };
-                let (guard, started) = (self.guard(), now);
+                let (fence, started) = (self.fence(), now);
                 self.begin(id, Some(origin));
                 self.spawn(About::Call(id), async move {
-                    let result = remote.delete(&spec, &remote_id, &guard).await;
+                    let result = remote.delete(&spec, &remote_id, &fence).await;
                     Report::Deleted { id: remote_id, started, result }
                 });
                 true
@@ -84,10 +84,10 @@ impl Engine {
     pub(super) fn create_now(&mut self, id: SubscriptionId, creating: Creating) {
         let object = self.state.entry(id).and_then(super::entry::Entry::object);
         let document = object.as_ref().and_then(|object| self.document(id, object));
-        match (self.remote_of(id), document) {
-            (Some(remote), Some((document, hand)))
+        match (self.client_of(id), document) {
+            (Some(remote), Some((document, held)))
                 if creating.term == self.term
-                    && hand == creating.sent.hand
+                    && held == creating.sent.held
                     && remote.profile().origin == *creating.sent.origin
                     && remote.document_digest(&document.spec) == creating.sent.digest =>
             {
@@ -98,37 +98,37 @@ impl Engine {
             _ => {
                 self.end_call(id, None);
                 if let Some(object) = object {
-                    self.record(id, status::creation_closed(&object.status), Then::Attend);
+                    self.record(id, status::creation_closed(&object.status), Then::Reconcile);
                 }
             }
         }
     }
 
-    /// What is to be sent, with the token in hand.
-    pub(super) fn document(&self, id: SubscriptionId, object: &Object) -> Option<(Document, Hand)> {
+    /// What is to be sent, with the held token.
+    pub(super) fn document(&self, id: SubscriptionId, object: &Object) -> Option<(Document, HeldToken)> {
         let source = self.state.source(self.state.entry(id)?.source?)?;
         let token: SecretText = source.token.clone()?;
-        let hand = source.state.hand.clone()?;
+        let held = source.state.held.clone()?;
         let spec = Arc::new(object.spec.as_ref()?.as_sent(&object.identity.key.name).into_owned());
         let token_bounds = source.bounds();
         Some((
             Document { namespace: Arc::clone(&object.identity.key.namespace), spec, token, token_bounds },
-            hand,
+            held,
         ))
     }
 
     /// Puts our finalizer on, or takes it off.
-    pub(super) fn guard_object(&mut self, id: SubscriptionId, object: &Object, wanted: bool) {
+    pub(super) fn write_finalizer(&mut self, id: SubscriptionId, object: &Object, wanted: bool) {
         let record = Arc::clone(&self.ports.record);
         let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
         self.begin(id, None);
-        let call = async move { record.guard(&key, &uid, wanted).await };
+        let call = async move { record.set_finalizer(&key, &uid, wanted).await };
         self.spawn_record(id, call, move |result| Report::Guarded { wanted, result });
     }
 
     /// A policy that is changed, or a remote that is handed over, needs no call, and yet there is
     /// something to delete now, or not any more. Returns whether the finalizer is being written.
-    pub(super) fn keep_guard(&mut self, id: SubscriptionId, object: &Object, now: Moment) -> bool {
+    pub(super) fn keep_finalizer(&mut self, id: SubscriptionId, object: &Object, now: Moment) -> bool {
         let Some((entry, spec)) = self.state.entry(id).zip(object.spec.as_ref()) else {
             return false;
         };
@@ -138,9 +138,9 @@ impl Engine {
             return false;
         }
         let has_remote = object.status.webhook_id.is_some() || object.status.creation.is_some();
-        match (spec.deletion_policy() == DeletionPolicy::Delete, object.identity.guarded) {
-            (true, false) if has_remote => self.guard_object(id, object, true),
-            (false, true) => self.guard_object(id, object, false),
+        match (spec.deletion_policy() == DeletionPolicy::Delete, object.identity.has_finalizer) {
+            (true, false) if has_remote => self.write_finalizer(id, object, true),
+            (false, true) => self.write_finalizer(id, object, false),
             _ => return false,
         }
         true
@@ -150,7 +150,7 @@ impl Engine {
         if let Some(why) = orphaned {
             let remote = object.status.webhook_id.as_deref().unwrap_or("of an open create");
             let note = format!("webhook {remote} stays at the provider although the policy is Delete: {why}");
-            self.tell(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteOrphaned, note);
+            self.emit(Kind::WebhookSubscription, &object.identity.key, true, Reason::RemoteOrphaned, note);
         }
         self.begin(id, None);
         self.let_go(id, object);
@@ -159,7 +159,7 @@ impl Engine {
     /// Gives the remote to the object that waits for it, and lets this one go when that is durable.
     pub(super) fn hand_over(&mut self, id: SubscriptionId, object: &Object, now: Moment) {
         let Some((heir_id, heir_key)) = self.state.heir(id) else {
-            return self.attend_soon(id);
+            return self.reconcile_soon(id);
         };
         let Some(heir) =
             self.state.entry(heir_id).filter(|heir| !heir.is_busy()).and_then(super::entry::Entry::object)
@@ -170,7 +170,7 @@ impl Engine {
         self.leave_line(heir_id);
         let fields = status::handed_over(&heir.status, &object.status);
         let wanted = self.document_of(heir_id, &heir);
-        let shown = Shown::as_it(&Standing::Settled);
+        let shown = Shown::as_it(&WaitReason::Settled);
         let status = self.presented(heir_id, &heir, &wanted, &fields, &shown, now);
         let minted_boot = self.state.entry(id).and_then(|entry| entry.minted_boot);
         if let Some(heir) = self.state.entry_mut(heir_id) {

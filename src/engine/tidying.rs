@@ -67,7 +67,7 @@ impl Engine {
             if source.is_idle() {
                 let until = by_boot(source.hold.remembered_until(now.wall), now);
                 idle.push((source.namespace, until, id));
-            } else if source.state.hand.as_ref().is_some_and(|hand| !hand.is_alive(now)) {
+            } else if source.state.held.as_ref().is_some_and(|held| !held.is_alive(now)) {
                 source.forget_tokens();
             }
         }

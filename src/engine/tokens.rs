@@ -1,6 +1,6 @@
 //! What is kept of tokens, and when it is forgotten.
 //!
-//! A source's tokens are kept in five places: the token in hand, what stands in the Secret it
+//! A source's tokens are kept in five places: the held token, what stands in the Secret it
 //! publishes to, what is to be written there, the token that was applied last, which becomes
 //! `previous` there, and those that its gates have not taken in. They are forgotten together, by [`Source::forget_tokens`]:
 //!
@@ -10,7 +10,7 @@
 //!   brought newer tokens meanwhile, and who may not act has no use for any. What is published is
 //!   read from its Secret again, everything else is asked for again.
 //!
-//! When a source is edited so that another token is asked for, the one in hand alone is forgotten:
+//! When a source is edited so that another token is asked for, the held one alone is forgotten:
 //! receivers must go on accepting what was applied until everybody has moved. When it publishes no
 //! longer, what is known of the Secret is forgotten.
 //!
@@ -26,7 +26,7 @@ use crate::secret::SecretText;
 use crate::secret::bounds::{Bounds, Owner};
 
 impl Source {
-    /// Where the token in hand may go: what its Secret says, and what the source's object says now.
+    /// Where the held token may go: what its Secret says, and what the source's object says now.
     pub(super) fn bounds(&self) -> Bounds {
         let mut bounds = self.token_bounds.clone();
         if let (SourceKey::Object(key), Some(spec)) = (&self.key, &self.spec)
@@ -37,11 +37,11 @@ impl Source {
         bounds
     }
 
-    /// The token in hand is not applied any more.
+    /// The held token is not applied any more.
     pub(super) fn forget_hand(&mut self) {
         self.token = None;
         self.token_bounds = Bounds::default();
-        self.state.hand = None;
+        self.state.held = None;
         self.state.apply_after = None;
         self.state.for_gates = None;
         self.state.not_renewed = false;

@@ -85,7 +85,7 @@ impl Engine {
             self.file_provider(provider_id, now);
             return None;
         }
-        if self.attend_with_turn(id, now) {
+        if self.reconcile_with_turn(id, now) {
             return Some(provider_id);
         }
         self.wake_blocked(provider_id, now);
@@ -105,7 +105,7 @@ impl Engine {
             Vec::new()
         };
         for woken in woken {
-            self.attend_soon(woken);
+            self.reconcile_soon(woken);
         }
         self.file_provider(id, now);
     }

@@ -23,7 +23,7 @@ fn identity() -> Identity {
         generation: 3,
         created: None,
         deleted: None,
-        guarded: false,
+        has_finalizer: false,
         rotate_requested: None,
         force_orphan: false,
     }

@@ -19,7 +19,7 @@ const LONGEST_TERM: Duration = Duration::from_secs(600);
 
 /// Where the claim stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Standing {
+pub(super) struct ClaimState {
     /// The lease is ours: the term and the end of the claim.
     pub(super) held: Option<Claim>,
     /// The term in which everything recorded by others has been taken in; only then we act.
@@ -29,7 +29,7 @@ pub(super) struct Standing {
 /// The claim, as the engine asks for it.
 #[derive(Clone)]
 pub struct Election {
-    standing: Arc<Mutex<Standing>>,
+    state: Arc<Mutex<ClaimState>>,
     pub(super) clock: Arc<dyn Clock>,
     /// Somebody else has written in our term, or so it seems: the term ends.
     pub(super) step_down: Arc<Notify>,
@@ -45,7 +45,7 @@ impl Election {
     /// Nothing is claimed yet.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { standing: Arc::default(), clock, step_down: Arc::default() }
+        Self { state: Arc::default(), clock, step_down: Arc::default() }
     }
 
     /// Ends the term: nothing is done until everything has been read again.
@@ -60,12 +60,12 @@ impl Election {
 
     /// Whether the lease is ours, although perhaps not everything has been read yet.
     pub(super) fn holds(&self) -> bool {
-        let held = self.standing.lock().unwrap_or_else(PoisonError::into_inner).held;
+        let held = self.state.lock().unwrap_or_else(PoisonError::into_inner).held;
         held.is_some_and(|claim| is_in_force(&claim, self.clock.now()))
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn change(&self, change: impl FnOnce(&mut ClaimState)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -75,8 +75,8 @@ pub(super) fn is_in_force(claim: &Claim, now: Moment) -> bool {
 
 impl Leadership for Election {
     fn claim(&self) -> Option<Claim> {
-        let standing = *self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let claim = standing.held.filter(|claim| standing.ready == Some(claim.term))?;
+        let state = *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let claim = state.held.filter(|claim| state.ready == Some(claim.term))?;
         is_in_force(&claim, self.clock.now()).then_some(claim)
     }
 }

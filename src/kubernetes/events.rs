@@ -66,8 +66,8 @@ impl Events {
 }
 
 impl Notices for Events {
-    fn tell(&self, notice: Notice) {
-        LoggedNotices.tell(notice.clone());
+    fn emit(&self, notice: Notice) {
+        LoggedNotices.emit(notice.clone());
         let key = notice.key.clone();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let now = waiting.start.elapsed();

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::client::{is, words};
-use super::election::{Election, Standing, Surprises, is_in_force, until_then};
+use super::election::{ClaimState, Election, Surprises, is_in_force, until_then};
 use crate::engine::ports::Claim;
 use crate::rotation::time::Moment;
 
@@ -126,7 +126,7 @@ impl Candidate {
                 () = &mut done => None,
                 () = self.hold(lease, until) => Some(()),
             };
-            self.election.change(|standing| *standing = Standing::default());
+            self.election.change(|state| *state = ClaimState::default());
             if held.is_none() {
                 self.release().await;
                 return;
@@ -211,7 +211,7 @@ impl Candidate {
     fn begin_term(&mut self, until: Moment) -> u64 {
         self.term += 1;
         let held = Some(Claim { term: self.term, until });
-        self.election.change(|standing| *standing = Standing { held, ready: None });
+        self.election.change(|state| *state = ClaimState { held, ready: None });
         self.round.send_modify(|round| *round += 1);
         *self.round.borrow() + 1
     }
@@ -241,14 +241,14 @@ impl Candidate {
                         return;
                     }
                     if *self.listed.borrow_and_update() >= wanted {
-                        self.election.change(|standing| standing.ready = Some(self.term));
+                        self.election.change(|state| state.ready = Some(self.term));
                     }
                 }
                 () = tokio::time::sleep_until(renew_at) => match self.renew(&lease).await {
                     Ok(Renewal::Renewed(renewed, end)) => {
                         (lease, until) = (renewed, end);
                         let claim = Claim { term: self.term, until };
-                        self.election.change(|standing| standing.held = Some(claim));
+                        self.election.change(|state| state.held = Some(claim));
                         let is_in_force = is_in_force(&claim, self.election.clock.now());
                         let wait = if is_in_force { self.settings.renew_every() } else { Duration::ZERO };
                         renew_at = Instant::now() + wait;

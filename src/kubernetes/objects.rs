@@ -111,7 +111,7 @@ pub(super) fn identity_of(object: &DynamicObject) -> Identity {
         generation: object.metadata.generation.unwrap_or_default(),
         created: object.metadata.creation_timestamp.as_ref().and_then(time),
         deleted: object.metadata.deletion_timestamp.as_ref().and_then(time),
-        guarded: object.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
+        has_finalizer: object.finalizers().iter().any(|finalizer| finalizer == FINALIZER),
         rotate_requested: annotations.get(ROTATE_ANNOTATION).cloned(),
         force_orphan: annotations.get(FORCE_ORPHAN_ANNOTATION).is_some_and(|value| value == "true"),
     }
@@ -158,7 +158,7 @@ mod tests {
             panic!("no subscription")
         };
         assert_eq!(declared.identity.key, ObjectKey::new("team", "a"));
-        assert_eq!((declared.identity.generation, declared.identity.guarded), (3, true));
+        assert_eq!((declared.identity.generation, declared.identity.has_finalizer), (3, true));
         assert_eq!(declared.identity.rotate_requested.as_deref(), Some("now"));
         assert_eq!(declared.identity.created.unwrap().to_rfc3339(), "2026-11-21T17:00:02+00:00");
         assert_eq!(declared.status.observed_generation, Some(-1));

@@ -278,7 +278,7 @@ impl Record for StatusRecord {
         Box::pin(self.write(Kind::WebhookProvider, key, None, status))
     }
 
-    fn guard<'a>(
+    fn set_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         uid: &'a str,
@@ -287,7 +287,7 @@ impl Record for StatusRecord {
         Box::pin(self.finalizer(Kind::WebhookSubscription, key, uid, wanted))
     }
 
-    fn guard_provider<'a>(
+    fn set_provider_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         uid: &'a str,

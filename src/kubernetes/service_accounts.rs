@@ -12,7 +12,7 @@ use kube::{Api, Client};
 
 use super::client::{CALL_TIMEOUT, is, words};
 use crate::api::ServiceAccountTokenSource;
-use crate::engine::ports::{CallGuard, Lifetime, MintFailure, Minted, Refusal, ServiceAccounts};
+use crate::engine::ports::{CallFence, Lifetime, MintFailure, Minted, Refusal, ServiceAccounts};
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;
 
@@ -130,10 +130,10 @@ impl ServiceAccounts for TokenRequests {
         &'a self,
         namespace: &'a str,
         source: &'a ServiceAccountTokenSource,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
         Box::pin(async move {
-            let timeout = guard.cut(CALL_TIMEOUT)?;
+            let timeout = fence.cut(CALL_TIMEOUT)?;
             tokio::time::timeout(timeout, self.obtain(namespace, source)).await.unwrap_or_else(|_| {
                 Err(MintFailure::Unanswered {
                     what: format!("the API server was silent for {} s", timeout.as_secs()),

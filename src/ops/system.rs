@@ -45,7 +45,7 @@ impl Random for SystemRandom {
 pub struct LoggedNotices;
 
 impl Notices for LoggedNotices {
-    fn tell(&self, notice: Notice) {
+    fn emit(&self, notice: Notice) {
         let Notice { kind, key, warning, reason, note } = notice;
         if warning {
             tracing::warn!(%kind, object = %key, %reason, "{note}");

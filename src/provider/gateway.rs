@@ -1,4 +1,4 @@
-//! Carries out a provider's operations: the ports [`Remotes`] and [`Remote`].
+//! Carries out a provider's operations: the ports [`ProviderClients`] and [`ProviderClient`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,8 +20,8 @@ use super::resolved::Provider;
 use super::secrets::SecretReader;
 use crate::api::{ObjectKey, WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::engine::ports::{
-    Account, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile, Reading,
-    Refusal, Remote, Remotes, Secrets,
+    Account, Applied, CallFailure, CallFence, Custody, Document, Invalid, Listing, ProviderClient,
+    ProviderClients, ProviderProfile, Reading, Refusal, Secrets,
 };
 use crate::http::{Answer, Client, Error, Request};
 use crate::secret::SecretText;
@@ -44,8 +44,12 @@ impl Gateway {
     }
 }
 
-impl Remotes for Gateway {
-    fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
+impl ProviderClients for Gateway {
+    fn resolve(
+        &self,
+        key: &ObjectKey,
+        spec: &WebhookProviderSpec,
+    ) -> Result<Arc<dyn ProviderClient>, Invalid> {
         Ok(Arc::new(Connection {
             provider: Provider::resolve(spec)?,
             namespace: Arc::clone(&key.namespace),
@@ -107,16 +111,16 @@ impl Connection {
             .map_err(|_| unusable("the URL of the request cannot be read"))
     }
 
-    /// Makes the operation's request of the values and sends it, if the guard still permits.
+    /// Makes the operation's request of the values and sends it, if the fence still permits.
     async fn call(
         &self,
         operation: &Operation,
         purpose: Purpose,
         scope: &Scope<'_>,
         bounds: Bounds,
-        guard: &CallGuard,
+        fence: &CallFence,
     ) -> Result<Answer, CallFailure> {
-        self.send(operation, purpose, self.url(operation, scope)?, scope, bounds, guard).await
+        self.send(operation, purpose, self.url(operation, scope)?, scope, bounds, fence).await
     }
 
     /// Sends a request of a listing to a URL at the provider's origin.
@@ -125,9 +129,9 @@ impl Connection {
         operation: &Operation,
         url: Url,
         scope: &Scope<'_>,
-        guard: &CallGuard,
+        fence: &CallFence,
     ) -> Result<Answer, CallFailure> {
-        self.send(operation, Purpose::List, url, scope, Bounds::default(), guard).await
+        self.send(operation, Purpose::List, url, scope, Bounds::default(), fence).await
     }
 
     /// Who we are to the provider, read now. One that must not be sent there is nobody's account, and
@@ -194,7 +198,7 @@ impl Connection {
         url: Url,
         scope: &Scope<'_>,
         bounds: Bounds,
-        guard: &CallGuard,
+        fence: &CallFence,
     ) -> Result<Answer, CallFailure> {
         let provider = &self.provider;
         let too_large = |TooLarge| unusable("the document or a header of the request is larger than 1 MiB");
@@ -219,7 +223,7 @@ impl Connection {
             body: document.map(|document| (operation.content_type.clone(), document.into())),
             bounds,
             // Last, so that the least time lies between asking and sending.
-            timeout: guard.cut(provider.profile.timeout)?,
+            timeout: fence.cut(provider.profile.timeout)?,
         };
         let answer = self.http.send(request).await.map_err(failure)?;
         if operation.is_success(answer.status) {
@@ -247,7 +251,7 @@ impl Connection {
         operation: &Operation,
         id: Option<&str>,
         document: &Document,
-        guard: &CallGuard,
+        fence: &CallFence,
     ) -> Result<(Answer, Option<String>), CallFailure> {
         let Document { namespace, spec, token, token_bounds } = document;
         let (headers, secrets, bounds) = self.client_headers(namespace, spec, token).await?;
@@ -256,7 +260,7 @@ impl Connection {
         // the same, and what one request sets up another one may fill.
         let bounds = token_bounds.clone().and(bounds).passed_on_to(&host_of_postback(spec));
         let scope = Scope { headers: Some(&headers), token: Some(token), ..scope_of(spec, id) };
-        let answer = self.call(operation, Purpose::Write, &scope, bounds, guard).await;
+        let answer = self.call(operation, Purpose::Write, &scope, bounds, fence).await;
         Ok((answer.map_err(|failure| self.without_hidden_host(failure, operation, spec))?, secrets))
     }
 }
@@ -286,7 +290,7 @@ impl Connection {
     }
 }
 
-impl Remote for Connection {
+impl ProviderClient for Connection {
     fn profile(&self) -> &ProviderProfile {
         self.provider.profile()
     }
@@ -353,21 +357,21 @@ impl Remote for Connection {
     fn list<'a>(
         &'a self,
         reading: &'a mut Reading,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
-        Box::pin(listing::next_page(self, reading, guard))
+        Box::pin(listing::next_page(self, reading, fence))
     }
 
     fn create<'a>(
         &'a self,
         document: &'a Document,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         Box::pin(async move {
             let Some(create) = &self.provider.create else {
                 return Err(without("create"));
             };
-            let sent = self.send_document(&create.request, None, document, guard);
+            let sent = self.send_document(&create.request, None, document, fence);
             let (answer, secrets) = sent.await?;
             let body = answer.body.map_err(failure)?;
             let at = create.id.clone();
@@ -390,11 +394,11 @@ impl Remote for Connection {
         &'a self,
         id: &'a str,
         document: &'a Document,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         Box::pin(async move {
             let update = &self.provider.update;
-            let (_, secrets) = self.send_document(update, Some(id), document, guard).await?;
+            let (_, secrets) = self.send_document(update, Some(id), document, fence).await?;
             Ok(Applied { id: None, secrets })
         })
     }
@@ -403,14 +407,14 @@ impl Remote for Connection {
         &'a self,
         spec: &'a WebhookSubscriptionSpec,
         id: &'a str,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
         Box::pin(async move {
             let Some(delete) = &self.provider.delete else {
                 return Err(without("delete"));
             };
             let scope = scope_of(spec, Some(id));
-            self.call(delete, Purpose::Delete, &scope, Bounds::default(), guard).await?;
+            self.call(delete, Purpose::Delete, &scope, Bounds::default(), fence).await?;
             Ok(())
         })
     }

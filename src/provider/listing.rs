@@ -11,7 +11,7 @@ use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};
 use super::render::Scope;
-use crate::engine::ports::{After, CallFailure, CallGuard, Listing, Reading, RemoteSubscription};
+use crate::engine::ports::{After, CallFailure, CallFence, Listing, Reading, RemoteSubscription};
 use crate::http::Body;
 
 /// No Content (RFC 9110, section 15.3.5).
@@ -25,7 +25,7 @@ const LEFT_OUT: &str =
 pub(super) async fn next_page(
     connection: &Connection,
     reading: &mut Reading,
-    guard: &CallGuard,
+    fence: &CallFence,
 ) -> Result<Option<Listing>, CallFailure> {
     let list = connection.provider.list.as_ref();
     let list = list.ok_or_else(|| without("list"))?;
@@ -36,7 +36,7 @@ pub(super) async fn next_page(
         Some(url) => url.clone(),
         None => connection.url(&list.request, &scope)?,
     };
-    let answer = match connection.call_at(&list.request, url.clone(), &scope, guard).await {
+    let answer = match connection.call_at(&list.request, url.clone(), &scope, fence).await {
         // There are APIs that answer like this for the page after the last one.
         Err(CallFailure::Status { code: 404 | 410, .. }) if page > 1 => {
             return reading.take_in(Vec::new(), After::Nothing);

@@ -67,7 +67,7 @@ mod tests {
             generation: 1,
             created: None,
             deleted: None,
-            guarded: false,
+            has_finalizer: false,
             rotate_requested: None,
             force_orphan: false,
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::decide::Standing;
+use super::decide::WaitReason;
 use super::facts::Difference;
 use super::life::Remark;
 use super::observed::{self, Observed, Verdict};
@@ -20,7 +20,7 @@ pub struct View<'a> {
     /// The generation that was judged.
     pub generation: i64,
     /// How the subscription stands.
-    pub standing: &'a Standing,
+    pub wait: &'a WaitReason,
     /// Digest of the document it should have; `None` when that cannot be said.
     pub desired_digest: Option<&'a str>,
     /// The rule that the current version breaks.
@@ -83,7 +83,7 @@ pub(super) fn bring_in_line(status: &mut SubscriptionStatus, view: &View<'_>) {
     let ready = ready(status, view);
     let health = health(status, view);
     let stalled = stalled(view);
-    let suspended = matches!(view.standing, Standing::Suspended);
+    let suspended = matches!(view.wait, WaitReason::Suspended);
     let reconciling = (ready.0 != ConditionStatus::True && stalled.is_none() && !suspended)
         .then(|| (ConditionStatus::True, ready.1, ready.2.clone()));
     let observed = match view.received {
@@ -137,7 +137,7 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         (Some(desired), Some(applied)) => desired == applied,
         // Nobody can say what the document should be: then it is what it was for this generation.
         (None, Some(_)) => {
-            matches!(view.standing, Standing::Suspended)
+            matches!(view.wait, WaitReason::Suspended)
                 || before.is_some_and(|ready| ready.observed_generation == Some(view.generation))
         }
         (_, None) => false,
@@ -147,9 +147,12 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         && document_in_place
         && status.token_fingerprint.is_some();
     let told_apart = matches!(
-        view.standing,
-        Standing::Conflict(..)
-            | Standing::Stalled(Reason::ProviderMismatch | Reason::RemoteMissing | Reason::AlreadyExists, _)
+        view.wait,
+        WaitReason::Conflict(..)
+            | WaitReason::Stalled(
+                Reason::ProviderMismatch | Reason::RemoteMissing | Reason::AlreadyExists,
+                _
+            )
     );
     if in_place && !told_apart {
         let reason = (view.happened).unwrap_or_else(|| before.map_or(Reason::Rotated, |ready| ready.reason));
@@ -157,8 +160,8 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             Some(expires) => format!("the applied token lives until {}", written(expires)),
             None => "a token is applied; nobody says when it ends".to_owned(),
         };
-        let message = match view.standing {
-            Standing::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
+        let message = match view.wait {
+            WaitReason::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
             _ => message,
         };
         return (ConditionStatus::True, reason, message);
@@ -178,16 +181,16 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
 
 /// What stands in the way, in the order of what a person should hear first.
 fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
-    match view.standing {
-        Standing::Suspended => Some((
+    match view.wait {
+        WaitReason::Suspended => Some((
             Reason::Suspended,
             "suspended, here or at the WebhookProvider; no calls are made until spec.suspend is false again"
                 .to_owned(),
         )),
-        Standing::Stalled(reason, message) | Standing::Awaiting(reason, message) => {
+        WaitReason::Stalled(reason, message) | WaitReason::Awaiting(reason, message) => {
             Some((*reason, message.clone()))
         }
-        Standing::Conflict(other, id) => {
+        WaitReason::Conflict(other, id) => {
             let about = id.as_ref().map_or_else(
                 || format!("{} at the same provider", view.compared),
                 |id| format!("webhook {id}"),
@@ -199,12 +202,12 @@ fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
                 ),
             ))
         }
-        Standing::BackingOff(reason, message) => Some((*reason, message.clone())),
-        Standing::Asked { not_before } => {
+        WaitReason::BackingOff(reason, message) => Some((*reason, message.clone())),
+        WaitReason::Asked { not_before } => {
             Some(view.failing.cloned().unwrap_or_else(|| (Reason::Pending, asked(*not_before))))
         }
-        Standing::Settled | Standing::Invalid => view.failing.cloned(),
-        Standing::Settling(message) => {
+        WaitReason::Settled | WaitReason::Invalid => view.failing.cloned(),
+        WaitReason::Settling(message) => {
             Some(view.failing.cloned().unwrap_or_else(|| (Reason::Pending, message.clone())))
         }
     }
@@ -215,9 +218,9 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     if let Some((reason, message)) = view.failing {
         return no(*reason, message.clone());
     }
-    match view.standing {
-        Standing::BackingOff(reason, message) => return no(*reason, message.clone()),
-        Standing::Stalled(Reason::LifetimeUnknown, message) => {
+    match view.wait {
+        WaitReason::BackingOff(reason, message) => return no(*reason, message.clone()),
+        WaitReason::Stalled(Reason::LifetimeUnknown, message) => {
             return no(Reason::LifetimeUnknown, message.clone());
         }
         _ => {}
@@ -233,15 +236,15 @@ fn health(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
     if status.token_fingerprint.is_none() {
         return (ConditionStatus::Unknown, Reason::Pending, "no token has been applied yet".to_owned());
     }
-    if let Standing::Awaiting(reason, message) = view.standing {
+    if let WaitReason::Awaiting(reason, message) = view.wait {
         return no(*reason, message.clone());
     }
     if let Some(life) = view.plan.and_then(|plan| plan.too_short) {
         return no(Reason::LifetimeTooShort, schedule::too_short_message(life));
     }
     let yes = |reason, message: &str| {
-        let message = match view.standing {
-            Standing::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
+        let message = match view.wait {
+            WaitReason::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
             _ => message.to_owned(),
         };
         let remark = view.remark.map(|remark| format!("; {remark}")).unwrap_or_default();
@@ -303,7 +306,7 @@ fn is_late_to_renew(view: &View<'_>) -> bool {
 /// The rule that the object breaks.
 fn invalid<'a>(view: &View<'a>) -> Option<&'a str> {
     view.invalid.or_else(|| {
-        matches!(view.standing, Standing::Invalid)
+        matches!(view.wait, WaitReason::Invalid)
             .then_some("no valid version of this object is known; correct its spec")
     })
 }
@@ -312,8 +315,8 @@ fn stalled(view: &View<'_>) -> Option<Verdict> {
     if let Some(problem) = invalid(view) {
         return Some((ConditionStatus::True, Reason::InvalidSpec, problem.to_owned()));
     }
-    match view.standing {
-        Standing::Stalled(reason, message) => Some((ConditionStatus::True, *reason, message.clone())),
+    match view.wait {
+        WaitReason::Stalled(reason, message) => Some((ConditionStatus::True, *reason, message.clone())),
         _ => None,
     }
 }

@@ -28,7 +28,7 @@ pub enum Step {
         /// When to decide again.
         until: Option<DateTime<Utc>>,
         /// How the subscription stands meanwhile.
-        standing: Standing,
+        reason: WaitReason,
     },
     /// A complete listing of the provider, begun at this time or later, is needed first.
     List {
@@ -108,7 +108,7 @@ pub enum Why {
 /// Which token to bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenChoice {
-    /// The one in hand.
+    /// The held one.
     Take,
     /// A new one.
     Mint,
@@ -116,7 +116,7 @@ pub enum TokenChoice {
 
 /// How a subscription stands while nothing is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum WaitReason {
     /// All is in place.
     Settled,
     /// It or its provider is suspended.
@@ -144,7 +144,7 @@ pub enum Standing {
 #[must_use]
 pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Memory) -> Step {
     let expiry = subject.status.token_expiration_time.filter(|expires| *expires > now.wall);
-    let wait = |standing| Step::Wait { until: expiry, standing };
+    let wait = |reason| Step::Wait { until: expiry, reason };
 
     if let Some(since) = subject.identity.deleted.or(memory.deleting_since) {
         let step = deletion::delete(now, since, subject, facts, memory);
@@ -152,20 +152,20 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         return unless_held_back(step, now, facts, ends.filter(|end| *end > now.wall).min(), None);
     }
     let Some(spec) = subject.spec else {
-        return wait(Standing::Invalid);
+        return wait(WaitReason::Invalid);
     };
     if spec.is_suspended() || matches!(facts.provider, ProviderFact::Usable { suspended: true, .. }) {
-        return wait(Standing::Suspended);
+        return wait(WaitReason::Suspended);
     }
     let (profile, list_forbidden, desired) = match facts.provider {
         ProviderFact::NotFound => {
             let name = &spec.provider_ref.name;
             let message = format!("WebhookProvider {name} was not found; create it in the same namespace");
-            return wait(Standing::Awaiting(Reason::ProviderNotFound, message));
+            return wait(WaitReason::Awaiting(Reason::ProviderNotFound, message));
         }
         ProviderFact::Invalid(problem) => {
             let message = format!("WebhookProvider {} is invalid: {problem}", spec.provider_ref.name);
-            return wait(Standing::Awaiting(Reason::InvalidSpec, message));
+            return wait(WaitReason::Awaiting(Reason::InvalidSpec, message));
         }
         ProviderFact::Usable { profile, list_forbidden, desired_digest, .. } => {
             (profile, list_forbidden || !profile.can_list, desired_digest)
@@ -175,10 +175,10 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         SourceFact::NotFound => {
             let name = spec.token_source_ref.as_ref().map_or("", |reference| reference.name.as_str());
             let message = format!("TokenSource {name} was not found; create it in the same namespace");
-            return wait(Standing::Awaiting(Reason::TokenSourceNotFound, message));
+            return wait(WaitReason::Awaiting(Reason::TokenSourceNotFound, message));
         }
         SourceFact::Invalid(problem) => {
-            return wait(Standing::Awaiting(
+            return wait(WaitReason::Awaiting(
                 Reason::InvalidSpec,
                 format!("the TokenSource is invalid: {problem}"),
             ));
@@ -188,7 +188,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     let status = subject.status;
     if let Some(rival) = facts.rival {
         let id = spec.webhook_id.as_ref().or(status.webhook_id.as_ref());
-        return wait(Standing::Conflict(Claimant::seen_from(&subject.identity.key, rival), id.cloned()));
+        return wait(WaitReason::Conflict(Claimant::seen_from(&subject.identity.key, rival), id.cloned()));
     }
     // Another id that is given is looked for at the new origin; the recorded one lives at the old.
     if let (Some(at), Some(recorded)) = (&status.webhook_origin, &status.webhook_id)
@@ -200,13 +200,13 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
              provider, or set the baseUrl back",
             profile.origin
         );
-        return wait(Standing::Stalled(Reason::ProviderMismatch, message));
+        return wait(WaitReason::Stalled(Reason::ProviderMismatch, message));
     }
     if let Some(until) = own_wait(now, subject, memory, desired) {
         let (reason, message) =
             memory.failing.clone().unwrap_or((Reason::Pending, "an attempt failed".into()));
         let until = expiry.map_or(until, |expiry| expiry.min(until));
-        return Step::Wait { until: Some(until), standing: Standing::BackingOff(reason, message) };
+        return Step::Wait { until: Some(until), reason: WaitReason::BackingOff(reason, message) };
     }
     let case = Case { now, subject, spec, facts, memory, profile, desired, source, expiry };
     let step = match locate::locate(&case, list_forbidden) {
@@ -242,7 +242,7 @@ fn unless_held_back(
     }
     Step::Wait {
         until: [Some(held_back.until), expiry, last_attempt].into_iter().flatten().min(),
-        standing: Standing::BackingOff(held_back.reason, held_back_message(&held_back)),
+        reason: WaitReason::BackingOff(held_back.reason, held_back_message(&held_back)),
     }
 }
 
@@ -329,8 +329,8 @@ pub fn deadline(now: Moment, subject: &Subject<'_>, source: &SourceState) -> Dat
     let status = subject.status;
     let superseded = source.newest.is_some() && source.newest != status.token_fingerprint;
     let own = status.token_expiration_time.unwrap_or(now.wall);
-    match &source.hand {
-        Some(hand) if superseded && source.revokes_previous => own.min(hand.minted.wall),
+    match &source.held {
+        Some(held) if superseded && source.revokes_previous => own.min(held.minted.wall),
         _ => own,
     }
 }

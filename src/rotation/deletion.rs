@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{self, Standing, Step, own_wait};
+use super::decide::{self, Step, WaitReason, own_wait};
 use super::facts::{Facts, Memory, ProviderFact, ProviderProfile, Subject};
 use super::locate::{self, Outcome};
 use super::time::{Moment, add};
@@ -47,7 +47,7 @@ pub(super) fn delete(
     let Some(spec) = subject.spec else {
         // The finalizer tells that a version that this process has not seen asked for the deletion.
         return Step::Release {
-            orphaned: (subject.identity.guarded)
+            orphaned: (subject.identity.has_finalizer)
                 .then(|| "no valid version of the object is known".to_owned()),
         };
     };
@@ -98,7 +98,7 @@ impl Deletion<'_> {
         if let Some(until) = own_wait(self.now, self.subject, self.memory, desired) {
             let (reason, message) =
                 (self.memory.failing.clone()).unwrap_or((Reason::Pending, "an attempt failed".into()));
-            return self.wait(Some(until), Standing::BackingOff(reason, message));
+            return self.wait(Some(until), WaitReason::BackingOff(reason, message));
         }
         self.remote(spec, profile, list_unavailable)
     }
@@ -138,7 +138,7 @@ impl Deletion<'_> {
             Outcome::NeedsListing(begun_after) => Step::List { begun_after },
             Outcome::Settling(until) => {
                 let message = "the outcome of a create is awaited";
-                self.wait(Some(until), Standing::Settling(message.into()))
+                self.wait(Some(until), WaitReason::Settling(message.into()))
             }
             Outcome::Several(_) | Outcome::CannotKnow => {
                 orphan("the outcome of a create cannot be found out")
@@ -155,13 +155,13 @@ impl Deletion<'_> {
 
     fn await_provider(&self, reason: Reason) -> Step {
         let message = "the deletion waits for the WebhookProvider to be usable again".to_owned();
-        self.wait(None, Standing::Awaiting(reason, message))
+        self.wait(None, WaitReason::Awaiting(reason, message))
     }
 
     /// Waits, but decides again when the grace or the token's life ends.
-    fn wait(&self, until: Option<DateTime<Utc>>, standing: Standing) -> Step {
+    fn wait(&self, until: Option<DateTime<Utc>>, reason: WaitReason) -> Step {
         let ends = [until, Some(self.grace_ends), self.subject.status.token_expiration_time];
-        Step::Wait { until: (ends.into_iter().flatten()).filter(|end| *end > self.now.wall).min(), standing }
+        Step::Wait { until: (ends.into_iter().flatten()).filter(|end| *end > self.now.wall).min(), reason }
     }
 }
 

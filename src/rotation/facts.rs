@@ -105,10 +105,10 @@ pub enum SourceFact<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct SourceState {
     /// The newest token, when this process holds it.
-    pub hand: Option<Hand>,
+    pub held: Option<HeldToken>,
     /// Fingerprint of the newest token, when it is known.
     pub newest: Option<String>,
-    /// The members carry different tokens and none is in hand: a fan-out was cut short.
+    /// The members carry different tokens and none is held: a fan-out was cut short.
     pub split: bool,
     /// How many subscriptions the next token must be brought to.
     pub members: u32,
@@ -128,17 +128,17 @@ pub struct SourceState {
     pub failing: Option<(Reason, String)>,
     /// A published token is left for its readers until this time.
     pub apply_after: Option<Wait>,
-    /// The token in hand is left until then for those that prove deliveries with it.
+    /// The held token is left until then for those that prove deliveries with it.
     pub for_gates: Option<Wait>,
-    /// Whether the source returned the token in hand, without a new life, when asked last.
+    /// Whether the source returned the held token, without a new life, when asked last.
     pub not_renewed: bool,
-    /// What people should know of the life of the token in hand.
+    /// What people should know of the life of the held token.
     pub remark: Option<Remark>,
 }
 
-/// A token in hand, without the token.
+/// A held token, without the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hand {
+pub struct HeldToken {
     /// Drawn at the mint.
     pub fingerprint: String,
     /// When it was asked for, or asked for again and given another life, on both clocks.
@@ -149,7 +149,7 @@ pub struct Hand {
     pub confirmed: DateTime<Utc>,
 }
 
-impl Hand {
+impl HeldToken {
     /// Whether the token's life has not ended on either clock.
     #[must_use]
     pub fn is_alive(&self, now: Moment) -> bool {

@@ -1,12 +1,12 @@
 //! How long a token lives, as its source says it, and what it means when a source returns the token
-//! that is in hand already.
+//! that is held already.
 
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::Hand;
+use super::facts::HeldToken;
 use super::schedule;
 use super::time::{Moment, add, between};
 
@@ -72,7 +72,7 @@ impl Lifetime {
     }
 }
 
-/// What an answer means that holds the token in hand.
+/// What an answer means that contains the held token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeated {
     /// Another end of its life than was known, such as of a session that every use prolongs:
@@ -84,13 +84,13 @@ pub enum Repeated {
     Over,
 }
 
-/// Judges an answer to a request sent at `asked`, which holds the token in hand once more.
+/// Judges an answer to a request sent at `asked`, which contains the held token once more.
 #[must_use]
-pub fn repeated(hand: &Hand, said: Lifetime, asked: Moment, now: Moment) -> Repeated {
+pub fn repeated(held: &HeldToken, said: Lifetime, asked: Moment, now: Moment) -> Repeated {
     if let Some(life) = said.length() {
         let end = add(asked.wall, life);
-        let is_same = hand.expires.is_some_and(|known| {
-            let tolerance = SAME_END.min(between(hand.minted.wall, known) / 4);
+        let is_same = held.expires.is_some_and(|known| {
+            let tolerance = SAME_END.min(between(held.minted.wall, known) / 4);
             between(known, end) <= tolerance && between(end, known) <= tolerance
         });
         // What is assumed begins again with each answer. What has ended on the clock that is right
@@ -99,10 +99,10 @@ pub fn repeated(hand: &Hand, said: Lifetime, asked: Moment, now: Moment) -> Repe
             return Repeated::AnotherEnd(end);
         }
     }
-    if !hand.is_alive(now) {
+    if !held.is_alive(now) {
         return Repeated::Over;
     }
-    let left = hand.expires.map_or(Duration::from_secs(60), |end| between(now.wall, end));
+    let left = held.expires.map_or(Duration::from_secs(60), |end| between(now.wall, end));
     Repeated::SameEnd(schedule::ask_again(left))
 }
 
@@ -118,7 +118,7 @@ pub enum Remark {
     },
     /// The source says nothing, and what was known of the token before is taken.
     LikeBefore,
-    /// The source returned the token in hand and does not say how long it lives.
+    /// The source returned the held token and does not say how long it lives.
     AssumedAnew(Duration),
 }
 
@@ -192,8 +192,8 @@ mod tests {
     }
 
     /// Minted at 0 with this life.
-    fn hand(life: u64) -> Hand {
-        Hand {
+    fn held(life: u64) -> HeldToken {
+        HeldToken {
             fingerprint: "f".into(),
             minted: moment(0),
             expires: Some(moment(life).wall),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn judged(life: u64, said: Lifetime, at: u64) -> Repeated {
-        repeated(&hand(life), said, moment(at), moment(at))
+        repeated(&held(life), said, moment(at), moment(at))
     }
 
     #[test]
@@ -237,7 +237,7 @@ mod tests {
         );
         // One that was taken for dead.
         assert_eq!(judged(20, Lifetime::Stated(seconds(20)), 60), Repeated::AnotherEnd(moment(80).wall));
-        let unending = Hand { expires: None, ..hand(0) };
+        let unending = HeldToken { expires: None, ..held(0) };
         assert_eq!(
             repeated(&unending, Lifetime::Stated(seconds(9)), moment(1), moment(1)),
             Repeated::AnotherEnd(moment(10).wall)
@@ -254,7 +254,7 @@ mod tests {
         let difference = TimeDelta::milliseconds(800);
         let asked = Moment { wall: moment(10).wall + difference, boot: seconds(10) };
         let said = Lifetime::Stated(seconds(10));
-        assert_eq!(repeated(&hand(20), said, asked, asked), Repeated::SameEnd(Duration::from_millis(1150)));
+        assert_eq!(repeated(&held(20), said, asked, asked), Repeated::SameEnd(Duration::from_millis(1150)));
     }
 
     #[test]
@@ -277,6 +277,6 @@ mod tests {
         }
         // On boot time alone: the wall clock was set back.
         let now = Moment { boot: seconds(60), ..moment(10) };
-        assert_eq!(repeated(&hand(20), Lifetime::Unknown, moment(10), now), Repeated::Over);
+        assert_eq!(repeated(&held(20), Lifetime::Unknown, moment(10), now), Repeated::Over);
     }
 }

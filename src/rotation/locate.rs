@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{Standing, Step, Why, recreates};
+use super::decide::{Step, WaitReason, Why, recreates};
 use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
 use super::rotate::Case;
 use super::target::{Recorded, Target, former};
@@ -64,11 +64,11 @@ fn given_id(case: &Case<'_>, given: &str) -> Located {
     let status = case.subject.status;
     if status.webhook_id.as_deref() != Some(given) {
         if case.memory.not_there.as_deref() == Some(given) {
-            return Located::Unknown(case.wait(None, missing_standing(given)));
+            return Located::Unknown(case.wait(None, missing_reason(given)));
         }
         if let Some(owner) = case.facts.owner_of.owner(given) {
             return Located::Unknown(
-                case.wait(None, Standing::Conflict(case.claimant(owner), Some(given.to_owned()))),
+                case.wait(None, WaitReason::Conflict(case.claimant(owner), Some(given.to_owned()))),
             );
         }
         return Located::Known {
@@ -81,19 +81,19 @@ fn given_id(case: &Case<'_>, given: &str) -> Located {
     let mut why = None;
     if let Some(since) = status.missing_since {
         if !shows(case.facts.listing, given, case.not_ahead(since)) {
-            return Located::Unknown(case.wait(None, missing_standing(given)));
+            return Located::Unknown(case.wait(None, missing_reason(given)));
         }
         why = Some(Why::Absent);
     }
     Located::Known { id: given.to_owned(), ownership, why }
 }
 
-fn missing_standing(id: &str) -> Standing {
+fn missing_reason(id: &str) -> WaitReason {
     let message = format!(
         "the provider no longer has webhook {id}; set spec.webhookId to the id of an existing one, or remove it to have \
          one created"
     );
-    Standing::Stalled(Reason::RemoteMissing, message)
+    WaitReason::Stalled(Reason::RemoteMissing, message)
 }
 
 fn shows(listing: Option<&ListingView>, id: &str, since: DateTime<Utc>) -> bool {
@@ -122,13 +122,13 @@ fn missing(case: &Case<'_>, id: &str, missing_since: DateTime<Utc>, list_unavail
         let message = format!(
             "the provider no longer has webhook {id}; set spec.whenMissing to Recreate, or delete this object"
         );
-        return Located::Unknown(case.wait(None, Standing::Stalled(Reason::RemoteMissing, message)));
+        return Located::Unknown(case.wait(None, WaitReason::Stalled(Reason::RemoteMissing, message)));
     }
     if list_unavailable {
         let settled = add(since, case.profile.settle);
         let message = "the provider says that the webhook is gone; it is created again when that has settled";
         return if case.now.wall < settled {
-            Located::Unknown(case.wait(Some(settled), Standing::Settling(message.into())))
+            Located::Unknown(case.wait(Some(settled), WaitReason::Settling(message.into())))
         } else {
             absent(case, list_unavailable)
         };
@@ -141,7 +141,7 @@ fn missing(case: &Case<'_>, id: &str, missing_since: DateTime<Utc>, list_unavail
     if case.now.wall < confirmed {
         let message =
             "listings no longer show the webhook; it is created again when a second listing confirms that";
-        return Located::Unknown(case.wait(Some(confirmed), Standing::Settling(message.into())));
+        return Located::Unknown(case.wait(Some(confirmed), WaitReason::Settling(message.into())));
     }
     find(case, false, Some(confirmed))
 }
@@ -154,7 +154,7 @@ fn absent(case: &Case<'_>, list_unavailable: bool) -> Located {
                        another account; nothing is created until the listing shows them again or the objects are \
                        deleted";
         return Located::Unknown(
-            case.wait(None, Standing::Stalled(Reason::ProviderMismatch, message.to_owned())),
+            case.wait(None, WaitReason::Stalled(Reason::ProviderMismatch, message.to_owned())),
         );
     }
     Located::Absent { target: wanted(case).to_string() }
@@ -178,7 +178,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
         Outcome::NeedsListing(begun_after) => Located::Unknown(Step::List { begun_after }),
         Outcome::Settling(until) => {
             let message = "it is not known whether a create took effect; a listing will tell when the provider has settled";
-            Located::Unknown(case.wait(Some(until), Standing::Settling(message.into())))
+            Located::Unknown(case.wait(Some(until), WaitReason::Settling(message.into())))
         }
         Outcome::CannotKnow => {
             let message = format!(
@@ -191,7 +191,7 @@ fn open_creation(case: &Case<'_>, record: &CreationRecord, list_unavailable: boo
                     " that shows postback URLs (operations.list.fields.postbackUrl)"
                 }
             );
-            Located::Unknown(case.wait(None, Standing::Stalled(Reason::CreationOutcomeUnknown, message)))
+            Located::Unknown(case.wait(None, WaitReason::Stalled(Reason::CreationOutcomeUnknown, message)))
         }
     }
 }
@@ -295,20 +295,20 @@ fn find(case: &Case<'_>, list_unavailable: bool, begun_after: Option<DateTime<Ut
              spec.webhookId: {id} or spec.adoptionPolicy: Matching (all its headers are replaced), or delete it there",
             case.profile.compared()
         );
-        return Located::Unknown(case.wait(None, Standing::Stalled(Reason::AlreadyExists, message)));
+        return Located::Unknown(case.wait(None, WaitReason::Stalled(Reason::AlreadyExists, message)));
     }
     if !unclaimed.is_empty() {
         return Located::Unknown(case.wait(None, ambiguous(&unclaimed, case.profile)));
     }
     match owner {
         Some((other, id)) => {
-            Located::Unknown(case.wait(None, Standing::Conflict(case.claimant(other), Some(id))))
+            Located::Unknown(case.wait(None, WaitReason::Conflict(case.claimant(other), Some(id))))
         }
         None => absent(case, list_unavailable),
     }
 }
 
-fn ambiguous(unclaimed: &Unclaimed<'_>, profile: &ProviderProfile) -> Standing {
+fn ambiguous(unclaimed: &Unclaimed<'_>, profile: &ProviderProfile) -> WaitReason {
     let message = format!(
         "{} webhooks with {} exist at the provider{}; set spec.webhookId to the one that is meant and delete \
          the others there",
@@ -316,7 +316,7 @@ fn ambiguous(unclaimed: &Unclaimed<'_>, profile: &ProviderProfile) -> Standing {
         profile.compared(),
         unclaimed.named().map(|named| format!(" ({named})")).unwrap_or_default()
     );
-    Standing::Stalled(Reason::Ambiguous, message)
+    WaitReason::Stalled(Reason::Ambiguous, message)
 }
 
 fn wanted(case: &Case<'_>) -> Target {

@@ -19,9 +19,9 @@ pub fn due(source: &SourceState, now: Moment) -> Option<DateTime<Utc>> {
         return None;
     }
     let has_members = source.members > 0;
-    let due = match &source.hand {
-        Some(hand) if hand.is_alive(now) => {
-            let plan = schedule::plan(hand.minted.wall, hand.expires?, &terms(source));
+    let due = match &source.held {
+        Some(held) if held.is_alive(now) => {
+            let plan = schedule::plan(held.minted.wall, held.expires?, &terms(source));
             if has_members { plan.last_attempt() } else { plan.due }
         }
         Some(_) => now.wall,
@@ -49,7 +49,7 @@ fn terms(source: &SourceState) -> Terms {
 mod tests {
     use super::*;
     use crate::rotation::backoff::Wait;
-    use crate::rotation::facts::Hand;
+    use crate::rotation::facts::HeldToken;
 
     const HOUR: u64 = 3_600;
 
@@ -60,14 +60,14 @@ mod tests {
 
     /// A token of three hours that was minted at 0.
     fn source(members: u32) -> SourceState {
-        let hand = Hand {
+        let held = HeldToken {
             fingerprint: "f".to_owned(),
             minted: at(0),
             expires: Some(at(3 * HOUR).wall),
             confirmed: at(0).wall,
         };
         let timeout = Duration::from_secs(10);
-        SourceState { hand: Some(hand), members, timeout, ..SourceState::default() }
+        SourceState { held: Some(held), members, timeout, ..SourceState::default() }
     }
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn without_a_token_one_is_minted_at_once_unless_that_moved_subscriptions() {
-        let none = |members| SourceState { hand: None, ..source(members) };
+        let none = |members| SourceState { held: None, ..source(members) };
         assert_eq!(due(&none(0), at(7)), Some(at(7).wall));
         assert_eq!(due(&none(1), at(7)), None);
         // One that has ended moves nobody who had time left.
@@ -93,16 +93,16 @@ mod tests {
     #[test]
     fn nobody_is_asked_sooner_than_may_be() {
         let wait = Some(Wait::starting(at(7).wall, Duration::from_secs(60)));
-        assert_eq!(due(&SourceState { hand: None, wait, ..source(0) }, at(8)), Some(at(67).wall));
+        assert_eq!(due(&SourceState { held: None, wait, ..source(0) }, at(8)), Some(at(67).wall));
         assert_eq!(due(&SourceState { wait, ..source(0) }, at(8)), Some(at(2 * HOUR).wall));
     }
 
     #[test]
     fn what_is_read_comes_by_itself_and_what_never_ends_stays() {
-        assert_eq!(due(&SourceState { hand: None, polled: true, ..source(0) }, at(1)), None);
-        assert_eq!(due(&SourceState { hand: None, unread: true, ..source(0) }, at(1)), None);
+        assert_eq!(due(&SourceState { held: None, polled: true, ..source(0) }, at(1)), None);
+        assert_eq!(due(&SourceState { held: None, unread: true, ..source(0) }, at(1)), None);
         let mut endless = source(0);
-        endless.hand.as_mut().unwrap().expires = None;
+        endless.held.as_mut().unwrap().expires = None;
         assert_eq!(due(&endless, at(1)), None);
     }
 }

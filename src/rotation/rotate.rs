@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::backoff::Wait;
 use super::claims::Claimant;
-use super::decide::{Standing, Step, TokenChoice, Why, planned, terms};
-use super::facts::{Drift, Facts, Hand, Memory, ProviderProfile, SourceState, Subject};
+use super::decide::{Step, TokenChoice, WaitReason, Why, planned, terms};
+use super::facts::{Drift, Facts, HeldToken, Memory, ProviderProfile, SourceState, Subject};
 use super::schedule::{self, Plan};
 use super::status::printable;
 use super::time::{Moment, add, between, subtract};
@@ -27,12 +27,12 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
-    pub(super) fn wait(&self, until: Option<DateTime<Utc>>, standing: Standing) -> Step {
+    pub(super) fn wait(&self, until: Option<DateTime<Utc>>, reason: WaitReason) -> Step {
         let until = match (until, self.expiry) {
             (Some(until), Some(expiry)) => Some(until.min(expiry)),
             (until, expiry) => until.or(expiry),
         };
-        Step::Wait { until, standing }
+        Step::Wait { until, reason }
     }
 
     /// Another object, as the author of this one may know it.
@@ -48,7 +48,7 @@ impl Case<'_> {
         if !self.profile.can_create {
             let message =
                 "the provider has no create operation; set spec.webhookId to the id of an existing webhook";
-            return self.wait(None, Standing::Stalled(Reason::RemoteMissing, message.into()));
+            return self.wait(None, WaitReason::Stalled(Reason::RemoteMissing, message.into()));
         }
         match self.choose_token(Why::Document) {
             Ok(token) => Step::Create { target, token },
@@ -64,7 +64,7 @@ impl Case<'_> {
                 self.memory.resend.map(|wait| wait.until),
                 self.memory.duplicate_check.filter(|at| *at > self.now.wall),
             ];
-            return self.wait(until.into_iter().flatten().min(), Standing::Settled);
+            return self.wait(until.into_iter().flatten().min(), WaitReason::Settled);
         };
         match self.choose_token(why) {
             Ok(token) => Step::Rotate { id: id.to_owned(), ownership, why, token },
@@ -144,80 +144,80 @@ impl Case<'_> {
     /// Which token a step takes; or the wait until there can be one.
     fn choose_token(&self, why: Why) -> Result<TokenChoice, Step> {
         if self.source.unread {
-            let standing = match &self.source.failing {
-                Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
-                None => Standing::Settling("the published token is being read".into()),
+            let reason = match &self.source.failing {
+                Some((reason, message)) => WaitReason::BackingOff(*reason, message.clone()),
+                None => WaitReason::Settling("the published token is being read".into()),
             };
-            return Err(self.wait(None, standing));
+            return Err(self.wait(None, reason));
         }
-        let hand = self.source.hand.as_ref().filter(|hand| hand.is_alive(self.now));
-        if let Some(hand) = hand.filter(|hand| self.suits(hand, why)) {
-            return self.unless_publishing(hand);
+        let held = self.source.held.as_ref().filter(|held| held.is_alive(self.now));
+        if let Some(held) = held.filter(|held| self.suits(held, why)) {
+            return self.unless_publishing(held);
         }
         let Some(until) = self.source.wait.and_then(|wait| wait.pending(self.now.wall)) else {
             return Ok(TokenChoice::Mint);
         };
         // No mint can be had now. A token with life left is never withheld from a remote that holds
         // an older one: the mint may already have ended the older one's life.
-        if let Some(hand) = hand
-            && (self.carried() != Some(hand.fingerprint.as_str())
+        if let Some(held) = held
+            && (self.carried() != Some(held.fingerprint.as_str())
                 || !matches!(why, Why::Due | Why::Split | Why::Manual))
         {
-            return self.unless_publishing(hand);
+            return self.unless_publishing(held);
         }
         Err(self.wait(Some(until), self.without_token(why, until)))
     }
 
     /// How a subscription stands that needs a token and can have none yet.
-    fn without_token(&self, why: Why, until: DateTime<Utc>) -> Standing {
+    fn without_token(&self, why: Why, until: DateTime<Utc>) -> WaitReason {
         let expired =
-            self.source.hand.as_ref().filter(|hand| hand.expires.is_some_and(|end| end <= self.now.wall));
-        let life = expired.and_then(|hand| schedule::too_short(hand.minted.wall, hand.expires?));
+            self.source.held.as_ref().filter(|held| held.expires.is_some_and(|end| end <= self.now.wall));
+        let life = expired.and_then(|held| schedule::too_short(held.minted.wall, held.expires?));
         if let (None, Some(life)) = (&self.source.failing, life) {
             // It had ended before it could be sent, and so will the next one.
-            return Standing::BackingOff(Reason::LifetimeTooShort, schedule::too_short_message(life));
+            return WaitReason::BackingOff(Reason::LifetimeTooShort, schedule::too_short_message(life));
         }
         match &self.source.failing {
             Some((Reason::LifetimeUnknown, message)) if self.subject.status.webhook_id.is_none() => {
-                Standing::Stalled(Reason::LifetimeUnknown, message.clone())
+                WaitReason::Stalled(Reason::LifetimeUnknown, message.clone())
             }
-            Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
-            None if why == Why::Manual => Standing::Asked { not_before: until },
-            None if self.carried().is_some() => Standing::Settled,
-            None => Standing::Settling("the source was asked a moment ago".into()),
+            Some((reason, message)) => WaitReason::BackingOff(*reason, message.clone()),
+            None if why == Why::Manual => WaitReason::Asked { not_before: until },
+            None if self.carried().is_some() => WaitReason::Settled,
+            None => WaitReason::Settling("the source was asked a moment ago".into()),
         }
     }
 
-    fn suits(&self, hand: &Hand, why: Why) -> bool {
+    fn suits(&self, held: &HeldToken, why: Why) -> bool {
         if why == Why::Manual {
             let seen = self.request_seen();
-            let newer = seen.is_some_and(|seen| hand.confirmed.max(hand.minted.wall) >= seen);
-            return newer && self.is_fresh(hand);
+            let newer = seen.is_some_and(|seen| held.confirmed.max(held.minted.wall) >= seen);
+            return newer && self.is_fresh(held);
         }
         if self.source.polled {
             return true;
         }
         match why {
-            Why::Due | Why::Split => self.carried() != Some(hand.fingerprint.as_str()) && self.is_fresh(hand),
-            _ => self.is_fresh(hand),
+            Why::Due | Why::Split => self.carried() != Some(held.fingerprint.as_str()) && self.is_fresh(held),
+            _ => self.is_fresh(held),
         }
     }
 
-    /// Whether the time has not come to replace the token in hand, by this subscription's terms.
-    fn is_fresh(&self, hand: &Hand) -> bool {
-        let Some(expires) = hand.expires.filter(|_| !self.source.polled) else {
+    /// Whether the time has not come to replace the held token, by this subscription's terms.
+    fn is_fresh(&self, held: &HeldToken) -> bool {
+        let Some(expires) = held.expires.filter(|_| !self.source.polled) else {
             return true;
         };
         let terms = terms(self.spec, self.profile, self.source);
-        self.now.wall < schedule::plan(hand.minted.wall, expires, &terms).due
+        self.now.wall < schedule::plan(held.minted.wall, expires, &terms).due
     }
 
-    /// The token in hand, unless it was published a moment ago or has not arrived at those that prove
+    /// The held token, unless it was published a moment ago or has not arrived at those that prove
     /// deliveries with it: then its readers come first, but not for longer than the token in place lives.
-    fn unless_publishing(&self, hand: &Hand) -> Result<TokenChoice, Step> {
+    fn unless_publishing(&self, held: &HeldToken) -> Result<TokenChoice, Step> {
         let pending = |wait: Option<Wait>| wait.and_then(|wait| wait.pending(self.now.wall));
         let published =
-            pending(self.source.apply_after).filter(|_| self.carried() != Some(hand.fingerprint.as_str()));
+            pending(self.source.apply_after).filter(|_| self.carried() != Some(held.fingerprint.as_str()));
         // Whoever is to prove deliveries from now on may lack the token in place, too.
         let pause = published.max(pending(self.source.for_gates));
         let last_chance =
@@ -228,11 +228,11 @@ impl Case<'_> {
                     Some(_) => "a new token was published and is left for its readers before it is applied",
                     None => "the token is handed to the gate before it is applied",
                 };
-                let standing = match &self.source.failing {
-                    Some((reason, message)) => Standing::BackingOff(*reason, message.clone()),
-                    None => Standing::Settling(message.into()),
+                let reason = match &self.source.failing {
+                    Some((reason, message)) => WaitReason::BackingOff(*reason, message.clone()),
+                    None => WaitReason::Settling(message.into()),
                 };
-                Err(self.wait(Some(until), standing))
+                Err(self.wait(Some(until), reason))
             }
             _ => Ok(TokenChoice::Take),
         }

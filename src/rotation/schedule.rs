@@ -153,7 +153,7 @@ pub fn mint_spacing(lifetime: Option<Duration>) -> Duration {
     lifetime.map_or(longest, |lifetime| longest.min(lifetime / 2).max(FLOOR))
 }
 
-/// How long to wait before asking again a source that returned the token already in hand: an
+/// How long to wait before asking again a source that returned the token already held: an
 /// eighth of the remaining life, at the earliest after 1 s.
 #[must_use]
 pub fn ask_again(remaining: Duration) -> Duration {

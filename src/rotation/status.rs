@@ -7,8 +7,8 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::conditions::{self, View};
-use super::decide::Standing;
-use super::facts::Hand;
+use super::decide::WaitReason;
+use super::facts::HeldToken;
 use super::observed;
 use crate::api::{CreationRecord, Failures, Ownership, Reason, SubscriptionStatus};
 
@@ -22,7 +22,7 @@ pub struct Rotated<'a> {
     /// How it is ours.
     pub ownership: Ownership,
     /// The token.
-    pub hand: &'a Hand,
+    pub held: &'a HeldToken,
     /// Digest of the document.
     pub digest: &'a str,
     /// Digest of the identity of the Secrets in it.
@@ -43,7 +43,7 @@ pub(crate) fn to_milliseconds(time: DateTime<Utc>) -> DateTime<Utc> {
 #[must_use]
 pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> SubscriptionStatus {
     let mut conditions = before.conditions.clone();
-    if before.token_fingerprint.as_ref() != Some(&outcome.hand.fingerprint) {
+    if before.token_fingerprint.as_ref() != Some(&outcome.held.fingerprint) {
         observed::begin_anew(&mut conditions, outcome.at);
     }
     SubscriptionStatus {
@@ -51,9 +51,9 @@ pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> Subscripti
         webhook_id: Some(outcome.id.to_owned()),
         webhook_origin: Some(outcome.origin.to_owned()),
         ownership: Some(outcome.ownership),
-        token_fingerprint: Some(outcome.hand.fingerprint.clone()),
-        token_minted_time: Some(to_milliseconds(outcome.hand.minted.wall)),
-        token_expiration_time: outcome.hand.expires.map(to_milliseconds),
+        token_fingerprint: Some(outcome.held.fingerprint.clone()),
+        token_minted_time: Some(to_milliseconds(outcome.held.minted.wall)),
+        token_expiration_time: outcome.held.expires.map(to_milliseconds),
         last_rotated_time: Some(to_milliseconds(outcome.at)),
         applied_digest: Some(outcome.digest.to_owned()),
         applied_secrets: outcome.secrets.clone(),
@@ -71,13 +71,13 @@ pub fn rotated(before: &SubscriptionStatus, outcome: &Rotated<'_>) -> Subscripti
 /// The fields with the life that the token in place has now, where the source has given it another
 /// one; `None` where nothing changes.
 #[must_use]
-pub fn with_life_of(before: &SubscriptionStatus, hand: &Hand) -> Option<SubscriptionStatus> {
-    if before.token_fingerprint.as_deref() != Some(hand.fingerprint.as_str()) {
+pub fn with_life_of(before: &SubscriptionStatus, held: &HeldToken) -> Option<SubscriptionStatus> {
+    if before.token_fingerprint.as_deref() != Some(held.fingerprint.as_str()) {
         return None;
     }
     let status = SubscriptionStatus {
-        token_minted_time: Some(to_milliseconds(hand.minted.wall)),
-        token_expiration_time: hand.expires.map(to_milliseconds),
+        token_minted_time: Some(to_milliseconds(held.minted.wall)),
+        token_expiration_time: held.expires.map(to_milliseconds),
         ..before.clone()
     };
     (status != *before).then_some(status)
@@ -172,8 +172,8 @@ pub fn printable(request: &str) -> String {
 pub fn present(fields: &SubscriptionStatus, view: &View<'_>) -> SubscriptionStatus {
     let mut status = fields.clone();
     status.observed_generation = Some(view.generation);
-    let asked = match view.standing {
-        Standing::Asked { not_before } => Some(*not_before),
+    let asked = match view.wait {
+        WaitReason::Asked { not_before } => Some(*not_before),
         _ => None,
     };
     status.next_rotation_time =

@@ -28,7 +28,7 @@ use futures::future::BoxFuture;
 
 use crate::api::TokenSourceSpec;
 use crate::engine::ports::{
-    CallGuard, Clock, Lifetime, MintFailure, Minted, Minter, Refusal, Secrets, ServiceAccounts,
+    CallFence, Clock, Lifetime, MintFailure, Minted, Minter, Refusal, Secrets, ServiceAccounts,
 };
 use crate::http::{Client, Request};
 use crate::secret::bounds::Bounds;
@@ -67,26 +67,26 @@ impl TokenMinter {
         &self,
         namespace: &str,
         source: &TokenSourceSpec,
-        guard: &CallGuard,
+        fence: &CallFence,
     ) -> Result<Minted, MintFailure> {
         let assumed = source.assumed_lifetime.as_ref().map(|life| life.to_std());
         let values = values::Values::new(&*self.secrets, namespace);
         if let Some(oauth2) = &source.oauth2 {
             let request = oauth2::request(oauth2, values, source.timeout()).await?;
             let rules = Rules::of_oauth2(assumed);
-            return self.ask(namespace, request, &rules, guard).await;
+            return self.ask(namespace, request, &rules, fence).await;
         }
         if let Some(http) = &source.http {
             let request = http::request(http, values, source.timeout()).await?;
             let rules = Rules::of_http(http.response.as_ref(), assumed);
-            return self.ask(namespace, request, &rules, guard).await;
+            return self.ask(namespace, request, &rules, fence).await;
         }
         if let Some(secret) = &source.secret {
             return secret::read(secret, &values, assumed, self.clock.now().wall).await;
         }
         let what = match (&source.service_account, &self.service_accounts) {
             (Some(account), Some(cluster)) => {
-                let minted = cluster.token(namespace, account, guard).await?;
+                let minted = cluster.token(namespace, account, fence).await?;
                 let token = answer::usable(minted.token, "status.token")?;
                 let lifetime = match minted.lifetime {
                     Lifetime::Unknown => Lifetime::assumed(assumed),
@@ -110,9 +110,9 @@ impl TokenMinter {
         namespace: &str,
         mut request: Request,
         rules: &Rules<'_>,
-        guard: &CallGuard,
+        fence: &CallFence,
     ) -> Result<Minted, MintFailure> {
-        request.timeout = guard.cut(request.timeout)?;
+        request.timeout = fence.cut(request.timeout)?;
         // Taken before sending: the token's life is counted from here.
         let asked = self.clock.now().wall;
         let answer = self.client.on_behalf_of(namespace).send(request).await.map_err(failure::of_error)?;
@@ -131,9 +131,9 @@ impl Minter for TokenMinter {
         &'a self,
         namespace: &'a str,
         source: &'a TokenSourceSpec,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
-        Box::pin(self.mint(namespace, source, guard))
+        Box::pin(self.mint(namespace, source, fence))
     }
 }
 

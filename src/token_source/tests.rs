@@ -147,7 +147,7 @@ fn named_from(name: &str, secret: &str, key: &str) -> NamedValue {
 }
 
 async fn mint(secrets: Fixed, source: &TokenSourceSpec) -> Result<Minted, MintFailure> {
-    let minted = Minter::mint(&minter(secrets), "team", source, &CallGuard::open()).await;
+    let minted = Minter::mint(&minter(secrets), "team", source, &CallFence::open()).await;
     assert!(!format!("{minted:?}").contains("canary"), "{minted:?}");
     if let Err(failure) = &minted {
         assert!(!failure.to_string().contains("canary"), "{failure}");
@@ -329,7 +329,7 @@ async fn what_forbids_a_call_is_told_apart() {
             allow: "--allow-destination http://127.0.0.2:8080".to_owned(),
         }))
     );
-    let ended = CallGuard::new(|| None);
+    let ended = CallFence::new(|| None);
     let failure = Minter::mint(&minter(secrets()), "team", &oauth2(&server.url), &ended).await;
     assert_eq!(failure, Err(MintFailure::Refused(Refusal::ClaimEnded)));
     assert!(server.requests.lock().unwrap().is_empty());

@@ -232,7 +232,7 @@ impl Leader {
     fn tell(&self, key: &ObjectKey, before: &WebhookReceiverStatus, status: &WebhookReceiverStatus) {
         for (warning, reason, note) in folding::news(before, status) {
             let kind = Kind::WebhookReceiver;
-            self.events.tell(Notice { kind, key: key.clone(), warning, reason, note });
+            self.events.emit(Notice { kind, key: key.clone(), warning, reason, note });
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::server::{Keys, Server};
 use super::{APPLICATION_COMPLETED, CANARY, GUPY, list, provider, subscription};
-use crate::engine::ports::{CallFailure, CallGuard, Document, Refusal};
+use crate::engine::ports::{CallFailure, CallFence, Document, Refusal};
 use crate::secret::bounds::{Bounds, Owner};
 
 fn api_key() -> Keys {
@@ -28,16 +28,16 @@ async fn the_shortest_useful_file_creates_updates_and_deletes() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
     let document = document(APPLICATION_COMPLETED);
-    let guard = CallGuard::open();
+    let fence = CallFence::open();
 
     server.answers(201, json!({"id": "d5b2", "action": "application.completed"}));
-    let created = remote.create(&document, &guard).await.unwrap();
+    let created = remote.create(&document, &fence).await.unwrap();
     assert_eq!((created.id.as_deref(), created.secrets), (Some("d5b2"), None));
     server.answers(204, "");
-    let updated = remote.update("d5b2", &document, &guard).await.unwrap();
+    let updated = remote.update("d5b2", &document, &fence).await.unwrap();
     assert_eq!((updated.id, updated.secrets), (None, None));
     server.answers(200, "gone");
-    remote.delete(&document.spec, "d5b2", &guard).await.unwrap();
+    remote.delete(&document.spec, "d5b2", &fence).await.unwrap();
 
     let sent = json!({
         "action": "application.completed",
@@ -78,7 +78,7 @@ tokenSourceRef: {name: t}
     let remote = server.remote(provider(GUPY), secrets.clone());
     server.answers(200, "{}");
     let document = document(spec);
-    let applied = remote.update("1", &document, &CallGuard::open()).await.unwrap();
+    let applied = remote.update("1", &document, &CallFence::open()).await.unwrap();
     assert_eq!(
         server.seen()[0].body,
         json!({
@@ -118,7 +118,7 @@ async fn a_secret_follows_its_prefix_and_is_sent_as_it_stands() {
     let remote = server.remote(provider(GUPY), secrets);
     server.answers(200, "{}");
     let document = document(&spec);
-    remote.update("1", &document, &CallGuard::open()).await.unwrap();
+    remote.update("1", &document, &CallFence::open()).await.unwrap();
     let headers = server.seen()[0].body["clientHeaders"].clone();
     assert_eq!(headers["Authorization"], "token receiver-key");
     assert_eq!(headers["event"], "{{event.id}}");
@@ -152,7 +152,7 @@ async fn a_secret_goes_to_allowed_hosts_only() {
     ] {
         let yaml = if secret == "receiver" { spec.as_str() } else { APPLICATION_COMPLETED };
         let remote = server.remote(provider(GUPY), secrets);
-        let refused = remote.update("1", &document(yaml), &CallGuard::open()).await;
+        let refused = remote.update("1", &document(yaml), &CallFence::open()).await;
         assert_eq!(
             refused,
             Err(CallFailure::Refused(Refusal::HostNotAllowed {
@@ -162,7 +162,7 @@ async fn a_secret_goes_to_allowed_hosts_only() {
         );
     }
     let missing = server.remote(provider(GUPY), Keys::default());
-    let refused = missing.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await;
+    let refused = missing.update("1", &document(APPLICATION_COMPLETED), &CallFence::open()).await;
     assert!(matches!(refused, Err(CallFailure::Refused(Refusal::SecretNotFound { .. }))));
     assert!(server.seen().is_empty());
 }
@@ -173,14 +173,14 @@ async fn a_value_that_no_header_can_hold_is_refused_and_not_shown() {
     let broken = format!("{CANARY}\n\n");
     let credential = Keys::default().with("team/gupy-api/token", &broken, None);
     let remote = server.remote(provider(GUPY), credential);
-    let refused = remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await;
+    let refused = remote.update("1", &document(APPLICATION_COMPLETED), &CallFence::open()).await;
     let refused = refused.unwrap_err();
     assert!(refused.to_string().contains("authorization"), "{refused}");
 
     let remote = server.remote(provider(GUPY), api_key());
     let mut document = document(APPLICATION_COMPLETED);
     document.token = format!("{CANARY}\r\nx: y").into();
-    let of_token = remote.create(&document, &CallGuard::open()).await.unwrap_err();
+    let of_token = remote.create(&document, &CallFence::open()).await.unwrap_err();
     assert!(of_token.to_string().contains("header token"), "{of_token}");
     for refused in [refused, of_token] {
         assert!(matches!(refused, CallFailure::Refused(Refusal::UnusableValue { .. })));
@@ -215,7 +215,7 @@ async fn every_way_to_say_who_we_are() {
         let spec = provider(&format!("preset: gupy\nauth: {{{auth}}}"));
         let remote = server.remote(spec, api_key());
         server.answers(200, "");
-        remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await.unwrap();
+        remote.update("1", &document(APPLICATION_COMPLETED), &CallFence::open()).await.unwrap();
         assert_eq!(server.seen()[0].header(name), value, "{auth}");
     }
 }
@@ -238,7 +238,7 @@ async fn the_line_end_of_a_secret_is_no_part_of_a_credential() {
             let secrets = Keys::default().with("team/gupy-api/token", &format!("api-key{end}"), None);
             let remote = server.remote(provider(&format!("preset: gupy\nauth: {{{auth}}}")), secrets);
             server.answers(200, "");
-            remote.update("1", &document(APPLICATION_COMPLETED), &CallGuard::open()).await.unwrap();
+            remote.update("1", &document(APPLICATION_COMPLETED), &CallFence::open()).await.unwrap();
             assert_eq!(server.seen()[0].header(name), Some(value), "{auth}");
         }
     }
@@ -259,7 +259,7 @@ async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
         );
         let remote = server.remote(provider(&auth), secrets);
         let document = document(APPLICATION_COMPLETED);
-        let refused = remote.update("1", &document, &CallGuard::open()).await.unwrap_err();
+        let refused = remote.update("1", &document, &CallFence::open()).await.unwrap_err();
         assert!(matches!(refused, CallFailure::Refused(Refusal::UnusableValue { .. })));
         assert!(!format!("{refused} {refused:?}").contains(CANARY));
     }
@@ -270,7 +270,7 @@ async fn a_user_name_or_password_that_cannot_be_sent_is_refused() {
 async fn the_guard_is_asked_right_before_each_request() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
-    let closed = CallGuard::new(|| None);
+    let closed = CallFence::new(|| None);
     let ended = CallFailure::Refused(Refusal::ClaimEnded);
     let document = document(APPLICATION_COMPLETED);
     assert_eq!(remote.create(&document, &closed).await, Err(ended.clone()));
@@ -281,7 +281,7 @@ async fn the_guard_is_asked_right_before_each_request() {
 
     // One request is permitted, and no second.
     let asked = std::sync::atomic::AtomicBool::new(false);
-    let once = CallGuard::new(move || {
+    let once = CallFence::new(move || {
         let before = asked.swap(true, std::sync::atomic::Ordering::SeqCst);
         (!before).then_some(Duration::from_secs(5))
     });
@@ -295,7 +295,7 @@ async fn an_answer_that_is_no_success_is_reported_without_its_body() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
     let document = document(APPLICATION_COMPLETED);
-    let guard = CallGuard::open();
+    let fence = CallFence::open();
     for code in [400, 401, 403, 404, 408, 410, 429, 500, 503] {
         let missing = matches!(code, 404 | 410);
         let status =
@@ -303,13 +303,13 @@ async fn an_answer_that_is_no_success_is_reported_without_its_body() {
         for _ in 0..4 {
             server.answers_with(code, &[("retry-after", "7")], CANARY);
         }
-        assert_eq!(remote.update("1", &document, &guard).await, Err(status(missing)));
-        assert_eq!(remote.delete(&document.spec, "1", &guard).await, Err(status(missing)));
-        assert_eq!(remote.create(&document, &guard).await, Err(status(false)));
-        assert_eq!(list(&*remote, &guard).await, Err(status(false)));
+        assert_eq!(remote.update("1", &document, &fence).await, Err(status(missing)));
+        assert_eq!(remote.delete(&document.spec, "1", &fence).await, Err(status(missing)));
+        assert_eq!(remote.create(&document, &fence).await, Err(status(false)));
+        assert_eq!(list(&*remote, &fence).await, Err(status(false)));
     }
     server.answers_with(307, &[("location", "/elsewhere")], "");
-    let redirect = remote.update("1", &document, &guard).await;
+    let redirect = remote.update("1", &document, &fence).await;
     assert_eq!(redirect, Err(CallFailure::Redirect { code: 307 }));
 }
 
@@ -327,14 +327,14 @@ operations:
     let yaml = "  - {name: a, valueFrom: {secretKeyRef: {name: no, key: no}}}\ntokenSourceRef";
     let mut document = document(&APPLICATION_COMPLETED.replace("tokenSourceRef", yaml));
     server.answers(200, "");
-    let applied = remote.update("1", &document, &CallGuard::open()).await.unwrap();
+    let applied = remote.update("1", &document, &CallFence::open()).await.unwrap();
     assert_eq!(applied.secrets, None);
     let seen = &server.seen()[0];
     assert_eq!(seen.body, json!({"t": CANARY}));
     assert_eq!(seen.header("x-token"), Some(format!("Token {CANARY}").as_str()));
 
     document.token = format!("{CANARY}\n").into();
-    let refused = remote.update("1", &document, &CallGuard::open()).await.unwrap_err();
+    let refused = remote.update("1", &document, &CallFence::open()).await.unwrap_err();
     assert!(matches!(refused, CallFailure::Refused(Refusal::UnusableValue { .. })));
     assert!(!format!("{refused} {refused:?}").contains(CANARY));
     assert_eq!(server.seen().len(), 1);
@@ -353,13 +353,13 @@ parameters: [{name: a}]
     );
     let remote = server.remote(spec, Keys::default());
     let document = document(APPLICATION_COMPLETED);
-    let guard = CallGuard::open();
+    let fence = CallFence::open();
     server.answers(408, "").answers(204, "").answers(422, "").answers(404, "");
-    assert!(remote.update("1", &document, &guard).await.is_ok());
-    let other_success = remote.update("a/b", &document, &guard).await;
+    assert!(remote.update("1", &document, &fence).await.is_ok());
+    let other_success = remote.update("a/b", &document, &fence).await;
     assert!(matches!(other_success, Err(CallFailure::Unreadable { .. })));
     for (code, is_missing) in [(422, true), (404, false)] {
-        let failed = remote.update("a/b", &document, &guard).await;
+        let failed = remote.update("a/b", &document, &fence).await;
         assert!(
             matches!(failed, Err(CallFailure::Status { code: c, missing, .. }) if c == code && missing == is_missing),
             "{failed:?}"
@@ -370,9 +370,9 @@ parameters: [{name: a}]
     assert_eq!(seen[1].header("content-type"), Some("application/json-patch+json"));
     assert_eq!(seen[1].header("x-version"), Some("v-a/b"));
     assert_eq!(seen[1].header("x-absent"), None);
-    let refused = remote.update("..", &document, &guard).await;
+    let refused = remote.update("..", &document, &fence).await;
     assert!(matches!(refused, Err(CallFailure::Refused(Refusal::UnusableValue { .. }))));
-    let unsupported = remote.create(&document, &guard).await;
+    let unsupported = remote.create(&document, &fence).await;
     assert!(matches!(unsupported, Err(CallFailure::Refused(Refusal::Unsupported { .. }))));
 }
 
@@ -381,20 +381,20 @@ async fn a_success_whose_body_nobody_needs_is_a_success_whatever_the_body() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), api_key());
     let document = document(APPLICATION_COMPLETED);
-    let guard = CallGuard::open();
+    let fence = CallFence::open();
     let gzip: &[(&str, &str)] = &[("content-encoding", "gzip")];
     let large = "x".repeat(2 * 1024 * 1024);
     for (status, headers, body) in [(200, &[][..], large.as_str()), (202, gzip, "x")] {
         for _ in 0..4 {
             server.answers_with(status, headers, body);
         }
-        let updated = remote.update("1", &document, &guard).await;
+        let updated = remote.update("1", &document, &fence).await;
         assert_eq!(updated.map(|applied| applied.id), Ok(None));
-        assert_eq!(remote.delete(&document.spec, "1", &guard).await, Ok(()));
+        assert_eq!(remote.delete(&document.spec, "1", &fence).await, Ok(()));
         // These need what is in it.
-        let created = remote.create(&document, &guard).await;
+        let created = remote.create(&document, &fence).await;
         assert!(matches!(created, Err(CallFailure::Unreadable { .. })), "{created:?}");
-        let listed = list(&*remote, &guard).await;
+        let listed = list(&*remote, &fence).await;
         assert!(matches!(listed, Err(CallFailure::Unreadable { .. })), "{listed:?}");
     }
     assert_eq!(server.seen().len(), 8);
@@ -414,9 +414,9 @@ async fn a_success_whose_body_is_cut_short_is_a_success() {
     });
     let remote = server.remote(provider(GUPY), api_key());
     let document = document(APPLICATION_COMPLETED);
-    let guard = CallGuard::open();
-    assert!(remote.update("1", &document, &guard).await.is_ok());
-    let created = remote.create(&document, &guard).await;
+    let fence = CallFence::open();
+    assert!(remote.update("1", &document, &fence).await.is_ok());
+    let created = remote.create(&document, &fence).await;
     assert!(matches!(created, Err(CallFailure::Unanswered { .. })), "{created:?}");
 }
 
@@ -426,13 +426,13 @@ async fn a_create_without_a_usable_id_is_unreadable() {
     let remote = server.remote(provider(GUPY), api_key());
     for body in ["", "<html>", "[]", "{\"id\":null}", "{\"id\":\"\"}", "{\"id\":{\"a\":\"canary-7f3a91\"}}"] {
         server.answers(201, body);
-        let failed = remote.create(&document(APPLICATION_COMPLETED), &CallGuard::open()).await;
+        let failed = remote.create(&document(APPLICATION_COMPLETED), &CallFence::open()).await;
         let failed = failed.unwrap_err();
         assert!(matches!(failed, CallFailure::Unreadable { .. }), "{body}: {failed:?}");
         assert!(!format!("{failed} {failed:?}").contains(CANARY));
     }
     server.answers(201, "{\"id\":17}");
-    let created = remote.create(&document(APPLICATION_COMPLETED), &CallGuard::open()).await;
+    let created = remote.create(&document(APPLICATION_COMPLETED), &CallFence::open()).await;
     assert_eq!(created.unwrap().id.as_deref(), Some("17"));
 }
 
@@ -440,11 +440,11 @@ async fn a_create_without_a_usable_id_is_unreadable() {
 async fn what_the_network_does_is_told_apart() {
     let server = Server::start().await;
     let document = document(APPLICATION_COMPLETED);
-    let guard = CallGuard::open();
+    let fence = CallFence::open();
 
     let mut spec = provider(GUPY);
     spec.base_url = Some("http://127.0.0.2:1".to_owned());
-    let refused = server.remote(spec, api_key()).create(&document, &guard).await;
+    let refused = server.remote(spec, api_key()).create(&document, &fence).await;
     let Err(CallFailure::Refused(Refusal::DestinationNotAllowed { allow, .. })) = refused else {
         panic!("{refused:?}");
     };
@@ -455,7 +455,7 @@ async fn what_the_network_does_is_told_apart() {
         listener.local_addr().unwrap()
     };
     let silent = Server::at(port_of_nobody);
-    let closed = silent.remote(provider(GUPY), api_key()).create(&document, &guard).await;
+    let closed = silent.remote(provider(GUPY), api_key()).create(&document, &fence).await;
     assert!(matches!(closed, Err(CallFailure::NotSent { .. })), "{closed:?}");
 
     let hangs_up = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -467,10 +467,10 @@ async fn what_the_network_does_is_told_apart() {
         }
     });
     let lost = Server::at(address);
-    let lost = lost.remote(provider(GUPY), api_key()).create(&document, &guard).await;
+    let lost = lost.remote(provider(GUPY), api_key()).create(&document, &fence).await;
     assert!(matches!(lost, Err(CallFailure::Unanswered { .. })), "{lost:?}");
 
     server.answers(200, "x".repeat(2 * 1024 * 1024));
-    let large = list(&*server.remote(provider(GUPY), api_key()), &guard).await;
+    let large = list(&*server.remote(provider(GUPY), api_key()), &fence).await;
     assert!(matches!(large, Err(CallFailure::Unreadable { .. })), "{large:?}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::server::{Keys, Server};
 use super::{APPLICATION_COMPLETED, CANARY, GUPY, provider, subscription};
-use crate::engine::ports::{CallFailure, CallGuard, Document, Refusal};
+use crate::engine::ports::{CallFailure, CallFence, Document, Refusal};
 use crate::secret::bounds::{Bounds, Owner};
 
 const POSTBACK: &str = "integrations.example.com";
@@ -33,9 +33,9 @@ async fn refused(server: &Server, spec: &str, keys: Keys, document: &Document) -
     let remote = server.remote(provider(spec), keys);
     let before = server.seen().len();
     server.answers(201, "{\"id\": \"1\"}").answers(200, "{}");
-    let guard = CallGuard::open();
-    let created = remote.create(document, &guard).await.map(drop);
-    let updated = remote.update("1", document, &guard).await.map(drop);
+    let fence = CallFence::open();
+    let created = remote.create(document, &fence).await.map(drop);
+    let updated = remote.update("1", document, &fence).await.map(drop);
     assert_eq!(created, updated);
     match created {
         Ok(()) => {
@@ -83,7 +83,7 @@ async fn a_token_goes_to_the_hosts_that_its_source_names() {
         assert_eq!(said.as_deref(), host, "{hosts:?}");
     }
     let remote = server.remote(provider(&gupy), none());
-    let said = remote.update("1", &document(APPLICATION_COMPLETED, &[CALLED]), &CallGuard::open()).await;
+    let said = remote.update("1", &document(APPLICATION_COMPLETED, &[CALLED]), &CallFence::open()).await;
     assert_eq!(
         said.unwrap_err().to_string(),
         "a token of TokenSource integration must not be sent to integrations.example.com; add the host to \

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::server::{Keys, Server};
 use super::{APPLICATION_COMPLETED, GUPY, provider, subscription};
-use crate::engine::ports::{CallFailure, CallGuard, Document, Reading};
+use crate::engine::ports::{CallFailure, CallFence, Document, Reading};
 
 const TOKEN: &str = "canary-token-5b7e21f09a";
 const CREDENTIAL: &str = "canary-credential-83d1";
@@ -54,11 +54,11 @@ async fn an_id_that_holds_what_was_sent_is_not_taken_from_a_create() {
     let remote = server.remote(provider(GUPY), keys());
     for id in ids() {
         server.answers(201, json!({ "id": id }));
-        let failure = remote.create(&document(), &CallGuard::open()).await.unwrap_err();
+        let failure = remote.create(&document(), &CallFence::open()).await.unwrap_err();
         assert_refused(&failure, &id);
     }
     server.answers(201, json!({"id": "d5b2c6f0-8a2b-4f4e-9d39-1f2e3d4c5b6a"}));
-    assert!(remote.create(&document(), &CallGuard::open()).await.is_ok());
+    assert!(remote.create(&document(), &CallFence::open()).await.is_ok());
 }
 
 /// What a listing shows was sent with an earlier call.
@@ -67,7 +67,7 @@ async fn an_id_that_holds_what_was_sent_is_not_taken_from_a_listing() {
     let server = Server::start().await;
     let remote = server.remote(provider(GUPY), keys());
     server.answers(204, "");
-    remote.update("d5b2", &document(), &CallGuard::open()).await.unwrap();
+    remote.update("d5b2", &document(), &CallFence::open()).await.unwrap();
     let page = |id: &str| -> Value {
         let item =
             json!({"id": id, "action": "a", "postbackUrl": "https://example.com/", "status": "active"});
@@ -75,9 +75,9 @@ async fn an_id_that_holds_what_was_sent_is_not_taken_from_a_listing() {
     };
     for id in ids() {
         server.answers(200, page(&id));
-        let failure = remote.list(&mut Reading::default(), &CallGuard::open()).await.unwrap_err();
+        let failure = remote.list(&mut Reading::default(), &CallFence::open()).await.unwrap_err();
         assert_refused(&failure, &id);
     }
     server.answers(200, page("d5b2"));
-    assert!(remote.list(&mut Reading::default(), &CallGuard::open()).await.is_ok());
+    assert!(remote.list(&mut Reading::default(), &CallFence::open()).await.is_ok());
 }

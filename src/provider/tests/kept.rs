@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::server::{Keys, Removable, Server};
 use super::{APPLICATION_COMPLETED, GUPY, provider, subscription};
-use crate::engine::ports::{CallFailure, CallGuard, Custody, Document, Refusal, Remote, SecretFailure};
+use crate::engine::ports::{
+    CallFailure, CallFence, Custody, Document, ProviderClient, Refusal, SecretFailure,
+};
 
 fn keys(value: &str) -> Keys {
     Keys::default().with("team/gupy-api/token", value, None)
@@ -19,16 +21,16 @@ fn document() -> Document {
     }
 }
 
-async fn update(remote: &dyn Remote) -> Result<(), CallFailure> {
-    remote.update("1", &document(), &CallGuard::open()).await.map(drop)
+async fn update(remote: &dyn ProviderClient) -> Result<(), CallFailure> {
+    remote.update("1", &document(), &CallFence::open()).await.map(drop)
 }
 
-async fn delete(remote: &dyn Remote) -> Result<(), CallFailure> {
-    remote.delete(&document().spec, "1", &CallGuard::open()).await
+async fn delete(remote: &dyn ProviderClient) -> Result<(), CallFailure> {
+    remote.delete(&document().spec, "1", &CallFence::open()).await
 }
 
-async fn list(remote: &dyn Remote) -> Result<(), CallFailure> {
-    super::list(remote, &CallGuard::open()).await.map(drop)
+async fn list(remote: &dyn ProviderClient) -> Result<(), CallFailure> {
+    super::list(remote, &CallFence::open()).await.map(drop)
 }
 
 fn is_without(result: &Result<(), CallFailure>) -> bool {
@@ -44,7 +46,7 @@ fn who(server: &Server) -> Vec<String> {
 }
 
 /// As the engine does when a credential has changed.
-async fn known(remote: &dyn Remote) {
+async fn known(remote: &dyn ProviderClient) {
     let account = remote.identify().await.unwrap();
     remote.act_for(account);
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::server::{Keys, Server};
 use super::{CANARY, provider};
-use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
+use crate::engine::ports::{CallFailure, CallFence, Listing, ProviderClient, Reading};
 use crate::rotation::facts::Listed;
 use crate::rotation::target::Target;
 
@@ -29,7 +29,7 @@ const UNTIL_EMPTY: (&str, &str) = ("untilEmpty: {}", "/hooks?page={page}");
 const BY_LINK: (&str, &str) = ("linkHeader: {}", "/hooks");
 const ONE_PAGE: (&str, &str) = ("none: {}", "/hooks");
 
-fn remote(server: &Server, (pagination, path): (&str, &str)) -> std::sync::Arc<dyn Remote> {
+fn remote(server: &Server, (pagination, path): (&str, &str)) -> std::sync::Arc<dyn ProviderClient> {
     server.remote(spec(pagination, path), Keys::default())
 }
 
@@ -39,7 +39,7 @@ fn page(ids: &[&str], pages: u32) -> Value {
 }
 
 async fn list(server: &Server, kind: (&str, &str)) -> Result<Listing, CallFailure> {
-    super::list(&*remote(server, kind), &CallGuard::open()).await
+    super::list(&*remote(server, kind), &CallFence::open()).await
 }
 
 fn ids(listing: &Listing) -> Vec<&str> {
@@ -202,12 +202,12 @@ async fn an_empty_list_may_be_null_and_where_it_is_said_be_left_out() {
             let operation = spec.operations.as_mut().and_then(|operations| operations.list.as_mut());
             operation.unwrap().items_optional = Some(true);
             let remote = server.remote(spec, Keys::default());
-            let listing = super::list(&*remote, &CallGuard::open()).await.unwrap();
+            let listing = super::list(&*remote, &CallFence::open()).await.unwrap();
             assert_eq!((ids(&listing).len(), listing.requests), (0, 1), "{body} {kind:?}");
             server.answers(204, "");
-            assert_eq!(super::list(&*remote, &CallGuard::open()).await.unwrap().requests, 1, "{kind:?}");
+            assert_eq!(super::list(&*remote, &CallFence::open()).await.unwrap().requests, 1, "{kind:?}");
             server.answers(200, json!({"items": {}}));
-            assert!(super::list(&*remote, &CallGuard::open()).await.is_err(), "an object is no list");
+            assert!(super::list(&*remote, &CallFence::open()).await.is_err(), "an object is no list");
         }
     }
 }
@@ -235,10 +235,10 @@ async fn a_listing_goes_on_at_the_page_that_failed() {
     server.answers(200, page(&["a"], 2)).answers(429, "").answers(502, "").answers(200, page(&["b"], 2));
     server.answers(200, page(&["a"], 2)).answers(200, page(&["b"], 2));
     let remote = remote(&server, BY_NUMBER);
-    let (mut reading, guard) = (Reading::default(), CallGuard::open());
+    let (mut reading, fence) = (Reading::default(), CallFence::open());
     let mut failures = Vec::new();
     let listing = loop {
-        match remote.list(&mut reading, &guard).await {
+        match remote.list(&mut reading, &fence).await {
             Ok(Some(listing)) => break listing,
             Ok(None) => {}
             Err(failure) => failures.push(failure.to_string()),
@@ -274,9 +274,9 @@ async fn of_many_pages_of_long_texts_only_ids_and_digests_are_kept() {
         server.answers(200, long_page(page));
     }
     let remote = remote(&server, BY_NUMBER);
-    let (mut reading, guard) = (Reading::default(), CallGuard::open());
+    let (mut reading, fence) = (Reading::default(), CallFence::open());
     let listing = loop {
-        if let Some(listing) = remote.list(&mut reading, &guard).await.unwrap() {
+        if let Some(listing) = remote.list(&mut reading, &fence).await.unwrap() {
             break listing;
         }
         let weight = reading.weight();

@@ -1,7 +1,7 @@
 //! Tests of the room as a whole; those of one idea stand in its file.
 
 use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
-use crate::engine::ports::{CallFailure, CallGuard, Listing, Reading, Remote};
+use crate::engine::ports::{CallFailure, CallFence, Listing, ProviderClient, Reading};
 
 mod calls;
 mod confined;
@@ -29,10 +29,10 @@ pub(super) fn subscription(yaml: &str) -> WebhookSubscriptionSpec {
 }
 
 /// Reads all pages of a listing.
-pub(super) async fn list(remote: &dyn Remote, guard: &CallGuard) -> Result<Listing, CallFailure> {
+pub(super) async fn list(remote: &dyn ProviderClient, fence: &CallFence) -> Result<Listing, CallFailure> {
     let mut reading = Reading::default();
     loop {
-        if let Some(listing) = remote.list(&mut reading, guard).await? {
+        if let Some(listing) = remote.list(&mut reading, fence).await? {
             return Ok(listing);
         }
     }

@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::api::{ObjectKey, SecretKeyReference, WebhookProviderSpec};
-use crate::engine::ports::{Remote, Remotes, SecretFailure, SecretValue, Secrets};
+use crate::engine::ports::{ProviderClient, ProviderClients, SecretFailure, SecretValue, Secrets};
 use crate::http::{Client, Config, DestinationPolicy};
 use crate::provider::Gateway;
 
@@ -87,7 +87,7 @@ impl Server {
         &self,
         mut spec: WebhookProviderSpec,
         secrets: impl Secrets + 'static,
-    ) -> Arc<dyn Remote> {
+    ) -> Arc<dyn ProviderClient> {
         spec.base_url.get_or_insert(format!("http://{}", self.address));
         let allowed = format!("http://{}", self.address).parse().unwrap();
         let http =

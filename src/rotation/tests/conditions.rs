@@ -18,7 +18,7 @@ pub(super) struct Shown {
     pub(super) status: SubscriptionStatus,
     pub(super) now: Moment,
     generation: i64,
-    pub(super) standing: Standing,
+    pub(super) reason: WaitReason,
     desired: Option<String>,
     invalid: Option<String>,
     plan: Option<Plan>,
@@ -42,7 +42,7 @@ impl Shown {
             status: world.status,
             now: world.now,
             generation: 1,
-            standing: Standing::Settled,
+            reason: WaitReason::Settled,
             desired: Some(DIGEST.into()),
             invalid: None,
             plan,
@@ -63,9 +63,9 @@ impl Shown {
         shown
     }
 
-    fn standing(standing: Standing) -> Self {
+    fn reason(reason: WaitReason) -> Self {
         let mut shown = Self::settled();
-        shown.standing = standing;
+        shown.reason = reason;
         shown
     }
 
@@ -73,7 +73,7 @@ impl Shown {
         let view = View {
             now: self.now,
             generation: self.generation,
-            standing: &self.standing,
+            wait: &self.wait,
             desired_digest: self.desired.as_deref(),
             invalid: self.invalid.as_deref(),
             plan: self.plan.as_ref(),
@@ -140,10 +140,10 @@ fn ready_is_true_exactly_when_all_three_hold() {
 
 #[test]
 fn a_failing_refresh_of_a_living_token_stays_ready_and_is_unhealthy() {
-    let mut shown = Shown::standing(Standing::BackingOff(Reason::TokenSourceRefused, "401".into()));
+    let mut shown = Shown::reason(WaitReason::BackingOff(Reason::TokenSourceRefused, "401".into()));
     assert_eq!(shown.says(Ready).0, True);
     assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenSourceRefused));
-    shown.standing = Standing::Settled;
+    shown.reason = WaitReason::Settled;
     shown.failing = Some((Reason::ProviderUnavailable, "503".into()));
     assert_eq!(shown.says(Ready).0, True);
     assert_eq!(shown.says(RotationHealthy), (False, Reason::ProviderUnavailable));
@@ -153,19 +153,19 @@ fn a_failing_refresh_of_a_living_token_stays_ready_and_is_unhealthy() {
 #[test]
 fn at_expiry_ready_turns_false_whatever_else_holds() {
     let standings = [
-        Standing::Settled,
-        Standing::Suspended,
-        Standing::Invalid,
-        Standing::Awaiting(Reason::TokenSourceNotFound, "none".into()),
-        Standing::BackingOff(Reason::RateLimited, "429".into()),
-        Standing::Settling("soon".into()),
-        Standing::Stalled(Reason::ProviderMismatch, "other".into()),
-        Standing::Conflict(Claimant::Named(key("other")), None),
+        WaitReason::Settled,
+        WaitReason::Suspended,
+        WaitReason::Invalid,
+        WaitReason::Awaiting(Reason::TokenSourceNotFound, "none".into()),
+        WaitReason::BackingOff(Reason::RateLimited, "429".into()),
+        WaitReason::Settling("soon".into()),
+        WaitReason::Stalled(Reason::ProviderMismatch, "other".into()),
+        WaitReason::Conflict(Claimant::Named(key("other")), None),
     ];
-    for standing in standings {
-        let mut shown = Shown::standing(standing.clone());
+    for reason in standings {
+        let mut shown = Shown::reason(reason.clone());
         shown.now = moment(23 * HOUR);
-        assert_eq!(shown.says(Ready), (False, Reason::TokenExpired), "{standing:?}");
+        assert_eq!(shown.says(Ready), (False, Reason::TokenExpired), "{reason:?}");
         shown.invalid = Some("bad".into());
         assert_eq!(shown.says(Ready), (False, Reason::TokenExpired));
         assert_eq!(shown.says(Stalled), (True, Reason::InvalidSpec));
@@ -175,25 +175,25 @@ fn at_expiry_ready_turns_false_whatever_else_holds() {
 
 #[test]
 fn suspension_leaves_ready_as_it_is_and_reconciles_nothing() {
-    let mut shown = Shown::standing(Standing::Suspended);
+    let mut shown = Shown::reason(WaitReason::Suspended);
     assert_eq!(shown.says(Ready).0, True);
     shown.desired = None;
     assert_eq!(shown.says(Ready).0, True, "with its provider gone as well");
     let mut new = Shown::new();
-    new.standing = Standing::Suspended;
+    new.reason = WaitReason::Suspended;
     assert_eq!(new.says(Ready), (False, Reason::Suspended));
     assert!(!new.has(Reconciling) && !new.has(Stalled));
 }
 
 #[test]
 fn what_it_refers_to_may_go_while_the_document_is_in_place() {
-    let gone = Standing::Awaiting(Reason::TokenSourceNotFound, "none".into());
-    let shown = Shown::standing(gone);
+    let gone = WaitReason::Awaiting(Reason::TokenSourceNotFound, "none".into());
+    let shown = Shown::reason(gone);
     assert_eq!(shown.says(Ready).0, True);
     assert_eq!(shown.says(RotationHealthy), (False, Reason::TokenSourceNotFound), "and it is not hidden");
     let mut shown = Shown::settled();
     shown.status = shown.present();
-    shown.standing = Standing::Awaiting(Reason::ProviderNotFound, "none".into());
+    shown.reason = WaitReason::Awaiting(Reason::ProviderNotFound, "none".into());
     shown.desired = None;
     assert_eq!(shown.says(Ready).0, True, "this generation was in place");
     shown.generation = 2;
@@ -202,20 +202,20 @@ fn what_it_refers_to_may_go_while_the_document_is_in_place() {
 
 #[test]
 fn what_apply_order_produces_reconciles_and_never_stalls() {
-    for standing in [
-        Standing::Awaiting(Reason::ProviderNotFound, "none".into()),
-        Standing::Awaiting(Reason::InvalidSpec, "provider".into()),
-        Standing::Conflict(Claimant::Named(key("old-name")), None),
-        Standing::BackingOff(Reason::SecretNotFound, "none".into()),
-        Standing::Settling("soon".into()),
-        Standing::Settled,
+    for reason in [
+        WaitReason::Awaiting(Reason::ProviderNotFound, "none".into()),
+        WaitReason::Awaiting(Reason::InvalidSpec, "provider".into()),
+        WaitReason::Conflict(Claimant::Named(key("old-name")), None),
+        WaitReason::BackingOff(Reason::SecretNotFound, "none".into()),
+        WaitReason::Settling("soon".into()),
+        WaitReason::Settled,
     ] {
         let mut shown = Shown::new();
-        shown.standing = standing.clone();
+        shown.reason = reason.clone();
         let (ready, reason) = shown.says(Ready);
-        assert_eq!(ready, False, "{standing:?}");
-        assert_eq!(shown.says(Reconciling), (True, reason), "it carries the reason of Ready: {standing:?}");
-        assert!(!shown.has(Stalled), "{standing:?}");
+        assert_eq!(ready, False, "{reason:?}");
+        assert_eq!(shown.says(Reconciling), (True, reason), "it carries the reason of Ready: {reason:?}");
+        assert!(!shown.has(Stalled), "{reason:?}");
     }
 }
 
@@ -230,12 +230,12 @@ fn what_only_a_person_can_help_stalls_and_does_not_reconcile() {
         Reason::LifetimeUnknown,
     ] {
         let mut shown = Shown::new();
-        shown.standing = Standing::Stalled(reason, "help".into());
+        shown.reason = WaitReason::Stalled(reason, "help".into());
         assert_eq!(shown.says(Stalled), (True, reason));
         assert_eq!(shown.says(Ready), (False, reason));
         assert!(!shown.has(Reconciling));
     }
-    let invalid = Shown::standing(Standing::Invalid);
+    let invalid = Shown::reason(WaitReason::Invalid);
     assert_eq!(invalid.says(Stalled), (True, Reason::InvalidSpec));
     assert_eq!(invalid.says(Ready), (False, Reason::InvalidSpec));
 }
@@ -243,13 +243,13 @@ fn what_only_a_person_can_help_stalls_and_does_not_reconcile() {
 #[test]
 fn an_unknown_lifetime_is_unhealthy_too() {
     let mut shown = Shown::new();
-    shown.standing = Standing::Stalled(Reason::LifetimeUnknown, "help".into());
+    shown.reason = WaitReason::Stalled(Reason::LifetimeUnknown, "help".into());
     assert_eq!(shown.says(RotationHealthy), (False, Reason::LifetimeUnknown));
 }
 
 #[test]
 fn the_one_that_waits_for_a_claim_names_the_other() {
-    let shown = Shown::standing(Standing::Conflict(Claimant::Named(key("other")), Some("w1".into())));
+    let shown = Shown::reason(WaitReason::Conflict(Claimant::Named(key("other")), Some("w1".into())));
     let ready = shown.condition(Ready).unwrap();
     assert_eq!((ready.status, ready.reason), (False, Reason::Conflict));
     assert!(ready.message.contains("default/other") && ready.message.contains("w1"));
@@ -257,7 +257,7 @@ fn the_one_that_waits_for_a_claim_names_the_other() {
 
 #[test]
 fn a_remote_elsewhere_is_not_ready_although_its_token_lives() {
-    let shown = Shown::standing(Standing::Stalled(Reason::ProviderMismatch, "elsewhere".into()));
+    let shown = Shown::reason(WaitReason::Stalled(Reason::ProviderMismatch, "elsewhere".into()));
     assert_eq!(shown.says(Ready), (False, Reason::ProviderMismatch));
 }
 
@@ -319,13 +319,13 @@ fn the_reason_of_ready_is_what_happened_last() {
 
 #[test]
 fn nothing_is_written_while_nothing_changes() {
-    for standing in [
-        Standing::Settled,
-        Standing::Suspended,
-        Standing::Stalled(Reason::Ambiguous, "help".into()),
-        Standing::BackingOff(Reason::RateLimited, "429".into()),
+    for reason in [
+        WaitReason::Settled,
+        WaitReason::Suspended,
+        WaitReason::Stalled(Reason::Ambiguous, "help".into()),
+        WaitReason::BackingOff(Reason::RateLimited, "429".into()),
     ] {
-        let mut shown = Shown::standing(standing);
+        let mut shown = Shown::reason(reason);
         shown.status = shown.present();
         shown.now = moment(77);
         assert_eq!(shown.present(), shown.status);
@@ -359,7 +359,7 @@ fn a_rotation_that_was_asked_for_and_must_wait_says_until_when() {
     let mut shown = Shown::settled();
     // Rounded down, the time would be a promise that is not kept.
     let not_before = at(30) + chrono::TimeDelta::milliseconds(250);
-    shown.standing = Standing::Asked { not_before };
+    shown.reason = WaitReason::Asked { not_before };
     let status = shown.present();
     let told = format!("a rotation was asked for, not before {}", written(at(31)));
     for kind in [Ready, RotationHealthy] {

@@ -14,7 +14,7 @@ fn found(world: &World) -> String {
 fn the_provider_gets_its_time_to_settle() {
     let mut world = World::creating(-10);
     world.listed(-5, &[]);
-    assert!(matches!(world.standing(), Standing::Settling(_)));
+    assert!(matches!(world.reason(), WaitReason::Settling(_)));
     assert_eq!(world.until(), Some(at(SETTLE - 10)));
 }
 
@@ -81,7 +81,7 @@ fn it_is_found_out_before_a_vanished_remote_is_taken_for_back() {
     let mut world = World::vanished(-HOUR);
     world.opened(RECORDED, -10);
     world.listed(-5, &[("w1", &wanted())]);
-    assert!(matches!(world.standing(), Standing::Settling(_)));
+    assert!(matches!(world.reason(), WaitReason::Settling(_)));
     world.opened(RECORDED, -2 * SETTLE);
     world.listed(-5, &[("w1", &wanted()), ("w2", RECORDED)]);
     assert_eq!(world.stalled(), Reason::Ambiguous);

@@ -80,7 +80,7 @@ fn what_is_left_behind_although_the_policy_says_delete_is_told() {
     let mut unreadable = World::deleted(-5);
     unreadable.spec = None;
     assert!(orphaned(&unreadable).contains("no valid version"));
-    unreadable.identity.guarded = false;
+    unreadable.identity.has_finalizer = false;
     assert_eq!(unreadable.decide(), RELEASED, "nobody asked for more");
 }
 
@@ -89,7 +89,7 @@ fn a_provider_that_cannot_be_used_is_waited_for_until_the_grace_ends() {
     for provider in [Known::Not, Known::Invalid] {
         let mut world = World::deleted(-5);
         world.provider = provider;
-        assert!(matches!(world.standing(), Standing::Awaiting(..)));
+        assert!(matches!(world.reason(), WaitReason::Awaiting(..)));
         assert_eq!(world.until(), Some(at(595)));
         world.now = moment(595);
         assert!(!orphaned(&world).is_empty());
@@ -100,7 +100,7 @@ fn a_provider_that_cannot_be_used_is_waited_for_until_the_grace_ends() {
 fn nothing_is_deleted_at_another_origin() {
     let mut world = World::deleted(-5);
     world.status.webhook_origin = Some("https://elsewhere.example.com".into());
-    assert!(matches!(world.standing(), Standing::Awaiting(Reason::ProviderMismatch, _)));
+    assert!(matches!(world.reason(), WaitReason::Awaiting(Reason::ProviderMismatch, _)));
     world.now = moment(595);
     assert!(orphaned(&world).contains("another origin"));
 }
@@ -132,7 +132,7 @@ fn a_pause_of_all_calls_holds_a_deletion_up_until_the_grace_ends() {
         for asked in [true, false] {
             let mut world = World::deleted(-5);
             world.held_back = Some(HeldBack { until: at(HOUR), reason, asked });
-            assert!(matches!(world.standing(), Standing::BackingOff(shown, _) if shown == reason));
+            assert!(matches!(world.reason(), WaitReason::BackingOff(shown, _) if shown == reason));
             assert_eq!(world.until(), Some(at(595)), "{reason}: the grace ends");
             world.now = moment(595);
             assert!(orphaned(&world).contains("provider"), "{reason}");

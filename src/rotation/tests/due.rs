@@ -6,7 +6,7 @@ use super::*;
 fn due_by_the_wall_clock() {
     let mut world = World::settled();
     world.now = moment(15 * HOUR - 1);
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     world.now = moment(15 * HOUR);
     assert_eq!(world.rotates(), (Why::Due, TokenChoice::Mint));
 }
@@ -36,7 +36,7 @@ fn a_clock_set_back_before_the_mint_makes_it_due_once() {
     world.status.token_fingerprint = Some(NEW.into());
     world.status.token_minted_time = Some(at(-2 * HOUR));
     world.status.token_expiration_time = Some(at(22 * HOUR));
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_source_that_is_read_is_never_due() {
     let mut world = World::settled();
     world.source.polled = true;
     world.now = moment(20 * HOUR);
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     assert_eq!(world.until(), Some(at(23 * HOUR)), "at expiry");
     world.holding(NEW, 0);
     assert_eq!(world.rotates(), (Why::TokenMoved, TokenChoice::Take));
@@ -68,7 +68,7 @@ fn a_token_without_an_end_is_due_at_a_source_that_mints() {
     world.status.token_expiration_time = None;
     assert_eq!(world.rotates(), (Why::Due, TokenChoice::Mint));
     world.source.polled = true;
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     assert_eq!(world.until(), None);
 }
 

@@ -37,8 +37,8 @@ fn a_given_id_that_is_in_place_is_kept_fresh() {
     world.spec().webhook_id = Some("w1".into());
     world.claims.0.insert("w1".into(), key("later"));
     assert_eq!(
-        world.standing(),
-        Standing::Settled,
+        world.reason(),
+        WaitReason::Settled,
         "somebody else's wish does not stop the one that has it on record"
     );
 }
@@ -48,7 +48,7 @@ fn a_given_id_that_another_object_owns_is_waited_for() {
     let mut world = World::fresh();
     world.spec().webhook_id = Some("given".into());
     world.claims.0.insert("given".into(), key("owner"));
-    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("owner")), Some("given".into())));
+    assert_eq!(world.reason(), WaitReason::Conflict(Claimant::Named(key("owner")), Some("given".into())));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn nothing_is_created_before_a_complete_listing() {
     assert!(matches!(world.decide(), Step::List { .. }), "a listing from before it was asked for");
     world.listed(-60, &[]);
     assert_eq!(created(&world), TokenChoice::Take);
-    world.source.hand = None;
+    world.source.held = None;
     assert_eq!(created(&world), TokenChoice::Mint);
 }
 
@@ -80,13 +80,13 @@ fn nothing_is_created_before_a_complete_listing() {
 fn a_match_is_named_or_taken_over() {
     let mut world = World::fresh();
     world.listed(-10, &[("other", "something else"), ("there", &wanted())]);
-    match world.standing() {
-        Standing::Stalled(Reason::AlreadyExists, message) => {
+    match world.reason() {
+        WaitReason::Stalled(Reason::AlreadyExists, message) => {
             assert!(message.contains("webhook there"));
             assert!(message.contains("spec.webhookId: there"));
             assert!(message.contains("spec.adoptionPolicy: Matching"));
         }
-        standing => panic!("{standing:?}"),
+        reason => panic!("{reason:?}"),
     }
     world.spec().adoption_policy = Some(AdoptionPolicy::Matching);
     assert_eq!(adopted(&world), ("there".into(), Ownership::Adopted));
@@ -98,11 +98,11 @@ fn several_matches_are_named_and_none_is_taken() {
         let mut world = World::fresh();
         world.spec().adoption_policy = Some(policy);
         world.listed(-10, &[("one", &wanted()), ("two", &wanted())]);
-        match world.standing() {
-            Standing::Stalled(Reason::Ambiguous, message) => {
+        match world.reason() {
+            WaitReason::Stalled(Reason::Ambiguous, message) => {
                 assert!(message.contains("one, two"));
             }
-            standing => panic!("{standing:?}"),
+            reason => panic!("{reason:?}"),
         }
     }
 }
@@ -113,7 +113,7 @@ fn a_match_that_another_object_claims_is_waited_for() {
     world.spec().adoption_policy = Some(AdoptionPolicy::Matching);
     world.listed(-10, &[("there", &wanted())]);
     world.claims.0.insert("there".into(), key("owner"));
-    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("owner")), Some("there".into())));
+    assert_eq!(world.reason(), WaitReason::Conflict(Claimant::Named(key("owner")), Some("there".into())));
     world.listed(-10, &[("free", &wanted()), ("there", &wanted())]);
     assert_eq!(adopted(&world).0, "free");
 }
@@ -159,7 +159,7 @@ fn deciding_compares_none_of_a_long_listing() {
     let wanted = wanted();
     shown.push(("mine", &wanted));
     world.listed(-10, &shown);
-    assert!(matches!(world.standing(), Standing::Stalled(Reason::AlreadyExists, _)));
+    assert!(matches!(world.reason(), WaitReason::Stalled(Reason::AlreadyExists, _)));
     let mut world = World::creating(-HOUR);
     world.listed(-10, &shown);
     assert!(matches!(world.decide(), Step::Rotate { id, .. } if id == "mine"), "the create has taken effect");
@@ -173,7 +173,7 @@ fn of_very_many_that_are_alike_a_few_are_named() {
     let shown: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), wanted.as_str())).collect();
     let mut world = World::fresh();
     world.listed(-10, &shown);
-    let Standing::Stalled(Reason::Ambiguous, message) = world.standing() else { panic!() };
+    let WaitReason::Stalled(Reason::Ambiguous, message) = world.reason() else { panic!() };
     assert_eq!(
         message,
         "more than 5 webhooks with the same action and postback URL exist at the provider (id-00000, id-00001, \

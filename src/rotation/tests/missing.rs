@@ -25,7 +25,7 @@ fn it_is_created_again_after_two_listings_settle_apart() {
     assert_eq!(world.decide(), Step::List { begun_after: at(-HOUR) }, "the first");
     world.listed(-100, &[]);
     world.memory.lacked_since = Some(at(-100));
-    assert!(matches!(world.standing(), Standing::Settling(_)));
+    assert!(matches!(world.reason(), WaitReason::Settling(_)));
     assert_eq!(world.until(), Some(at(SETTLE - 100)));
     world.now = moment(SETTLE - 100);
     let second = Step::List { begun_after: at(SETTLE - 100) };

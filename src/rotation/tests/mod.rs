@@ -23,10 +23,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::backoff::Wait;
-use super::decide::{self, Standing, Step, TokenChoice, Why, attempt_inputs};
+use super::decide::{self, Step, TokenChoice, WaitReason, Why, attempt_inputs};
 use super::facts::{
-    Facts, Hand, HeldBack, Listed, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile, SourceFact,
-    SourceState, Subject,
+    Facts, HeldBack, HeldToken, Listed, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile,
+    SourceFact, SourceState, Subject,
 };
 use super::target::{Recorded, Target};
 use super::time::Moment;
@@ -131,7 +131,7 @@ impl World {
             generation: 1,
             created: Some(at(-HOUR)),
             deleted: None,
-            guarded: false,
+            has_finalizer: false,
             rotate_requested: None,
             force_orphan: false,
         };
@@ -198,7 +198,7 @@ impl World {
         world
     }
 
-    /// Nothing is on record yet; a token is in hand.
+    /// Nothing is on record yet; a token is held.
     fn fresh() -> Self {
         let mut world = Self::settled();
         world.status = SubscriptionStatus::default();
@@ -226,7 +226,7 @@ impl World {
     fn deleted(since: i64) -> Self {
         let mut world = Self::settled();
         world.identity.deleted = Some(at(since));
-        world.identity.guarded = true;
+        world.identity.has_finalizer = true;
         world.spec().deletion_policy = Some(crate::api::DeletionPolicy::Delete);
         world
     }
@@ -239,9 +239,9 @@ impl World {
         self.status.creation = Some(CreationRecord { target: target.into(), started_time: at(started) });
     }
 
-    /// A token of 24 h is in hand.
+    /// A token of 24 h is held.
     fn holding(&mut self, fingerprint: &str, minted: i64) {
-        self.source.hand = Some(Hand {
+        self.source.held = Some(HeldToken {
             fingerprint: fingerprint.into(),
             minted: moment(minted),
             expires: Some(at(minted + 24 * HOUR)),
@@ -303,9 +303,9 @@ impl World {
         self.with_subject(|subject, facts| decide::decide(self.now, subject, facts, &self.memory))
     }
 
-    fn standing(&self) -> Standing {
+    fn reason(&self) -> WaitReason {
         match self.decide() {
-            Step::Wait { standing, .. } => standing,
+            Step::Wait { reason, .. } => reason,
             step => panic!("{step:?} is no wait"),
         }
     }
@@ -319,12 +319,12 @@ impl World {
 
     /// The reason for which it is stalled.
     fn stalled(&self) -> Reason {
-        match self.standing() {
-            Standing::Stalled(reason, message) => {
+        match self.reason() {
+            WaitReason::Stalled(reason, message) => {
                 assert!(!message.is_empty());
                 reason
             }
-            standing => panic!("{standing:?} is not stalled"),
+            reason => panic!("{reason:?} is not stalled"),
         }
     }
 

@@ -35,7 +35,8 @@ impl Shown {
     fn rotates(&mut self, fingerprint: &str, seconds: i64) {
         self.now = moment(seconds);
         let minted = self.now;
-        let hand = Hand { fingerprint: fingerprint.into(), minted, expires: None, confirmed: minted.wall };
+        let held =
+            HeldToken { fingerprint: fingerprint.into(), minted, expires: None, confirmed: minted.wall };
         if let Some(before) = self.status.token_fingerprint.as_deref().filter(|before| *before != fingerprint)
         {
             self.observed.as_mut().unwrap().replaced(before, at(seconds));
@@ -44,7 +45,7 @@ impl Shown {
             id: "w1",
             origin: ORIGIN,
             ownership: Ownership::Created,
-            hand: &hand,
+            held: &held,
             digest: DIGEST,
             secrets: None,
             handled_request: None,

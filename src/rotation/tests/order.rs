@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn nothing_is_done_while_all_is_well() {
     let world = World::settled();
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     assert_eq!(world.until(), Some(at(15 * HOUR)), "until it is due");
 }
 
@@ -32,7 +32,7 @@ fn suspension_makes_no_call_and_is_looked_at_when_the_token_ends() {
         world.asked(0);
         world.provider_suspended = of_provider;
         world.spec().suspend = Some(!of_provider);
-        assert_eq!(world.standing(), Standing::Suspended);
+        assert_eq!(world.reason(), WaitReason::Suspended);
         assert_eq!(world.until(), Some(at(23 * HOUR)));
         world.now = moment(24 * HOUR);
         assert_eq!(world.until(), None, "once");
@@ -43,7 +43,7 @@ fn suspension_makes_no_call_and_is_looked_at_when_the_token_ends() {
 fn without_a_valid_version_nothing_is_done() {
     let mut world = World::needy();
     world.spec = None;
-    assert_eq!(world.standing(), Standing::Invalid);
+    assert_eq!(world.reason(), WaitReason::Invalid);
     assert_eq!(world.until(), Some(at(23 * HOUR)));
 }
 
@@ -58,7 +58,7 @@ fn what_it_refers_to_is_waited_for() {
         let mut world = World::needy();
         (world.provider, world.source_known) = (provider, source);
         assert!(
-            matches!(world.standing(), Standing::Awaiting(reason, _) if reason == expected),
+            matches!(world.reason(), WaitReason::Awaiting(reason, _) if reason == expected),
             "{provider:?}, {source:?}"
         );
     }
@@ -68,9 +68,9 @@ fn what_it_refers_to_is_waited_for() {
 fn the_better_claim_is_waited_for_and_named() {
     let mut world = World::needy();
     world.rival = Some(key("rival"));
-    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("rival")), Some("w1".into())));
+    assert_eq!(world.reason(), WaitReason::Conflict(Claimant::Named(key("rival")), Some("w1".into())));
     world.status.webhook_id = None;
-    assert_eq!(world.standing(), Standing::Conflict(Claimant::Named(key("rival")), None));
+    assert_eq!(world.reason(), WaitReason::Conflict(Claimant::Named(key("rival")), None));
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn nothing_skips_a_hold_back() {
         world.held_back = Some(limited(at(40)));
         assert_eq!(world.until(), Some(at(40)));
         assert!(matches!(
-            world.standing(),
-            Standing::BackingOff(Reason::RateLimited, message) if !message.is_empty()
+            world.reason(),
+            WaitReason::BackingOff(Reason::RateLimited, message) if !message.is_empty()
         ));
     };
     held(World::needy());
@@ -109,7 +109,7 @@ fn nothing_skips_a_hold_back() {
 fn a_hold_back_says_nothing_of_what_needs_no_call() {
     let mut world = World::settled();
     world.held_back = Some(limited(at(40)));
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     assert_eq!(world.until(), Some(at(15 * HOUR)));
     world.status.webhook_origin = Some("https://elsewhere.example.com".into());
     assert_eq!(world.stalled(), Reason::ProviderMismatch);
@@ -151,7 +151,7 @@ fn there_is_no_last_attempt_where_nothing_is_to_be_saved() {
 fn a_failed_attempt_is_waited_for() {
     let mut world = World::needy();
     world.failed(20);
-    assert_eq!(world.standing(), Standing::BackingOff(Reason::ProviderUnavailable, "it failed".into()));
+    assert_eq!(world.reason(), WaitReason::BackingOff(Reason::ProviderUnavailable, "it failed".into()));
     assert_eq!(world.until(), Some(at(20)));
     world.now = moment(20);
     assert_eq!(world.rotates().0, Why::Document);
@@ -209,7 +209,7 @@ fn drift_is_mended_once() {
     let mut world = World::settled();
     for drift in [Drift::Reapplied, Drift::Persists(Difference::Target)] {
         world.memory.drift = Some(drift);
-        assert_eq!(world.standing(), Standing::Settled);
+        assert_eq!(world.reason(), WaitReason::Settled);
     }
 }
 
@@ -218,5 +218,5 @@ fn a_change_that_alters_nothing_sent_costs_nothing() {
     let mut world = World::settled();
     world.identity.generation = 7;
     world.spec().deletion_policy = Some(crate::api::DeletionPolicy::Delete);
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
 }

@@ -34,10 +34,10 @@ fn any_wait() -> impl Strategy<Value = Wait> {
     (any_time(), any_time()).prop_map(|(from, until)| Wait { from, until })
 }
 
-fn any_hand() -> impl Strategy<Value = Hand> {
+fn any_hand() -> impl Strategy<Value = HeldToken> {
     let fingerprint = prop_oneof![Just(OLD), Just(NEW)];
     (fingerprint, any_time(), any_boot(), of(any_time()), any_time()).prop_map(
-        |(fingerprint, wall, boot, expires, confirmed)| Hand {
+        |(fingerprint, wall, boot, expires, confirmed)| HeldToken {
             fingerprint: fingerprint.into(),
             minted: Moment { wall, boot },
             expires,
@@ -52,7 +52,7 @@ fn any_source() -> impl Strategy<Value = SourceState> {
     let waits = (of(any_wait()), of(any_wait()), of(any_wait()));
     (of(any_hand()), flags, waits, failing, any::<u64>(), any::<u32>()).prop_map(
         |(
-            hand,
+            held,
             [revokes, polled, unread, split, known],
             (wait, apply_after, for_gates),
             failing,
@@ -61,9 +61,9 @@ fn any_source() -> impl Strategy<Value = SourceState> {
         )| {
             let recorded = known.then(|| OLD.to_owned());
             SourceState {
-                newest: (hand.as_ref().map(|hand| hand.fingerprint.clone())).or(recorded),
-                split: split && hand.is_none() && !polled,
-                hand,
+                newest: (held.as_ref().map(|held| held.fingerprint.clone())).or(recorded),
+                split: split && held.is_none() && !polled,
+                held,
                 members,
                 revokes_previous: revokes,
                 timeout: Duration::from_secs(10),
@@ -339,7 +339,7 @@ proptest! {
     #[test]
     fn a_dead_token_is_never_taken(world in any_world()) {
         if let Step::Rotate { token: TokenChoice::Take, .. } | Step::Create { token: TokenChoice::Take, .. } = world.decide() {
-            prop_assert!(world.source.hand.as_ref().unwrap().is_alive(world.now));
+            prop_assert!(world.source.held.as_ref().unwrap().is_alive(world.now));
         }
     }
 
@@ -353,11 +353,11 @@ proptest! {
 
     #[test]
     fn conditions_are_said_of_every_state_and_settle_at_once(world in any_world()) {
-        if let Step::Wait { standing, .. } = world.decide() {
+        if let Step::Wait { reason, .. } = world.decide() {
             let mut shown = Shown::settled();
             shown.now = world.now;
             shown.status = world.status;
-            shown.standing = standing;
+            shown.reason = reason;
             shown.status = shown.present();
             prop_assert!((2..=3).contains(&shown.status.conditions.len()));
             prop_assert_eq!(shown.present(), shown.status);

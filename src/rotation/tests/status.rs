@@ -3,10 +3,10 @@
 use super::super::status::{self, Rotated};
 use super::*;
 
-fn hand() -> Hand {
+fn held() -> HeldToken {
     let mut world = World::settled();
     world.holding(NEW, -5);
-    world.source.hand.unwrap()
+    world.source.held.unwrap()
 }
 
 fn rotated(before: &SubscriptionStatus, request: Option<&str>) -> SubscriptionStatus {
@@ -14,7 +14,7 @@ fn rotated(before: &SubscriptionStatus, request: Option<&str>) -> SubscriptionSt
         id: "w2",
         origin: ORIGIN,
         ownership: Ownership::Adopted,
-        hand: &hand(),
+        held: &held(),
         digest: "changed",
         secrets: Some("secrets".into()),
         handled_request: request,

@@ -47,8 +47,8 @@ fn a_changed_document_takes_the_token_in_hand() {
 }
 
 #[test]
-fn after_a_restart_no_token_is_in_hand_and_one_is_minted_when_it_is_needed() {
-    assert_eq!(World::settled().standing(), Standing::Settled);
+fn after_a_restart_no_token_is_held_and_one_is_minted_when_it_is_needed() {
+    assert_eq!(World::settled().reason(), WaitReason::Settled);
     assert_eq!(World::needy().rotates(), (Why::Document, TokenChoice::Mint));
 }
 
@@ -66,7 +66,7 @@ fn no_mint_comes_sooner_than_the_spacing_whatever_asks() {
     world.holding(OLD, -10);
     world.source.wait = Some(wait(-10, 20));
     world.asked(-5);
-    assert_eq!(world.standing(), Standing::Asked { not_before: at(20) });
+    assert_eq!(world.reason(), WaitReason::Asked { not_before: at(20) });
     assert_eq!(world.until(), Some(at(20)));
     world.now = moment(20);
     assert_eq!(world.rotates(), (Why::Manual, TokenChoice::Mint));
@@ -78,7 +78,7 @@ fn a_failing_source_is_waited_for_and_says_why() {
     world.now = moment(16 * HOUR);
     world.source.wait = Some(wait(16 * HOUR - 1, 16 * HOUR + 9));
     world.source.failing = Some((Reason::TokenSourceRefused, "401".into()));
-    assert_eq!(world.standing(), Standing::BackingOff(Reason::TokenSourceRefused, "401".into()));
+    assert_eq!(world.reason(), WaitReason::BackingOff(Reason::TokenSourceRefused, "401".into()));
     assert_eq!(world.until(), Some(at(16 * HOUR + 9)));
 }
 
@@ -86,13 +86,13 @@ fn a_failing_source_is_waited_for_and_says_why() {
 fn an_unknown_lifetime_stalls_before_the_first_create_only() {
     let mut world = World::fresh();
     world.listed(-10, &[]);
-    world.source.hand = None;
+    world.source.held = None;
     world.source.wait = Some(wait(-1, HOUR));
     world.source.failing = Some((Reason::LifetimeUnknown, "set assumedLifetime".into()));
     assert_eq!(world.stalled(), Reason::LifetimeUnknown);
     world.status = World::needy().status;
     world.digest = "changed".into();
-    assert!(matches!(world.standing(), Standing::BackingOff(Reason::LifetimeUnknown, _)));
+    assert!(matches!(world.reason(), WaitReason::BackingOff(Reason::LifetimeUnknown, _)));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_manual_request_is_handled_when_the_source_was_asked_and_renewed_nothing() {
     let mut world = World::settled();
     world.asked(-5);
     world.holding(OLD, -HOUR);
-    world.source.hand.as_mut().unwrap().confirmed = at(-1);
+    world.source.held.as_mut().unwrap().confirmed = at(-1);
     assert_eq!(world.rotates(), (Why::Manual, TokenChoice::Take));
 }
 
@@ -123,7 +123,7 @@ fn a_manual_request_reads_a_polled_source_again() {
     world.holding(OLD, -HOUR);
     world.asked(-5);
     assert_eq!(world.rotates(), (Why::Manual, TokenChoice::Mint));
-    world.source.hand.as_mut().unwrap().confirmed = at(-1);
+    world.source.held.as_mut().unwrap().confirmed = at(-1);
     assert_eq!(world.rotates(), (Why::Manual, TokenChoice::Take));
 }
 
@@ -132,27 +132,27 @@ fn a_handled_request_is_not_carried_out_again() {
     let mut world = World::settled();
     world.asked(-5);
     world.status.last_handled_rotate_request = Some("please".into());
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     // It is compared in the form in which it is recorded.
     world.identity.rotate_requested = Some("please\n".into());
     world.memory.request_seen = Some(("please\n".into(), at(-5)));
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
 }
 
 #[test]
 fn a_request_that_nobody_noted_is_not_carried_out_in_a_loop() {
     let mut world = World::settled();
     world.identity.rotate_requested = Some("please".into());
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
     world.memory.request_seen = Some(("an older one".into(), at(-5)));
-    assert_eq!(world.standing(), Standing::Settled);
+    assert_eq!(world.reason(), WaitReason::Settled);
 }
 
 #[test]
 fn a_published_token_is_read_before_anything_is_minted() {
     let mut world = World::needy();
     world.source.unread = true;
-    assert!(matches!(world.standing(), Standing::Settling(_)));
+    assert!(matches!(world.reason(), WaitReason::Settling(_)));
 }
 
 #[test]
@@ -160,11 +160,11 @@ fn a_published_token_is_left_for_its_readers_for_a_while() {
     let mut world = World::settled();
     world.holding(NEW, -5);
     world.source.apply_after = Some(wait(0, 120));
-    assert!(matches!(world.standing(), Standing::Settling(_)));
+    assert!(matches!(world.reason(), WaitReason::Settling(_)));
     assert_eq!(world.until(), Some(at(120)));
     world.source.failing = Some((Reason::Conflict, "not ours".into()));
     assert!(
-        matches!(world.standing(), Standing::BackingOff(Reason::Conflict, _)),
+        matches!(world.reason(), WaitReason::BackingOff(Reason::Conflict, _)),
         "a Secret that cannot be written is shown"
     );
     world.now = moment(120);
@@ -197,7 +197,7 @@ fn a_token_is_left_for_the_gate_for_a_while() {
         // An edit may make deliveries come in where the token in place is not known.
         world.holding(if world.digest == DIGEST { NEW } else { OLD }, -5);
         world.source.for_gates = Some(wait(0, 120));
-        assert!(matches!(world.standing(), Standing::Settling(_)));
+        assert!(matches!(world.reason(), WaitReason::Settling(_)));
         assert_eq!(world.until(), Some(at(120)));
         world.source.apply_after = Some(wait(0, 60));
         assert_eq!(world.until(), Some(at(120)), "its other readers have less time");
@@ -223,5 +223,5 @@ fn a_token_that_the_gate_cannot_know_is_replaced() {
     world.gate_lacks = true;
     assert_eq!(world.rotates(), (Why::Gate, TokenChoice::Mint));
     world.source.wait = Some(wait(-1, 9));
-    assert_eq!((world.until(), world.standing()), (Some(at(9)), Standing::Settled), "with patience");
+    assert_eq!((world.until(), world.reason()), (Some(at(9)), WaitReason::Settled), "with patience");
 }

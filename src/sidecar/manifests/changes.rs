@@ -19,7 +19,7 @@ pub(super) fn identity(
         generation,
         created: entry.created,
         deleted: None,
-        guarded: entry.guarded,
+        has_finalizer: entry.has_finalizer,
         rotate_requested: annotations.rotate_requested.clone(),
         force_orphan: annotations.force_orphan,
     }

@@ -371,7 +371,7 @@ impl Planner {
             spec_digest: digest.clone(),
             created,
             gone_since: None,
-            guarded: entry.is_some_and(|entry| entry.guarded),
+            has_finalizer: entry.is_some_and(|entry| entry.has_finalizer),
             valid: valid.clone(),
             fallback: None,
             status: entry.and_then(|entry| entry.status.clone()),
@@ -515,7 +515,7 @@ impl Planner {
     /// Whether deletions to come need a provider that is absent, or a Secret that is absent with it.
     fn is_held(&self, id: &Id, entries: &Entries) -> bool {
         let is_guarded = |key: &ObjectKey| {
-            entries.get(&(Kind::WebhookProvider, key.clone())).is_some_and(|entry| entry.guarded)
+            entries.get(&(Kind::WebhookProvider, key.clone())).is_some_and(|entry| entry.has_finalizer)
         };
         match id {
             _ if !self.prune => false,

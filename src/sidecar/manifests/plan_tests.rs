@@ -88,7 +88,7 @@ impl World {
                 spec_digest: declared.spec_digest.clone(),
                 created: declared.created,
                 gone_since: None,
-                guarded: before.as_ref().is_some_and(|entry| entry.guarded),
+                has_finalizer: before.as_ref().is_some_and(|entry| entry.has_finalizer),
                 valid: declared.valid.clone(),
                 fallback: None,
                 status: before.and_then(|entry| entry.status),
@@ -117,9 +117,9 @@ impl World {
     }
 
     /// What the engine does while deletions need the provider.
-    fn guard_provider(&mut self, name: &str, guarded: bool) {
+    fn guard_provider(&mut self, name: &str, has_finalizer: bool) {
         let id = (Kind::WebhookProvider, ObjectKey::new("default", name));
-        self.entries.get_mut(&id).unwrap().guarded = guarded;
+        self.entries.get_mut(&id).unwrap().has_finalizer = has_finalizer;
     }
 
     /// What the engine does at the end of a deletion.

@@ -93,8 +93,10 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_since: Option<DateTime<Utc>>,
     /// Whether something must be done when the object is deleted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub guarded: bool,
+    //
+    // The name in the file is that of its first version: files outlive names in the code.
+    #[serde(rename = "guarded", default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_finalizer: bool,
     /// The last valid spec: it stays in force while the manifest is broken or away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid: Option<ValidSpec>,

@@ -127,12 +127,12 @@ impl State {
         self.0.book().content.entries.contains_key(&(kind, key.clone()))
     }
 
-    /// Whether our guard is on an object.
+    /// Whether our finalizer is on an object.
     #[must_use]
-    pub fn guarded(&self, kind: Kind, key: &ObjectKey) -> bool {
+    pub fn has_finalizer(&self, kind: Kind, key: &ObjectKey) -> bool {
         let book = self.0.book();
         let entry = book.content.entries.get(&(kind, key.clone()));
-        entry.is_some_and(|entry| entry.guarded)
+        entry.is_some_and(|entry| entry.has_finalizer)
     }
 
     /// Remembers who an object is and what it asks for. Its status stays, unless the uid is new.
@@ -150,15 +150,15 @@ impl State {
         let mut book = self.0.book();
         let id = (kind, key.clone());
         let before = book.content.entries.remove(&id).filter(|entry| entry.uid == uid);
-        let (guarded, status) =
-            before.as_ref().map_or((false, None), |entry| (entry.guarded, entry.status.clone()));
+        let (has_finalizer, status) =
+            before.as_ref().map_or((false, None), |entry| (entry.has_finalizer, entry.status.clone()));
         let entry = Entry {
             uid: uid.to_owned(),
             generation,
             spec_digest: spec_digest.to_owned(),
             created: before.as_ref().and_then(|entry| entry.created),
             gone_since: None,
-            guarded,
+            has_finalizer,
             fallback: before.and_then(|entry| entry.fallback_of(valid.as_ref())),
             valid,
             status,
@@ -367,25 +367,25 @@ impl Record for State {
     }
 
     /// No file can be held back from disappearing; it is only remembered that we would have.
-    fn guard<'a>(
+    fn set_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         uid: &'a str,
         wanted: bool,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.change(Kind::WebhookSubscription, key, Some(uid), move |entry| {
-            Ok(std::mem::replace(&mut entry.guarded, wanted) != wanted)
+            Ok(std::mem::replace(&mut entry.has_finalizer, wanted) != wanted)
         }))
     }
 
-    fn guard_provider<'a>(
+    fn set_provider_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         uid: &'a str,
         wanted: bool,
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.change(Kind::WebhookProvider, key, Some(uid), move |entry| {
-            Ok(std::mem::replace(&mut entry.guarded, wanted) != wanted)
+            Ok(std::mem::replace(&mut entry.has_finalizer, wanted) != wanted)
         }))
     }
 

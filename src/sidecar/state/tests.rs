@@ -30,12 +30,12 @@ async fn what_was_recorded_is_there_after_a_restart() {
     let state = State::open(&path).unwrap();
     let key = declared(&state, "orders", "uid-1");
     state.subscription(&key, "uid-1", &status("42")).await.unwrap();
-    state.guard(&key, "uid-1", true).await.unwrap();
+    state.set_finalizer(&key, "uid-1", true).await.unwrap();
     drop(state);
 
     let state = State::open(&path).unwrap();
     assert_eq!(recorded(&state, "orders"), status("42"));
-    assert!(state.guarded(Kind::WebhookSubscription, &key));
+    assert!(state.has_finalizer(Kind::WebhookSubscription, &key));
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -52,10 +52,10 @@ async fn a_provider_that_deletions_need_is_known_as_such_after_a_restart_and_a_c
     state.flush().await.unwrap();
     drop(state);
     let state = State::open(&path).unwrap();
-    assert!(state.guarded(kind, &key));
+    assert!(state.has_finalizer(kind, &key));
     assert_eq!(state.guard_provider(&key, "of-another", false).await, Err(RecordFailure::Gone));
     state.guard_provider(&key, "uid-1", false).await.unwrap();
-    assert!(!state.guarded(kind, &key));
+    assert!(!state.has_finalizer(kind, &key));
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn an_unchanged_status_is_not_written() {
     let key = declared(&state, "orders", "u");
     for _ in 0..3 {
         state.subscription(&key, "u", &status("1")).await.unwrap();
-        state.guard(&key, "u", true).await.unwrap();
+        state.set_finalizer(&key, "u", true).await.unwrap();
     }
     assert_eq!(state.0.book().writes, 2);
 }
@@ -112,7 +112,7 @@ async fn a_record_for_another_uid_finds_the_object_gone() {
     assert!(state.remembers(Kind::WebhookSubscription, &key));
     state.release(&key, "new").await.unwrap();
     assert!(!state.remembers(Kind::WebhookSubscription, &key));
-    assert_eq!(state.guard(&key, "new", true).await, Err(RecordFailure::Gone));
+    assert_eq!(state.set_finalizer(&key, "new", true).await, Err(RecordFailure::Gone));
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn a_write_that_fails_loses_nothing_and_can_be_tried_again() {
     assert!(text.contains(r#""webhookId":"1""#), "{text}");
 
     fs::rename(&aside, &inner).unwrap();
-    state.guard(&key, "u", true).await.unwrap();
+    state.set_finalizer(&key, "u", true).await.unwrap();
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(r#""webhookId":"2""#), "{text}");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use futures::future::BoxFuture;
 use hookkeeper::api::{SecretKeyReference, TokenSourceSpec};
-use hookkeeper::engine::ports::{CallGuard, Clock, Minter, SecretFailure, SecretValue, Secrets};
+use hookkeeper::engine::ports::{CallFence, Clock, Minter, SecretFailure, SecretValue, Secrets};
 use hookkeeper::http::{Client, Config, DestinationPolicy};
 use hookkeeper::rotation::time::Moment;
 use hookkeeper::token_source::TokenMinter;
@@ -105,8 +105,8 @@ pub fn run(rules: u8, body: &[u8]) {
     let setting = &*SETTING;
     let source = &setting.sources[usize::from(rules) % setting.sources.len()];
     *BODY.lock().unwrap() = body.to_vec();
-    let guard = CallGuard::open();
-    match setting.runtime.block_on(setting.minter.mint("default", source, &guard)) {
+    let fence = CallFence::open();
+    match setting.runtime.block_on(setting.minter.mint("default", source, &fence)) {
         Ok(minted) => assert!(!minted.token.expose().is_empty()),
         Err(failure) => assert!(!failure.to_string().is_empty()),
     }

@@ -26,7 +26,7 @@ fn name(number: usize) -> String {
 }
 
 fn is_held(world: &World) -> bool {
-    world.outside().guarded_providers.contains(&key("provider"))
+    world.outside().provider_finalizers.contains(&key("provider"))
 }
 
 fn told(world: &World, reason: Reason) -> Vec<Notice> {

@@ -97,7 +97,7 @@ impl Tenant {
         gone(engine, Kind::TokenSource, self.key("source")).await;
         let subscription = self.key("subscription");
         let wall = world.wall();
-        let guarded = world.outside().guarded.contains(&subscription);
+        let guarded = world.outside().finalizers.contains(&subscription);
         if guarded {
             let change = {
                 let mut outside = world.outside();

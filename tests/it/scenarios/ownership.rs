@@ -127,7 +127,7 @@ async fn the_finalizer_follows_the_policy_and_the_remote_and_needs_no_call() {
     let engine = world.start();
     world.pass(MINUTE).await;
     let calls = counts(&world, |outside| (outside.creates, outside.updates));
-    let guarded = || world.outside().guarded.contains(&key("subscription-0"));
+    let guarded = || world.outside().finalizers.contains(&key("subscription-0"));
     for (policy, wanted) in [(DeletionPolicy::Delete, true), (DeletionPolicy::Orphan, false)] {
         edit(&world, &engine, "subscription-0", |spec| spec.deletion_policy = Some(policy)).await;
         world.pass(SECOND).await;
@@ -137,7 +137,7 @@ async fn the_finalizer_follows_the_policy_and_the_remote_and_needs_no_call() {
     heir.deletion_policy = Some(DeletionPolicy::Delete);
     declare(&world, &engine, "renamed", heir).await;
     go(&world, &engine, WAYS[0]).await;
-    assert!(world.outside().guarded.contains(&key("renamed")));
+    assert!(world.outside().finalizers.contains(&key("renamed")));
     assert_eq!(counts(&world, |outside| (outside.creates, outside.updates)), calls);
 }
 

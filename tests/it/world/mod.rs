@@ -182,7 +182,7 @@ impl World {
         let wall = self.wall();
         let change = {
             let mut outside = self.outside();
-            if outside.guarded.contains(&key) {
+            if outside.finalizers.contains(&key) {
                 outside.deleted.insert(key.clone(), wall);
                 outside.change(&key)
             } else {
@@ -201,7 +201,7 @@ impl World {
         let wall = self.wall();
         let change = {
             let mut outside = self.outside();
-            if outside.guarded_providers.contains(&key) {
+            if outside.provider_finalizers.contains(&key) {
                 outside.deleted.insert(key.clone(), wall);
                 outside.provider_change(&key)
             } else {
@@ -342,7 +342,7 @@ pub(crate) fn identity(key: &ObjectKey, generation: i64) -> Identity {
         generation,
         created: None,
         deleted: None,
-        guarded: false,
+        has_finalizer: false,
         rotate_requested: None,
         force_orphan: false,
     }

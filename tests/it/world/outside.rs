@@ -157,9 +157,9 @@ pub struct Outside {
     pub provider_statuses: BTreeMap<ObjectKey, WebhookProviderStatus>,
     pub published: BTreeMap<ObjectKey, Published>,
     /// Subscriptions with our finalizer.
-    pub guarded: BTreeSet<ObjectKey>,
+    pub finalizers: BTreeSet<ObjectKey>,
     /// Providers with our finalizer.
-    pub guarded_providers: BTreeSet<ObjectKey>,
+    pub provider_finalizers: BTreeSet<ObjectKey>,
     /// Since when subscriptions, and providers, are being deleted.
     pub deleted: BTreeMap<ObjectKey, DateTime<Utc>>,
     pub released: Vec<ObjectKey>,
@@ -238,8 +238,8 @@ impl Outside {
             provider_statuses: BTreeMap::new(),
             published: BTreeMap::new(),
             engines: Vec::new(),
-            guarded: BTreeSet::new(),
-            guarded_providers: BTreeSet::new(),
+            finalizers: BTreeSet::new(),
+            provider_finalizers: BTreeSet::new(),
             credentials: BTreeMap::new(),
             without_credential: false,
             deleted: BTreeMap::new(),
@@ -301,14 +301,14 @@ impl Outside {
     pub fn forget(&mut self, key: &ObjectKey) {
         self.subscriptions.remove(key);
         self.statuses.remove(key);
-        self.guarded.remove(key);
+        self.finalizers.remove(key);
         self.deleted.remove(key);
     }
 
     /// One provider as a shell hands it over.
     pub fn provider_change(&self, key: &ObjectKey) -> Change {
         let mut identity = super::identity(key, 1);
-        identity.guarded = self.guarded_providers.contains(key);
+        identity.has_finalizer = self.provider_finalizers.contains(key);
         identity.deleted = self.deleted.get(key).copied();
         let status = self.provider_statuses.get(key).cloned().unwrap_or_default();
         super::declared_provider(identity, &self.providers[key], status)
@@ -318,7 +318,7 @@ impl Outside {
     pub fn change(&self, key: &ObjectKey) -> Change {
         let (generation, spec) = &self.subscriptions[key];
         let mut identity = super::identity(key, *generation);
-        identity.guarded = self.guarded.contains(key);
+        identity.has_finalizer = self.finalizers.contains(key);
         identity.deleted = self.deleted.get(key).copied();
         identity.rotate_requested = self.rotate_requested.get(key).cloned();
         super::declared_subscription(identity, spec, self.statuses.get(key).cloned().unwrap_or_default())

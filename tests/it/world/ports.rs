@@ -10,7 +10,7 @@ use hookkeeper::api::{
 };
 use hookkeeper::engine::Ports;
 use hookkeeper::engine::ports::{
-    CallGuard, Claim, Clock, Gauges, Leadership, Lifetime, Meter, MintFailure, Minted, Minter, Notice,
+    CallFence, Claim, Clock, Gauges, Leadership, Lifetime, Meter, MintFailure, Minted, Minter, Notice,
     Notices, Publish, PublishFailure, Published, Random, Record, RecordFailure,
 };
 use hookkeeper::rotation::time::Moment;
@@ -31,7 +31,7 @@ impl World {
             publish: world.clone(),
             gates: world.clone(),
             minter: world.clone(),
-            remotes: world.clone(),
+            provider_clients: world.clone(),
             leadership: world.clone(),
             notices: world.clone(),
             meter: world,
@@ -169,7 +169,7 @@ impl Leadership for World {
 }
 
 impl Notices for World {
-    fn tell(&self, notice: Notice) {
+    fn emit(&self, notice: Notice) {
         look("a notice", || format!("{notice:?}"));
         self.outside().notices.push(notice);
     }
@@ -263,7 +263,7 @@ impl Record for World {
         })
     }
 
-    fn guard<'a>(
+    fn set_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         _: &'a str,
@@ -271,15 +271,15 @@ impl Record for World {
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             if wanted {
-                outside.guarded.insert(key.clone());
+                outside.finalizers.insert(key.clone());
             } else {
-                outside.guarded.remove(key);
+                outside.finalizers.remove(key);
             }
             Ok(())
         }))
     }
 
-    fn guard_provider<'a>(
+    fn set_provider_finalizer<'a>(
         &'a self,
         key: &'a ObjectKey,
         _: &'a str,
@@ -287,9 +287,9 @@ impl Record for World {
     ) -> BoxFuture<'a, Result<(), RecordFailure>> {
         Box::pin(self.durably(RecordFailure::Unavailable, move |outside| {
             if wanted {
-                outside.guarded_providers.insert(key.clone());
+                outside.provider_finalizers.insert(key.clone());
             } else {
-                outside.guarded_providers.remove(key);
+                outside.provider_finalizers.remove(key);
             }
             Ok(())
         }))
@@ -334,10 +334,10 @@ impl Minter for World {
         &'a self,
         namespace: &'a str,
         source: &'a TokenSourceSpec,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
         Box::pin(async move {
-            let timeout = guard.cut(source.timeout())?;
+            let timeout = fence.cut(source.timeout())?;
             let about = serde_json::to_string(source).unwrap();
             let asked = self.wall();
             let received =

@@ -8,8 +8,8 @@ use hookkeeper::api::{
     ObjectKey, ProviderAuth, SUBSCRIPTION_HEADER, WebhookProviderSpec, WebhookSubscriptionSpec,
 };
 use hookkeeper::engine::ports::{
-    Account, After, Applied, CallFailure, CallGuard, Custody, Document, Invalid, Listing, ProviderProfile,
-    Reading, Refusal, Remote, RemoteSubscription, Remotes,
+    Account, After, Applied, CallFailure, CallFence, Custody, Document, Invalid, Listing, ProviderClient,
+    ProviderClients, ProviderProfile, Reading, Refusal, RemoteSubscription,
 };
 use hookkeeper::rotation::target::short_digest;
 
@@ -18,8 +18,12 @@ use super::outside::Received;
 use super::ports::InFlight;
 use super::{CallFault, World};
 
-impl Remotes for World {
-    fn resolve(&self, key: &ObjectKey, spec: &WebhookProviderSpec) -> Result<Arc<dyn Remote>, Invalid> {
+impl ProviderClients for World {
+    fn resolve(
+        &self,
+        key: &ObjectKey,
+        spec: &WebhookProviderSpec,
+    ) -> Result<Arc<dyn ProviderClient>, Invalid> {
         let settings = &self.settings;
         let limit = spec.limits.as_ref().and_then(|limits| limits.requests_per_minute);
         let base_url = spec.base_url.clone().unwrap_or_else(|| "https://provider.example.com".into());
@@ -117,7 +121,7 @@ impl Provider {
         &self,
         operation: &'static str,
         about: &str,
-        guard: &CallGuard,
+        fence: &CallFence,
         effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
         self.has_credential(operation)?;
@@ -127,7 +131,7 @@ impl Provider {
             return Err(Refusal::AccountChanged.into());
         }
         let is_refused = self.credential()?.is_some_and(|credential| credential.starts_with("bogus"));
-        let timeout = guard.cut(self.profile.timeout)?;
+        let timeout = fence.cut(self.profile.timeout)?;
         let sent = InFlight::new(&self.world, effect);
         self.world.halfway().await;
         let namespace = self.key.namespace.to_string();
@@ -183,7 +187,7 @@ fn missing() -> CallFailure {
     CallFailure::Status { code: 404, retry_after: None, missing: true }
 }
 
-impl Remote for Provider {
+impl ProviderClient for Provider {
     fn profile(&self) -> &ProviderProfile {
         &self.profile
     }
@@ -238,13 +242,13 @@ impl Remote for Provider {
     fn list<'a>(
         &'a self,
         reading: &'a mut Reading,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Option<Listing>, CallFailure>> {
         let number = reading.page();
         let long = self.world.outside().conduct.long_listings.get(&self.key).copied();
         if let Some((pages, size)) = long {
             return Box::pin(async move {
-                self.call("list", &number.to_string(), guard, |_| Ok(())).await?;
+                self.call("list", &number.to_string(), fence, |_| Ok(())).await?;
                 let after = if number < pages { After::Page } else { After::Nothing };
                 reading.take_in(page(number, size), after)
             });
@@ -274,7 +278,7 @@ impl Remote for Provider {
             Ok(subscriptions)
         };
         Box::pin(async move {
-            let all = self.call("list", &about, guard, all).await?;
+            let all = self.call("list", &about, fence, all).await?;
             let size = size.unwrap_or(usize::MAX);
             let before = size.saturating_mul(number as usize - 1);
             let after =
@@ -286,11 +290,11 @@ impl Remote for Provider {
     fn create<'a>(
         &'a self,
         document: &'a Document,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         let action = document.spec.action.as_deref().unwrap_or_default();
         let credential = self.credential().ok().flatten();
-        Box::pin(self.call("create", action, guard, move |outside| {
+        Box::pin(self.call("create", action, fence, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
             outside.named.extend(name_in(spec).map(|name| (action.to_owned(), name.to_owned())));
@@ -310,11 +314,11 @@ impl Remote for Provider {
         &'a self,
         id: &'a str,
         document: &'a Document,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Applied, CallFailure>> {
         let action = document.spec.action.as_deref().unwrap_or_default();
         let stored = self.stored(id);
-        Box::pin(self.call("update", action, guard, move |outside| {
+        Box::pin(self.call("update", action, fence, move |outside| {
             let (spec, now) = (&document.spec, self.world.at(outside));
             let token = document.token.expose();
             outside.named.extend(name_in(spec).map(|name| (action.to_owned(), name.to_owned())));
@@ -327,10 +331,10 @@ impl Remote for Provider {
         &'a self,
         _: &'a WebhookSubscriptionSpec,
         id: &'a str,
-        guard: &'a CallGuard,
+        fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<(), CallFailure>> {
         let stored = self.stored(id);
-        Box::pin(self.call("delete", id, guard, move |outside| {
+        Box::pin(self.call("delete", id, fence, move |outside| {
             outside.deletes += 1;
             outside.remotes.remove(&stored).map(|_| ()).ok_or_else(missing)
         }))

@@ -39,7 +39,7 @@ fn preset(name: &str, verification: &str, more: &str) -> Receiver {
         generation: 1,
         created: None,
         deleted: None,
-        guarded: false,
+        has_finalizer: false,
         rotate_requested: None,
         force_orphan: false,
     };

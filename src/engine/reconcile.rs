@@ -7,17 +7,17 @@ use super::calls::Then;
 use super::entry::Object;
 use super::ids::SubscriptionId;
 use super::judge::{Judged, Shown, is_deleting};
-use super::ports::{Notice, Remote};
+use super::ports::{Notice, ProviderClient};
 use super::ready::Line;
 use super::timers::Alarm;
 use crate::api::{Kind, ObjectKey, Reason};
-use crate::rotation::decide::{self, Standing, Step, TokenChoice};
+use crate::rotation::decide::{self, Step, TokenChoice, WaitReason};
 use crate::rotation::facts::Subject;
 use crate::rotation::time::{Moment, add, between};
 
 impl Engine {
     /// Decides what a subscription needs and does it, but for calls, which wait for their turn.
-    pub(super) fn attend(&mut self, id: SubscriptionId, now: Moment) {
+    pub(super) fn reconcile(&mut self, id: SubscriptionId, now: Moment) {
         let Some(entry) = self.state.entry_mut(id) else {
             return;
         };
@@ -48,7 +48,7 @@ impl Engine {
     }
 
     /// A subscription's turn for a call has come. Returns whether a call was begun.
-    pub(super) fn attend_with_turn(&mut self, id: SubscriptionId, now: Moment) -> bool {
+    pub(super) fn reconcile_with_turn(&mut self, id: SubscriptionId, now: Moment) -> bool {
         if let Some(entry) = self.state.entry_mut(id) {
             entry.place = None;
         }
@@ -57,14 +57,14 @@ impl Engine {
         };
         match &judged.step {
             _ if !judged.unread.is_empty() => {
-                self.attend_soon(id);
+                self.reconcile_soon(id);
                 false
             }
             Step::Rotate { token: TokenChoice::Take, .. }
             | Step::Create { token: TokenChoice::Take, .. }
             | Step::Delete { .. } => self.call(id, judged, now),
             _ => {
-                self.attend_soon(id);
+                self.reconcile_soon(id);
                 false
             }
         }
@@ -89,7 +89,7 @@ impl Engine {
         if waits {
             return false;
         }
-        self.record(id, judged.object.status.clone(), Then::Attend);
+        self.record(id, judged.object.status.clone(), Then::Reconcile);
         true
     }
 
@@ -102,7 +102,7 @@ impl Engine {
             return;
         }
         entry.remember(|memory| memory.duplicate_check = None);
-        let can_list = self.remote_of(id).is_some_and(|remote| remote.profile().can_list);
+        let can_list = self.client_of(id).is_some_and(|remote| remote.profile().can_list);
         if can_list {
             self.want_listing(id, now.wall, now);
         }
@@ -113,29 +113,23 @@ impl Engine {
             // Another process leads: nothing is written and nothing is called.
             return;
         }
-        if self.keep_guard(id, &judged.object, now) || self.asks_whose(id, &judged, now) {
+        if self.keep_finalizer(id, &judged.object, now) || self.asks_whose(id, &judged, now) {
             return;
         }
         match judged.step {
-            Step::Wait { until, ref standing } => {
+            Step::Wait { until, ref reason } => {
                 let fields = self.without_past_failure(id, &judged.object.status);
-                let status = self.presented(
-                    id,
-                    &judged.object,
-                    &judged.document,
-                    &fields,
-                    &Shown::as_it(standing),
-                    now,
-                );
+                let status =
+                    self.presented(id, &judged.object, &judged.document, &fields, &Shown::as_it(reason), now);
                 let recorded = judged.recorded.as_ref();
                 if status == *recorded.unwrap_or(&judged.object.status) {
                     self.file(id, until, now);
                 } else {
                     if recorded.is_some() {
-                        self.follow_hand(id);
+                        self.follow_held(id);
                     }
                     self.announce(&judged.object, &status);
-                    self.record(id, status, Then::Attend);
+                    self.record(id, status, Then::Reconcile);
                 }
             }
             Step::List { begun_after } => {
@@ -170,12 +164,12 @@ impl Engine {
     }
 
     /// The token in place has another life: what is known of it on boot time goes with that.
-    fn follow_hand(&mut self, id: SubscriptionId) {
+    fn follow_held(&mut self, id: SubscriptionId) {
         let Some(entry) = self.state.entry(id) else {
             return;
         };
         let source = entry.source.and_then(|source| self.state.source(source));
-        let minted = source.and_then(|source| source.state.hand.as_ref()).map(|hand| hand.minted.boot);
+        let minted = source.and_then(|source| source.state.held.as_ref()).map(|held| held.minted.boot);
         if let Some(entry) = self.state.entry_mut(id) {
             entry.minted_boot = minted;
         }
@@ -190,13 +184,13 @@ impl Engine {
         if !expired || shown || is_deleting(object, false) {
             return false;
         }
-        let shown = Shown::as_it(&Standing::Settled);
+        let shown = Shown::as_it(&WaitReason::Settled);
         let status = self.presented(id, object, &judged.document, &object.status, &shown, now);
         if status == object.status {
             return false;
         }
         self.announce(object, &status);
-        self.record(id, status, Then::Attend);
+        self.record(id, status, Then::Reconcile);
         true
     }
 
@@ -275,7 +269,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn remote_of(&self, id: SubscriptionId) -> Option<Arc<dyn Remote>> {
+    pub(super) fn client_of(&self, id: SubscriptionId) -> Option<Arc<dyn ProviderClient>> {
         self.state.provider(self.state.entry(id)?.provider)?.remote.clone()
     }
 
@@ -300,7 +294,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn tell(&self, kind: Kind, key: &ObjectKey, warning: bool, reason: Reason, note: String) {
-        self.ports.notices.tell(Notice { kind, key: key.clone(), warning, reason, note });
+    pub(super) fn emit(&self, kind: Kind, key: &ObjectKey, warning: bool, reason: Reason, note: String) {
+        self.ports.notices.emit(Notice { kind, key: key.clone(), warning, reason, note });
     }
 }
