@@ -194,7 +194,7 @@ impl Engine {
     fn set_up_origin(&mut self, name: &str, joins: Option<ProviderId>, now: Moment) {
         let known = self.state.origins.get(name);
         let leading = known.into_iter().flat_map(|origin| origin.providers.iter().copied()).chain(joins);
-        let remotes = leading.filter_map(|id| self.state.provider(id)?.remote.as_ref());
+        let remotes = leading.filter_map(|id| self.state.provider(id)?.client.as_ref());
         let (mut widest, mut preset) = (None, None);
         for remote in remotes {
             widest = widest.max(Some(remote.profile().requests_per_minute));

@@ -93,7 +93,7 @@ impl Engine {
         let writes = differs && !provider.keeping.writing && !pauses;
         let (key, uid) = (identity.key.clone(), identity.uid.clone());
         let holders = provider.keeping.holders;
-        if waits && !told {
+        if waits && !emitted {
             let note = format!(
                 "its deletion waits until the subscriptions that use it with deletionPolicy: Delete are gone, {holders} \
                  now; delete them, or set their policy to Orphan"

@@ -410,7 +410,7 @@ impl Engine {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
                 let spec = object.spec.as_ref()?;
-                let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+                let remote = self.state.provider(entry.provider)?.client.as_ref()?;
                 let subject =
                     Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
                 decide::planned(&subject, spec, remote.profile(), &source.state)

@@ -287,7 +287,7 @@ impl Engine {
         let lead = source.users.iter().find_map(|user| {
             let entry = self.state.entry(*user)?;
             let object = entry.object()?;
-            let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+            let remote = self.state.provider(entry.provider)?.client.as_ref()?;
             let terms = decide::terms(object.spec.as_ref()?, remote.profile(), &source.state);
             Some(schedule::plan(held.minted.wall, expires, &terms).lead)
         });
@@ -339,7 +339,7 @@ impl Engine {
             .filter_map(|user| {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
-                let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+                let remote = self.state.provider(entry.provider)?.client.as_ref()?;
                 Some(decide::terms(object.spec.as_ref()?, remote.profile(), &source.state).overlap)
             })
             .max()
