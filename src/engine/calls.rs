@@ -16,8 +16,8 @@ use super::ports::{
     PublishFailure, Published, RecordFailure, Refusal,
 };
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus};
-use crate::rotation::decide::Why;
-use crate::rotation::facts::HeldToken;
+use crate::rotation::life::HeldToken;
+use crate::rotation::step::Why;
 use crate::rotation::time::{Moment, between};
 
 /// A call under way.
@@ -96,7 +96,7 @@ pub(super) enum Report {
         then: Then,
         result: Result<(), RecordFailure>,
     },
-    Guarded {
+    FinalizerWritten {
         /// Whether the finalizer was to be there.
         wanted: bool,
         result: Result<(), RecordFailure>,
@@ -155,7 +155,7 @@ pub(super) enum Report {
         durable: bool,
     },
     ProviderRecorded(ProviderId),
-    ProviderGuarded {
+    ProviderFinalizerWritten {
         id: ProviderId,
         /// Of the object that it was meant for.
         uid: String,

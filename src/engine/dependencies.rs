@@ -34,7 +34,7 @@ impl Engine {
         let changed = source.spec.as_deref() != Some(&declared.spec);
         let asks_for_another = source.spec.as_ref().is_some_and(|before| !before.asks_like(&declared.spec));
         if asks_for_another {
-            source.forget_hand();
+            source.forget_held();
         }
         let secret = |spec: &TokenSourceSpec| spec.publish_to.as_ref().map(|to| to.secret_name.clone());
         let published_before = source.spec.as_deref().and_then(secret);

@@ -17,9 +17,10 @@ use super::ports::{GateFailure, Offered};
 use super::state::{Source, SourceKey};
 use super::timers::{Alarm, Milliseconds};
 use crate::api::{Kind, ObjectKey, PublishTo, Reason};
-use crate::rotation::backoff::{self, Wait};
-use crate::rotation::facts::HeldToken;
+use crate::rotation::backoff;
+use crate::rotation::life::HeldToken;
 use crate::rotation::time::{Moment, between};
+use crate::rotation::wait::Wait;
 
 /// How many tokens of a source are offered at the most that have not been taken in: those before them
 /// have been replaced so often that nobody carries them.
@@ -73,7 +74,7 @@ impl Engine {
 
     /// The held token is offered, unless it has been taken in. Until that is so nobody applies it,
     /// within reason: see `decide`.
-    pub(super) fn offer_hand(&mut self, id: SourceId, now: Moment) {
+    pub(super) fn offer_held(&mut self, id: SourceId, now: Moment) {
         let Some(key) = self.served_source(id) else {
             return;
         };
@@ -244,7 +245,7 @@ impl Engine {
         if !self.synced {
             return;
         }
-        self.offer_hand(id, now);
+        self.offer_held(id, now);
         self.start_offer(id);
         self.gates_know(id);
         self.keep_alive(id, now);

@@ -11,8 +11,9 @@ use super::calls::{About, Report};
 use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{Custody, RecordFailure};
 use crate::api::{Kind, Reason};
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::time::Moment;
+use crate::rotation::wait::Wait;
 
 /// The longest pause between two attempts to write a provider's finalizer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -72,12 +73,12 @@ impl Engine {
             self.set_custody(id, custody);
         }
         if leads {
-            self.keep_object(id, now);
+            self.keep_provider_object(id, now);
         }
     }
 
     /// Has the object itself kept, and tells people when its deletion waits.
-    fn keep_object(&mut self, id: ProviderId, now: Moment) {
+    fn keep_provider_object(&mut self, id: ProviderId, now: Moment) {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
@@ -106,7 +107,7 @@ impl Engine {
             let record = std::sync::Arc::clone(&self.ports.record);
             self.spawn_write(namespace, About::Aside, async move {
                 let result = record.set_provider_finalizer(&key, &uid, is_held).await;
-                Report::ProviderGuarded { id, uid, wanted: is_held, result }
+                Report::ProviderFinalizerWritten { id, uid, wanted: is_held, result }
             });
         }
     }
@@ -140,7 +141,7 @@ impl Engine {
     }
 
     /// The finalizer stands, or stands no more, or could not be written.
-    pub(super) fn provider_guarded(
+    pub(super) fn provider_finalizer_written(
         &mut self,
         id: ProviderId,
         uid: &str,

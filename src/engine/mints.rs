@@ -16,15 +16,16 @@ use super::state::{Source, SourceKey};
 use super::timers::Alarm;
 use crate::api::{ConditionStatus, Reason, TokenSourceSpec, TokenSourceStatus};
 use crate::rotation::answers::{Hold, judge_mint};
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::conditions;
-use crate::rotation::decide::{self, WaitReason};
-use crate::rotation::facts::{HeldToken, Subject};
-use crate::rotation::life::Remark;
+use crate::rotation::facts::Subject;
+use crate::rotation::life::{self, HeldToken, Remark};
 use crate::rotation::schedule::{self, Plan};
 use crate::rotation::status;
+use crate::rotation::step::WaitReason;
 use crate::rotation::target::short_digest;
 use crate::rotation::time::{Moment, add, between, written};
+use crate::rotation::wait::Wait;
 
 /// How many tokens before the newest are named in a status: as many as it may hold.
 const MOST_CARRIED: usize = 16;
@@ -46,12 +47,12 @@ impl Engine {
             self.read_published(id);
         } else if spec.publish_to.is_some() && has_held && !is_on_its_way {
             // It was minted before the source was to publish, or to publish there.
-            self.publish_hand(id, now);
+            self.publish_held(id, now);
         }
         if spec.secret.is_some() {
             self.alarm_source(id, now.boot);
         }
-        self.offer_hand(id, now);
+        self.offer_held(id, now);
         self.keep_alive(id, now);
         self.record_source(id, now);
     }
@@ -228,7 +229,7 @@ impl Engine {
         let held = HeldToken {
             fingerprint: source_fingerprint,
             minted: started,
-            expires: lifetime.map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
+            expires: lifetime.map(|lifetime| add(started.wall, lifetime.min(life::LONGEST_LIFETIME))),
             confirmed: started.wall,
         };
         tracing::info!(source = %source.key, fingerprint = %held.fingerprint, expires = held.expires.map(written), "a new token");
@@ -249,8 +250,8 @@ impl Engine {
         source.waiting.clear();
         source.refresh();
         self.record_source(id, now);
-        self.publish_hand(id, now);
-        self.offer_hand(id, now);
+        self.publish_held(id, now);
+        self.offer_held(id, now);
         self.reconcile_users_of_source(id);
     }
 
@@ -413,7 +414,7 @@ impl Engine {
                 let remote = self.state.provider(entry.provider)?.client.as_ref()?;
                 let subject =
                     Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
-                decide::planned(&subject, spec, remote.profile(), &source.state)
+                schedule::planned(&subject, spec, remote.profile(), &source.state)
             })
     }
 
