@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
-pub use super::accounts::Account;
+pub use super::state::accounts::Account;
 use crate::api::{
     Kind, ObjectKey, Reason, SecretKeyReference, ServiceAccountTokenSource, SubscriptionStatus,
     TokenSourceSpec, TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,

@@ -1,5 +1,6 @@
 //! How long to wait after a failure.
 
+use super::time::Moment;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

@@ -211,6 +211,7 @@ impl Gates for World {
         token: &'a Offered,
     ) -> BoxFuture<'a, Result<(), GateFailure>> {
         Box::pin(async move {
+            self.boundary().await;
             assert!(self.serves(source), "{source} is served by nobody");
             self.outside().gate.offers.push(token.fingerprint.clone());
             if self.outside().gate.in_cluster {
@@ -241,6 +242,7 @@ impl Gates for World {
             };
             tokio::time::sleep(takes).await;
             self.outside().gate.keep(token);
+            self.boundary().await;
             Ok(())
         })
     }

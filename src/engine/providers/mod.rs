@@ -1,0 +1,12 @@
+//! Providers: reading listings and comparing, their status, whose account it is, and what is kept for
+//! deletions.
+
+pub(crate) mod account;
+pub(crate) mod begin;
+pub(crate) mod comparing;
+pub(crate) mod filing;
+pub(crate) mod keeping;
+pub(crate) mod listed;
+pub(crate) mod page;
+pub(crate) mod status;
+pub(crate) mod views;
