@@ -149,13 +149,16 @@ fn write_job(ports: &Ports, is_superseded: bool, write: Write) -> BoxFuture<'sta
                 Report::Secrets(client.document_secrets(&namespace, &spec).await)
             })
         }
-        Write::SourceStatus { id, key, before, status } => job(ports, About::Aside, async move {
-            let result = record.token_source(&key, &status).await;
-            if let Err(failure) = &result {
-                tracing::warn!(%key, %failure, "the status of a TokenSource could not be recorded");
-            }
-            Report::SourceRecorded { id, before, durable: result.is_ok() }
-        }),
+        Write::SourceStatus { id, key, before, status } => {
+            let said = key.clone();
+            let call = async move { record.token_source(&key, &status).await };
+            record_job(ports, About::Aside, call, move |result| {
+                if let Err(failure) = &result {
+                    tracing::warn!(key = %said, %failure, "the status of a TokenSource could not be recorded");
+                }
+                Report::SourceRecorded { id, before, durable: result.is_ok() }
+            })
+        }
         Write::ReadPublished { id, key, secret_name, forgotten } => {
             let publish = Arc::clone(&ports.publish);
             job(ports, About::Publishing(id), async move {
@@ -169,16 +172,26 @@ fn write_job(ports: &Ports, is_superseded: bool, write: Write) -> BoxFuture<'sta
                 Report::PublishedWritten { forgotten, tokens, result }
             })
         }
-        Write::ProviderStatus { id, key, status } => job(ports, About::Aside, async move {
-            if let Err(failure) = record.provider(&key, &status).await {
-                tracing::warn!(%key, %failure, "the status of a WebhookProvider could not be recorded");
-            }
-            Report::ProviderRecorded(id)
-        }),
-        Write::ProviderFinalizer { id, key, uid, wanted } => job(ports, About::Aside, async move {
-            let result = record.set_provider_finalizer(&key, &uid, wanted).await;
-            Report::ProviderFinalizerWritten { id, uid, wanted, result }
-        }),
+        Write::ProviderStatus { id, key, status } => {
+            let said = key.clone();
+            let call = async move { record.provider(&key, &status).await };
+            record_job(ports, About::Aside, call, move |result| {
+                if let Err(failure) = result {
+                    tracing::warn!(key = %said, %failure, "the status of a WebhookProvider could not be recorded");
+                }
+                Report::ProviderRecorded(id)
+            })
+        }
+        Write::ProviderFinalizer { id, key, uid, wanted } => {
+            let of = uid.clone();
+            let call = async move { record.set_provider_finalizer(&key, &uid, wanted).await };
+            record_job(ports, About::Aside, call, move |result| Report::ProviderFinalizerWritten {
+                id,
+                uid: of,
+                wanted,
+                result,
+            })
+        }
         Write::Identify { id, client } => job(ports, About::Account(id), async move {
             if let Err(refusal) = client.identify().await {
                 // Whoever calls next says the same to people.

@@ -265,7 +265,7 @@ mod tests {
 
     /// Subscriptions by their number, pages by 1,000 and the number of their provider.
     fn drain(ready: &mut Ready, allowance: Allowance) -> Vec<u32> {
-        let number = |taken: Taken| match taken.busy {
+        let number = |taken: Taken| match taken.work {
             Work::Call(id) => id.0,
             Work::Page(id) => 1_000 + id.0,
         };

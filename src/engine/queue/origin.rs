@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use crate::api::Reason;
     use crate::engine::ids::SubscriptionId;
-    use crate::engine::ready::{Line, Work};
+    use crate::engine::queue::line::{Line, Work};
 
     const HONEST: NamespaceId = 1;
     const HOSTILE: NamespaceId = 2;
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_of_the_namespace_whose_calls_fail() {
-        use super::super::breaker::Failed;
+        use crate::engine::queue::breaker::Failed;
         let mut origin = Origin::new(600, Duration::ZERO);
         for number in 0..40 {
             let failed = Failed { of: Some(SubscriptionId(number)), kept_failing: false };
@@ -401,7 +401,7 @@ mod tests {
         let at = origin.next_at(&workers, false, now(0)).unwrap();
         assert!(at >= Duration::from_secs(1), "the pause of the other: {at:?}");
         let turn = origin.next(&workers, false, now(2)).unwrap();
-        assert_eq!((turn.namespace, turn.taken.busy), (HOSTILE, Work::Call(SubscriptionId(0))));
+        assert_eq!((turn.namespace, turn.taken.work), (HOSTILE, Work::Call(SubscriptionId(0))));
         origin.began(&turn);
         assert!(origin.next(&workers, false, now(2)).is_none(), "one at a time");
     }
