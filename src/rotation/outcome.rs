@@ -1,6 +1,6 @@
 //! What a call to the outside brought, in the words the rules are written in.
 //!
-//! The rooms that talk to providers and token servers report in these types; what follows from a
+//! The modules that talk to providers and token servers report in these types; what follows from a
 //! report is decided here in `rotation` and nowhere else. No type holds a body, a header value or
 //! a query, so whatever is made of a failure can be shown.
 
@@ -104,7 +104,7 @@ pub enum MintFailure {
     /// A success that says an error in place of a token, and none of those in RFC 6749.
     #[error("the token source answered with an error in place of a token")]
     Declined,
-    /// A token whose life had ended when it arrived.
+    /// A token that had expired when it arrived.
     #[error("the token source returned a token that had already expired")]
     ExpiredOnArrival,
     /// A token whose life is stated as nothing or less, as if it were not stated.

@@ -60,7 +60,7 @@ pub struct Gate {
     pub conduct: GateConduct,
     /// Fingerprints it has kept, by token.
     pub kept: BTreeMap<String, String>,
-    /// When each token ends that it has kept, by its fingerprint.
+    /// When each token expires that it has kept, by its fingerprint.
     pub handed: BTreeMap<String, Option<DateTime<Utc>>>,
     /// Each token it was handed, by its fingerprint, once for each time.
     pub offers: Vec<String>,

@@ -46,7 +46,7 @@ pub struct Settings {
     pub overlap: Duration,
     /// How often listings are compared; zero for never.
     pub verify_interval: Duration,
-    /// Whether issuing a token ends the previous one's life.
+    /// Whether issuing a token revokes the previous one.
     pub revokes: bool,
     /// Whether listings show actions.
     pub lists_actions: bool,

@@ -35,9 +35,9 @@ pub(super) enum By {
 
 /// The newest version known of each object: what the watch has brought, or a write of our own.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known(Arc<Mutex<HashMap<(Kind, ObjectKey), Entry>>>);
+pub(super) struct Versions(Arc<Mutex<HashMap<(Kind, ObjectKey), Entry>>>);
 
-impl Known {
+impl Versions {
     fn entries(&self) -> MutexGuard<'_, HashMap<(Kind, ObjectKey), Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_older_version_of_the_same_object_is_not_taken_in() {
-        let (known, key) = (Known::default(), ObjectKey::new("default", "a"));
+        let (known, key) = (Versions::default(), ObjectKey::new("default", "a"));
         let learn = |uid, resource_version| {
             known.learn(KIND, &key, version(uid, resource_version, ""), By::Write);
             known.get(KIND, &key).unwrap().newest.resource_version
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_after_the_object_has_gone_is_forgotten() {
-        let (known, key) = (Known::default(), ObjectKey::new("default", "a"));
+        let (known, key) = (Versions::default(), ObjectKey::new("default", "a"));
         known.learn(KIND, &key, version("u", "1", ""), By::Watch { leading: true });
         known.learn_of_known(KIND, &key, version("u", "2", ""), By::Write);
         assert_eq!(known.get(KIND, &key).unwrap().newest.resource_version, "2");
@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn a_status_that_somebody_else_writes_while_we_lead_is_a_surprise() {
-        let (known, key) = (Known::default(), ObjectKey::new("default", "a"));
-        let expected = |known: &Known| known.get(KIND, &key).unwrap().expected;
+        let (known, key) = (Versions::default(), ObjectKey::new("default", "a"));
+        let expected = |known: &Versions| known.get(KIND, &key).unwrap().expected;
         known.learn(KIND, &key, version("u", "1", "first"), By::Watch { leading: true });
         known.learn(KIND, &key, version("u", "2", "foreign"), By::Watch { leading: true });
         assert_eq!(expected(&known), ["first"]);

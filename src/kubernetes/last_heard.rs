@@ -16,9 +16,9 @@ use tower::{Layer, Service};
 
 /// When each watched path last brought a byte.
 #[derive(Clone, Debug, Default)]
-pub struct Activity(Arc<Mutex<BTreeMap<String, DateTime<Utc>>>>);
+pub struct LastHeard(Arc<Mutex<BTreeMap<String, DateTime<Utc>>>>);
 
-impl Activity {
+impl LastHeard {
     fn heard(&self, path: &str) {
         let mut paths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // There are as many as kinds and namespaces that are watched.
@@ -32,11 +32,11 @@ impl Activity {
     }
 }
 
-impl<S> Layer<S> for Activity {
+impl<S> Layer<S> for LastHeard {
     type Service = Listening<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Listening { inner, activity: self.clone() }
+        Listening { inner, last_heard: self.clone() }
     }
 }
 
@@ -44,7 +44,7 @@ impl<S> Layer<S> for Activity {
 #[derive(Clone, Debug)]
 pub struct Listening<S> {
     inner: S,
-    activity: Activity,
+    last_heard: LastHeard,
 }
 
 type Noted = Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>;
@@ -64,7 +64,7 @@ where
     }
 
     fn call(&mut self, request: Request<Asked>) -> Self::Future {
-        let (path, activity) = (request.uri().path().to_owned(), self.activity.clone());
+        let (path, last_heard) = (request.uri().path().to_owned(), self.last_heard.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
@@ -73,7 +73,7 @@ where
             Ok(answer.map(|body| {
                 body.map_frame(Box::new(move |frame| {
                     if is_success {
-                        activity.heard(&path);
+                        last_heard.heard(&path);
                     }
                     frame
                 }) as Noted)
@@ -91,8 +91,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_arrives_is_noted_and_refusals_are_not() {
-        let activity = Activity::default();
-        let mut service = activity.layer(service_fn(async |request: Request<u16>| {
+        let last_heard = LastHeard::default();
+        let mut service = last_heard.layer(service_fn(async |request: Request<u16>| {
             let body = Full::new(Bytes::from_static(b"bookmark"));
             Ok::<_, std::convert::Infallible>(
                 Response::builder().status(request.into_body()).body(body).unwrap(),
@@ -103,12 +103,12 @@ mod tests {
             async move { answer.await.unwrap().into_body().collect().await.unwrap().to_bytes() }
         };
         assert_eq!(ask("/refused", 403).await, "bookmark");
-        assert_eq!(activity.oldest(), None);
+        assert_eq!(last_heard.oldest(), None);
         ask("/first", 200).await;
-        let first = activity.oldest();
+        let first = last_heard.oldest();
         ask("/second", 200).await;
-        assert_eq!(activity.oldest(), first, "the one that has been silent for longest counts");
+        assert_eq!(last_heard.oldest(), first, "the one that has been silent for longest counts");
         ask("/first", 200).await;
-        assert!(activity.oldest() > first);
+        assert!(last_heard.oldest() > first);
     }
 }

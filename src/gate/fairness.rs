@@ -1,7 +1,7 @@
 //! Which receiver is looked at next, and how many of its deliveries may be taken.
 //!
 //! Namespaces have turns, and inside a namespace its receivers. Places and memory are shared by
-//! namespace: whoever takes all he can leaves as much as he has to the next.
+//! namespace: whoever takes all they can leaves as much as they have to the next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_all_he_can_leaves_as_much_as_he_has() {
+    fn who_takes_all_they_can_leaves_as_much_as_they_have() {
         let mut fairness = Fairness::new(100, 1 << 30);
         let (hog, other) = (fairness.enter(&text("hog")), fairness.enter(&text("other")));
         let mut held = 0;

@@ -1,4 +1,4 @@
-//! What the rooms of the code may know of each other and of the outside, read from the sources.
+//! What the modules of the code may know of each other and of the outside, read from the sources.
 //!
 //! Only code counts: neither comments nor tests.
 
@@ -16,12 +16,12 @@ pub struct Source {
     pub code: String,
 }
 
-/// The sources of one room, or of everything for `""`.
-pub fn sources(room: &str) -> Vec<Source> {
+/// The sources of one module, or of everything for `""`.
+pub fn sources(module: &str) -> Vec<Source> {
     let root = in_repository("src");
     let mut found = Vec::new();
-    collect(&root, &root.join(room), &mut found);
-    assert!(!found.is_empty(), "src/{room} holds no source");
+    collect(&root, &root.join(module), &mut found);
+    assert!(!found.is_empty(), "src/{module} holds no source");
     found
 }
 
@@ -67,10 +67,10 @@ fn code(text: &str) -> String {
     kept
 }
 
-/// Fails when the code of one of the rooms holds one of the words.
-fn assert_silent(rooms: &[&str], words: &[&str]) {
-    for room in rooms {
-        for source in sources(room) {
+/// Fails when the code of one of the modules holds one of the words.
+fn assert_silent(modules: &[&str], words: &[&str]) {
+    for module in modules {
+        for source in sources(module) {
             for word in words {
                 let pattern = Regex::new(&format!(r"\b{word}\b")).unwrap();
                 let line = source.code.lines().find(|line| pattern.is_match(line));
@@ -80,20 +80,20 @@ fn assert_silent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-/// The rooms that the code names as `crate::room` or `crate::{room, …}`.
-fn known_rooms(code: &str) -> BTreeSet<String> {
+/// The modules that the code names as `crate::module` or `crate::{module, …}`.
+fn known_modules(code: &str) -> BTreeSet<String> {
     let path = Regex::new(r"\bcrate::(\w+|\{[^;]*\})").unwrap();
-    // In a group, names of rooms stand at its beginning and after commas of its own level.
+    // In a group, names of modules stand at its beginning and after commas of its own level.
     let in_group = Regex::new(r"[{,]\s*(\w+)").unwrap();
-    let mut rooms = BTreeSet::new();
+    let mut modules = BTreeSet::new();
     for found in path.captures_iter(code) {
         let named = &found[1];
         if !named.starts_with('{') {
-            rooms.insert(named.to_owned());
+            modules.insert(named.to_owned());
         }
-        rooms.extend(in_group.captures_iter(named).map(|name| name[1].to_owned()));
+        modules.extend(in_group.captures_iter(named).map(|name| name[1].to_owned()));
     }
-    rooms
+    modules
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn the_engine_reaches_the_outside_through_its_ports_only() {
 }
 
 #[test]
-fn a_room_knows_only_the_rooms_below_it() {
-    for (room, below) in [
+fn a_module_knows_only_the_modules_below_it() {
+    for (module, below) in [
         ("api", &["secret"][..]),
         ("rotation", &["api", "secret"]),
         ("engine", &["api", "rotation", "secret"]),
@@ -169,11 +169,11 @@ fn a_room_knows_only_the_rooms_below_it() {
         // It stands for somebody else's software; it shares types and no behaviour with ours.
         ("sandbox", &["api", "http", "secret"]),
     ] {
-        for source in sources(room) {
-            for known in known_rooms(&source.code) {
+        for source in sources(module) {
+            for known in known_modules(&source.code) {
                 // What is shown to people is cleaned everywhere in the same way.
                 assert!(
-                    known == room
+                    known == module
                         || known == "printable"
                         || known == "shares"
                         || below.contains(&known.as_str()),
@@ -186,7 +186,7 @@ fn a_room_knows_only_the_rooms_below_it() {
 }
 
 #[test]
-fn only_one_room_sends_requests_to_the_outside() {
+fn only_one_module_sends_requests_to_the_outside() {
     let uses = Regex::new(r"\b(reqwest|hyper_util::client|hyper::client)::").unwrap();
     for source in sources("") {
         if !source.path.starts_with("http/") {
@@ -243,7 +243,7 @@ fn f() {}
 ";
     assert_eq!(code(text), "use a; // kept\nfn b() {\n    d\n}\nfn f() {}\n");
     assert_eq!(
-        known_rooms("use crate::{http::{Client}, ops};\ncrate::api::x()"),
+        known_modules("use crate::{http::{Client}, ops};\ncrate::api::x()"),
         BTreeSet::from(["http", "Client", "ops", "api"].map(str::to_owned))
     );
 }
