@@ -116,3 +116,20 @@ pub struct Declared<Spec, Status> {
     #[serde(default)]
     pub status: Status,
 }
+
+/// A manual request as it is recorded: at most 128 printable characters.
+#[must_use]
+pub fn recorded_request(request: &str) -> String {
+    request.chars().filter(|character| !character.is_control()).take(128).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_recorded_in_few_printable_characters() {
+        let long = "x\r\n".repeat(200);
+        assert_eq!(recorded_request(&long), "x".repeat(128));
+    }
+}

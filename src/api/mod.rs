@@ -25,7 +25,7 @@ pub mod validation;
 pub use allowed_hosts::{join_hosts, split_hosts};
 pub use condition::{Condition, ConditionStatus, ConditionType, Reason, set_condition};
 pub use duration::{Duration, InvalidDuration};
-pub use identity::{Declared, Identity, Kind, ObjectKey};
+pub use identity::{Declared, Identity, Kind, ObjectKey, recorded_request};
 pub use provider::{
     BasicAuth, BearerAuth, Empty, FieldWithEquals, Limits, ListFields, Operation, Operations, PageNumber,
     Pagination, Postback, ProviderAuth, ProviderParameter, WebhookProvider, WebhookProviderSpec,

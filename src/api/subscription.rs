@@ -300,6 +300,12 @@ impl WebhookSubscriptionSpec {
         self.deletion_policy.unwrap_or_default()
     }
 
+    /// Whether a remote that has vanished is to be created again.
+    #[must_use]
+    pub fn recreates(&self) -> bool {
+        self.webhook_id.is_none() && self.when_missing.unwrap_or_default() == WhenMissing::Recreate
+    }
+
     /// The inline token source in the form that a `TokenSource` object has.
     #[must_use]
     pub fn inline_source(&self) -> Option<TokenSourceSpec> {

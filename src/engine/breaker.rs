@@ -21,8 +21,9 @@ use chrono::{DateTime, Utc};
 
 use super::ids::SubscriptionId;
 use crate::api::Reason;
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::facts::HeldBack;
+use crate::rotation::wait::Wait;
 
 /// At least and at most so many calls must fail in a row.
 const FAILURES_IN_A_ROW: (f64, f64) = (12.0, 40.0);

@@ -16,8 +16,8 @@ use super::ports::{
     PublishFailure, Published, RecordFailure, Refusal,
 };
 use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus};
-use crate::rotation::decide::Why;
-use crate::rotation::facts::HeldToken;
+use crate::rotation::life::HeldToken;
+use crate::rotation::step::Why;
 use crate::rotation::time::{Moment, between};
 
 /// A call under way.

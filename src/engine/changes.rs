@@ -11,12 +11,13 @@ use super::ports::Invalid;
 use super::state::{Provider, SourceKey, State};
 use crate::api::{
     ConditionStatus, ConditionType, Declared, DeletionPolicy, Identity, Kind, ObjectKey, Reason,
-    SubscriptionStatus, TokenSourceSpec, WebhookSubscriptionSpec,
+    SubscriptionStatus, TokenSourceSpec, WebhookSubscriptionSpec, recorded_request,
 };
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::observed::{self, Observed};
 use crate::rotation::status;
 use crate::rotation::time::{Moment, between};
+use crate::rotation::wait::Wait;
 
 impl Engine {
     pub(super) fn change(&mut self, change: Change) {
@@ -62,7 +63,7 @@ impl Engine {
         now: Moment,
     ) {
         declared.identity.rotate_requested =
-            declared.identity.rotate_requested.as_deref().map(status::printable);
+            declared.identity.rotate_requested.as_deref().map(recorded_request);
         let Some(id) = self.state.by_key.get(&declared.identity.key).copied() else {
             self.add_subscription(Object::from(declared), now);
             return;
@@ -368,7 +369,7 @@ impl Engine {
         recorded: serde_json::Value,
         now: Moment,
     ) {
-        identity.rotate_requested = identity.rotate_requested.as_deref().map(status::printable);
+        identity.rotate_requested = identity.rotate_requested.as_deref().map(recorded_request);
         let key = identity.key.clone();
         let known = self.state.by_key.get(&key).copied();
         let before = known.and_then(|id| self.state.entry(id)?.object());

@@ -19,10 +19,11 @@ use super::timers::Milliseconds;
 use crate::api::{
     ConditionStatus, ConditionType, Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
 };
-use crate::rotation::backoff::Wait;
-use crate::rotation::facts::{Difference, Listed, Memory};
+use crate::rotation::facts::{Difference, Memory};
+use crate::rotation::inventory::Listed;
 use crate::rotation::observed::Observed;
 use crate::rotation::target::{Likeness, Target};
+use crate::rotation::wait::Wait;
 
 /// One that failed so often in a row shares a part of the budget with others of its kind.
 const KEEPS_FAILING: u32 = 3;

@@ -4,8 +4,8 @@ use super::Engine;
 use super::change::Evidence;
 use super::ids::SubscriptionId;
 use crate::api::{ConditionStatus, Kind};
-use crate::rotation::decide;
 use crate::rotation::observed::{self, Candidate, Known, Sighting, Whose};
+use crate::rotation::schedule;
 
 /// Which receiver takes a subscription's deliveries in, and what tells them from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Engine {
         };
         let source = entry.source.and_then(|source| self.state.source(source));
         let terms =
-            self.profile_of(id, |profile| source.map(|source| decide::terms(spec, profile, &source.state)));
+            self.profile_of(id, |profile| source.map(|source| schedule::terms(spec, profile, &source.state)));
         let status = &object.status;
         let known = Known {
             carried: status.token_fingerprint.as_deref(),

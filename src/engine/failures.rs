@@ -14,11 +14,13 @@ use super::judge::{Judged, Shown};
 use super::ports::CallFailure;
 use crate::api::{ConditionStatus, ConditionType, Kind, Reason, SubscriptionStatus};
 use crate::rotation::answers::{Hold, Judgement, Operation, Pace, judge_call};
-use crate::rotation::backoff::{self, Wait};
-use crate::rotation::decide::{self, WaitReason};
+use crate::rotation::backoff;
 use crate::rotation::facts::Subject;
+use crate::rotation::schedule;
 use crate::rotation::status::{self};
+use crate::rotation::step::WaitReason;
 use crate::rotation::time::{Moment, between, subtract, written};
+use crate::rotation::wait::Wait;
 
 pub(super) fn origin_news(failure: &CallFailure, judgement: &Judgement) -> OriginNews {
     match (&judgement.hold, failure) {
@@ -71,7 +73,7 @@ impl Engine {
         let random = self.ports.random.bits();
         let subject = Subject { identity: &object.identity, spec: None, status: &object.status };
         let desired = document.desired.as_deref().unwrap_or_default();
-        let inputs = decide::attempt_inputs(&subject, desired);
+        let inputs = backoff::attempt_inputs(&subject, desired);
         let provider = self.state.entry(id).and_then(|entry| self.state.provider(entry.provider));
         let breaker = provider.and_then(|provider| self.breaker_of(provider));
         let with_others = judgement.counts_against_origin && breaker.is_some_and(Breaker::is_away);
@@ -131,7 +133,7 @@ impl Engine {
         let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
         let source = self.state.source(entry.source?)?;
         let subject = Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
-        let plan = decide::planned(&subject, spec, remote.profile(), &source.state)?;
+        let plan = schedule::planned(&subject, spec, remote.profile(), &source.state)?;
         Some((plan.lead, subtract(plan.expires, plan.safety)))
     }
 

@@ -17,9 +17,10 @@ use super::ports::{GateFailure, Offered};
 use super::state::{Source, SourceKey};
 use super::timers::{Alarm, Milliseconds};
 use crate::api::{Kind, ObjectKey, PublishTo, Reason};
-use crate::rotation::backoff::{self, Wait};
-use crate::rotation::facts::HeldToken;
+use crate::rotation::backoff;
+use crate::rotation::life::HeldToken;
 use crate::rotation::time::{Moment, between};
+use crate::rotation::wait::Wait;
 
 /// How many tokens of a source are offered at the most that have not been taken in: those before them
 /// have been replaced so often that nobody carries them.

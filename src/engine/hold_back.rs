@@ -5,9 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::api::Reason;
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::facts::HeldBack;
 use crate::rotation::time::add;
+use crate::rotation::wait::Wait;
 
 /// Opened by an answer or by failures, tried with one call at a time when its wait is over, closed
 /// by a success.

@@ -8,9 +8,11 @@ use super::ids::{ProviderId, SubscriptionId};
 use super::state::{Owners, Provider, Source};
 use crate::api::{Failures, Reason, SubscriptionStatus};
 use crate::rotation::conditions::{Received, View};
-use crate::rotation::decide::{self, Step, WaitReason};
+use crate::rotation::decide;
 use crate::rotation::facts::{Drift, Facts, HeldBack, ProviderFact, SourceFact, Subject};
+use crate::rotation::schedule;
 use crate::rotation::status;
+use crate::rotation::step::{Step, WaitReason};
 use crate::rotation::time::Moment;
 
 /// A subscription with what the rules say of it.
@@ -186,7 +188,7 @@ impl Engine {
         let polled = source.is_some_and(|source| source.state.polled);
         let plan = match (object.spec.as_ref(), remote, source) {
             (Some(spec), Some(remote), Some(source)) if !polled => {
-                decide::planned(&subject, spec, remote.profile(), &source.state)
+                schedule::planned(&subject, spec, remote.profile(), &source.state)
             }
             _ => None,
         };

@@ -11,8 +11,9 @@ use super::calls::{About, Report};
 use super::ids::{ProviderId, SubscriptionId};
 use super::ports::{Custody, RecordFailure};
 use crate::api::{Kind, Reason};
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::time::Moment;
+use crate::rotation::wait::Wait;
 
 /// The longest pause between two attempts to write a provider's finalizer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);

@@ -16,9 +16,10 @@ use super::ports::{CallFailure, Listing, Reading};
 use super::timers::Alarm;
 use crate::api::{ConditionStatus, Reason};
 use crate::rotation::answers::{Hold, Judgement, Operation, judge_call};
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::reading::goes_on_after;
 use crate::rotation::time::{Moment, between};
+use crate::rotation::wait::Wait;
 
 /// So often in a row a page may fail before the listing begins again: what was read gets old.
 const MAX_PAGE_FAILURES: u32 = 10;

@@ -16,15 +16,16 @@ use super::state::{Source, SourceKey};
 use super::timers::Alarm;
 use crate::api::{ConditionStatus, Reason, TokenSourceSpec, TokenSourceStatus};
 use crate::rotation::answers::{Hold, judge_mint};
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::conditions;
-use crate::rotation::decide::{self, WaitReason};
-use crate::rotation::facts::{HeldToken, Subject};
-use crate::rotation::life::Remark;
+use crate::rotation::facts::Subject;
+use crate::rotation::life::{self, HeldToken, Remark};
 use crate::rotation::schedule::{self, Plan};
 use crate::rotation::status;
+use crate::rotation::step::WaitReason;
 use crate::rotation::target::short_digest;
 use crate::rotation::time::{Moment, add, between, written};
+use crate::rotation::wait::Wait;
 
 /// How many tokens before the newest are named in a status: as many as it may hold.
 const MOST_CARRIED: usize = 16;
@@ -228,7 +229,7 @@ impl Engine {
         let held = HeldToken {
             fingerprint: source_fingerprint,
             minted: started,
-            expires: lifetime.map(|lifetime| add(started.wall, lifetime.min(schedule::LONGEST_LIFETIME))),
+            expires: lifetime.map(|lifetime| add(started.wall, lifetime.min(life::LONGEST_LIFETIME))),
             confirmed: started.wall,
         };
         tracing::info!(source = %source.key, fingerprint = %held.fingerprint, expires = held.expires.map(written), "a new token");
@@ -413,7 +414,7 @@ impl Engine {
                 let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
                 let subject =
                     Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
-                decide::planned(&subject, spec, remote.profile(), &source.state)
+                schedule::planned(&subject, spec, remote.profile(), &source.state)
             })
     }
 

@@ -15,11 +15,13 @@ use super::judge::Shown;
 use super::ports::{Applied, CallFailure, Refusal};
 use crate::api::{ConditionStatus, Kind, Ownership, Reason};
 use crate::rotation::answers::{Operation, judge_call, judge_listed_but_not_found};
-use crate::rotation::backoff::Wait;
-use crate::rotation::decide::{self, WaitReason, Why};
-use crate::rotation::facts::{Drift, HeldToken};
+use crate::rotation::decide;
+use crate::rotation::facts::Drift;
+use crate::rotation::life::HeldToken;
 use crate::rotation::status::{self, Rotated};
+use crate::rotation::step::{WaitReason, Why};
 use crate::rotation::time::{Moment, written};
+use crate::rotation::wait::Wait;
 
 /// A document that is in place.
 struct Success<'a> {

@@ -10,11 +10,11 @@ use super::ids::{SourceId, SubscriptionId};
 use super::ports::{PublishFailure, Published};
 use super::state::{Source, SourceKey};
 use crate::api::{ObjectKey, Reason};
-use crate::rotation::backoff::{self, Wait};
-use crate::rotation::decide;
-use crate::rotation::facts::HeldToken;
+use crate::rotation::backoff;
+use crate::rotation::life::HeldToken;
 use crate::rotation::schedule;
 use crate::rotation::time::{Moment, between};
+use crate::rotation::wait::Wait;
 
 impl Engine {
     fn publication_of(&self, id: SourceId) -> Option<(ObjectKey, String)> {
@@ -288,7 +288,7 @@ impl Engine {
             let entry = self.state.entry(*user)?;
             let object = entry.object()?;
             let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
-            let terms = decide::terms(object.spec.as_ref()?, remote.profile(), &source.state);
+            let terms = schedule::terms(object.spec.as_ref()?, remote.profile(), &source.state);
             Some(schedule::plan(held.minted.wall, expires, &terms).lead)
         });
         schedule::publishing_pause(lead.unwrap_or_default())
@@ -340,7 +340,7 @@ impl Engine {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
                 let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
-                Some(decide::terms(object.spec.as_ref()?, remote.profile(), &source.state).overlap)
+                Some(schedule::terms(object.spec.as_ref()?, remote.profile(), &source.state).overlap)
             })
             .max()
             .unwrap_or_default()

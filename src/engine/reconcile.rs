@@ -11,8 +11,9 @@ use super::ports::{Notice, ProviderClient};
 use super::ready::Line;
 use super::timers::Alarm;
 use crate::api::{Kind, ObjectKey, Reason};
-use crate::rotation::decide::{self, Step, TokenChoice, WaitReason};
+use crate::rotation::decide;
 use crate::rotation::facts::Subject;
+use crate::rotation::step::{Step, TokenChoice, WaitReason};
 use crate::rotation::time::{Moment, add, between};
 
 impl Engine {
@@ -81,7 +82,7 @@ impl Engine {
         }
         let waits = wait.pending(now.wall).is_some();
         // A delete can be repeated, and in a namespace that is going nothing may be recorded any more.
-        let depends = matches!(judged.step, Step::Create { .. } | Step::HandOver { .. });
+        let depends = matches!(judged.step, Step::Create { .. } | Step::HandOver);
         if waits && depends {
             self.file(id, Some(wait.until), now);
             return true;
@@ -158,7 +159,7 @@ impl Engine {
                     self.file_expiry(id, &judged.object, now);
                 }
             }
-            Step::HandOver { .. } => self.hand_over(id, &judged.object, now),
+            Step::HandOver => self.hand_over(id, &judged.object, now),
             Step::Release { orphaned } => self.release(id, &judged.object, orphaned),
         }
     }

@@ -12,10 +12,11 @@ use super::namespaces::NamespaceId;
 use super::ports::RecordFailure;
 use crate::api::{Reason, SubscriptionStatus};
 use crate::rotation::answers::{Judgement, Operation};
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::facts::Memory;
 use crate::rotation::status::{self};
 use crate::rotation::time::Moment;
+use crate::rotation::wait::Wait;
 
 /// The longest pause between two attempts to let a deleted object go.
 const LONGEST_RELEASE_PAUSE: Duration = Duration::from_secs(300);

@@ -4,10 +4,11 @@ use super::Engine;
 use super::ids::SourceId;
 use super::ports::Lifetime;
 use crate::api::Reason;
-use crate::rotation::backoff::{self, Wait};
+use crate::rotation::backoff;
 use crate::rotation::life::{self, Remark, Repeated};
 use crate::rotation::schedule;
 use crate::rotation::time::{Moment, written};
+use crate::rotation::wait::Wait;
 
 impl Engine {
     /// The held token was returned once more. A new life of it counts, without a call to the

@@ -27,7 +27,8 @@ use crate::api::{
     TokenSourceStatus, WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
 use crate::rotation::claims;
-use crate::rotation::facts::{HeldToken, ListingView, OwnerOf, SourceState};
+use crate::rotation::facts::{ListingView, OwnerOf, SourceState};
+use crate::rotation::life::HeldToken;
 use crate::rotation::target::{Target, digest_of_id, short_digest};
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;
@@ -155,7 +156,7 @@ pub(super) struct Provider {
     pub(super) listing_epoch: u32,
     pub(super) list_forbidden: bool,
     pub(super) list_failures: u32,
-    pub(super) list_wait: Option<crate::rotation::backoff::Wait>,
+    pub(super) list_wait: Option<crate::rotation::wait::Wait>,
     pub(super) next_verification: Option<Duration>,
     /// Opened by a 401, and by answers that ask for a pause.
     pub(super) hold: HoldBack,

@@ -10,9 +10,9 @@ use super::judge::{Judged, Shown, is_deleting};
 use super::ports::Document;
 use super::records::is_of_guard;
 use crate::api::{DeletionPolicy, Kind, Reason};
-use crate::rotation::decide::{Step, WaitReason};
-use crate::rotation::facts::HeldToken;
+use crate::rotation::life::HeldToken;
 use crate::rotation::status;
+use crate::rotation::step::{Step, WaitReason};
 use crate::rotation::time::Moment;
 use crate::secret::SecretText;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::time::{add, between};
+use super::facts::{Memory, Subject};
+use super::target::short_digest;
 
 /// Longest ordinary wait between two attempts of one object.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
@@ -108,51 +109,36 @@ pub fn is_recorded(count: u32) -> bool {
     count.is_power_of_two()
 }
 
-/// A wait with both its ends, so that a clock that is set cannot make it endless.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// When the wait began.
-    pub from: DateTime<Utc>,
-    /// When it ends.
-    pub until: DateTime<Utc>,
+/// Rule 5 (b): the object's own back-off, unless what the attempt was made with has changed.
+pub(super) fn own_wait(
+    now: Moment,
+    subject: &Subject<'_>,
+    memory: &Memory,
+    desired: &str,
+) -> Option<DateTime<Utc>> {
+    let (wait, made_with) = memory.wait.as_ref()?;
+    if *made_with != attempt_inputs(subject, desired) {
+        return None;
+    }
+    wait.pending(now.wall)
 }
 
-impl Wait {
-    /// A wait that begins now.
-    #[must_use]
-    pub fn starting(now: DateTime<Utc>, length: Duration) -> Self {
-        Self { from: now, until: add(now, length) }
-    }
+/// Whether an attempt with what is in force now has failed, however long ago.
+pub(super) fn was_attempted(subject: &Subject<'_>, memory: &Memory, desired: &str) -> bool {
+    memory.wait.as_ref().is_some_and(|(_, made_with)| *made_with == attempt_inputs(subject, desired))
+}
 
-    /// When to go on, if not yet. A clock set back to before the wait's beginning ends it.
-    #[must_use]
-    pub fn pending(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        (self.from <= now && now < self.until).then_some(self.until)
-    }
-
-    /// How long it is as a whole.
-    #[must_use]
-    pub fn length(&self) -> Duration {
-        between(self.from, self.until)
-    }
-
-    /// The same wait, cut to this length.
-    #[must_use]
-    pub fn no_longer_than(&self, length: Duration) -> Self {
-        Self { until: self.until.min(add(self.from, length)), ..*self }
-    }
-
-    /// A wait read from a record: it never counts for more than its cap from now.
-    #[must_use]
-    pub fn recorded(now: DateTime<Utc>, until: DateTime<Utc>, cap: Duration) -> Option<Self> {
-        let left = between(now, until).min(cap);
-        (!left.is_zero()).then(|| Self::starting(now, left))
-    }
+/// What an attempt is made with: when this changes, a back-off has nothing more to say.
+#[must_use]
+pub fn attempt_inputs(subject: &Subject<'_>, desired: &str) -> String {
+    let generation = subject.identity.generation.to_string();
+    let request = subject.identity.rotate_requested.as_deref().unwrap_or_default();
+    let deleting = if subject.identity.deleted.is_some() { "deleting" } else { "" };
+    short_digest(&[&generation, request, desired, deleting])
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
     use proptest::prelude::*;
 
     use super::*;
@@ -171,23 +157,6 @@ mod tests {
         let unasked: Vec<u64> = (0..6).map(|before| hold(None, before).as_secs()).collect();
         assert_eq!(unasked, [30, 60, 120, 240, 300, 300]);
         assert_eq!(hold(Some(Duration::from_secs(86_400)), 0), Duration::from_secs(3_600));
-    }
-
-    #[test]
-    fn a_clock_set_back_ends_a_wait() {
-        let now = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::days(1);
-        let wait = Wait::starting(now, Duration::from_secs(60));
-        assert_eq!(wait.pending(now), Some(wait.until));
-        assert_eq!(wait.pending(now - TimeDelta::hours(1)), None);
-        assert_eq!(wait.pending(now + TimeDelta::hours(1)), None);
-    }
-
-    #[test]
-    fn a_recorded_wait_is_cut_to_its_cap() {
-        let now = DateTime::<Utc>::UNIX_EPOCH;
-        let wait = Wait::recorded(now, now + TimeDelta::days(9), LONGEST_WAIT).unwrap();
-        assert_eq!(wait.until, now + TimeDelta::minutes(5));
-        assert_eq!(Wait::recorded(now, now - TimeDelta::days(9), LONGEST_WAIT), None);
     }
 
     proptest! {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::decide::WaitReason;
 use super::facts::Difference;
 use super::life::Remark;
 use super::observed::{self, Observed, Verdict};
 use super::schedule::{self, Plan};
+use super::step::WaitReason;
 use super::time::{Moment, add, between, written};
 use crate::api::{Condition, ConditionStatus, ConditionType, Reason, SubscriptionStatus, set_condition};
 

@@ -8,137 +8,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::backoff::Wait;
+use super::backoff::own_wait;
+use super::case::Case;
 use super::claims::Claimant;
 use super::deletion;
-use super::facts::{
-    Facts, HeldBack, Memory, ProviderFact, ProviderProfile, SourceFact, SourceState, Subject,
-};
+use super::facts::{Facts, Memory, ProviderFact, SourceFact, SourceState, Subject};
 use super::locate::{self, Located};
-use super::rotate::Case;
-use super::schedule::{self, Plan, Terms};
-use super::time::{Moment, written};
-use crate::api::{ObjectKey, Ownership, Reason, WebhookSubscriptionSpec, WhenMissing};
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Nothing before this time, unless something changes; `None` when only a change helps.
-    Wait {
-        /// When to decide again.
-        until: Option<DateTime<Utc>>,
-        /// How the subscription stands meanwhile.
-        reason: WaitReason,
-    },
-    /// A complete listing of the provider, begun at this time or later, is needed first.
-    List {
-        /// The earliest begin of a listing that helps.
-        begun_after: DateTime<Utc>,
-    },
-    /// Bring a token to the remote subscription.
-    Rotate {
-        /// Id of the remote subscription.
-        id: String,
-        /// How it is ours, or becomes so with this rotation.
-        ownership: Ownership,
-        /// What makes it necessary.
-        why: Why,
-        /// Which token to bring.
-        token: TokenChoice,
-    },
-    /// Create the remote subscription; nothing like it exists.
-    Create {
-        /// Digest of action and URL.
-        target: String,
-        /// Which token to bring.
-        token: TokenChoice,
-    },
-    /// Delete the remote subscription.
-    Delete {
-        /// Its id.
-        id: String,
-    },
-    /// Give the remote subscription to the object that waits for it, then let this one go.
-    HandOver {
-        /// The object that waits.
-        heir: ObjectKey,
-    },
-    /// Let the deleted object go.
-    Release {
-        /// Why the remote subscription is left behind although the policy says otherwise.
-        orphaned: Option<String>,
-    },
-}
-
-impl Step {
-    /// Whether it needs a call to the provider.
-    #[must_use]
-    pub fn is_call(&self) -> bool {
-        matches!(self, Self::List { .. } | Self::Rotate { .. } | Self::Create { .. } | Self::Delete { .. })
-    }
-}
-
-/// What makes a rotation necessary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The token's time has come.
-    Due,
-    /// The members of the source carry different tokens.
-    Split,
-    /// Whoever proves deliveries cannot know the token in place.
-    Gate,
-    /// The source has a newer token.
-    TokenMoved,
-    /// The document differs from the one in place.
-    Document,
-    /// Somebody asked for it.
-    Manual,
-    /// The remote was changed by somebody else.
-    Drift,
-    /// A listing lacks the remote: the update tells whether it is really gone.
-    Absent,
-    /// A Secret in the document has changed.
-    Secrets,
-    /// The remote is taken over.
-    Adopting,
-    /// An older request with an unknown outcome may have landed late.
-    Unsettled,
-}
-
-/// Which token to bring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenChoice {
-    /// The held one.
-    Take,
-    /// A new one.
-    Mint,
-}
-
-/// How a subscription stands while nothing is done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WaitReason {
-    /// All is in place.
-    Settled,
-    /// It or its provider is suspended.
-    Suspended,
-    /// No valid version of it is known.
-    Invalid,
-    /// Something it refers to is not there, or not usable.
-    Awaiting(Reason, String),
-    /// Another object comes before this one.
-    Conflict(Claimant, Option<String>),
-    /// An attempt failed and the next one's time has not come, or calls are held back.
-    BackingOff(Reason, String),
-    /// Somebody has asked for a rotation, and the source's last mint is too recent for another.
-    Asked {
-        /// When there can be another.
-        not_before: DateTime<Utc>,
-    },
-    /// A create or a publication needs time to settle.
-    Settling(String),
-    /// Only a person can help.
-    Stalled(Reason, String),
-}
+use super::schedule::planned;
+use super::step::{Step, WaitReason};
+use super::time::Moment;
+use super::wait::Wait;
+use crate::api::Reason;
 
 /// Decides what to do next. Total: every combination of facts has an answer.
 #[must_use]
@@ -242,85 +122,8 @@ fn unless_held_back(
     }
     Step::Wait {
         until: [Some(held_back.until), expiry, last_attempt].into_iter().flatten().min(),
-        reason: WaitReason::BackingOff(held_back.reason, held_back_message(&held_back)),
+        reason: WaitReason::BackingOff(held_back.reason, held_back.message()),
     }
-}
-
-pub(super) fn held_back_message(held_back: &HeldBack) -> String {
-    let until = written(held_back.until);
-    match held_back.reason {
-        Reason::RateLimited => {
-            format!("the provider asked for fewer requests (429, or Retry-After); calls to its origin pause until {until}; lower spec.limits if it happens often")
-        }
-        Reason::ProviderRefusedCredentials => {
-            "the provider refuses the credential (401); renew it in the provider's Secret".to_owned()
-        }
-        _ if held_back.asked => {
-            format!("the provider asked to be left alone (Retry-After); calls to its origin pause until {until}")
-        }
-        _ => "the provider does not answer; calls to its origin pause and are tried again; if that goes on, check spec.baseUrl of the provider and its server".to_owned(),
-    }
-}
-
-/// Rule 5 (b): the object's own back-off, unless what the attempt was made with has changed.
-pub(super) fn own_wait(
-    now: Moment,
-    subject: &Subject<'_>,
-    memory: &Memory,
-    desired: &str,
-) -> Option<DateTime<Utc>> {
-    let (wait, made_with) = memory.wait.as_ref()?;
-    if *made_with != attempt_inputs(subject, desired) {
-        return None;
-    }
-    wait.pending(now.wall)
-}
-
-/// Whether an attempt with what is in force now has failed, however long ago.
-pub(super) fn was_attempted(subject: &Subject<'_>, memory: &Memory, desired: &str) -> bool {
-    memory.wait.as_ref().is_some_and(|(_, made_with)| *made_with == attempt_inputs(subject, desired))
-}
-
-/// What an attempt is made with: when this changes, a back-off has nothing more to say.
-#[must_use]
-pub fn attempt_inputs(subject: &Subject<'_>, desired: &str) -> String {
-    let generation = subject.identity.generation.to_string();
-    let request = subject.identity.rotate_requested.as_deref().unwrap_or_default();
-    let deleting = if subject.identity.deleted.is_some() { "deleting" } else { "" };
-    super::target::short_digest(&[&generation, request, desired, deleting])
-}
-
-/// What the time of a subscription's rotation depends on.
-#[must_use]
-pub fn terms(spec: &WebhookSubscriptionSpec, profile: &ProviderProfile, source: &SourceState) -> Terms {
-    let rotation = spec.rotation.as_ref();
-    Terms {
-        renew_before: rotation
-            .and_then(|rotation| rotation.renew_before.as_ref())
-            .map(crate::api::Duration::to_std),
-        overlap: rotation
-            .and_then(|rotation| rotation.overlap.as_ref())
-            .map_or(profile.overlap, crate::api::Duration::to_std),
-        members: source.members,
-        requests_per_minute: profile.requests_per_minute,
-        mint_timeout: source.timeout,
-        apply_timeout: profile.timeout,
-        revokes_previous: source.revokes_previous,
-        jitter_seed: source.jitter_seed,
-    }
-}
-
-/// The plan for the token that is on record, if it has an expiry.
-#[must_use]
-pub fn planned(
-    subject: &Subject<'_>,
-    spec: &WebhookSubscriptionSpec,
-    profile: &ProviderProfile,
-    source: &SourceState,
-) -> Option<Plan> {
-    let minted = subject.status.token_minted_time?;
-    let expires = subject.status.token_expiration_time?;
-    Some(schedule::plan(minted, expires, &terms(spec, profile, source)))
 }
 
 /// When the provider's copy stops being valid: what work is ordered by.
@@ -339,9 +142,4 @@ pub fn deadline(now: Moment, subject: &Subject<'_>, source: &SourceState) -> Dat
 #[must_use]
 pub fn resend_wait(now: Moment, timeout: Duration) -> Wait {
     Wait::starting(now.wall, timeout * 2)
-}
-
-/// What a spec says about a remote that has vanished.
-pub(super) fn recreates(spec: &WebhookSubscriptionSpec) -> bool {
-    spec.webhook_id.is_none() && spec.when_missing.unwrap_or_default() == WhenMissing::Recreate
 }

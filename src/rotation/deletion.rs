@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{self, Step, WaitReason, own_wait};
+use super::backoff::{own_wait, was_attempted};
 use super::facts::{Facts, Memory, ProviderFact, ProviderProfile, Subject};
 use super::locate::{self, Outcome};
+use super::step::{Step, WaitReason};
 use super::time::{Moment, add};
 use crate::api::{DeletionPolicy, Reason, WebhookSubscriptionSpec};
 
@@ -41,8 +42,8 @@ pub(super) fn delete(
     if !has_remote {
         return Step::Release { orphaned: None };
     }
-    if let Some(heir) = facts.heir {
-        return Step::HandOver { heir: heir.clone() };
+    if facts.heir.is_some() {
+        return Step::HandOver;
     }
     let Some(spec) = subject.spec else {
         // The finalizer tells that a version that this process has not seen asked for the deletion.
@@ -106,13 +107,13 @@ impl Deletion<'_> {
     /// What keeps the deletion from ending, if an attempt has shown that or none may be made: whatever
     /// it is, it is not waited for beyond the grace.
     fn keeps_failing(&self, desired: &str) -> Option<String> {
-        if decide::was_attempted(self.subject, self.memory, desired) {
+        if was_attempted(self.subject, self.memory, desired) {
             let failing = self.memory.failing.as_ref();
             return Some(failing.map_or_else(|| "it failed".to_owned(), |(_, message)| message.clone()));
         }
         let held_back = self.facts.held_back.filter(|held| held.until > self.now.wall)?;
         let [_, untried] = held_up_until(self.since, self.facts, self.memory);
-        (self.now.wall >= untried).then(|| decide::held_back_message(&held_back))
+        (self.now.wall >= untried).then(|| held_back.message())
     }
 
     /// An open creation record comes first: the remote it speaks of may be there besides a recorded

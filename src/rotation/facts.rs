@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::backoff::Wait;
 use super::inventory::Inventory;
-use super::life::Remark;
+use super::life::{HeldToken, Remark};
 use super::observed::Observed;
-use super::target::{Target, former, with_other_slash};
-use super::time::Moment;
+use super::target::Target;
+use super::time::written;
+use super::wait::Wait;
 use crate::api::{Identity, ObjectKey, Reason, SubscriptionStatus, WebhookSubscriptionSpec};
 
 /// What must be known of a provider to plan calls to it.
@@ -136,54 +136,6 @@ pub struct SourceState {
     pub remark: Option<Remark>,
 }
 
-/// A held token, without the token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldToken {
-    /// Drawn at the mint.
-    pub fingerprint: String,
-    /// When it was asked for, or asked for again and given another life, on both clocks.
-    pub minted: Moment,
-    /// When it ends; `None` when nobody knows.
-    pub expires: Option<DateTime<Utc>>,
-    /// When the source returned it last.
-    pub confirmed: DateTime<Utc>,
-}
-
-impl HeldToken {
-    /// Whether the token's life has not ended on either clock.
-    #[must_use]
-    pub fn is_alive(&self, now: Moment) -> bool {
-        self.expires.is_none_or(|expires| {
-            let life = super::time::between(self.minted.wall, expires);
-            now.wall < expires && now.boot.saturating_sub(self.minted.boot) < life
-        })
-    }
-}
-
-/// A remote subscription as the last complete listing showed it, in few bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// What it is about.
-    pub target: Target,
-    /// Its digests as earlier releases recorded them, for either spelling of the URL's end.
-    pub former: [u64; 2],
-    /// Whether the provider delivers, where the listing shows it.
-    pub active: Option<bool>,
-}
-
-impl Listed {
-    /// What is kept of a remote with this action and postback URL, each where the listing shows it.
-    #[must_use]
-    pub fn new(action: Option<&str>, postback_url: Option<&str>, active: Option<bool>) -> Self {
-        let target = match postback_url {
-            Some(url) => Target::new(action, url),
-            None => Target::without_url(action),
-        };
-        let url = postback_url.unwrap_or_default();
-        Self { target, former: [former(action, url), former(action, &with_other_slash(url))], active }
-    }
-}
-
 /// The last complete listing of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingView {
@@ -205,6 +157,25 @@ pub struct HeldBack {
     /// Whether an answer asked for it. Such a pause may outlast a token, and is then interrupted by
     /// one last attempt; the others are never that long.
     pub asked: bool,
+}
+
+impl HeldBack {
+    /// What people are told while calls pause.
+    pub(super) fn message(&self) -> String {
+        let until = written(self.until);
+        match self.reason {
+            Reason::RateLimited => {
+                format!("the provider asked for fewer requests (429, or Retry-After); calls to its origin pause until {until}; lower spec.limits if it happens often")
+            }
+            Reason::ProviderRefusedCredentials => {
+                "the provider refuses the credential (401); renew it in the provider's Secret".to_owned()
+            }
+            _ if self.asked => {
+                format!("the provider asked to be left alone (Retry-After); calls to its origin pause until {until}")
+            }
+            _ => "the provider does not answer; calls to its origin pause and are tried again; if that goes on, check spec.baseUrl of the provider and its server".to_owned(),
+        }
+    }
 }
 
 /// Everything besides the subscription itself.

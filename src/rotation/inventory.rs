@@ -8,8 +8,31 @@ use std::mem::size_of;
 
 use sha2::{Digest, Sha256};
 
-use super::facts::Listed;
-use super::target::{Target, digest_of_id};
+use super::target::{Target, digest_of_id, former, with_other_slash};
+
+/// A remote subscription as the last complete listing showed it, in few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is about.
+    pub target: Target,
+    /// Its digests as earlier releases recorded them, for either spelling of the URL's end.
+    pub former: [u64; 2],
+    /// Whether the provider delivers, where the listing shows it.
+    pub active: Option<bool>,
+}
+
+impl Listed {
+    /// What is kept of a remote with this action and postback URL, each where the listing shows it.
+    #[must_use]
+    pub fn new(action: Option<&str>, postback_url: Option<&str>, active: Option<bool>) -> Self {
+        let target = match postback_url {
+            Some(url) => Target::new(action, url),
+            None => Target::without_url(action),
+        };
+        let url = postback_url.unwrap_or_default();
+        Self { target, former: [former(action, url), former(action, &with_other_slash(url))], active }
+    }
+}
 
 /// One remote subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +108,7 @@ impl Gathered {
 /// What a complete listing shows.
 ///
 /// ```
-/// use hookkeeper::rotation::facts::Listed;
+/// use hookkeeper::rotation::inventory::Listed;
 /// use hookkeeper::rotation::inventory::Inventory;
 /// use hookkeeper::rotation::target::Target;
 /// let url = "https://example.com/in";

@@ -1,22 +1,46 @@
-//! How long a token lives, as its source says it, and what it means when a source returns the token
-//! that is held already.
+//! How long a token lives, as its source says it; the token that is held; and what it means when a
+//! source returns that one again.
 
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::facts::HeldToken;
-use super::schedule;
 use super::time::{Moment, add, between};
 
+/// Lifetimes above this count as this: more is as good as forever, and sums stay small.
+pub const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 24 * 3_600);
 /// Two statements of one end that differ by more than this are told to people.
 const GREAT_DIFFERENCE: Duration = Duration::from_secs(60);
 /// Two answers speak of the same end when it differs by no more than this, or by a quarter of the
 /// life that is known if that is less: whole seconds are stated, and answers are under way for a
 /// while. A new life differs by more, because no source is asked sooner than
-/// [`schedule::mint_spacing`] says.
+/// [`super::schedule::mint_spacing`] says.
 const SAME_END: Duration = Duration::from_secs(5);
+
+/// A held token, without the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldToken {
+    /// Drawn at the mint.
+    pub fingerprint: String,
+    /// When it was asked for, or asked for again and given another life, on both clocks.
+    pub minted: Moment,
+    /// When it ends; `None` when nobody knows.
+    pub expires: Option<DateTime<Utc>>,
+    /// When the source returned it last.
+    pub confirmed: DateTime<Utc>,
+}
+
+impl HeldToken {
+    /// Whether the token's life has not ended on either clock.
+    #[must_use]
+    pub fn is_alive(&self, now: Moment) -> bool {
+        self.expires.is_none_or(|expires| {
+            let life = between(self.minted.wall, expires);
+            now.wall < expires && now.boot.saturating_sub(self.minted.boot) < life
+        })
+    }
+}
 
 /// What an answer says of its token's life, counted from before the token was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +67,7 @@ impl Lifetime {
     pub fn stated(statements: impl IntoIterator<Item = Duration>) -> Option<Self> {
         let mut bounds: Option<(Duration, Duration)> = None;
         for life in statements {
-            let life = life.min(schedule::LONGEST_LIFETIME);
+            let life = life.min(LONGEST_LIFETIME);
             let (earlier, later) = bounds.unwrap_or((life, life));
             bounds = Some((earlier.min(life), later.max(life)));
         }
@@ -59,7 +83,7 @@ impl Lifetime {
     /// An assumed life, for an answer that says nothing.
     #[must_use]
     pub fn assumed(life: Option<Duration>) -> Self {
-        life.map_or(Self::Unknown, |life| Self::Assumed(life.min(schedule::LONGEST_LIFETIME)))
+        life.map_or(Self::Unknown, |life| Self::Assumed(life.min(LONGEST_LIFETIME)))
     }
 
     /// The life that counts.
@@ -103,7 +127,14 @@ pub fn repeated(held: &HeldToken, said: Lifetime, asked: Moment, now: Moment) ->
         return Repeated::Over;
     }
     let left = held.expires.map_or(Duration::from_secs(60), |end| between(now.wall, end));
-    Repeated::SameEnd(schedule::ask_again(left))
+    Repeated::SameEnd(ask_again(left))
+}
+
+/// How long to wait before asking again a source that returned the token already held: an
+/// eighth of the remaining life, at the earliest after 1 s.
+#[must_use]
+pub fn ask_again(remaining: Duration) -> Duration {
+    (remaining / 8).max(Duration::from_secs(1))
 }
 
 /// Something about a life that people should know although all is well.
@@ -219,7 +250,7 @@ mod tests {
             let remark = Remark::of(said).unwrap().to_string();
             assert!(remark.contains("20s and 1h, and the shorter counts"), "{remark}");
         }
-        assert_eq!(stated(&[u64::MAX]).unwrap().length(), Some(schedule::LONGEST_LIFETIME));
+        assert_eq!(stated(&[u64::MAX]).unwrap().length(), Some(LONGEST_LIFETIME));
     }
 
     #[test]

@@ -5,11 +5,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::decide::{Step, WaitReason, Why, recreates};
+use super::case::Case;
 use super::facts::{Facts, ListingView, Memory, ProviderProfile, Subject};
-use super::rotate::Case;
+use super::step::{Step, WaitReason, Why};
 use super::target::{Recorded, Target, former};
-use super::time::{Moment, add, written};
+use super::time::{Moment, add, not_ahead, written};
 use super::unclaimed::Unclaimed;
 use crate::api::{AdoptionPolicy, CreationRecord, ObjectKey, Ownership, Reason, WebhookSubscriptionSpec};
 
@@ -107,7 +107,7 @@ fn missing(case: &Case<'_>, id: &str, missing_since: DateTime<Utc>, list_unavail
     // A create may have taken effect: whatever else is done, that is found out first.
     if let Some(record) = &status.creation {
         let located = open_creation(case, record, list_unavailable);
-        if recreates(case.spec) || !matches!(located, Located::Absent { .. }) {
+        if case.spec.recreates() || !matches!(located, Located::Absent { .. }) {
             return located;
         }
     }
@@ -118,7 +118,7 @@ fn missing(case: &Case<'_>, id: &str, missing_since: DateTime<Utc>, list_unavail
             why: Some(Why::Absent),
         };
     }
-    if !recreates(case.spec) {
+    if !case.spec.recreates() {
         let message = format!(
             "the provider no longer has webhook {id}; set spec.whenMissing to Recreate, or delete this object"
         );
@@ -212,7 +212,7 @@ pub(super) fn outcome_of_creation<'a>(
     if list_unavailable {
         return Outcome::CannotKnow;
     }
-    let settled = add(not_ahead(record.started_time, now, memory), profile.settle);
+    let settled = add(not_ahead(record.started_time, now, memory.listing_after), profile.settle);
     if now.wall < settled {
         return Outcome::Settling(settled);
     }
@@ -251,13 +251,6 @@ pub(super) fn outcome_of_creation<'a>(
     } else {
         Outcome::CannotKnow
     }
-}
-
-/// A recorded time. One that lies ahead was written before the clock was set back, and what this
-/// process remembers stands in for it: the time of the last apply, or of its own start.
-pub(super) fn not_ahead(recorded: DateTime<Utc>, now: Moment, memory: &Memory) -> DateTime<Utc> {
-    let is_past = |time: &DateTime<Utc>| *time <= now.wall;
-    Some(recorded).filter(is_past).or(memory.listing_after.filter(is_past)).unwrap_or(now.wall)
 }
 
 /// Looks for a remote subscription of the same action and URL before one is created.

@@ -5,6 +5,7 @@
 
 pub mod answers;
 pub mod backoff;
+mod case;
 pub mod claims;
 pub mod conditions;
 pub mod decide;
@@ -21,9 +22,11 @@ pub mod renewal;
 mod rotate;
 pub mod schedule;
 pub mod status;
+pub mod step;
 pub mod target;
 pub mod time;
 pub mod unclaimed;
+pub mod wait;
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,7 @@
 
 use url::Url;
 
-use super::facts::Listed;
-use super::inventory::{Gathered, Inventory};
+use super::inventory::{Gathered, Inventory, Listed};
 use super::outcome::{CallFailure, Listing, RemoteSubscription};
 
 /// The most pages of one pass.

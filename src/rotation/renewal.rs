@@ -48,8 +48,8 @@ fn terms(source: &SourceState) -> Terms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rotation::backoff::Wait;
-    use crate::rotation::facts::HeldToken;
+    use crate::rotation::life::HeldToken;
+    use crate::rotation::wait::Wait;
 
     const HOUR: u64 = 3_600;
 

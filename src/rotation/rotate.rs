@@ -4,46 +4,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::backoff::Wait;
-use super::claims::Claimant;
-use super::decide::{Step, TokenChoice, WaitReason, Why, planned, terms};
-use super::facts::{Drift, Facts, HeldToken, Memory, ProviderProfile, SourceState, Subject};
-use super::schedule::{self, Plan};
-use super::status::printable;
-use super::time::{Moment, add, between, subtract};
-use crate::api::{ObjectKey, Ownership, Reason, WebhookSubscriptionSpec};
-
-/// Everything a rule may look at, once the way to the provider is clear.
-pub(super) struct Case<'a> {
-    pub(super) now: Moment,
-    pub(super) subject: &'a Subject<'a>,
-    pub(super) spec: &'a WebhookSubscriptionSpec,
-    pub(super) facts: &'a Facts<'a>,
-    pub(super) memory: &'a Memory,
-    pub(super) profile: &'a ProviderProfile,
-    pub(super) desired: &'a str,
-    pub(super) source: &'a SourceState,
-    pub(super) expiry: Option<DateTime<Utc>>,
-}
+use super::case::Case;
+use super::facts::Drift;
+use super::life::HeldToken;
+use super::schedule::{self, Plan, planned, terms};
+use super::step::{Step, TokenChoice, WaitReason, Why};
+use super::time::{add, between, subtract};
+use super::wait::Wait;
+use crate::api::{Ownership, Reason, recorded_request};
 
 impl Case<'_> {
-    pub(super) fn wait(&self, until: Option<DateTime<Utc>>, reason: WaitReason) -> Step {
-        let until = match (until, self.expiry) {
-            (Some(until), Some(expiry)) => Some(until.min(expiry)),
-            (until, expiry) => until.or(expiry),
-        };
-        Step::Wait { until, reason }
-    }
-
-    /// Another object, as the author of this one may know it.
-    pub(super) fn claimant(&self, key: &ObjectKey) -> Claimant {
-        Claimant::seen_from(&self.subject.identity.key, key)
-    }
-
-    pub(super) fn not_ahead(&self, recorded: DateTime<Utc>) -> DateTime<Utc> {
-        super::locate::not_ahead(recorded, self.now, self.memory)
-    }
-
     pub(super) fn create(&self, target: String) -> Step {
         if !self.profile.can_create {
             let message =
@@ -133,7 +103,7 @@ impl Case<'_> {
     /// When the manual request that has not been handled was first seen. One that nobody has noted
     /// could never be recorded as handled, and would be carried out again and again.
     fn request_seen(&self) -> Option<DateTime<Utc>> {
-        let asked = printable(self.subject.identity.rotate_requested.as_deref()?);
+        let asked = recorded_request(self.subject.identity.rotate_requested.as_deref()?);
         if self.subject.status.last_handled_rotate_request.as_deref() == Some(asked.as_str()) {
             return None;
         }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::facts::{ProviderProfile, SourceState, Subject};
+use super::life::LONGEST_LIFETIME;
 use super::time::subtract;
+use crate::api::{self, WebhookSubscriptionSpec};
 
 const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600 * SECOND;
 const DAY: i64 = 24 * HOUR;
-/// Lifetimes above this count as this.
-pub const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 24 * 3_600);
-const LONGEST_LIFETIME_MS: i64 = 400 * DAY;
 /// A rotation is never due sooner than this after the mint, or half the life if that is less.
 const SHORTEST_WAIT: i64 = 30 * SECOND;
 
@@ -104,7 +104,8 @@ impl Plan {
 /// ```
 #[must_use]
 pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Plan {
-    let lifetime = expires.signed_duration_since(minted).num_milliseconds().clamp(0, LONGEST_LIFETIME_MS);
+    let lifetime =
+        expires.signed_duration_since(minted).num_milliseconds().clamp(0, milliseconds(LONGEST_LIFETIME));
     let per_minute = i64::from(terms.requests_per_minute.max(1));
     let drain = (2 * i64::from(terms.members)).saturating_mul(60 * SECOND) / per_minute;
     let want = match terms.renew_before {
@@ -130,6 +131,37 @@ pub fn plan(minted: DateTime<Utc>, expires: DateTime<Utc>, terms: &Terms) -> Pla
     }
 }
 
+/// What the time of a subscription's rotation depends on.
+#[must_use]
+pub fn terms(spec: &WebhookSubscriptionSpec, profile: &ProviderProfile, source: &SourceState) -> Terms {
+    let rotation = spec.rotation.as_ref();
+    Terms {
+        renew_before: rotation.and_then(|rotation| rotation.renew_before.as_ref()).map(api::Duration::to_std),
+        overlap: rotation
+            .and_then(|rotation| rotation.overlap.as_ref())
+            .map_or(profile.overlap, api::Duration::to_std),
+        members: source.members,
+        requests_per_minute: profile.requests_per_minute,
+        mint_timeout: source.timeout,
+        apply_timeout: profile.timeout,
+        revokes_previous: source.revokes_previous,
+        jitter_seed: source.jitter_seed,
+    }
+}
+
+/// The plan for the token that is on record, if it has an expiry.
+#[must_use]
+pub fn planned(
+    subject: &Subject<'_>,
+    spec: &WebhookSubscriptionSpec,
+    profile: &ProviderProfile,
+    source: &SourceState,
+) -> Option<Plan> {
+    let minted = subject.status.token_minted_time?;
+    let expires = subject.status.token_expiration_time?;
+    Some(plan(minted, expires, &terms(spec, profile, source)))
+}
+
 /// The life of a token, where it is under [`SHORTEST_LIFETIME`].
 #[must_use]
 pub fn too_short(minted: DateTime<Utc>, expires: DateTime<Utc>) -> Option<Duration> {
@@ -151,13 +183,6 @@ pub fn too_short_message(life: Duration) -> String {
 pub fn mint_spacing(lifetime: Option<Duration>) -> Duration {
     let longest = duration(SHORTEST_WAIT);
     lifetime.map_or(longest, |lifetime| longest.min(lifetime / 2).max(FLOOR))
-}
-
-/// How long to wait before asking again a source that returned the token already held: an
-/// eighth of the remaining life, at the earliest after 1 s.
-#[must_use]
-pub fn ask_again(remaining: Duration) -> Duration {
-    (remaining / 8).max(Duration::from_secs(1))
 }
 
 /// How long a new token is left in its published Secret before it is applied: kubelets take a

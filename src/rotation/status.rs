@@ -7,10 +7,10 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
 use super::conditions::{self, View};
-use super::decide::WaitReason;
-use super::facts::HeldToken;
+use super::life::HeldToken;
 use super::observed;
-use crate::api::{CreationRecord, Failures, Ownership, Reason, SubscriptionStatus};
+use super::step::WaitReason;
+use crate::api::{CreationRecord, Failures, Ownership, Reason, SubscriptionStatus, recorded_request};
 
 /// A token was brought to the remote subscription.
 #[derive(Clone, Debug)]
@@ -157,13 +157,7 @@ pub fn handed_over(heir: &SubscriptionStatus, owner: &SubscriptionStatus) -> Sub
 /// anyway.
 #[must_use]
 pub fn request_noted(before: &SubscriptionStatus, request: &str) -> SubscriptionStatus {
-    SubscriptionStatus { last_handled_rotate_request: Some(printable(request)), ..before.clone() }
-}
-
-/// A manual request as it is recorded: at most 128 printable characters.
-#[must_use]
-pub fn printable(request: &str) -> String {
-    request.chars().filter(|character| !character.is_control()).take(128).collect()
+    SubscriptionStatus { last_handled_rotate_request: Some(recorded_request(request)), ..before.clone() }
 }
 
 /// Brings conditions, `observedGeneration` and `nextRotationTime` in line with the fields and with

@@ -53,3 +53,11 @@ pub fn written(time: DateTime<Utc>) -> String {
 pub fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
     to.signed_duration_since(from).to_std().unwrap_or(Duration::ZERO)
 }
+
+/// A recorded time. One that lies ahead was written before the clock was set back, and a time that this
+/// process remembers stands in for it, such as that of the last apply or of its own start.
+#[must_use]
+pub fn not_ahead(recorded: DateTime<Utc>, now: Moment, remembered: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let is_past = |time: &DateTime<Utc>| *time <= now.wall;
+    Some(recorded).filter(is_past).or(remembered.filter(is_past)).unwrap_or(now.wall)
+}

@@ -343,7 +343,7 @@ proptest! {
         if let Ok((token, life)) = read_with(&response, None, body) {
             let legal = |byte: u8| byte.is_ascii_graphic() || b" \t".contains(&byte);
             prop_assert!(!token.is_empty() && token.bytes().all(legal));
-            prop_assert!(life.is_none_or(|life| life <= crate::token_source::LONGEST_LIFE.as_secs()));
+            prop_assert!(life.is_none_or(|life| life <= crate::rotation::life::LONGEST_LIFETIME.as_secs()));
         }
     }
 }

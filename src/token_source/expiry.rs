@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::LONGEST_LIFE;
+use crate::rotation::life::LONGEST_LIFETIME;
 
 /// The last second of the year 9999. An epoch up to here is in seconds: it is what sources send
 /// that mean "never", and as milliseconds it would lie in 1978.
@@ -34,7 +34,10 @@ pub(super) fn seconds(value: &Value) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     let seconds = number(value)?;
-    Some(Duration::try_from_secs_f64(seconds.max(0.0)).map_or(LONGEST_LIFE, |life| life.min(LONGEST_LIFE)))
+    Some(
+        Duration::try_from_secs_f64(seconds.max(0.0))
+            .map_or(LONGEST_LIFETIME, |life| life.min(LONGEST_LIFETIME)),
+    )
 }
 
 /// Reads a moment: RFC 3339, or an epoch in seconds or milliseconds, as a number or as a string of
@@ -61,7 +64,7 @@ pub(super) fn moment(value: &Value) -> Option<DateTime<Utc>> {
 /// The life from `now` until then, at most 400 days; `None` when it is over.
 pub(super) fn life_until(end: DateTime<Utc>, now: DateTime<Utc>) -> Option<Duration> {
     let life = end.signed_duration_since(now).to_std().ok()?;
-    (!life.is_zero()).then(|| life.min(LONGEST_LIFE))
+    (!life.is_zero()).then(|| life.min(LONGEST_LIFETIME))
 }
 
 /// The `exp` of a token that is a JWT (RFC 7519 4.1.4). Its signature is nobody's business here:
@@ -127,9 +130,9 @@ mod tests {
             (json!(0.5), life(500)),
             (json!(0), life(0)),
             (json!(-0.0), life(0)),
-            (json!(9e12), Some(LONGEST_LIFE)),
-            (json!(u64::MAX), Some(LONGEST_LIFE)),
-            (json!(1e308), Some(LONGEST_LIFE)),
+            (json!(9e12), Some(LONGEST_LIFETIME)),
+            (json!(u64::MAX), Some(LONGEST_LIFETIME)),
+            (json!(1e308), Some(LONGEST_LIFETIME)),
             (json!(-1), life(0)),
             (json!("-1"), life(0)),
             (json!(i64::MIN), life(0)),
@@ -190,8 +193,8 @@ mod tests {
         assert_eq!(life_until(at("2026-11-21T18:00:00Z"), now), Some(hour));
         assert_eq!(life_until(now, now), None);
         assert_eq!(life_until(at("2026-11-21T16:00:00Z"), now), None);
-        assert_eq!(life_until(at("9999-12-31T23:59:59Z"), now), Some(LONGEST_LIFE));
-        assert_eq!(life_until(DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC), Some(LONGEST_LIFE));
+        assert_eq!(life_until(at("9999-12-31T23:59:59Z"), now), Some(LONGEST_LIFETIME));
+        assert_eq!(life_until(DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC), Some(LONGEST_LIFETIME));
         assert_eq!(life_until(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC), None);
     }
 
@@ -225,7 +228,7 @@ mod tests {
         #[test]
         fn every_number_is_read_without_a_panic(float: f64, integer: i64, text: String) {
             for value in [json!(float), json!(integer), json!(float.to_string()), json!(integer.to_string()), json!(text)] {
-                prop_assert!(seconds(&value).is_none_or(|life| life <= LONGEST_LIFE));
+                prop_assert!(seconds(&value).is_none_or(|life| life <= LONGEST_LIFETIME));
                 let _ = moment(&value);
             }
             let _ = jwt_end(&text);
@@ -236,7 +239,7 @@ mod tests {
         #[test]
         fn every_pair_of_moments_gives_a_life(end: i64, now: i64) {
             let time = |seconds: i64| DateTime::from_timestamp(seconds % 8_000_000_000_000, 0).unwrap();
-            prop_assert!(life_until(time(end), time(now)).is_none_or(|life| life <= LONGEST_LIFE));
+            prop_assert!(life_until(time(end), time(now)).is_none_or(|life| life <= LONGEST_LIFETIME));
         }
     }
 }

@@ -136,6 +136,3 @@ impl Minter for TokenMinter {
         Box::pin(self.mint(namespace, source, fence))
     }
 }
-
-/// The longest life a token counts as having; more is as good as forever, and sums stay small.
-const LONGEST_LIFE: Duration = Duration::from_secs(400 * 24 * 60 * 60);

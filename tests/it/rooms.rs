@@ -124,7 +124,7 @@ fn the_core_reads_no_clock_draws_no_lots_and_touches_nothing_outside() {
     );
     // `api` derives the schema with kube; a client of the API server is another matter.
     assert_silent(&["api"], &["Client", "Api", "runtime"]);
-    assert_silent(&["rotation"], &["kube", "k8s_openapi"]);
+    assert_silent(&["rotation"], &["kube", "k8s_openapi", "static mut", "Mutex"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::server::{Keys, Server};
 use super::{CANARY, provider};
 use crate::engine::ports::{CallFailure, CallFence, Listing, ProviderClient, Reading};
-use crate::rotation::facts::Listed;
+use crate::rotation::inventory::Listed;
 use crate::rotation::target::Target;
 
 fn spec(pagination: &str, path: &str) -> crate::api::WebhookProviderSpec {

@@ -12,7 +12,6 @@ mod missing;
 mod observed;
 mod order;
 mod properties;
-mod purity;
 mod status;
 mod tokens;
 
@@ -22,14 +21,18 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
-use super::backoff::Wait;
-use super::decide::{self, Step, TokenChoice, WaitReason, Why, attempt_inputs};
+use super::backoff::attempt_inputs;
+use super::decide;
 use super::facts::{
-    Facts, HeldBack, HeldToken, Listed, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile,
-    SourceFact, SourceState, Subject,
+    Facts, HeldBack, ListingView, Memory, OwnerOf, ProviderFact, ProviderProfile, SourceFact, SourceState,
+    Subject,
 };
+use super::inventory::Listed;
+use super::life::HeldToken;
+use super::step::{Step, TokenChoice, WaitReason, Why};
 use super::target::{Recorded, Target};
 use super::time::Moment;
+use super::wait::Wait;
 use crate::api::{
     CreationRecord, Identity, ObjectKey, Ownership, Reason, SubscriptionStatus, WebhookSubscriptionSpec,
 };

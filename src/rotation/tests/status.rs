@@ -101,9 +101,3 @@ fn an_open_create_is_handed_over_too() {
     let after = status::handed_over(&SubscriptionStatus::default(), &owner);
     assert_eq!(after.creation, owner.creation);
 }
-
-#[test]
-fn a_request_is_recorded_in_few_printable_characters() {
-    let long = "x\r\n".repeat(200);
-    assert_eq!(status::printable(&long), "x".repeat(128));
-}
