@@ -1,4 +1,4 @@
-//! One remote, one owner.
+//! One remote, one owner: rule 4 of [`super::decide`].
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What a call to the outside brought, in the words the rules are written in.
 //!
-//! The rooms that talk to providers and token servers report in these types; what follows from a
+//! The modules that talk to providers and token servers report in these types; what follows from a
 //! report is decided here in `rotation` and nowhere else. No type holds a body, a header value or
 //! a query, so whatever is made of a failure can be shown.
 

@@ -1,5 +1,35 @@
 //! When a rotation is due.
 //!
+//! A token was asked for at `m` and expires at `e`; it is to be brought to `n` subscriptions, at a
+//! provider that takes `r` requests a minute. The names are those of [`plan`]:
+//!
+//! ```text
+//! lifetime = e - m, and 400 days at most
+//! drain    = 2 * n * 60 s / r              to bring a new token to everybody, twice over
+//! want     = renewBefore, or min(lifetime / 3, 30 days)
+//! overlap  = rotation.overlap, or the provider's; nothing where the source revokes the previous token
+//! safety   = min(2 * (mint timeout + apply timeout), lifetime / 4)
+//! lead     = min(max(want, overlap + drain, safety), 2/3 of lifetime)
+//! jitter   = fixed for the source, in [0, min(lead / 10, 1 h)), and only ever earlier
+//! due      = m + max(lifetime - lead - jitter, min(30 s, lifetime / 2), 5 s)
+//! ```
+//!
+//! For one subscription, without jitter and `renewBefore`, at 500 requests a minute and with timeouts
+//! of 10 s:
+//!
+//! | lifetime | due after `m`, overlap 2 h | due after `m`, overlap 0 |
+//! |---|---|---|
+//! | 20 s | 10 s | 13.3 s |
+//! | 5 min | 100 s | 200 s |
+//! | 1 h | 20 min | 40 min |
+//! | 24 h | 16 h | 16 h |
+//! | 7 d | 4.67 d | 4.67 d |
+//! | 10 y, which counts as 400 d | 370 d | 370 d |
+//!
+//! An overlap that the lifetime cannot hold is told in a condition and stops nothing: tokens of an
+//! hour, and a platform that repeats deliveries for two, are the normal case. Which clock says that
+//! the time has come is a question for `rotate.rs`.
+//!
 //! Everything is computed in whole milliseconds with saturating arithmetic: a source that says
 //! `expires_in: 9e12` must not bring the process down.
 
@@ -234,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_the_design() {
+    fn the_table_of_this_module() {
         let (hour, day) = (3_600, 24 * 3_600);
         let two_hours = Duration::from_secs(2 * 3_600);
         for (lifetime, with_overlap, without) in [

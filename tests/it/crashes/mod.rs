@@ -1,5 +1,6 @@
 //! A crash at every await of the engine: it is dropped after so many polls, for every number of
-//! them, and started again on what is durable.
+//! them, and started again on what is durable. What it may leave behind stands in the table of
+//! `src/rotation/status.rs`.
 
 mod stories;
 
