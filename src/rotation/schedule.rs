@@ -345,6 +345,60 @@ mod tests {
         );
     }
 
+    #[test]
+    fn jitter_makes_earlier_by_a_tenth_of_the_lead_and_by_an_hour_at_most() {
+        let minted = DateTime::<Utc>::UNIX_EPOCH;
+        let earlier = |days, jitter_seed| {
+            let due = |jitter_seed| {
+                let terms = Terms { jitter_seed, ..terms(Duration::ZERO) };
+                plan(minted, minted + TimeDelta::days(days), &terms).due
+            };
+            (due(0) - due(jitter_seed)).num_milliseconds()
+        };
+        // The lead of a day is eight hours, that of 30 days ten.
+        let (tenth, hour) = (48 * 60_000, 3_600_000);
+        assert_eq!(earlier(1, u64::MAX), tenth - 1, "always less than that");
+        assert_eq!(earlier(1, u64::MAX / 2 + 1), tenth / 2);
+        assert_eq!(earlier(30, u64::MAX), hour - 1);
+        assert_eq!(earlier(30, u64::MAX / 4 + 1), hour / 4);
+        assert_eq!(earlier(0, u64::MAX), 0, "where there is no lead there is no jitter");
+    }
+
+    #[test]
+    fn the_next_mint_comes_after_30_s_or_half_a_life_and_never_within_5_s() {
+        let seconds = Duration::from_secs;
+        for (lifetime, spacing) in [
+            (None, 30),
+            (Some(3_600), 30),
+            (Some(60), 30),
+            (Some(20), 10),
+            (Some(10), 5),
+            (Some(8), 5),
+            (Some(0), 5),
+        ] {
+            assert_eq!(mint_spacing(lifetime.map(seconds)), seconds(spacing), "{lifetime:?}");
+        }
+    }
+
+    #[test]
+    fn a_published_token_is_left_for_a_quarter_of_the_lead_and_two_minutes_at_most() {
+        for (lead, pause) in [(0, 0), (60_000, 15_000), (480_000, 120_000), (3_600_000, 120_000)] {
+            assert_eq!(
+                publishing_pause(Duration::from_millis(lead)),
+                Duration::from_millis(pause),
+                "{lead} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn people_are_told_how_long_tokens_have_to_live() {
+        let told = too_short_message(Duration::from_secs(4));
+        for part in ["lives 4s", "every 5s", "live 8s or longer"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
+
     fn any_duration() -> impl Strategy<Value = Duration> {
         prop_oneof![
             any::<u64>().prop_map(Duration::from_millis),
