@@ -101,3 +101,31 @@ fn an_open_create_is_handed_over_too() {
     let after = status::handed_over(&SubscriptionStatus::default(), &owner);
     assert_eq!(after.creation, owner.creation);
 }
+
+#[test]
+fn another_life_of_the_token_in_place_is_recorded_to_the_millisecond() {
+    let before = World::settled().status;
+    let held = |fingerprint: &str, life| HeldToken {
+        fingerprint: fingerprint.into(),
+        minted: Moment { wall: at(0) + TimeDelta::microseconds(1_999), ..moment(0) },
+        expires: Some(at(life)),
+        confirmed: at(0),
+    };
+    let after = status::with_life_of(&before, &held(OLD, 60)).unwrap();
+    let expected = SubscriptionStatus {
+        token_minted_time: Some(at(0) + TimeDelta::milliseconds(1)),
+        token_expiration_time: Some(at(60)),
+        ..before.clone()
+    };
+    assert_eq!(after, expected);
+    assert_eq!(status::with_life_of(&after, &held(OLD, 60)), None, "nothing is new");
+    assert_eq!(status::with_life_of(&before, &held(NEW, 60)), None, "it is not the token in place");
+    assert_eq!(status::with_life_of(&SubscriptionStatus::default(), &held(OLD, 60)), None);
+}
+
+#[test]
+fn what_a_listing_shows_again_is_no_longer_missing() {
+    let before = World::vanished(-5).status;
+    let after = status::found(&before);
+    assert_eq!(after, SubscriptionStatus { missing_since: None, ..before });
+}
