@@ -96,7 +96,7 @@ pub(super) enum Report {
         then: Then,
         result: Result<(), RecordFailure>,
     },
-    Guarded {
+    FinalizerWritten {
         /// Whether the finalizer was to be there.
         wanted: bool,
         result: Result<(), RecordFailure>,
@@ -155,7 +155,7 @@ pub(super) enum Report {
         durable: bool,
     },
     ProviderRecorded(ProviderId),
-    ProviderGuarded {
+    ProviderFinalizerWritten {
         id: ProviderId,
         /// Of the object that it was meant for.
         uid: String,

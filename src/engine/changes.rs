@@ -144,7 +144,7 @@ impl Engine {
                 problem: "cannot be changed; delete this object and create another one".to_owned(),
             });
         }
-        let remote = self.state.provider(self.state.entry(id)?.provider)?.remote.as_ref()?;
+        let remote = self.state.provider(self.state.entry(id)?.provider)?.client.as_ref()?;
         remote.check(spec).err()
     }
 

@@ -34,7 +34,7 @@ impl Engine {
         let changed = source.spec.as_deref() != Some(&declared.spec);
         let asks_for_another = source.spec.as_ref().is_some_and(|before| !before.asks_like(&declared.spec));
         if asks_for_another {
-            source.forget_hand();
+            source.forget_held();
         }
         let secret = |spec: &TokenSourceSpec| spec.publish_to.as_ref().map(|to| to.secret_name.clone());
         let published_before = source.spec.as_deref().and_then(secret);
@@ -194,7 +194,7 @@ impl Engine {
     fn set_up_origin(&mut self, name: &str, joins: Option<ProviderId>, now: Moment) {
         let known = self.state.origins.get(name);
         let leading = known.into_iter().flat_map(|origin| origin.providers.iter().copied()).chain(joins);
-        let remotes = leading.filter_map(|id| self.state.provider(id)?.remote.as_ref());
+        let remotes = leading.filter_map(|id| self.state.provider(id)?.client.as_ref());
         let (mut widest, mut preset) = (None, None);
         for remote in remotes {
             widest = widest.max(Some(remote.profile().requests_per_minute));

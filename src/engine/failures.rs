@@ -130,7 +130,7 @@ impl Engine {
     pub(super) fn lead_of(&self, id: SubscriptionId, object: &Object) -> Option<(Duration, DateTime<Utc>)> {
         let entry = self.state.entry(id)?;
         let spec = object.spec.as_ref()?;
-        let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+        let remote = self.state.provider(entry.provider)?.client.as_ref()?;
         let source = self.state.source(entry.source?)?;
         let subject = Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
         let plan = schedule::planned(&subject, spec, remote.profile(), &source.state)?;

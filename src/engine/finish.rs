@@ -69,7 +69,7 @@ impl Engine {
                 self.count_request(Operation::Delete, &result, started, now);
                 self.deleted(id, &remote, result, now);
             }
-            (About::Subscription(id), Report::Guarded { wanted, result }) => {
+            (About::Subscription(id), Report::FinalizerWritten { wanted, result }) => {
                 self.finalizer_written(id, wanted, result, now);
             }
             (About::Subscription(id), Report::Released(result)) => self.released(id, result, now),
@@ -99,8 +99,8 @@ impl Engine {
                 self.credential_kept(id);
             }
             (About::Account(id), Report::Identified) => self.identified(id, now),
-            (_, Report::ProviderGuarded { id, uid, wanted, result }) => {
-                self.provider_guarded(id, &uid, wanted, &result, now);
+            (_, Report::ProviderFinalizerWritten { id, uid, wanted, result }) => {
+                self.provider_finalizer_written(id, &uid, wanted, &result, now);
             }
             (about, Report::Broken(broken)) => self.broken(about, &broken.to_string(), now),
             (_, _) => {}

@@ -74,7 +74,7 @@ impl Engine {
 
     /// The held token is offered, unless it has been taken in. Until that is so nobody applies it,
     /// within reason: see `decide`.
-    pub(super) fn offer_hand(&mut self, id: SourceId, now: Moment) {
+    pub(super) fn offer_held(&mut self, id: SourceId, now: Moment) {
         let Some(key) = self.served_source(id) else {
             return;
         };
@@ -245,7 +245,7 @@ impl Engine {
         if !self.synced {
             return;
         }
-        self.offer_hand(id, now);
+        self.offer_held(id, now);
         self.start_offer(id);
         self.gates_know(id);
         self.keep_alive(id, now);

@@ -73,12 +73,12 @@ impl Engine {
             self.set_custody(id, custody);
         }
         if leads {
-            self.keep_object(id, now);
+            self.keep_provider_object(id, now);
         }
     }
 
     /// Has the object itself kept, and tells people when its deletion waits.
-    fn keep_object(&mut self, id: ProviderId, now: Moment) {
+    fn keep_provider_object(&mut self, id: ProviderId, now: Moment) {
         let Some(provider) = self.state.provider_mut(id) else {
             return;
         };
@@ -94,7 +94,7 @@ impl Engine {
         let writes = differs && !provider.keeping.writing && !pauses;
         let (key, uid) = (identity.key.clone(), identity.uid.clone());
         let holders = provider.keeping.holders;
-        if waits && !told {
+        if waits && !emitted {
             let note = format!(
                 "its deletion waits until the subscriptions that use it with deletionPolicy: Delete are gone, {holders} \
                  now; delete them, or set their policy to Orphan"
@@ -107,7 +107,7 @@ impl Engine {
             let record = std::sync::Arc::clone(&self.ports.record);
             self.spawn_write(namespace, About::Aside, async move {
                 let result = record.set_provider_finalizer(&key, &uid, is_held).await;
-                Report::ProviderGuarded { id, uid, wanted: is_held, result }
+                Report::ProviderFinalizerWritten { id, uid, wanted: is_held, result }
             });
         }
     }
@@ -141,7 +141,7 @@ impl Engine {
     }
 
     /// The finalizer stands, or stands no more, or could not be written.
-    pub(super) fn provider_guarded(
+    pub(super) fn provider_finalizer_written(
         &mut self,
         id: ProviderId,
         uid: &str,

@@ -47,12 +47,12 @@ impl Engine {
             self.read_published(id);
         } else if spec.publish_to.is_some() && has_held && !is_on_its_way {
             // It was minted before the source was to publish, or to publish there.
-            self.publish_hand(id, now);
+            self.publish_held(id, now);
         }
         if spec.secret.is_some() {
             self.alarm_source(id, now.boot);
         }
-        self.offer_hand(id, now);
+        self.offer_held(id, now);
         self.keep_alive(id, now);
         self.record_source(id, now);
     }
@@ -250,8 +250,8 @@ impl Engine {
         source.waiting.clear();
         source.refresh();
         self.record_source(id, now);
-        self.publish_hand(id, now);
-        self.offer_hand(id, now);
+        self.publish_held(id, now);
+        self.offer_held(id, now);
         self.reconcile_users_of_source(id);
     }
 
@@ -411,7 +411,7 @@ impl Engine {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
                 let spec = object.spec.as_ref()?;
-                let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+                let remote = self.state.provider(entry.provider)?.client.as_ref()?;
                 let subject =
                     Subject { identity: &object.identity, spec: Some(spec), status: &object.status };
                 schedule::planned(&subject, spec, remote.profile(), &source.state)

@@ -82,7 +82,7 @@ impl Engine {
                 }
                 source.refresh();
                 self.leave_for_readers(id, now);
-                self.offer_hand(id, now);
+                self.offer_held(id, now);
                 self.gates_know(id);
                 self.keep_alive(id, now);
                 self.plan_tending(id, now);
@@ -123,7 +123,7 @@ impl Engine {
     }
 
     /// A new token is published before it is applied.
-    pub(super) fn publish_hand(&mut self, id: SourceId, now: Moment) {
+    pub(super) fn publish_held(&mut self, id: SourceId, now: Moment) {
         if self.publication_of(id).is_none() {
             return;
         }
@@ -287,7 +287,7 @@ impl Engine {
         let lead = source.users.iter().find_map(|user| {
             let entry = self.state.entry(*user)?;
             let object = entry.object()?;
-            let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+            let remote = self.state.provider(entry.provider)?.client.as_ref()?;
             let terms = schedule::terms(object.spec.as_ref()?, remote.profile(), &source.state);
             Some(schedule::plan(held.minted.wall, expires, &terms).lead)
         });
@@ -339,7 +339,7 @@ impl Engine {
             .filter_map(|user| {
                 let entry = self.state.entry(*user)?;
                 let object = entry.object()?;
-                let remote = self.state.provider(entry.provider)?.remote.as_ref()?;
+                let remote = self.state.provider(entry.provider)?.client.as_ref()?;
                 Some(schedule::terms(object.spec.as_ref()?, remote.profile(), &source.state).overlap)
             })
             .max()

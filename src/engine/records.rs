@@ -25,7 +25,7 @@ const LONGEST_RELEASE_PAUSE: Duration = Duration::from_secs(300);
 pub(super) type Write = Box<dyn FnOnce(&Engine) -> Option<Job> + Send>;
 
 /// Whether the last failure may be that of writing the finalizer.
-pub(super) fn is_of_guard(memory: &Memory) -> bool {
+pub(super) fn is_of_finalizer(memory: &Memory) -> bool {
     memory.failing.as_ref().is_some_and(|(reason, _)| *reason == Reason::InternalError)
 }
 
@@ -171,7 +171,7 @@ impl Engine {
                     && let Some(mut object) = entry.object()
                 {
                     object.identity.has_finalizer = wanted;
-                    if is_of_guard(&entry.memory()) {
+                    if is_of_finalizer(&entry.memory()) {
                         // No call follows that would say that all is well again.
                         entry.remember(|memory| {
                             memory.wait = None;

@@ -8,7 +8,7 @@ use super::entry::{Object, Work};
 use super::ids::SubscriptionId;
 use super::judge::{Judged, Shown, is_deleting};
 use super::ports::Document;
-use super::records::is_of_guard;
+use super::records::is_of_finalizer;
 use crate::api::{DeletionPolicy, Kind, Reason};
 use crate::rotation::life::HeldToken;
 use crate::rotation::status;
@@ -123,7 +123,7 @@ impl Engine {
         let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
         self.begin(id, None);
         let call = async move { record.set_finalizer(&key, &uid, wanted).await };
-        self.spawn_record(id, call, move |result| Report::Guarded { wanted, result });
+        self.spawn_record(id, call, move |result| Report::FinalizerWritten { wanted, result });
     }
 
     /// A policy that is changed, or a remote that is handed over, needs no call, and yet there is
@@ -134,7 +134,7 @@ impl Engine {
         };
         let memory = entry.memory();
         let waits = memory.wait.as_ref().is_some_and(|(wait, _)| wait.pending(now.wall).is_some());
-        if is_deleting(object, entry.gone) || (is_of_guard(&memory) && waits) {
+        if is_deleting(object, entry.gone) || (is_of_finalizer(&memory) && waits) {
             return false;
         }
         let has_remote = object.status.webhook_id.is_some() || object.status.creation.is_some();

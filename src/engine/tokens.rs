@@ -38,7 +38,7 @@ impl Source {
     }
 
     /// The held token is not applied any more.
-    pub(super) fn forget_hand(&mut self) {
+    pub(super) fn forget_held(&mut self) {
         self.token = None;
         self.token_bounds = Bounds::default();
         self.state.held = None;
@@ -58,7 +58,7 @@ impl Source {
 
     /// No token of the source is kept any more.
     pub(super) fn forget_tokens(&mut self) {
-        self.forget_hand();
+        self.forget_held();
         self.forget_published();
         self.offering.open.clear();
         self.last_lifetime = None;
