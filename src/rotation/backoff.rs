@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::facts::{Memory, Subject};
 use super::target::short_digest;
+use super::time::Moment;
 
 /// Longest ordinary wait between two attempts of one object.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
