@@ -316,7 +316,9 @@ mod tests {
         let plan = plan(minted, minted + TimeDelta::seconds(12), &terms(Duration::ZERO));
         assert_eq!(plan.last_attempt(), minted + TimeDelta::seconds(9));
         assert!(!plan.is_outlasted_by(minted + TimeDelta::seconds(11)));
-        assert!(plan.is_outlasted_by(minted + TimeDelta::milliseconds(11_500)));
+        let last_moment = TimeDelta::milliseconds(11_250);
+        assert!(!plan.is_outlasted_by(minted + last_moment), "a quarter of the safety is enough");
+        assert!(plan.is_outlasted_by(minted + last_moment + TimeDelta::milliseconds(1)));
         assert!(plan.is_outlasted_by(minted + TimeDelta::hours(1)));
     }
 
@@ -326,10 +328,12 @@ mod tests {
         let two_hours = Duration::from_secs(2 * 3_600);
         let short =
             |hours, terms: &Terms| plan(minted, minted + TimeDelta::hours(hours), terms).overlap_short;
-        assert!(short(1, &terms(two_hours)));
-        assert!(!short(4, &terms(two_hours)));
+        for (hours, is_short) in [(1, true), (2, true), (3, false), (4, false)] {
+            assert_eq!(short(hours, &terms(two_hours)), is_short, "a life of {hours} h");
+        }
         assert!(short(24, &Terms { revokes_previous: true, ..terms(two_hours) }));
         assert!(!short(1, &terms(Duration::ZERO)));
+        assert!(!short(1, &Terms { revokes_previous: true, ..terms(Duration::ZERO) }), "none was asked for");
     }
 
     #[test]
