@@ -27,6 +27,7 @@ fn rotated(before: &SubscriptionStatus, request: Option<&str>) -> SubscriptionSt
 fn a_rotation_is_recorded_with_everything_it_settles() {
     let mut before = World::vanished(-HOUR).status;
     before.creation = World::creating(-10).status.creation;
+    before.webhook_origin = Some("https://elsewhere.example.com".into());
     before = status::failed(&before, 3, Reason::RateLimited, "inputs", at(0), at(9));
     let after = rotated(&before, Some("please"));
     assert_eq!((after.failures, after.creation, after.missing_since), (None, None, None));
@@ -78,12 +79,18 @@ fn a_create_is_opened_and_closed() {
     let opened = status::creation_opened(&SubscriptionStatus::default(), "target", at(0));
     let record = opened.creation.clone().unwrap();
     assert_eq!((record.target.as_str(), record.started_time), ("target", at(0)));
-    assert_eq!(status::creation_closed(&opened).creation, None);
+    assert_eq!(status::creation_closed(&opened), SubscriptionStatus::default());
+    let stays = World::settled().status;
+    assert_eq!(status::creation_closed(&stays), stays, "all else stays");
 }
 
 #[test]
 fn what_is_handed_over_is_all_that_belongs_to_the_remote() {
-    let owner = World::vanished(-HOUR).status;
+    let owner = SubscriptionStatus {
+        last_rotated_time: Some(at(-HOUR)),
+        applied_secrets: Some("secrets".into()),
+        ..World::vanished(-HOUR).status
+    };
     let mut heir = status::request_noted(&SubscriptionStatus::default(), "its own");
     heir = status::failed(&heir, 1, Reason::RateLimited, "a", at(0), at(1));
     let after = status::handed_over(&heir, &owner);
