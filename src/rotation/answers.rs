@@ -325,6 +325,7 @@ fn judge_refusal(refusal: &Refusal, unavailable: Reason) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::bounds::Owner;
 
     fn status(code: u16) -> CallFailure {
         CallFailure::Status { code, retry_after: None, missing: matches!(code, 404 | 410) }
@@ -473,6 +474,134 @@ mod tests {
         let message = |operation| judge_call(operation, &status(409)).message;
         assert!(message(Operation::Create).contains("give its id as spec.webhookId, or delete it there"));
         assert!(!message(Operation::Update).contains("webhookId"));
+    }
+
+    #[test]
+    fn an_operation_is_named_as_its_metric_label() {
+        let all = [Operation::List, Operation::Create, Operation::Update, Operation::Delete];
+        assert_eq!(all.map(Operation::as_str), ["list", "create", "update", "delete"]);
+    }
+
+    #[test]
+    fn what_says_that_the_provider_is_away_counts_against_its_origin() {
+        let what = || "timeout".to_owned();
+        for (failure, counts) in [
+            (CallFailure::NotSent { what: what() }, true),
+            (CallFailure::Unanswered { what: what() }, true),
+            (status(500), true),
+            (status(503), true),
+            (status(408), false),
+            (status(404), false),
+            (status(429), false),
+            (CallFailure::Redirect { code: 302 }, false),
+            (CallFailure::Unreadable { what: what() }, false),
+            (Refusal::ClaimEnded.into(), false),
+        ] {
+            let judgement = judge_call(Operation::Update, &failure);
+            assert_eq!(judgement.counts_against_origin, counts, "{failure}");
+        }
+    }
+
+    #[test]
+    fn what_another_attempt_will_not_change_is_tried_rarely() {
+        let update = |failure: &CallFailure| judge_call(Operation::Update, failure).pace;
+        for code in [401, 403, 408, 429, 500, 503] {
+            assert_eq!(update(&status(code)), Pace::Soon, "{code}");
+        }
+        assert_eq!(update(&CallFailure::Redirect { code: 307 }), Pace::Rarely);
+        for code in [400, 403, 404] {
+            assert_eq!(judge_call(Operation::List, &status(code)).pace, Pace::Rarely, "{code}");
+        }
+        assert_eq!(judge_call(Operation::Create, &status(409)).pace, Pace::Rarely);
+    }
+
+    #[test]
+    fn a_message_names_the_answer_the_operation_and_what_to_do() {
+        let unanswered = CallFailure::Unanswered { what: "timeout".into() };
+        let told = |operation| judge_call(operation, &unanswered).message;
+        assert!(told(Operation::Create).contains("looked up before another one is sent"));
+        assert!(told(Operation::Update).contains("it is tried again"));
+        assert!(told(Operation::Update).starts_with(&format!("{unanswered} (update); ")));
+        for code in [400, 401, 403, 404, 429, 500] {
+            let told = judge_call(Operation::List, &status(code)).message;
+            let (said, advice) = told.split_once("; ").unwrap();
+            assert_eq!(said, format!("the provider answered {code} (list)"));
+            assert!(advice.len() > 20, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_on_our_side_forbids_a_call_is_told_as_what_it_is() {
+        let name = || "a".to_owned();
+        for (refusal, reason) in [
+            (
+                Refusal::DestinationNotAllowed { host: name(), problem: name(), allow: name() },
+                Reason::DestinationNotAllowed,
+            ),
+            (
+                Refusal::HostNotAllowed { owner: Owner::Secret(name()), host: name() },
+                Reason::DestinationNotAllowed,
+            ),
+            (Refusal::SecretNotFound { name: name(), key: name() }, Reason::SecretNotFound),
+            (Refusal::SecretUnavailable { name: name(), what: name() }, Reason::ProviderUnavailable),
+            (Refusal::AccountChanged, Reason::ProviderUnavailable),
+            (Refusal::ClaimEnded, Reason::ProviderUnavailable),
+            (Refusal::UnusableValue { what: name() }, Reason::InvalidSpec),
+            (Refusal::Unsupported { what: name() }, Reason::InvalidSpec),
+        ] {
+            let judgement = judge_call(Operation::Create, &CallFailure::Refused(refusal.clone()));
+            assert_eq!((judgement.reason, judgement.message), (reason, refusal.to_string()));
+            assert!(!judgement.outcome_unknown, "nothing was sent: {refusal}");
+        }
+        let mint = MintFailure::Refused(Refusal::ClaimEnded);
+        let judgement = judge_mint(&mint, &TokenSourceSpec::default());
+        assert_eq!(judgement.reason, Reason::TokenSourceUnavailable);
+    }
+
+    #[test]
+    fn a_failed_mint_says_whether_the_source_refuses_or_is_away() {
+        let what = || "what".to_owned();
+        let unexplained = |code| MintFailure::Status {
+            code,
+            retry_after: None,
+            credential_refused: false,
+            oauth_error: None,
+        };
+        for (failure, reason) in [
+            (unexplained(400), Reason::TokenSourceRefused),
+            (unexplained(404), Reason::TokenSourceRefused),
+            (unexplained(408), Reason::TokenSourceUnavailable),
+            (unexplained(500), Reason::TokenSourceUnavailable),
+            (unexplained(503), Reason::TokenSourceUnavailable),
+            (refused(401, None), Reason::TokenSourceRefused),
+            (refused(500, Some("invalid_client")), Reason::TokenSourceRefused),
+            (MintFailure::NotSent { what: what() }, Reason::TokenSourceUnavailable),
+            (MintFailure::Unanswered { what: what() }, Reason::TokenSourceUnavailable),
+            (MintFailure::Redirect { code: 302 }, Reason::TokenSourceUnavailable),
+            (MintFailure::Unusable { what: what() }, Reason::TokenSourceUnavailable),
+            (MintFailure::NotGranted { what: what() }, Reason::TokenSourceRefused),
+            (MintFailure::Declined, Reason::TokenSourceRefused),
+            (MintFailure::NoLife { place: what() }, Reason::TokenExpiredOnArrival),
+            (MintFailure::ExpiredOnArrival, Reason::TokenExpiredOnArrival),
+        ] {
+            let judgement = judge_mint(&failure, &TokenSourceSpec::default());
+            assert_eq!(judgement.reason, reason, "{failure}");
+            assert_eq!(judgement.hold, Hold::Nothing, "{failure}");
+            assert!(judgement.message.starts_with(&failure.to_string()), "{}", judgement.message);
+        }
+    }
+
+    #[test]
+    fn a_source_that_asks_for_a_pause_gets_one_whatever_its_words() {
+        for (code, reason) in
+            [(429, Reason::RateLimited), (403, Reason::RateLimited), (503, Reason::TokenSourceUnavailable)]
+        {
+            let retry_after = Some(Duration::from_secs(7));
+            let failure =
+                MintFailure::Status { code, retry_after, credential_refused: true, oauth_error: None };
+            let judgement = judge_mint(&failure, &TokenSourceSpec::default());
+            assert_eq!((judgement.reason, judgement.hold), (reason, Hold::Source(retry_after)), "{code}");
+        }
     }
 
     #[test]

@@ -161,6 +161,85 @@ mod tests {
         assert_eq!(hold(Some(Duration::from_secs(86_400)), 0), Duration::from_secs(3_600));
     }
 
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn half_of_a_delay_is_drawn() {
+        let drawn = delay(20, LONGEST_WAIT, 1 << 63);
+        assert_eq!(drawn.as_millis(), 225_000, "in the middle between a half and the whole");
+    }
+
+    #[test]
+    fn the_longest_wait_is_a_tenth_of_the_lead_between_a_second_and_five_minutes() {
+        for (lead, longest) in [(None, 300), (Some(5), 1), (Some(100), 10), (Some(36_000), 300)] {
+            assert_eq!(cap(lead.map(seconds)), seconds(longest), "{lead:?}");
+        }
+    }
+
+    #[test]
+    fn many_attempts_fit_in_what_is_left_of_a_life() {
+        let of = |cap, failed, rest: u64| hurried(seconds(cap), failed, Duration::from_millis(rest));
+        assert_eq!(of(300, 0, 160_000), seconds(10), "a sixteenth of it");
+        assert_eq!(of(300, 0, 1_600), Duration::from_millis(250), "but not without a breath");
+        assert_eq!(of(5, 0, 160_000), seconds(5), "who waits less anyway goes on so");
+        assert_eq!(of(300, 0, 0), seconds(300), "one that has expired sets no pace");
+        assert_eq!((of(300, 39, 160_000), of(300, 40, 160_000)), (seconds(10), seconds(300)));
+    }
+
+    #[test]
+    fn an_outage_pauses_calls_for_a_second_first_and_half_a_minute_at_most() {
+        let pauses = |cap| -> Vec<u64> {
+            (0..8).map(|before| outage_pause(before, Duration::from_millis(cap)).as_secs()).collect()
+        };
+        assert_eq!(pauses(3_600_000), [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(pauses(3_000), [1, 2, 3, 3, 3, 3, 3, 3]);
+        assert_eq!(pauses(10), [1; 8], "and no less");
+    }
+
+    #[test]
+    fn a_pause_costs_a_tenth_of_what_is_left_and_a_fifth_of_the_lead_once_nothing_is() {
+        for (rest, pause) in [(100, 10), (5, 1), (36_000, 30)] {
+            assert_eq!(bearable_pause(seconds(rest), Some(seconds(50))), seconds(pause), "{rest} s left");
+        }
+        for (lead, pause) in [(None, 30), (Some(5), 2), (Some(50), 10), (Some(36_000), 30)] {
+            assert_eq!(bearable_pause(Duration::ZERO, lead.map(seconds)), seconds(pause), "{lead:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_waited_for_as_long_as_answers_take_while_another_one_still_fits() {
+        for (left, slowest, patience) in [(40, 1, 10), (40, 5, 15), (4, 0, 3), (4, 2, 6)] {
+            assert_eq!(
+                call_patience(seconds(left), seconds(slowest)),
+                Some(seconds(patience)),
+                "{left} s left"
+            );
+        }
+        assert_eq!(call_patience(Duration::ZERO, seconds(1)), None, "nothing can be lost");
+    }
+
+    #[test]
+    fn a_slow_answer_is_remembered_for_a_while() {
+        assert_eq!(slowest(seconds(1), seconds(10), true), seconds(10));
+        assert_eq!(slowest(seconds(10), seconds(1), true), seconds(9));
+        assert_eq!(slowest(seconds(1), seconds(10), false), seconds(5), "no answer: patience grows by half");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_obeyed_from_a_second_to_an_hour() {
+        for (asked, held) in [(0, 1), (7, 7), (3_600, 3_600), (3_601, 3_600)] {
+            assert_eq!(hold(Some(seconds(asked)), 3), seconds(held), "{asked} s");
+        }
+    }
+
+    #[test]
+    fn the_first_failure_and_each_power_of_two_are_recorded() {
+        let recorded: Vec<u32> = (0..20).filter(|count| is_recorded(*count)).collect();
+        assert_eq!(recorded, [1, 2, 4, 8, 16]);
+    }
+
     proptest! {
         #[test]
         fn a_delay_lies_between_half_and_the_cap(failed in any::<u32>(), cap_ms in 1_u64..10_000_000, random in any::<u64>()) {

@@ -1,4 +1,4 @@
-//! One remote, one owner.
+//! One remote, one owner: rule 4 of [`super::decide`].
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -80,6 +80,28 @@ mod tests {
         assert!(beats((&new, true), (&old, false)));
         assert!(beats((&old, false), (&new, false)));
         assert!(!beats((&new, false), (&old, false)));
+    }
+
+    #[test]
+    fn the_older_one_wins_and_of_the_same_age_the_smaller_uid() {
+        let of = |uid: &str, name: &str, days| Identity {
+            uid: uid.to_owned(),
+            created: Some(DateTime::UNIX_EPOCH + TimeDelta::days(days)),
+            ..object(name)
+        };
+        assert!(beats((&of("2", "b", 1), true), (&of("1", "a", 2), true)), "it is older");
+        assert!(beats((&of("1", "b", 1), true), (&of("2", "a", 1), true)), "its UID is smaller");
+        assert!(beats((&of("1", "a", 1), true), (&of("1", "b", 1), true)), "its name is");
+        let ageless = object("a");
+        assert!(beats((&ageless, true), (&of("0", "b", 1), true)), "of one nobody knows the age");
+    }
+
+    #[test]
+    fn what_is_in_another_namespace_is_not_named() {
+        let own = ObjectKey::new("hr", "own");
+        let told = |namespace| Claimant::seen_from(&own, &ObjectKey::new(namespace, "other")).to_string();
+        assert_eq!(told("hr"), "hr/other");
+        assert_eq!(told("payroll"), "another object in another namespace");
     }
 
     #[test]

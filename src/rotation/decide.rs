@@ -2,7 +2,28 @@
 //!
 //! The rules are tried in order and the first that matches wins. The order is part of the product's
 //! promise: leaving a rule out, or trying it later, produced a doubled subscription, a stale token
-//! or a storm in the models these rules come from.
+//! or a storm in the models these rules come from. Comments name the rules by their numbers.
+//!
+//! | | when | then |
+//! |---|---|---|
+//! | 1 | it is being deleted | finish as `deletionPolicy` says, then let it go (`deletion.rs`) |
+//! | 2 | it or its provider is suspended | no call |
+//! | 3 | its current version is not valid | go on with the last valid one that this process has seen; without one, wait |
+//! | 4 | another object owns the same webhook ([`super::claims`]) | wait for that one |
+//! | 5 | calls are held back: (a) those to the provider, or to its origin, from everybody; (b) its own, after a failure | wait: (a) whatever asks for the call, rule 1 included; (b) unless what the attempt was made with has changed ([`super::backoff::attempt_inputs`]) |
+//! | 6 | no webhook is known for it | find it, or create it (`locate.rs`) |
+//! | 7 | something differs: the document, a Secret in it, the webhook at the provider, or the source's token; or a person asks | rotate (`rotate.rs`) |
+//! | 8 | the rotation is due ([`super::schedule`]) | rotate |
+//! | 9 | nothing of that | wait until it is due, until the next check, or until the token expires, whichever is first |
+//!
+//! Three things follow from what a rule must know:
+//! - Without any valid version (rule 3) nobody can tell whether it is suspended, so that is looked at
+//!   before rule 2.
+//! - A provider or a source that is not there, or is not valid, is waited for after rule 2: no later
+//!   rule can be tried without them. An id that is on record for another origin stops before rule 5,
+//!   because only a person can say which of the two is meant.
+//! - Rule 5 (a) forbids a call, so it is tried on the step that the others give: what needs no call
+//!   stands as it does.
 
 use std::time::Duration;
 
@@ -26,14 +47,17 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
     let expiry = subject.status.token_expiration_time.filter(|expires| *expires > now.wall);
     let wait = |reason| Step::Wait { until: expiry, reason };
 
+    // Rule 1.
     if let Some(since) = subject.identity.deleted.or(memory.deleting_since) {
         let step = deletion::delete(now, since, subject, facts, memory);
         let ends = deletion::held_up_until(since, facts, memory).into_iter().chain(expiry);
         return unless_held_back(step, now, facts, ends.filter(|end| *end > now.wall).min(), None);
     }
+    // Rule 3. A current version that is not valid stands behind the last valid one, in `spec`.
     let Some(spec) = subject.spec else {
         return wait(WaitReason::Invalid);
     };
+    // Rule 2.
     if spec.is_suspended() || matches!(facts.provider, ProviderFact::Usable { suspended: true, .. }) {
         return wait(WaitReason::Suspended);
     }
@@ -66,6 +90,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         SourceFact::Usable(source) => source,
     };
     let status = subject.status;
+    // Rule 4.
     if let Some(rival) = facts.rival {
         let id = spec.webhook_id.as_ref().or(status.webhook_id.as_ref());
         return wait(WaitReason::Conflict(Claimant::seen_from(&subject.identity.key, rival), id.cloned()));
@@ -82,6 +107,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         );
         return wait(WaitReason::Stalled(Reason::ProviderMismatch, message));
     }
+    // Rule 5 (b).
     if let Some(until) = own_wait(now, subject, memory, desired) {
         let (reason, message) =
             memory.failing.clone().unwrap_or((Reason::Pending, "an attempt failed".into()));
@@ -89,6 +115,7 @@ pub fn decide(now: Moment, subject: &Subject<'_>, facts: &Facts<'_>, memory: &Me
         return Step::Wait { until: Some(until), reason: WaitReason::BackingOff(reason, message) };
     }
     let case = Case { now, subject, spec, facts, memory, profile, desired, source, expiry };
+    // Rule 6, then 7 to 9.
     let step = match locate::locate(&case, list_forbidden) {
         Located::Known { id, ownership, why } => case.rotate_if_needed(&id, ownership, why),
         Located::Absent { target } => case.create(target),

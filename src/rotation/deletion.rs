@@ -1,4 +1,4 @@
-//! Rule 1: what becomes of the remote subscription when the object is deleted.
+//! Rule 1 of [`super::decide`]: what becomes of the remote subscription when the object is deleted.
 
 use std::time::Duration;
 

@@ -305,3 +305,31 @@ pub enum Difference {
     /// The provider shows it active.
     Active,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    /// A time that lies ahead would make us wait for it, and it has been.
+    #[test]
+    fn what_is_remembered_of_a_time_that_lies_ahead_is_of_now() {
+        let remembered = |seconds| Memory {
+            listing_after: Some(at(seconds)),
+            deleting_since: Some(at(seconds)),
+            deletion_seen: Some(at(seconds)),
+            lacked_since: Some(at(seconds)),
+            request_seen: Some(("please".into(), at(seconds))),
+            ..Memory::default()
+        };
+        let mut memory = remembered(60);
+        memory.clamp(at(0));
+        assert_eq!(memory, remembered(0));
+        let mut memory = remembered(-60);
+        memory.clamp(at(0));
+        assert_eq!(memory, remembered(-60));
+    }
+}

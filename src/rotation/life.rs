@@ -254,6 +254,49 @@ mod tests {
     }
 
     #[test]
+    fn a_life_that_is_assumed_counts_for_400_days_at_most() {
+        assert_eq!(Lifetime::assumed(None), Lifetime::Unknown);
+        assert_eq!(Lifetime::assumed(Some(seconds(20))), Lifetime::Assumed(seconds(20)));
+        let year = seconds(365 * 24 * 3_600);
+        let longest = seconds(400 * 24 * 3_600);
+        assert_eq!(Lifetime::assumed(Some(year)), Lifetime::Assumed(year));
+        assert_eq!(Lifetime::assumed(Some(year * 10)), Lifetime::Assumed(longest));
+        assert_eq!(Lifetime::stated([year * 10]), Some(Lifetime::Stated(longest)));
+    }
+
+    #[test]
+    fn a_source_that_renews_nothing_is_asked_again_after_an_eighth_of_what_remains() {
+        for (remaining, wait) in [(3_600, 450), (80, 10), (8, 1), (4, 1), (0, 1)] {
+            assert_eq!(ask_again(seconds(remaining)), seconds(wait), "{remaining} s");
+        }
+    }
+
+    #[test]
+    fn a_length_is_written_as_in_a_manifest() {
+        for (length, written) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (90, "1m30s"),
+            (3_600, "1h"),
+            (3_661, "1h1m1s"),
+            (7_205, "2h5s"),
+        ] {
+            assert_eq!(Written(seconds(length)).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn a_token_is_alive_until_either_clock_says_that_its_life_is_over() {
+        let held = held(20);
+        assert!(held.is_alive(moment(19)) && !held.is_alive(moment(20)));
+        assert!(!held.is_alive(Moment { boot: seconds(20), ..moment(10) }), "the wall clock was set back");
+        assert!(!held.is_alive(Moment { boot: seconds(10), ..moment(20) }), "or forward");
+        let endless = HeldToken { expires: None, ..held };
+        assert!(endless.is_alive(moment(1_000_000)));
+    }
+
+    #[test]
     fn a_new_life_of_the_same_token_counts() {
         assert_eq!(
             judged(3600, Lifetime::Stated(seconds(3600)), 2400),

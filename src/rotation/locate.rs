@@ -1,7 +1,8 @@
 //! Which remote subscription is meant: the one on record, one that was found, or none.
 //!
 //! A provider's create is not idempotent, so "none" is only ever said after a complete listing, or
-//! where no listing can be had and no create of ours is open.
+//! where no listing can be had and no create of ours is open. An open one may be what a crash has left:
+//! see the table in [`super::status`].
 
 use chrono::{DateTime, Utc};
 
@@ -39,6 +40,7 @@ pub(super) enum Outcome<'a> {
     CannotKnow,
 }
 
+/// Rule 6.
 pub(super) fn locate(case: &Case<'_>, list_unavailable: bool) -> Located {
     let (spec, status) = (case.spec, case.subject.status);
     if let Some(given) = &spec.webhook_id {

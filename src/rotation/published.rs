@@ -66,3 +66,90 @@ impl Published {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn time(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn published() -> Published {
+        Published {
+            current: "t-2".into(),
+            previous: Some("t-1".into()),
+            previous_fingerprint: Some("f-1".to_owned()),
+            fingerprint: "f-2".to_owned(),
+            minted: time("2027-01-15T08:00:00.123Z"),
+            expires: Some(time("2027-01-15T09:00:00Z")),
+            allowed_hosts: None,
+        }
+    }
+
+    fn written(published: &Published) -> BTreeMap<&'static str, SecretText> {
+        published.entries().into_iter().collect()
+    }
+
+    fn read(entries: &BTreeMap<&'static str, SecretText>) -> Result<Published, Changed> {
+        Published::from_entries(|key| entries.get(key).cloned())
+    }
+
+    #[test]
+    fn receivers_find_each_value_under_its_key() {
+        let entries = written(&published());
+        let texts: Vec<_> = entries.iter().map(|(key, text)| (*key, text.expose())).collect();
+        assert_eq!(
+            texts,
+            [
+                ("current", "t-2"),
+                ("expiresAt", "2027-01-15T09:00:00Z"),
+                ("fingerprint", "f-2"),
+                ("mintedTime", "2027-01-15T08:00:00.123Z"),
+                ("previous", "t-1"),
+                ("previousFingerprint", "f-1"),
+            ]
+        );
+        assert!(entries.keys().all(|key| KEYS.contains(key)));
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let first = Published { previous: None, previous_fingerprint: None, expires: None, ..published() };
+        let of_an_earlier_release = Published { previous_fingerprint: None, ..published() };
+        for published in [published(), first, of_an_earlier_release] {
+            assert_eq!(read(&written(&published)), Ok(published));
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_stands_for_no_previous_token_that_is_not_there() {
+        let published = Published { previous: None, ..published() };
+        assert!(!written(&published).contains_key(PREVIOUS_FINGERPRINT));
+    }
+
+    /// The hosts that it may be sent to are kept beside the keys.
+    #[test]
+    fn hosts_are_no_key() {
+        let published = Published { allowed_hosts: Some(vec!["api.example.com".to_owned()]), ..published() };
+        let again = read(&written(&published)).unwrap();
+        assert_eq!(again, Published { allowed_hosts: None, ..published });
+    }
+
+    #[test]
+    fn the_key_that_somebody_has_changed_is_named() {
+        for key in [CURRENT, FINGERPRINT, MINTED_TIME] {
+            let mut entries = written(&published());
+            entries.remove(key);
+            assert_eq!(read(&entries), Err(Changed(key)), "it is missing");
+        }
+        for key in [MINTED_TIME, EXPIRES_AT] {
+            let mut entries = written(&published());
+            entries.insert(key, "yesterday".into());
+            assert_eq!(read(&entries), Err(Changed(key)), "it is no time");
+        }
+        assert_eq!(Changed(CURRENT).to_string(), "current is missing or has been changed");
+    }
+}

@@ -1,5 +1,35 @@
 //! When a rotation is due.
 //!
+//! A token was asked for at `m` and expires at `e`; it is to be brought to `n` subscriptions, at a
+//! provider that takes `r` requests a minute. The names are those of [`plan`]:
+//!
+//! ```text
+//! lifetime = e - m, and 400 days at most
+//! drain    = 2 * n * 60 s / r              to bring a new token to everybody, twice over
+//! want     = renewBefore, or min(lifetime / 3, 30 days)
+//! overlap  = rotation.overlap, or the provider's; nothing where the source revokes the previous token
+//! safety   = min(2 * (mint timeout + apply timeout), lifetime / 4)
+//! lead     = min(max(want, overlap + drain, safety), 2/3 of lifetime)
+//! jitter   = fixed for the source, in [0, min(lead / 10, 1 h)), and only ever earlier
+//! due      = m + max(lifetime - lead - jitter, min(30 s, lifetime / 2), 5 s)
+//! ```
+//!
+//! For one subscription, without jitter and `renewBefore`, at 500 requests a minute and with timeouts
+//! of 10 s:
+//!
+//! | lifetime | due after `m`, overlap 2 h | due after `m`, overlap 0 |
+//! |---|---|---|
+//! | 20 s | 10 s | 13.3 s |
+//! | 5 min | 100 s | 200 s |
+//! | 1 h | 20 min | 40 min |
+//! | 24 h | 16 h | 16 h |
+//! | 7 d | 4.67 d | 4.67 d |
+//! | 10 y, which counts as 400 d | 370 d | 370 d |
+//!
+//! An overlap that the lifetime cannot hold is told in a condition and stops nothing: tokens of an
+//! hour, and a platform that repeats deliveries for two, are the normal case. Which clock says that
+//! the time has come is a question for `rotate.rs`.
+//!
 //! Everything is computed in whole milliseconds with saturating arithmetic: a source that says
 //! `expires_in: 9e12` must not bring the process down.
 
@@ -234,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_the_design() {
+    fn the_table_of_this_module() {
         let (hour, day) = (3_600, 24 * 3_600);
         let two_hours = Duration::from_secs(2 * 3_600);
         for (lifetime, with_overlap, without) in [
@@ -286,7 +316,9 @@ mod tests {
         let plan = plan(minted, minted + TimeDelta::seconds(12), &terms(Duration::ZERO));
         assert_eq!(plan.last_attempt(), minted + TimeDelta::seconds(9));
         assert!(!plan.is_outlasted_by(minted + TimeDelta::seconds(11)));
-        assert!(plan.is_outlasted_by(minted + TimeDelta::milliseconds(11_500)));
+        let last_moment = TimeDelta::milliseconds(11_250);
+        assert!(!plan.is_outlasted_by(minted + last_moment), "a quarter of the safety is enough");
+        assert!(plan.is_outlasted_by(minted + last_moment + TimeDelta::milliseconds(1)));
         assert!(plan.is_outlasted_by(minted + TimeDelta::hours(1)));
     }
 
@@ -296,10 +328,12 @@ mod tests {
         let two_hours = Duration::from_secs(2 * 3_600);
         let short =
             |hours, terms: &Terms| plan(minted, minted + TimeDelta::hours(hours), terms).overlap_short;
-        assert!(short(1, &terms(two_hours)));
-        assert!(!short(4, &terms(two_hours)));
+        for (hours, is_short) in [(1, true), (2, true), (3, false), (4, false)] {
+            assert_eq!(short(hours, &terms(two_hours)), is_short, "a life of {hours} h");
+        }
         assert!(short(24, &Terms { revokes_previous: true, ..terms(two_hours) }));
         assert!(!short(1, &terms(Duration::ZERO)));
+        assert!(!short(1, &Terms { revokes_previous: true, ..terms(Duration::ZERO) }), "none was asked for");
     }
 
     #[test]
@@ -313,6 +347,60 @@ mod tests {
             Duration::from_secs(16 * 3_600),
             "two drains of 500 min, cut to two thirds of the life"
         );
+    }
+
+    #[test]
+    fn jitter_makes_earlier_by_a_tenth_of_the_lead_and_by_an_hour_at_most() {
+        let minted = DateTime::<Utc>::UNIX_EPOCH;
+        let earlier = |days, jitter_seed| {
+            let due = |jitter_seed| {
+                let terms = Terms { jitter_seed, ..terms(Duration::ZERO) };
+                plan(minted, minted + TimeDelta::days(days), &terms).due
+            };
+            (due(0) - due(jitter_seed)).num_milliseconds()
+        };
+        // The lead of a day is eight hours, that of 30 days ten.
+        let (tenth, hour) = (48 * 60_000, 3_600_000);
+        assert_eq!(earlier(1, u64::MAX), tenth - 1, "always less than that");
+        assert_eq!(earlier(1, u64::MAX / 2 + 1), tenth / 2);
+        assert_eq!(earlier(30, u64::MAX), hour - 1);
+        assert_eq!(earlier(30, u64::MAX / 4 + 1), hour / 4);
+        assert_eq!(earlier(0, u64::MAX), 0, "where there is no lead there is no jitter");
+    }
+
+    #[test]
+    fn the_next_mint_comes_after_30_s_or_half_a_life_and_never_within_5_s() {
+        let seconds = Duration::from_secs;
+        for (lifetime, spacing) in [
+            (None, 30),
+            (Some(3_600), 30),
+            (Some(60), 30),
+            (Some(20), 10),
+            (Some(10), 5),
+            (Some(8), 5),
+            (Some(0), 5),
+        ] {
+            assert_eq!(mint_spacing(lifetime.map(seconds)), seconds(spacing), "{lifetime:?}");
+        }
+    }
+
+    #[test]
+    fn a_published_token_is_left_for_a_quarter_of_the_lead_and_two_minutes_at_most() {
+        for (lead, pause) in [(0, 0), (60_000, 15_000), (480_000, 120_000), (3_600_000, 120_000)] {
+            assert_eq!(
+                publishing_pause(Duration::from_millis(lead)),
+                Duration::from_millis(pause),
+                "{lead} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn people_are_told_how_long_tokens_have_to_live() {
+        let told = too_short_message(Duration::from_secs(4));
+        for part in ["lives 4s", "every 5s", "live 8s or longer"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
     }
 
     fn any_duration() -> impl Strategy<Value = Duration> {

@@ -3,6 +3,21 @@
 //! Every way through this file ends in [`present`], which sets every condition from what is known:
 //! nothing falls through to `Ready`, and equal input gives equal output, so that an unchanged
 //! status is never written.
+//!
+//! # What a crash leaves behind
+//! A process can be killed after any step. What it leaves is on record here or at the provider, and
+//! leads back to one webhook with a live token (`tests/it/crashes`):
+//!
+//! | killed after | leaves | the next process |
+//! |---|---|---|
+//! | deciding | nothing | decides again |
+//! | a mint | a token that nobody uses, and perhaps a revoked one in use | mints when a rotation is due, and applies |
+//! | an apply, before its record | the new token at the provider, the old one on record | rotates when it is due: once more than necessary |
+//! | some of the members of a source | different fingerprints on record | finds the source split: one mint, for all members |
+//! | the creation record ([`creation_opened`]) | the record, and no webhook | lets it settle, lists, finds none, creates (`locate.rs`) |
+//! | a create, before its record | the record, and a webhook | lets it settle, lists, adopts that one (`locate.rs`) |
+//! | a delete, before the finalizer is off | no webhook | deletes again; a missing one counts as deleted |
+//! | publishing, before the apply | a new and live `current` in the Secret | applies that one, and mints nothing |
 
 use chrono::{DateTime, SubsecRound, Utc};
 

@@ -61,3 +61,50 @@ pub fn not_ahead(recorded: DateTime<Utc>, now: Moment, remembered: Option<DateTi
     let is_past = |time: &DateTime<Utc>| *time <= now.wall;
     Some(recorded).filter(is_past).or(remembered.filter(is_past)).unwrap_or(now.wall)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_while_passes_on_both_clocks() {
+        let moment = Moment { wall: at(0), boot: MINUTE };
+        assert_eq!(moment.after(MINUTE), Moment { wall: at(60), boot: MINUTE * 2 });
+    }
+
+    #[test]
+    fn sums_end_where_time_ends() {
+        assert_eq!((add(at(0), MINUTE), subtract(at(0), MINUTE)), (at(60), at(-60)));
+        assert_eq!(add(at(0), Duration::MAX), DateTime::<Utc>::MAX_UTC);
+        assert_eq!(add(DateTime::<Utc>::MAX_UTC, MINUTE), DateTime::<Utc>::MAX_UTC);
+        assert_eq!(subtract(at(0), Duration::MAX), DateTime::<Utc>::MIN_UTC);
+        assert_eq!(subtract(DateTime::<Utc>::MIN_UTC, MINUTE), DateTime::<Utc>::MIN_UTC);
+    }
+
+    #[test]
+    fn there_is_no_time_until_what_has_been() {
+        assert_eq!((between(at(0), at(60)), between(at(60), at(0))), (MINUTE, Duration::ZERO));
+    }
+
+    #[test]
+    fn people_read_whole_seconds() {
+        assert_eq!(written(at(0) + TimeDelta::milliseconds(999)), "2027-01-15T08:00:00Z");
+    }
+
+    /// The clock was set back after it was recorded.
+    #[test]
+    fn a_recorded_time_that_lies_ahead_is_replaced_by_one_that_is_remembered() {
+        let now = Moment { wall: at(0), boot: MINUTE };
+        assert_eq!(not_ahead(at(0), now, Some(at(-5))), at(0));
+        assert_eq!(not_ahead(at(1), now, Some(at(0))), at(0));
+        assert_eq!(not_ahead(at(1), now, Some(at(-5))), at(-5));
+        assert_eq!(not_ahead(at(1), now, Some(at(1))), at(0), "that one lies ahead too");
+        assert_eq!(not_ahead(at(1), now, None), at(0));
+    }
+}

@@ -64,6 +64,25 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_ends_at_its_end() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let wait = Wait::starting(now, Duration::from_secs(60));
+        assert_eq!(wait.until, now + TimeDelta::seconds(60));
+        assert_eq!(wait.pending(now + TimeDelta::seconds(59)), Some(wait.until));
+        assert_eq!(wait.pending(wait.until), None);
+        assert_eq!(wait.length(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn a_wait_can_be_made_shorter_and_not_longer() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let wait = Wait::starting(now, Duration::from_secs(60));
+        let cut = wait.no_longer_than(Duration::from_secs(10));
+        assert_eq!((cut.from, cut.until), (now, now + TimeDelta::seconds(10)));
+        assert_eq!(wait.no_longer_than(Duration::from_secs(90)), wait);
+    }
+
+    #[test]
     fn a_recorded_wait_is_cut_to_its_cap() {
         let now = DateTime::<Utc>::UNIX_EPOCH;
         let wait = Wait::recorded(now, now + TimeDelta::days(9), Duration::from_secs(300)).unwrap();

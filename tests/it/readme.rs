@@ -60,6 +60,21 @@ fn links_into_the_repository_lead_somewhere() {
     }
 }
 
+/// A file that is moved or split takes its place in the guides along.
+#[test]
+fn files_that_the_guides_name_exist() {
+    let named = Regex::new(r"[`(]((?:src|tests|crds|charts|deploy)/[\w./-]*)[`)]").unwrap();
+    for guide in ["CONTRIBUTING.md", "src/lib.rs"] {
+        let text = fs::read_to_string(in_repository(guide)).unwrap();
+        let paths: BTreeSet<&str> =
+            named.captures_iter(&text).map(|path| path.get(1).unwrap().as_str()).collect();
+        assert!(paths.len() > 20, "{guide}: {paths:?}");
+        for path in paths.into_iter().filter(|path| !path.contains("NAME")) {
+            assert!(in_repository(path).exists(), "{guide} names {path}");
+        }
+    }
+}
+
 #[test]
 fn options_that_it_names_exist() {
     let readme = fs::read_to_string(in_repository("README.md")).unwrap();

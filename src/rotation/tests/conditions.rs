@@ -1,11 +1,11 @@
 //! What a person, kstatus, Flux and Argo CD see.
 
 use super::super::claims::Claimant;
-use super::super::conditions::{Received, View};
+use super::super::conditions::{Received, View, of_dependency};
 use super::super::facts::Difference;
 use super::super::life::Remark;
 use super::super::observed::Observed;
-use super::super::schedule::{self, Plan};
+use super::super::schedule::{Plan, planned};
 use super::super::status::present;
 use super::super::time::written;
 use super::*;
@@ -36,7 +36,7 @@ impl Shown {
         let world = World::settled();
         let plan = world.with_subject(|subject, _| {
             let spec = world.spec.as_ref().unwrap();
-            schedule::planned(subject, spec, &world.profile, &world.source)
+            planned(subject, spec, &world.profile, &world.source)
         });
         Self {
             status: world.status,
@@ -381,4 +381,48 @@ fn what_is_odd_about_a_tokens_life_is_told_while_all_is_well() {
         .find(|condition| condition.kind == RotationHealthy)
         .map(|condition| condition.message);
     assert!(message.is_some_and(|message| message.contains("assumedLifetime (20s) began again")));
+}
+
+#[test]
+fn a_whole_second_is_told_as_it_is() {
+    let mut shown = Shown::settled();
+    shown.reason = WaitReason::Asked { not_before: at(30) };
+    let message = shown.condition(Ready).unwrap().message;
+    assert!(message.contains(&format!("not before {}", written(at(30)))), "{message}");
+}
+
+#[test]
+fn what_has_vanished_is_said_to_be_missing_while_it_is_looked_for() {
+    for reason in [WaitReason::Settled, WaitReason::Settling("it settles".into())] {
+        let mut shown = Shown::reason(reason);
+        shown.status.webhook_id = None;
+        assert_eq!(shown.says(Ready), (False, Reason::Pending), "it was never there");
+        let mut shown = Shown::reason(shown.reason);
+        shown.status.missing_since = Some(at(-5));
+        assert_eq!(shown.says(Ready), (False, Reason::RemoteMissing));
+    }
+    let mut failing = Shown::settled();
+    failing.status.missing_since = Some(at(-5));
+    failing.failing = Some(refused());
+    assert_eq!(failing.says(Ready), (False, Reason::TokenSourceRefused), "what keeps it from being found");
+}
+
+#[test]
+fn a_dependency_stalls_where_only_its_author_can_help() {
+    let shown = |reason| {
+        let mut conditions = Vec::new();
+        of_dependency(&mut conditions, (False, reason, "what to do".into()), 7, at(0));
+        for condition in &conditions {
+            assert_eq!((condition.reason, condition.message.as_str()), (reason, "what to do"));
+            assert_eq!((condition.observed_generation, condition.last_transition_time), (Some(7), at(0)));
+        }
+        conditions.iter().map(|condition| (condition.kind, condition.status)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(Reason::TokenSourceUnavailable), [(Ready, False)]);
+    assert_eq!(shown(Reason::InvalidSpec), [(Ready, False), (Stalled, True)]);
+    let mut conditions = Vec::new();
+    of_dependency(&mut conditions, (False, Reason::InvalidSpec, "wrong".into()), 7, at(0));
+    of_dependency(&mut conditions, (True, Reason::Valid, "right".into()), 8, at(9));
+    assert_eq!(conditions.len(), 1, "it does not stall any more");
+    assert_eq!((conditions[0].status, conditions[0].last_transition_time), (True, at(9)));
 }

@@ -1,5 +1,6 @@
 //! A create whose outcome is not known.
 
+use super::super::target::former;
 use super::*;
 use crate::api::{AdoptionPolicy, WhenMissing};
 
@@ -98,4 +99,31 @@ fn it_is_not_repeated_when_a_vanished_remote_is_to_stall() {
     assert_eq!(world.stalled(), Reason::RemoteMissing);
     world.listed(-5, &[("w2", RECORDED)]);
     assert_eq!(found(&world), "w2");
+}
+
+/// Its record says one digest of action and URL, as earlier releases wrote it.
+fn of_an_earlier_release(action: &str, listed: &[(&str, Listed)]) -> World {
+    let mut world = World::creating(-HOUR);
+    world.opened(&format!("{:016x}", former(Some(action), URL)), -HOUR);
+    let remotes = listed.iter().map(|(id, listed)| ((*id).to_owned(), *listed)).collect();
+    world.listing = Some(ListingView { begun: at(-10), remotes, mismatch: false });
+    world
+}
+
+#[test]
+fn the_record_of_an_earlier_release_finds_what_that_has_made() {
+    let made = Listed::new(Some("job.closed"), Some(URL), None);
+    let other = Listed::new(Some("job.archived"), Some(URL), None);
+    let world = of_an_earlier_release("job.closed", &[("made", made), ("other", other)]);
+    assert_eq!(found(&world), "made", "although something else is wanted now");
+}
+
+#[test]
+fn what_shows_no_action_may_be_what_an_earlier_release_made_of_another_one() {
+    let elsewhere = Listed::new(None, Some("https://elsewhere.example.com/"), None);
+    let edited = of_an_earlier_release("job.closed", &[("unclear", elsewhere)]);
+    assert_eq!(edited.stalled(), Reason::CreationOutcomeUnknown);
+    // Nothing was edited since: what leads elsewhere is another one.
+    let same = of_an_earlier_release("job.published", &[("unclear", elsewhere)]);
+    assert!(matches!(same.decide(), Step::Create { .. }));
 }

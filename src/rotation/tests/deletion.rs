@@ -230,3 +230,35 @@ fn the_outcome_of_an_open_create_comes_before_a_vanished_id() {
     world.listed(-10, &[]);
     assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
 }
+
+#[test]
+fn at_the_end_of_its_grace_a_deletion_waits_for_what_comes_next() {
+    let mut paused = World::deleted(-600);
+    paused.memory.deletion_seen = Some(at(-5));
+    paused.held_back = Some(limited(at(HOUR)));
+    assert_eq!(paused.until(), Some(at(55)), "a first chance");
+    let mut settling = World::deleted(-600);
+    settling.status.webhook_id = None;
+    settling.opened(RECORDED, -10);
+    assert_eq!(settling.until(), Some(at(SETTLE - 10)));
+}
+
+#[test]
+fn a_pause_that_has_just_ended_is_no_reason_to_leave_anything_behind() {
+    let mut world = World::deleted(-2 * HOUR);
+    world.memory.deletion_seen = Some(at(-60));
+    world.held_back = Some(limited(at(0)));
+    assert_eq!(world.decide(), Step::Delete { id: "w1".into() });
+}
+
+#[test]
+fn no_listing_is_asked_for_where_there_is_none() {
+    for forbidden in [true, false] {
+        let mut world = World::deleted(-5);
+        world.status.webhook_id = None;
+        world.opened(RECORDED, -HOUR);
+        world.list_forbidden = forbidden;
+        world.profile.can_list = forbidden;
+        assert!(orphaned(&world).contains("cannot be found out"));
+    }
+}

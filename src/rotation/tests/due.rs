@@ -93,3 +93,17 @@ fn the_deadline_is_the_mint_where_a_mint_ends_the_older_token() {
     world.status.token_fingerprint = Some(NEW.into());
     assert_eq!(deadline(&world), at(23 * HOUR), "it carries the newest");
 }
+
+#[test]
+fn a_check_whose_time_has_come_is_not_waited_for() {
+    let mut world = World::settled();
+    world.memory.duplicate_check = Some(at(0));
+    assert_eq!(world.until(), Some(at(15 * HOUR)));
+}
+
+#[test]
+fn at_the_moment_of_its_mint_nothing_is_due() {
+    let mut world = World::settled();
+    world.now = moment(-HOUR);
+    assert_eq!(world.reason(), WaitReason::Settled);
+}

@@ -180,3 +180,30 @@ fn of_very_many_that_are_alike_a_few_are_named() {
          id-00002, id-00003, id-00004 and others); set spec.webhookId to the one that is meant and delete the others there"
     );
 }
+
+#[test]
+fn people_are_told_what_webhooks_are_told_apart_by() {
+    let mut world = World::settled();
+    assert_eq!(world.profile.compared(), "the same action and postback URL");
+    world.profile.lists_actions = false;
+    assert_eq!(world.profile.compared(), "the same postback URL");
+}
+
+#[test]
+fn of_several_that_others_own_the_first_one_is_named() {
+    let mut world = World::fresh();
+    world.listed(-10, &[("one", &wanted()), ("two", &wanted())]);
+    world.claims.0.insert("one".into(), key("first"));
+    world.claims.0.insert("two".into(), key("second"));
+    let WaitReason::Conflict(other, Some(id)) = world.reason() else { panic!("{:?}", world.reason()) };
+    assert_eq!((other.to_string().as_str(), id.as_str()), ("default/first", "one"));
+}
+
+#[test]
+fn one_without_an_action_does_not_wait_for_one_with_another() {
+    let mut world = World::fresh();
+    world.spec().action = None;
+    world.listed(-10, &[("theirs", &wanted())]);
+    world.claims.0.insert("theirs".into(), key("owner"));
+    assert!(matches!(world.decide(), Step::Create { .. }));
+}

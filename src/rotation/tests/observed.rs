@@ -344,3 +344,84 @@ fn where_nothing_is_known_of_before_a_day_is_usual_and_an_hour_always_is() {
     busy.sees(&carried, 2 * HOUR + 10, false);
     assert!(is_unusual(&busy, Some(2 * HOUR), 9 * HOUR));
 }
+
+#[test]
+fn a_restart_is_no_news() {
+    let mut shown = received();
+    shown.sees(OLD, 10, false);
+    assert_eq!(shown.shows(), SEEN);
+    let mut resumed = Observed::resumed(&shown.status, at(20));
+    let verdict = observed::verdict(&shown.status, &resumed, "gupy");
+    assert!(!resumed.is_news(None, &verdict), "people know that tokens are seen");
+    let mut first = Observed::resumed(&received().status, at(20));
+    assert!(first.is_news(None, &verdict));
+}
+
+#[test]
+fn a_delivery_may_be_faster_than_the_record_of_each_token() {
+    let mut shown = received();
+    shown.rotates("second", 10);
+    shown.sees("third", 20, false);
+    shown.rotates("third", 30);
+    assert_eq!(shown.shows(), SEEN);
+}
+
+/// Whether an old token counts as late when it is refused after so many others, of one second each.
+fn is_late_after(others: i64) -> bool {
+    let mut shown = received();
+    for number in 0..others {
+        shown.rotates(&format!("t{number}"), number);
+    }
+    shown.sees(OLD, 120, true);
+    shown.shows() == OLD_STILL
+}
+
+#[test]
+fn eight_tokens_before_the_one_in_place_are_remembered() {
+    assert!(!is_late_after(8), "its own overlap counts");
+    assert!(is_late_after(9), "of one that is forgotten the gate has found that it is over");
+}
+
+#[test]
+fn a_token_that_comes_back_is_remembered_once_and_the_others_stay() {
+    let mut shown = received();
+    for (fingerprint, seconds) in [(NEW, 0), (OLD, 10), (NEW, 20)] {
+        shown.rotates(fingerprint, seconds);
+    }
+    shown.sees(OLD, 20 + OVERLAP + 60, true);
+    assert_eq!(shown.shows(), AWAITING, "it was replaced a second time");
+    shown.sees(OLD, 20 + OVERLAP + 61, true);
+    assert_eq!(shown.shows(), OLD_STILL);
+}
+
+#[test]
+fn old_tokens_are_over_after_exactly_an_hour_of_the_new_one() {
+    let late = OVERLAP + 61;
+    for (quiet, wanted) in [(HOUR - 1, OLD_STILL), (HOUR, SEEN)] {
+        let mut shown = received();
+        shown.rotates(NEW, 0);
+        shown.sees(OLD, late, true);
+        shown.sees(NEW, late + quiet, false);
+        assert_eq!(shown.shows(), wanted, "{quiet} s");
+    }
+}
+
+#[test]
+fn a_delivery_at_the_moment_of_the_rotation_says_nothing_of_the_new_token() {
+    let mut shown = received();
+    shown.rotates("t2", HOUR);
+    assert!(!is_unusual(&shown, Some(HOUR), 26 * HOUR));
+    assert!(is_unusual(&shown, Some(HOUR + 1), 26 * HOUR));
+}
+
+/// What happened later by the old clock happened now.
+#[test]
+fn a_clock_that_is_set_back_leaves_nothing_seen_in_the_future() {
+    let mut shown = received();
+    shown.rotates(NEW, HOUR);
+    shown.sees(OLD, 4 * HOUR, true);
+    assert_eq!(shown.shows(), OLD_STILL);
+    shown.observed.as_mut().unwrap().clamp(at(0));
+    shown.sees(NEW, HOUR, false);
+    assert_eq!(shown.shows(), SEEN, "an hour later by the clock that is right");
+}

@@ -220,3 +220,38 @@ fn a_change_that_alters_nothing_sent_costs_nothing() {
     world.spec().deletion_policy = Some(crate::api::DeletionPolicy::Delete);
     assert_eq!(world.reason(), WaitReason::Settled);
 }
+
+#[test]
+fn at_the_moment_of_its_end_a_token_has_expired() {
+    let mut world = World::settled();
+    world.spec().suspend = Some(true);
+    world.now = moment(23 * HOUR);
+    assert_eq!(world.until(), None, "there is nothing more to show");
+    let mut paused = World::needy();
+    paused.held_back = Some(limited(at(24 * HOUR)));
+    paused.now = moment(23 * HOUR);
+    assert!(!is_call(&paused.decide()), "and no last attempt can save it");
+}
+
+#[test]
+fn a_pause_is_over_at_its_end() {
+    let mut world = World::needy();
+    world.held_back = Some(limited(at(1)));
+    assert_eq!(world.until(), Some(at(1)));
+    world.now = moment(1);
+    assert_eq!(world.rotates().0, Why::Document);
+}
+
+#[test]
+fn a_pause_is_told_as_what_it_is_for() {
+    let told = |reason, asked| HeldBack { until: at(40), reason, asked }.message();
+    let until = super::super::time::written(at(40));
+    let limited = told(Reason::RateLimited, true);
+    assert!(limited.contains("429") && limited.contains(&until), "{limited}");
+    let refused = told(Reason::ProviderRefusedCredentials, false);
+    assert!(refused.contains("401") && refused.contains("Secret"), "{refused}");
+    let asked = told(Reason::ProviderUnavailable, true);
+    assert!(asked.contains("Retry-After") && asked.contains(&until), "{asked}");
+    let outage = told(Reason::ProviderUnavailable, false);
+    assert!(outage.contains("does not answer") && outage.contains("spec.baseUrl"), "{outage}");
+}

@@ -27,6 +27,7 @@ fn rotated(before: &SubscriptionStatus, request: Option<&str>) -> SubscriptionSt
 fn a_rotation_is_recorded_with_everything_it_settles() {
     let mut before = World::vanished(-HOUR).status;
     before.creation = World::creating(-10).status.creation;
+    before.webhook_origin = Some("https://elsewhere.example.com".into());
     before = status::failed(&before, 3, Reason::RateLimited, "inputs", at(0), at(9));
     let after = rotated(&before, Some("please"));
     assert_eq!((after.failures, after.creation, after.missing_since), (None, None, None));
@@ -78,12 +79,18 @@ fn a_create_is_opened_and_closed() {
     let opened = status::creation_opened(&SubscriptionStatus::default(), "target", at(0));
     let record = opened.creation.clone().unwrap();
     assert_eq!((record.target.as_str(), record.started_time), ("target", at(0)));
-    assert_eq!(status::creation_closed(&opened).creation, None);
+    assert_eq!(status::creation_closed(&opened), SubscriptionStatus::default());
+    let stays = World::settled().status;
+    assert_eq!(status::creation_closed(&stays), stays, "all else stays");
 }
 
 #[test]
 fn what_is_handed_over_is_all_that_belongs_to_the_remote() {
-    let owner = World::vanished(-HOUR).status;
+    let owner = SubscriptionStatus {
+        last_rotated_time: Some(at(-HOUR)),
+        applied_secrets: Some("secrets".into()),
+        ..World::vanished(-HOUR).status
+    };
     let mut heir = status::request_noted(&SubscriptionStatus::default(), "its own");
     heir = status::failed(&heir, 1, Reason::RateLimited, "a", at(0), at(1));
     let after = status::handed_over(&heir, &owner);
@@ -100,4 +107,32 @@ fn an_open_create_is_handed_over_too() {
     let owner = World::creating(-10).status;
     let after = status::handed_over(&SubscriptionStatus::default(), &owner);
     assert_eq!(after.creation, owner.creation);
+}
+
+#[test]
+fn another_life_of_the_token_in_place_is_recorded_to_the_millisecond() {
+    let before = World::settled().status;
+    let held = |fingerprint: &str, life| HeldToken {
+        fingerprint: fingerprint.into(),
+        minted: Moment { wall: at(0) + TimeDelta::microseconds(1_999), ..moment(0) },
+        expires: Some(at(life)),
+        confirmed: at(0),
+    };
+    let after = status::with_life_of(&before, &held(OLD, 60)).unwrap();
+    let expected = SubscriptionStatus {
+        token_minted_time: Some(at(0) + TimeDelta::milliseconds(1)),
+        token_expiration_time: Some(at(60)),
+        ..before.clone()
+    };
+    assert_eq!(after, expected);
+    assert_eq!(status::with_life_of(&after, &held(OLD, 60)), None, "nothing is new");
+    assert_eq!(status::with_life_of(&before, &held(NEW, 60)), None, "it is not the token in place");
+    assert_eq!(status::with_life_of(&SubscriptionStatus::default(), &held(OLD, 60)), None);
+}
+
+#[test]
+fn what_a_listing_shows_again_is_no_longer_missing() {
+    let before = World::vanished(-5).status;
+    let after = status::found(&before);
+    assert_eq!(after, SubscriptionStatus { missing_since: None, ..before });
 }

@@ -225,3 +225,62 @@ fn a_token_that_the_gate_cannot_know_is_replaced() {
     world.source.wait = Some(wait(-1, 9));
     assert_eq!((world.until(), world.reason()), (Some(at(9)), WaitReason::Settled), "with patience");
 }
+
+#[test]
+fn a_token_whose_time_has_come_on_boot_time_is_not_brought_again() {
+    let mut world = World::settled();
+    world.holding(OLD, -HOUR);
+    world.memory.minted_boot = Some(moment(-HOUR).boot);
+    world.now = Moment { wall: at(14 * HOUR), boot: moment(15 * HOUR).boot };
+    assert_eq!(world.rotates(), (Why::Due, TokenChoice::Mint));
+}
+
+#[test]
+fn at_the_moment_when_it_is_due_a_held_token_is_replaced() {
+    let mut world = World::settled();
+    world.holding(NEW, 1 - 16 * HOUR);
+    assert_eq!(world.rotates(), (Why::TokenMoved, TokenChoice::Take));
+    world.holding(NEW, -16 * HOUR);
+    assert_eq!(world.rotates(), (Why::TokenMoved, TokenChoice::Mint));
+}
+
+#[test]
+fn while_no_mint_can_be_had_a_change_is_applied_with_the_token_in_place() {
+    let mut world = World::needy();
+    world.holding(OLD, -20 * HOUR);
+    world.source.wait = Some(wait(-1, 9));
+    assert_eq!(world.rotates(), (Why::Document, TokenChoice::Take));
+}
+
+#[test]
+fn without_any_token_the_first_one_is_waited_for() {
+    let mut world = World::fresh();
+    world.listed(-10, &[]);
+    world.source.held = None;
+    world.source.wait = Some(wait(-1, 9));
+    assert_eq!(
+        (world.until(), world.reason()),
+        (Some(at(9)), WaitReason::Settling("the source was asked a moment ago".into()))
+    );
+}
+
+#[test]
+fn a_token_that_expired_before_it_could_be_sent_is_told_to_live_too_short() {
+    let mut world = World::needy();
+    let held = |life| {
+        Some(HeldToken {
+            fingerprint: NEW.into(),
+            minted: moment(-10),
+            expires: Some(at(life - 10)),
+            confirmed: at(-10),
+        })
+    };
+    world.source.wait = Some(wait(-1, 9));
+    world.source.held = held(4);
+    assert!(matches!(world.reason(), WaitReason::BackingOff(Reason::LifetimeTooShort, _)));
+    world.source.held = held(10);
+    assert_eq!(world.reason(), WaitReason::Settled, "long enough, and over");
+    world.source.held = held(4);
+    world.source.failing = Some((Reason::TokenSourceUnavailable, "503".into()));
+    assert!(matches!(world.reason(), WaitReason::BackingOff(Reason::TokenSourceUnavailable, _)));
+}

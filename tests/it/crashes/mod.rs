@@ -3,7 +3,7 @@
 //!
 //! What happens in between is the engine's own: it hands effects out, and learns of what came of them. So the
 //! places are the boundaries of its effects: before one begins, and when it has taken effect and the engine
-//! does not know. Awaits are more than that, and are those of the ports: there, a request is cut off half-way.
+//! does not know. What each may leave behind stands in the table of `src/rotation/status.rs`. Awaits are more than that, and are those of the ports: there, a request is cut off half-way.
 
 mod stories;
 
