@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::event::{Applying, Creating, Decided, Then};
 use super::ids::{ProviderId, SourceId, SubscriptionId, Ticket};
-use super::ports::{Custody, Document, Gauges, Notice, Offered, ProviderClient, Published};
-use super::state::reading::Paused;
-use crate::api::{
-    ObjectKey, Reason, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus, WebhookProviderStatus,
-    WebhookSubscriptionSpec,
-};
+use super::ports::{Document, Gauges, Notice, Offered, ProviderClient};
+use super::reading::Paused;
+use super::sent::{Applying, Creating, Decided};
+use super::write::Write;
+use crate::api::{ObjectKey, Reason, TokenSourceSpec, WebhookSubscriptionSpec};
 use crate::rotation::time::Moment;
 use crate::shares::NamespaceId;
 
@@ -95,50 +93,6 @@ pub(crate) enum Call {
         is_superseded: bool,
         write: Write,
     },
-}
-
-/// Something to be written, or to be read from where it is written.
-pub(crate) enum Write {
-    /// A subscription's status.
-    Status {
-        id: SubscriptionId,
-        key: ObjectKey,
-        uid: String,
-        status: Arc<SubscriptionStatus>,
-        /// In which it was decided on.
-        term: Option<u64>,
-        then: Then,
-    },
-    /// A subscription's finalizer.
-    Finalizer { id: SubscriptionId, key: ObjectKey, uid: String, wanted: bool },
-    /// A deleted subscription is let go.
-    Release { id: SubscriptionId, key: ObjectKey, uid: String },
-    /// The Secrets of a document are read and compared with those that were applied.
-    CompareSecrets {
-        id: SubscriptionId,
-        client: Arc<dyn ProviderClient>,
-        namespace: Arc<str>,
-        spec: Box<WebhookSubscriptionSpec>,
-    },
-    /// A token source's status.
-    SourceStatus {
-        id: SourceId,
-        key: ObjectKey,
-        before: Box<TokenSourceStatus>,
-        status: Box<TokenSourceStatus>,
-    },
-    /// The published Secret is read.
-    ReadPublished { id: SourceId, key: ObjectKey, secret_name: String, forgotten: u64 },
-    /// The published Secret is written.
-    Published { id: SourceId, key: ObjectKey, secret_name: String, forgotten: u64, tokens: Box<Published> },
-    /// A provider's status.
-    ProviderStatus { id: ProviderId, key: ObjectKey, status: Box<WebhookProviderStatus> },
-    /// A provider's finalizer.
-    ProviderFinalizer { id: ProviderId, key: ObjectKey, uid: String, wanted: bool },
-    /// A provider's credential is read, to know whose it is.
-    Identify { id: ProviderId, client: Arc<dyn ProviderClient> },
-    /// A provider's credential is kept for deletions.
-    KeepCredential { id: ProviderId, client: Arc<dyn ProviderClient>, custody: Custody },
 }
 
 /// Something that the metrics count.

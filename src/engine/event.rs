@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::api::{Ownership, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus};
+use crate::api::{SubscriptionStatus, TokenSourceSpec, TokenSourceStatus};
 use crate::engine::change::Change;
 use crate::engine::ids::{ProviderId, SourceId, SubscriptionId, Ticket};
 use crate::engine::ports::{
     Applied, CallFailure, GateFailure, Invalid, Listing, MintFailure, Minted, ProviderClient, PublishFailure,
     Published, RecordFailure, Refusal,
 };
-use crate::engine::state::reading::Paused;
-use crate::rotation::life::HeldToken;
-use crate::rotation::step::Why;
+use crate::engine::reading::Paused;
+use crate::engine::sent::{Applying, Creating, Decided, Then};
 use crate::rotation::time::Moment;
 use crate::shares::NamespaceId;
 
@@ -48,50 +47,6 @@ pub(crate) enum About {
     Account(ProviderId),
     /// A status of a source or provider.
     Aside,
-}
-
-/// What an apply was made with.
-#[derive(Clone, Debug)]
-pub(crate) struct Applying {
-    pub(crate) id: String,
-    pub(crate) ownership: Ownership,
-    pub(crate) why: Why,
-    pub(crate) sent: Sent,
-}
-
-/// What was sent, and where to.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub(crate) held: HeldToken,
-    /// Digest of the document.
-    pub(crate) digest: String,
-    pub(crate) origin: Arc<str>,
-}
-
-/// What a create was made with.
-#[derive(Clone, Debug)]
-pub(crate) struct Creating {
-    /// The term in which it was decided on.
-    pub(crate) term: Option<u64>,
-    pub(crate) sent: Sent,
-}
-
-/// What a call was decided on.
-#[derive(Clone, Debug)]
-pub(crate) struct Decided {
-    pub(crate) term: Option<u64>,
-    pub(crate) status: SubscriptionStatus,
-}
-
-/// What follows a record.
-#[derive(Clone, Debug)]
-pub(crate) enum Then {
-    /// The subscription is looked at again.
-    Reconcile,
-    /// The create is sent: its record is durable.
-    Create(Creating),
-    /// The status was handed to an heir: now the one that had it is let go.
-    Release(SubscriptionId),
 }
 
 /// What a call brought.

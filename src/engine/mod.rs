@@ -38,28 +38,35 @@
 //! one queue ordered by deadline, one entry for each object, each entry recomputed from `decide` on
 //! every change.
 
+mod account;
 mod calls;
 pub mod change;
+mod class;
 mod dispatch;
 mod effect;
 mod event;
 mod handle;
 mod ids;
 mod intake;
+mod listings;
+mod options;
 mod perform;
 pub mod ports;
 mod providers;
 mod queue;
+mod reading;
 mod reconcile;
+mod sent;
+mod served;
 mod sources;
 pub(crate) mod state;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod turns;
 mod upkeep;
-
-use std::sync::Arc;
-use std::time::Duration;
+mod write;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
@@ -67,83 +74,15 @@ use tokio::sync::mpsc;
 use self::change::Change;
 use self::event::Event;
 use self::handle::{handle, idle_for};
+pub use self::options::Options;
 use self::perform::{Job, perform};
-use self::ports::{
-    Clock, Gates, Leadership, Meter, Minter, Notices, ProviderClients, Publish, Random, Record,
-};
+pub use self::ports::Ports;
 use self::state::State;
 use self::turn::Around;
 use crate::shares::budget::Budgets;
 
 /// How many changes are taken in before anything else is looked at.
 const BATCH: usize = 256;
-
-/// The outside, as the engine sees it.
-#[derive(Clone)]
-pub struct Ports {
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Unpredictable numbers.
-    pub random: Arc<dyn Random>,
-    /// Makes statuses durable.
-    pub record: Arc<dyn Record>,
-    /// Publishes tokens.
-    pub publish: Arc<dyn Publish>,
-    /// Prove deliveries.
-    pub gates: Arc<dyn Gates>,
-    /// Obtains tokens.
-    pub minter: Arc<dyn Minter>,
-    /// Calls providers.
-    pub provider_clients: Arc<dyn ProviderClients>,
-    /// May this process act?
-    pub leadership: Arc<dyn Leadership>,
-    /// Tells people.
-    pub notices: Arc<dyn Notices>,
-    /// Counts.
-    pub meter: Arc<dyn Meter>,
-}
-
-/// How the engine works; the defaults are those of a production process.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Calls to providers and token sources at the same time, each.
-    pub workers: usize,
-    /// Records at the same time.
-    pub recorders: usize,
-    /// The engine looks at the clocks at least this often.
-    pub tick: Duration,
-    /// How long a deletion may be held up by a provider that cannot be called or does not delete.
-    pub grace: Duration,
-    /// How often `secret` sources are read.
-    pub secret_poll_interval: Duration,
-    /// Numbers for the metrics are gathered no more often than this.
-    pub gauges_every: Duration,
-    /// How long running steps may take to end when the engine is asked to stop.
-    pub shutdown_limit: Duration,
-}
-
-impl Options {
-    /// How many calls may be under way at the same time, all of them to one host in the worst case.
-    #[must_use]
-    pub fn calls(&self) -> usize {
-        // Providers and token sources, each.
-        self.workers.saturating_mul(2)
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            workers: 16,
-            recorders: 64,
-            tick: Duration::from_secs(1),
-            grace: Duration::from_secs(600),
-            secret_poll_interval: Duration::from_secs(60),
-            gauges_every: Duration::from_secs(5),
-            shutdown_limit: Duration::from_secs(20),
-        }
-    }
-}
 
 /// Why the engine ended without having been asked to.
 #[derive(Debug, thiserror::Error)]

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::Ports;
-use super::effect::{Call, Count, Effect, Write};
+use super::effect::{Call, Count, Effect};
 use super::event::{About, Broken, Ended, Report};
 use super::ids::Ticket;
+use super::ports::Ports;
 use super::ports::{CallFence, Custody, RecordFailure};
+use super::write::Write;
 
 /// A call under way.
 pub(crate) type Job = BoxFuture<'static, (Ticket, Ended)>;

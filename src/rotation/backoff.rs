@@ -1,6 +1,5 @@
 //! How long to wait after a failure.
 
-use super::time::Moment;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};

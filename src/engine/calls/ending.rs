@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::calls::class::class_of;
 use crate::engine::calls::news::OriginNews;
+use crate::engine::class::class_of;
 use crate::engine::dispatch::pauses::bearable_pause;
 use crate::engine::dispatch::places::give_back;
 use crate::engine::effect::Count;

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use crate::api::Reason;
-use crate::engine::calls::announce::announce;
 use crate::engine::dispatch::pauses::breaker_of;
 use crate::engine::effect::Count;
-use crate::engine::event::Then;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::ports::CallFailure;
 use crate::engine::providers::status::hold_provider;
 use crate::engine::queue::breaker::Breaker;
-use crate::engine::reconcile::decision::{Judged, Shown, judge, presented};
-use crate::engine::reconcile::persist::record;
-use crate::engine::reconcile::rest::rest;
-use crate::engine::sources::terms::lead_of;
+use crate::engine::sent::Then;
+use crate::engine::state::terms::lead_of;
+use crate::engine::subscriptions::announce::announce;
+use crate::engine::subscriptions::decision::{Judged, Shown, judge, presented};
+use crate::engine::subscriptions::persist::record;
+use crate::engine::subscriptions::rest::rest;
 use crate::engine::turn::Turn;
 use crate::rotation::answers::{Hold, Judgement, Operation, Pace, judge_call};
 use crate::rotation::facts::Subject;

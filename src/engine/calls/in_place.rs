@@ -2,13 +2,13 @@
 
 use crate::api::{ConditionStatus, Kind, Ownership, Reason};
 use crate::engine::effect::Count;
-use crate::engine::event::{Sent, Then};
 use crate::engine::ids::SubscriptionId;
 use crate::engine::providers::status::provider_answered;
-use crate::engine::reconcile::decision::{Shown, document_of, presented};
-use crate::engine::reconcile::persist::record;
+use crate::engine::sent::{Sent, Then};
 use crate::engine::sources::publish::{after_apply, remember_applied};
 use crate::engine::state::subscription::Object;
+use crate::engine::subscriptions::decision::{Shown, document_of, presented};
+use crate::engine::subscriptions::persist::record;
 use crate::engine::turn::Turn;
 use crate::rotation::facts::Drift;
 use crate::rotation::status;

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::api::{Kind, Reason};
 use crate::engine::calls::failure::fail;
-use crate::engine::event::Then;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::ports::CallFailure;
 use crate::engine::providers::filing::verify_soon;
-use crate::engine::reconcile::decision::{Shown, document_of, presented};
-use crate::engine::reconcile::persist::{put_status, record};
+use crate::engine::sent::Then;
 use crate::engine::state::State;
 use crate::engine::state::subscription::Object;
+use crate::engine::subscriptions::decision::{Shown, document_of, presented};
+use crate::engine::subscriptions::persist::{put_status, record};
 use crate::engine::turn::Turn;
 use crate::rotation::answers::{Operation, judge_listed_but_not_found};
 use crate::rotation::status;

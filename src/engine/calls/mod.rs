@@ -1,7 +1,5 @@
 //! What answers of providers to calls for one subscription mean.
 
-pub(crate) mod announce;
-pub(crate) mod class;
 pub(crate) mod ending;
 pub(crate) mod failure;
 pub(crate) mod in_place;

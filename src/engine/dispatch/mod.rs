@@ -6,5 +6,4 @@
 pub(crate) mod agenda;
 pub(crate) mod pauses;
 pub(crate) mod places;
-pub(crate) mod turns;
 pub(crate) mod writes;

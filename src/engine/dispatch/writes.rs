@@ -1,8 +1,9 @@
 //! Writes that wait for a place.
 
-use crate::engine::effect::{Call, Write};
+use crate::engine::effect::Call;
 use crate::engine::state::State;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::shares::NamespaceId;
 
 /// Puts a write in line: it waits for a place, and namespaces take turns.

@@ -7,12 +7,11 @@ use crate::api::{
 };
 use crate::engine::dispatch::agenda::reconcile_soon;
 use crate::engine::ids::SubscriptionId;
-use crate::engine::reconcile::decision::is_of_mint;
 use crate::engine::sources::begin::begin_source;
-use crate::engine::sources::leaving::leave_unused_source;
 use crate::engine::state::State;
 use crate::engine::state::source::SourceKey;
 use crate::engine::state::subscription::{Entry, Object};
+use crate::engine::subscriptions::decision::is_of_mint;
 use crate::engine::turn::Turn;
 use crate::rotation::observed::Observed;
 use crate::rotation::time::{Moment, between};
@@ -129,7 +128,7 @@ pub(crate) fn place_in_source(turn: &mut Turn<'_>, id: SubscriptionId, object: &
         }
     }
     if let Some(before) = before {
-        leave_unused_source(turn, before);
+        turn.state.leave_unused_source(before, turn.now);
     }
 }
 

@@ -7,7 +7,6 @@ use crate::engine::dispatch::agenda::reconcile_users_of_source;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::intake::providers::end_back_offs;
 use crate::engine::sources::begin::begin_source;
-use crate::engine::sources::leaving::leave_source;
 use crate::engine::sources::publish::publish_hosts;
 use crate::engine::state::source::SourceKey;
 use crate::engine::turn::Turn;
@@ -79,6 +78,6 @@ pub(crate) fn source_gone(turn: &mut Turn<'_>, key: &ObjectKey) {
         source.object = None;
         source.invalid = None;
     }
-    leave_source(turn, id);
+    turn.state.leave_source(id, turn.now);
     reconcile_users_of_source(turn, id);
 }

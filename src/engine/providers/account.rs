@@ -1,14 +1,16 @@
 //! Learning whose webhooks a provider object manages.
 
+use std::collections::BTreeSet;
+
 use crate::engine::dispatch::agenda::{file_expiry, reconcile_each};
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
 use crate::engine::ids::{ProviderId, SubscriptionId};
 use crate::engine::ports::{CallFailure, Refusal};
-use crate::engine::reconcile::decision::Judged;
 use crate::engine::state::State;
 use crate::engine::state::accounts::Asked;
+use crate::engine::state::subscription::Object;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::rotation::time::between;
 
 /// So long after a credential has changed another change counts as a failure: who changes it all the
@@ -17,14 +19,19 @@ const SETTLED_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Reads the credentials that tell whose webhooks are meant, where a decision depends on it.
 /// Returns whether it does.
-pub(crate) fn asks_whose(turn: &mut Turn<'_>, id: SubscriptionId, judged: &Judged) -> bool {
-    if judged.unread.is_empty() {
+pub(crate) fn asks_whose(
+    turn: &mut Turn<'_>,
+    id: SubscriptionId,
+    unread: &BTreeSet<ProviderId>,
+    object: &Object,
+) -> bool {
+    if unread.is_empty() {
         return false;
     }
     let Some(namespace) = turn.state.entry(id).map(|entry| entry.namespace) else {
         return false;
     };
-    for provider_id in &judged.unread {
+    for provider_id in unread {
         let Some(provider) = turn.state.provider_mut(*provider_id) else {
             continue;
         };
@@ -39,7 +46,7 @@ pub(crate) fn asks_whose(turn: &mut Turn<'_>, id: SubscriptionId, judged: &Judge
         // The place is of whoever asks: what else the provider's own namespace does is not waited for.
         write(turn.state, namespace, Write::Identify { id: provider_id, client: remote });
     }
-    file_expiry(turn, id, &judged.object);
+    file_expiry(turn, id, object);
     true
 }
 

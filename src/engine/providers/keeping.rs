@@ -8,12 +8,13 @@ use std::time::Duration;
 use crate::api::{Kind, Reason};
 use crate::engine::dispatch::agenda::reconcile_each;
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::{Effect, Write};
+use crate::engine::effect::Effect;
 use crate::engine::ids::{ProviderId, SubscriptionId};
 use crate::engine::ports::{Custody, RecordFailure};
 use crate::engine::providers::filing::file_provider;
 use crate::engine::state::State;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::rotation::backoff;
 use crate::rotation::wait::Wait;
 

@@ -3,10 +3,6 @@
 
 pub(crate) mod account;
 pub(crate) mod begin;
-pub(crate) mod comparing;
 pub(crate) mod filing;
 pub(crate) mod keeping;
-pub(crate) mod listed;
-pub(crate) mod page;
 pub(crate) mod status;
-pub(crate) mod views;

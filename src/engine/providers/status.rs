@@ -2,10 +2,10 @@
 
 use crate::api::{ConditionStatus, ConditionType, Reason, WebhookProviderStatus};
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
 use crate::engine::ids::{ProviderId, SubscriptionId};
 use crate::engine::providers::filing::file_provider;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::rotation::answers::{Hold, Judgement};
 use crate::rotation::conditions;
 use crate::shares::NamespaceId;

@@ -4,13 +4,13 @@ use crate::api::{DeletionPolicy, Reason};
 use crate::engine::calls::failure::{fail, internal};
 use crate::engine::dispatch::places::begin;
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::ports::RecordFailure;
-use crate::engine::reconcile::decision::is_deleting;
-use crate::engine::reconcile::rest::rest;
 use crate::engine::state::subscription::Object;
+use crate::engine::subscriptions::decision::is_deleting;
+use crate::engine::subscriptions::rest::rest;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::rotation::answers::{Judgement, Operation};
 use crate::rotation::facts::Memory;
 

@@ -5,15 +5,14 @@ use std::time::Duration;
 use crate::api::{Kind, Reason};
 use crate::engine::dispatch::agenda::{file, leave_line, reconcile_soon};
 use crate::engine::dispatch::places::begin;
-use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
-use crate::engine::event::Then;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::ports::RecordFailure;
-use crate::engine::reconcile::decision::{Shown, document_of, presented};
-use crate::engine::reconcile::persist::record;
-use crate::engine::reconcile::rest::remove_subscription;
+use crate::engine::sent::Then;
 use crate::engine::state::subscription::{Entry, Object};
+use crate::engine::subscriptions::decision::{Shown, document_of, presented};
+use crate::engine::subscriptions::letting_go::let_go;
+use crate::engine::subscriptions::persist::record;
+use crate::engine::subscriptions::rest::remove_subscription;
 use crate::engine::turn::Turn;
 use crate::rotation::step::WaitReason;
 use crate::rotation::{backoff, status};
@@ -52,17 +51,6 @@ pub(crate) fn hand_over(turn: &mut Turn<'_>, id: SubscriptionId, object: &Object
     }
     begin(turn.state, id);
     record(turn, heir_id, status, Then::Release(id));
-}
-
-/// Lets a deleted object go: what its deletion asks for is done.
-pub(crate) fn let_go(turn: &mut Turn<'_>, id: SubscriptionId, object: &Object) {
-    let Some(entry) = turn.state.entry_mut(id) else {
-        return;
-    };
-    entry.let_go = true;
-    let namespace = entry.namespace;
-    let (key, uid) = (object.identity.key.clone(), object.identity.uid.clone());
-    write(turn.state, namespace, Write::Release { id, key, uid });
 }
 
 pub(crate) fn released(turn: &mut Turn<'_>, id: SubscriptionId, result: Result<(), RecordFailure>) {

@@ -2,11 +2,8 @@
 //!
 //! What the answers of providers mean stands in [`calls`](super::calls).
 
-pub(crate) mod decision;
 pub(crate) mod finalizer;
 pub(crate) mod in_turn;
 pub(crate) mod letting_go;
-pub(crate) mod persist;
 pub(crate) mod persisted;
-pub(crate) mod rest;
 pub(crate) mod subscription;

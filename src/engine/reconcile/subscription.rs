@@ -1,21 +1,21 @@
 //! Looking at one subscription: asking the rules, and doing what they say.
 
 use crate::api::Reason;
-use crate::engine::calls::announce::announce;
 use crate::engine::dispatch::agenda::{file, file_expiry, grace_ends, leave_line};
 use crate::engine::dispatch::pauses::{hasten, held_back};
-use crate::engine::event::Then;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::providers::account::asks_whose;
 use crate::engine::providers::filing::want_listing;
 use crate::engine::queue::line::Line;
-use crate::engine::reconcile::decision::{
-    Judged, Shown, is_deleting, judge, presented, without_past_failure,
-};
 use crate::engine::reconcile::finalizer::keep_finalizer;
 use crate::engine::reconcile::letting_go::{hand_over, release};
-use crate::engine::reconcile::persist::record;
+use crate::engine::sent::Then;
 use crate::engine::sources::mint::want_mint;
+use crate::engine::subscriptions::announce::announce;
+use crate::engine::subscriptions::decision::{
+    Judged, Shown, is_deleting, judge, presented, without_past_failure,
+};
+use crate::engine::subscriptions::persist::record;
 use crate::engine::turn::Turn;
 use crate::rotation::decide;
 use crate::rotation::facts::Subject;
@@ -97,7 +97,7 @@ pub(crate) fn act(turn: &mut Turn<'_>, id: SubscriptionId, judged: Judged) {
         // Another process leads: nothing is written and nothing is called.
         return;
     }
-    if keep_finalizer(turn, id, &judged.object) || asks_whose(turn, id, &judged) {
+    if keep_finalizer(turn, id, &judged.object) || asks_whose(turn, id, &judged.unread, &judged.object) {
         return;
     }
     match judged.step {

@@ -5,8 +5,8 @@
 
 use crate::engine::ids::SourceId;
 use crate::engine::queue::timers::Alarm;
+use crate::engine::served::reaches_gates;
 use crate::engine::sources::mint::queue_mint;
-use crate::engine::sources::served::reaches_gates;
 use crate::engine::state::source::SourceKey;
 use crate::engine::turn::Turn;
 use crate::rotation::renewal;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::engine::dispatch::agenda::reconcile_each;
 use crate::engine::effect::Call;
 use crate::engine::ids::{SourceId, SubscriptionId};
-use crate::engine::sources::terms::first_end;
 use crate::engine::state::subscription::Object;
+use crate::engine::state::terms::first_end;
 use crate::engine::turn::Turn;
 use crate::rotation::backoff;
 use crate::rotation::time::between;
@@ -79,14 +79,5 @@ pub(crate) fn start_mints(turn: &mut Turn<'_>) {
         let patience = left.and_then(|left| backoff::call_patience(left, slowest));
         let term = turn.state.term;
         turn.call(Call::Mint { id, namespace, spec, term, patience, started: now });
-    }
-}
-
-pub(crate) fn stop_minting(turn: &mut Turn<'_>, id: SourceId) {
-    if let Some(source) = turn.state.source_mut(id)
-        && let Some(wanted) = source.wanted.take()
-    {
-        let namespace = source.namespace;
-        turn.state.waiting.mints.remove(namespace, &(wanted, id));
     }
 }

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use crate::api::{Reason, TokenSourceSpec};
-use crate::engine::calls::announce::announce;
 use crate::engine::dispatch::agenda::reconcile_soon;
 use crate::engine::effect::Count;
-use crate::engine::event::Then;
 use crate::engine::ids::{SourceId, SubscriptionId};
 use crate::engine::ports::MintFailure;
-use crate::engine::reconcile::decision::{OF_MINT, Shown, document_of, presented};
-use crate::engine::reconcile::persist::record;
+use crate::engine::sent::Then;
 use crate::engine::sources::status::record_source;
-use crate::engine::sources::terms::plans;
+use crate::engine::state::terms::plans;
+use crate::engine::subscriptions::announce::announce;
+use crate::engine::subscriptions::decision::{OF_MINT, Shown, document_of, presented};
+use crate::engine::subscriptions::persist::record;
 use crate::engine::turn::Turn;
 use crate::rotation::answers::{Hold, judge_mint};
 use crate::rotation::schedule::Plan;

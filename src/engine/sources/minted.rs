@@ -1,7 +1,7 @@
 //! What a mint brings for all members of its source.
 
 use crate::api::Reason;
-use crate::engine::calls::class::class_of;
+use crate::engine::class::class_of;
 use crate::engine::dispatch::agenda::{reconcile_each, reconcile_users_of_source};
 use crate::engine::effect::Count;
 use crate::engine::ids::SourceId;
@@ -12,7 +12,7 @@ use crate::engine::sources::offer::offer_held;
 use crate::engine::sources::publish::{publish_held, publish_hosts};
 use crate::engine::sources::repeated::token_repeated;
 use crate::engine::sources::status::record_source;
-use crate::engine::sources::terms::previous_lifetime;
+use crate::engine::state::terms::previous_lifetime;
 use crate::engine::turn::Turn;
 use crate::rotation::life::{HeldToken, Remark};
 use crate::rotation::target::short_digest;

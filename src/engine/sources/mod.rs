@@ -2,7 +2,6 @@
 
 pub(crate) mod begin;
 pub(crate) mod keep_alive;
-pub(crate) mod leaving;
 pub(crate) mod mint;
 pub(crate) mod mint_failure;
 pub(crate) mod minted;
@@ -11,6 +10,4 @@ pub(crate) mod offered;
 pub(crate) mod publish;
 pub(crate) mod published;
 pub(crate) mod repeated;
-pub(crate) mod served;
 pub(crate) mod status;
-pub(crate) mod terms;

@@ -10,10 +10,10 @@ use crate::engine::dispatch::agenda::reconcile_users_of_source;
 use crate::engine::effect::{Call, Count};
 use crate::engine::ids::{SourceId, SubscriptionId};
 use crate::engine::ports::Offered;
-use crate::engine::sources::served::{all_readers_know, served_source};
-use crate::engine::sources::terms::publishing_pause;
+use crate::engine::served::{all_readers_know, served_source};
 use crate::engine::state::source::SourceKey;
 use crate::engine::state::subscription::Object;
+use crate::engine::state::terms::publishing_pause;
 use crate::engine::turn::Turn;
 use crate::rotation::life::HeldToken;
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
 use crate::engine::ids::{SourceId, SubscriptionId};
 use crate::engine::ports::Published;
 use crate::engine::queue::timers::Alarm;
-use crate::engine::sources::terms::longest_overlap;
+use crate::engine::state::terms::longest_overlap;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::rotation::life::HeldToken;
 use crate::rotation::wait::Wait;
 

@@ -12,7 +12,7 @@ use crate::engine::sources::publish::{
     alarm_source, plan_tending, publish_hosts, tend_publication, write_published,
 };
 use crate::engine::sources::status::record_source;
-use crate::engine::sources::terms::publishing_pause;
+use crate::engine::state::terms::publishing_pause;
 use crate::engine::turn::Turn;
 use crate::rotation::backoff;
 use crate::rotation::life::HeldToken;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::api::{ConditionStatus, Reason, TokenSourceStatus};
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
 use crate::engine::ids::SourceId;
 use crate::engine::queue::timers::Alarm;
-use crate::engine::sources::served::served_source;
+use crate::engine::served::served_source;
 use crate::engine::state::source::Source;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 use crate::rotation::time::Moment;
 use crate::rotation::{conditions, status};
 

@@ -3,47 +3,12 @@
 //! Ids of webhooks say nothing by themselves: two accounts at one host may both begin at 1. Who
 //! claims an id claims it in an account, and no object can stand in the way of another account's.
 
+use crate::engine::account::Account;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 
 use crate::engine::ids::SubscriptionId;
-
-/// Drawn when the process begins: nobody can make two texts collide, or find a text by its digest.
-static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-
-/// A digest under a key that only this process has.
-pub(crate) fn keyed(value: impl Hash) -> u64 {
-    KEY.hash_one(value)
-}
-
-/// Whose credential it is: a keyed digest of its value, which lives in memory only. Copies of one
-/// Secret are one account.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Account(u64);
-
-impl Account {
-    /// The account of a credential, which is all of these texts together.
-    #[must_use]
-    pub fn of_credential(texts: &[&str]) -> Self {
-        Self(keyed(("credential", texts)))
-    }
-
-    /// Without a credential nothing tells two authors at a provider apart but their namespaces.
-    #[must_use]
-    pub fn of_namespace(namespace: &str) -> Self {
-        Self(keyed(("namespace", namespace)))
-    }
-}
-
-impl fmt::Debug for Account {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Account")
-    }
-}
 
 /// The accounts of all credentials in use. A renewed credential is the same account as before: its
 /// copies are not all renewed in the same moment.

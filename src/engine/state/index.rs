@@ -2,9 +2,9 @@
 //! its source, whether its deletion will need its provider, and which receiver takes its deliveries in.
 
 use crate::api::{ConditionType, DeletionPolicy, ObjectKey, Reason, WebhookSubscriptionSpec};
+use crate::engine::account::keyed;
 use crate::engine::ids::SubscriptionId;
 use crate::engine::state::State;
-use crate::engine::state::accounts::keyed;
 use crate::engine::state::provider::Provider;
 use crate::engine::state::reception::Reception;
 use crate::engine::state::same_account::{base_of, place_of};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{ObjectKey, TokenSourceSpec};
-use crate::engine::event::Decided;
 use crate::engine::ids::{ProviderId, SourceId, SubscriptionId};
 use crate::engine::ports::ProviderClient;
+use crate::engine::sent::Decided;
 use crate::engine::state::State;
 use crate::engine::state::source::SourceKey;
 use crate::engine::state::subscription::Entry;

@@ -1,8 +1,9 @@
 //! Whether two provider objects manage the webhooks of one account, and where an id is one.
 
+use crate::engine::account::keyed;
 use crate::engine::ids::ProviderId;
 use crate::engine::state::State;
-use crate::engine::state::accounts::{Asked, Belonging, keyed};
+use crate::engine::state::accounts::{Asked, Belonging};
 use crate::engine::state::subscription::Object;
 use crate::rotation::facts::ProviderProfile;
 

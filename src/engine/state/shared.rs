@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::engine::effect::Write;
 use crate::engine::ids::{ProviderId, SourceId, SubscriptionId, Ticket};
+use crate::engine::write::Write;
 use crate::shares::{Places, Waiting};
 
 /// What can be under way at the same time.

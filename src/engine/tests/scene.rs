@@ -13,12 +13,12 @@ use crate::api::{
     Declared, Identity, Kind, ObjectKey, SubscriptionStatus, TokenSourceSpec, TokenSourceStatus,
     WebhookProviderSpec, WebhookProviderStatus, WebhookSubscriptionSpec,
 };
-use crate::engine::Options;
 use crate::engine::change::Change;
-use crate::engine::effect::{Call, Count, Effect, Write};
+use crate::engine::effect::{Call, Count, Effect};
 use crate::engine::event::{About, Broken, Ended, Event, Report};
 use crate::engine::handle::handle;
 use crate::engine::ids::{SubscriptionId, Ticket};
+use crate::engine::options::Options;
 use crate::engine::ports::{
     Account, After, Applied, CallFailure, CallFence, Document, GateFailure, Gates, Invalid, Lifetime,
     Listing, MintFailure, Minted, Notice, Offered, ProviderClient, ProviderProfile, PublishFailure, Random,
@@ -27,6 +27,7 @@ use crate::engine::ports::{
 use crate::engine::state::State;
 use crate::engine::state::subscription::Entry;
 use crate::engine::turn::Around;
+use crate::engine::write::Write;
 use crate::rotation::target::short_digest;
 use crate::rotation::time::{Moment, add};
 use crate::secret::bounds::Bounds;

@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 
 use crate::engine::dispatch::agenda::reconcile_all;
-use crate::engine::reconcile::persist::put_status;
 use crate::engine::state::subscription::Entry;
+use crate::engine::subscriptions::persist::put_status;
 use crate::engine::turn::Turn;
 
 /// A difference between the clocks' steps above this means that the wall clock was set.

@@ -8,7 +8,7 @@ use crate::api::Reason;
 use crate::engine::dispatch::pauses::held_back;
 use crate::engine::effect::Count;
 use crate::engine::ports::{Gauges, SubscriptionGauge};
-use crate::engine::sources::served::served_source;
+use crate::engine::served::served_source;
 use crate::engine::state::source::SourceKey;
 use crate::engine::turn::Turn;
 use crate::rotation::time::{Moment, between};

@@ -11,9 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::engine::effect::Count;
-use crate::engine::providers::views::tidy_views;
+use crate::engine::listings::views::tidy_views;
 use crate::engine::queue::timers::Alarm;
-use crate::engine::sources::mint::stop_minting;
 use crate::engine::turn::Turn;
 use crate::rotation::time::{Moment, between};
 use crate::shares::NamespaceId;
@@ -75,7 +74,7 @@ fn tidy_sources(turn: &mut Turn<'_>) {
         }
     }
     for id in leaving_by_namespace(idle) {
-        stop_minting(turn, id);
+        turn.state.stop_minting(id);
         if let Some(mut source) = turn.state.sources.remove(id) {
             turn.state.namespaces.leave(source.namespace);
             turn.state.timers.unfile(&mut source.timer, Alarm::Source(id));

@@ -4,8 +4,8 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use crate::engine::ids::SubscriptionId;
+use crate::engine::listings::page::page_in_turn;
 use crate::engine::providers::filing::{file_provider, wake_blocked};
-use crate::engine::providers::page::page_in_turn;
 use crate::engine::queue::call_place::Given;
 use crate::engine::queue::line::Work;
 use crate::engine::queue::origin::Origin;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::api::{Failures, Reason, SubscriptionStatus};
 use crate::engine::dispatch::pauses::held_back;
 use crate::engine::ids::{ProviderId, SubscriptionId};
-use crate::engine::sources::served::gate_lacks;
+use crate::engine::served::gate_lacks;
 use crate::engine::state::State;
 use crate::engine::state::claims::Owners;
 use crate::engine::state::provider::Provider;

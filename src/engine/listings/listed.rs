@@ -1,18 +1,18 @@
 //! A page of a listing has been answered.
 
 use crate::api::{ConditionStatus, Reason};
-use crate::engine::calls::class::class_of;
 use crate::engine::calls::ending::request_ended;
 use crate::engine::calls::failure::fail;
 use crate::engine::calls::news::{OriginNews, news_of};
+use crate::engine::class::class_of;
 use crate::engine::dispatch::agenda::reconcile_each;
 use crate::engine::effect::Count;
 use crate::engine::ids::{ProviderId, SubscriptionId};
+use crate::engine::listings::comparing::listing_arrived;
 use crate::engine::ports::{CallFailure, Listing};
-use crate::engine::providers::comparing::listing_arrived;
 use crate::engine::providers::filing::file_provider;
 use crate::engine::providers::status::{hold_provider, record_provider};
-use crate::engine::state::reading::Paused;
+use crate::engine::reading::Paused;
 use crate::engine::turn::Turn;
 use crate::rotation::answers::{Hold, Judgement, Operation, judge_call};
 use crate::rotation::backoff;

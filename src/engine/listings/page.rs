@@ -7,8 +7,8 @@ use crate::engine::effect::Call;
 use crate::engine::ids::ProviderId;
 use crate::engine::providers::filing::{file_provider, file_provider_at, page_at};
 use crate::engine::queue::call_place::Given;
+use crate::engine::reading::Paused;
 use crate::engine::state::State;
-use crate::engine::state::reading::Paused;
 use crate::engine::turn::Turn;
 
 /// When a page is looked at again that has let calls of its provider go first.

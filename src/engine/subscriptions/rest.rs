@@ -3,7 +3,6 @@
 use crate::engine::dispatch::agenda::{leave_line, reconcile_soon};
 use crate::engine::ids::SubscriptionId;
 use crate::engine::queue::timers::Alarm;
-use crate::engine::sources::leaving::leave_unused_source;
 use crate::engine::state::provider::Provider;
 use crate::engine::turn::Turn;
 
@@ -38,6 +37,6 @@ pub(crate) fn remove_subscription(turn: &mut Turn<'_>, id: SubscriptionId) {
         }
     }
     if let Some(source) = entry.source {
-        leave_unused_source(turn, source);
+        turn.state.leave_unused_source(source, turn.now);
     }
 }

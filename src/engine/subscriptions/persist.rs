@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::api::SubscriptionStatus;
 use crate::engine::dispatch::writes::write;
-use crate::engine::effect::Write;
-use crate::engine::event::Then;
 use crate::engine::ids::SubscriptionId;
+use crate::engine::sent::Then;
 use crate::engine::state::subscription::Object;
 use crate::engine::turn::Turn;
+use crate::engine::write::Write;
 
 /// Begins to make a status durable; the entry carries it from now on.
 pub(crate) fn record(turn: &mut Turn<'_>, id: SubscriptionId, status: SubscriptionStatus, then: Then) {
