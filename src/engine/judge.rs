@@ -195,7 +195,7 @@ impl Engine {
         let view = View {
             now,
             generation: object.identity.generation,
-            wait: shown.wait,
+            wait: shown.reason,
             desired_digest: document.desired.as_deref(),
             invalid: entry.invalid.as_deref().or(document.refused.as_deref()),
             plan: plan.as_ref(),

@@ -271,7 +271,7 @@ impl Engine {
     }
 
     pub(super) fn client_of(&self, id: SubscriptionId) -> Option<Arc<dyn ProviderClient>> {
-        self.state.provider(self.state.entry(id)?.provider)?.remote.clone()
+        self.state.provider(self.state.entry(id)?.provider)?.client.clone()
     }
 
     /// Files a subscription under the time of its next look, which is no later than that of the next

@@ -5,7 +5,7 @@ use super::super::conditions::{Received, View};
 use super::super::facts::Difference;
 use super::super::life::Remark;
 use super::super::observed::Observed;
-use super::super::schedule::Plan;
+use super::super::schedule::{self, Plan};
 use super::super::status::present;
 use super::super::time::written;
 use super::*;
@@ -36,7 +36,7 @@ impl Shown {
         let world = World::settled();
         let plan = world.with_subject(|subject, _| {
             let spec = world.spec.as_ref().unwrap();
-            decide::planned(subject, spec, &world.profile, &world.source)
+            schedule::planned(subject, spec, &world.profile, &world.source)
         });
         Self {
             status: world.status,
@@ -73,7 +73,7 @@ impl Shown {
         let view = View {
             now: self.now,
             generation: self.generation,
-            wait: &self.wait,
+            wait: &self.reason,
             desired_digest: self.desired.as_deref(),
             invalid: self.invalid.as_deref(),
             plan: self.plan.as_ref(),
