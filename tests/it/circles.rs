@@ -6,6 +6,7 @@
 //! their names on is no knowledge of them; what it calls of theirs is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use regex::Regex;
 
@@ -117,13 +118,9 @@ impl Modules {
         let knowledge = self.knowledge();
         let mut circles = BTreeSet::new();
         for folder in self.0.keys().filter(|path| !self.0[*path].children.is_empty()) {
-            let part = |path: &Path| match path.strip_prefix(folder.as_slice())? {
-                [] => Some("mod"),
-                [name, ..] => Some(name.as_str()),
-            };
             let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
             for (who, whom) in &knowledge {
-                if let (Some(who), Some(whom)) = (part(who), part(whom))
+                if let (Some(who), Some(whom)) = (part_of(folder, who), part_of(folder, whom))
                     && who != whom
                 {
                     known.entry(who).or_default().insert(whom);
@@ -139,6 +136,14 @@ impl Modules {
             }
         }
         circles
+    }
+}
+
+/// The part of a folder to which a file belongs, if it lies in it.
+fn part_of<'a>(folder: &[String], path: &'a [String]) -> Option<&'a str> {
+    match path.strip_prefix(folder)? {
+        [] => Some("mod"),
+        [name, ..] => Some(name.as_str()),
     }
 }
 
@@ -162,19 +167,21 @@ fn shortest_circle<'a>(start: &'a str, known: &BTreeMap<&'a str, BTreeSet<&'a st
     None
 }
 
+static IMPORT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?m)^[ \t]*(pub(?:\([^)]*\))? )?use ([^;]*);").unwrap());
+/// What is visible to whom is no knowledge of them.
+static VISIBILITY: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bpub\([^)]*\)").unwrap());
+static PATH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?:^|[^\w:])((?:\w+::)+\w+)").unwrap());
+
 /// What a code imports, and the paths in it besides.
 fn named(code: &str) -> (Vec<Import>, Vec<Path>) {
-    let import = Regex::new(r"(?m)^[ \t]*(pub(?:\([^)]*\))? )?use ([^;]*);").unwrap();
-    let path = Regex::new(r"(?:^|[^\w:])((?:\w+::)+\w+)").unwrap();
     let mut imports = Vec::new();
-    for found in import.captures_iter(code) {
+    for found in IMPORT.captures_iter(code) {
         expand(&found[2], &[], found.get(1).is_some(), &mut imports);
     }
-    // What is visible to whom is no knowledge of them.
-    let visibility = Regex::new(r"\bpub\([^)]*\)").unwrap();
-    let rest = import.replace_all(code, "");
-    let rest = visibility.replace_all(&rest, "");
-    let paths = path.captures_iter(&rest).map(|found| segments(&found[1], "::")).collect();
+    let rest = IMPORT.replace_all(code, "");
+    let rest = VISIBILITY.replace_all(&rest, "");
+    let paths = PATH.captures_iter(&rest).map(|found| segments(&found[1], "::")).collect();
     (imports, paths)
 }
 

@@ -35,7 +35,6 @@ use super::receiver::{Proof, Tokens};
 use super::refusal::Refusal;
 use crate::http::HeaderName;
 
-pub(super) use credential::as_header_value;
 pub use credential::{Credential, Loaded, SHORTEST, Unusable, Why};
 use head::Signature;
 pub use head::{Head, Matched, Presented};
