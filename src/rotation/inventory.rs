@@ -348,6 +348,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_gathered_is_counted() {
+        let mut gathered = Gathered::default();
+        assert!(gathered.is_empty() && Inventory::default().is_empty());
+        for number in 0..3 {
+            let listed = Listed { target: about(number), former: [0, 1], active: None };
+            assert!(gathered.push(&format!("id-{number}"), listed, 10, 100));
+        }
+        assert_eq!((gathered.is_empty(), gathered.len(), gathered.id_bytes()), (false, 3, 12));
+        let inventory = Inventory::from(gathered);
+        assert_eq!((inventory.is_empty(), inventory.len()), (false, 3));
+    }
+
+    #[test]
     fn the_digest_of_ids_is_that_of_the_set() {
         let one = inventory(&[(1, 3), (2, 4), (1, 5)]);
         assert_eq!(one.len(), 2);
