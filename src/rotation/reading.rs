@@ -267,6 +267,7 @@ mod tests {
             Url::parse(&format!("{begin}{}", "x".repeat(length - begin.len()))).unwrap()
         };
         let mut reading = Reading::default();
+        assert_eq!(MAX_LINK_LENGTH, 8_192);
         assert_eq!(reading.take_in(Vec::new(), After::Link(link(MAX_LINK_LENGTH))), Ok(None));
         assert!(reading.take_in(Vec::new(), After::Link(link(MAX_LINK_LENGTH + 1))).is_err());
     }
