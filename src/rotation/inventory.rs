@@ -348,6 +348,50 @@ mod tests {
     }
 
     #[test]
+    fn what_was_gathered_is_counted() {
+        let mut gathered = Gathered::default();
+        assert!(gathered.is_empty() && Inventory::default().is_empty());
+        for number in 0..3 {
+            let listed = Listed { target: about(number), former: [0, 1], active: None };
+            assert!(gathered.push(&format!("id-{number}"), listed, 10, 100));
+        }
+        assert_eq!((gathered.is_empty(), gathered.len(), gathered.id_bytes()), (false, 3, 12));
+        let inventory = Inventory::from(gathered);
+        assert_eq!((inventory.is_empty(), inventory.len()), (false, 3));
+    }
+
+    /// What is set aside for so many remotes with ids of four bytes.
+    fn set_aside(count: usize, most: usize, most_bytes: usize) -> (usize, usize) {
+        let mut gathered = Gathered::default();
+        for number in 0..count {
+            let listed = Listed { target: about(1), former: [0, 1], active: None };
+            assert!(gathered.push(&format!("{number:04}"), listed, most, most_bytes));
+        }
+        let remotes = (gathered.weight() - gathered.ids.capacity()) / size_of::<Shown>();
+        (gathered.ids.capacity(), remotes)
+    }
+
+    #[test]
+    fn memory_doubles_and_grows_no_further_than_is_said() {
+        for (count, expected) in [(1, (4, 16)), (2, (8, 16)), (3, (16, 16)), (17, (128, 32))] {
+            assert_eq!(set_aside(count, 1_000, 1_000), expected, "{count}");
+        }
+        assert_eq!(set_aside(3, 3, 12), (12, 3), "no more than will be needed");
+        assert_eq!(set_aside(2, 0, 0), (8, 2), "where that is not known, what is needed now");
+    }
+
+    #[test]
+    fn an_inventory_weighs_what_it_holds() {
+        let inventory = inventory(&[(1, 3), (2, 4), (3, 5)]);
+        assert_eq!(inventory.without_action().count(), 1);
+        let numbers = 3 + 2 * 3 + 1;
+        assert_eq!(
+            inventory.weight(),
+            3 * "id-1".len() + 3 * size_of::<Shown>() + numbers * size_of::<u32>()
+        );
+    }
+
+    #[test]
     fn the_digest_of_ids_is_that_of_the_set() {
         let one = inventory(&[(1, 3), (2, 4), (1, 5)]);
         assert_eq!(one.len(), 2);

@@ -219,12 +219,61 @@ mod tests {
     }
 
     #[test]
-    fn it_has_an_end() {
+    fn one_that_never_settles_has_an_end() {
         let mut reading = Reading::default();
         for number in 1..MAX_PASSES {
             assert_eq!(pass(&mut reading, &[&["a"], &[&number.to_string()]]), Ok(None));
         }
-        assert!(pass(&mut reading, &[&["a"], &["x"]]).is_err(), "it never settles");
+        assert!(pass(&mut reading, &[&["a"], &["x"]]).is_err());
+    }
+
+    #[test]
+    fn what_has_been_read_is_counted_from_the_first_page() {
+        let mut reading = Reading::default();
+        assert_eq!((reading.has_begun(), reading.shown(), reading.weight()), (false, 0, 0));
+        reading.take_in(page(&["a", "b", "c"]), After::Page).unwrap();
+        assert_eq!((reading.has_begun(), reading.shown()), (true, 3));
+        let read = reading.weight();
+        assert!(read > 3);
+        let link = Url::parse("https://api.example.com/hooks?after=a").unwrap();
+        reading.take_in(Vec::new(), After::Link(link.clone())).unwrap();
+        assert_eq!(reading.weight(), read + link.as_str().len());
+        reading.take_in(Vec::new(), After::Nothing).unwrap();
+        assert_eq!((reading.has_begun(), reading.shown()), (true, 0), "the second pass");
+    }
+
+    #[test]
+    fn ids_take_eight_mebibytes_at_most_and_256_bytes_each() {
+        let id = |number: usize| RemoteSubscription {
+            id: format!("{number:0>256}"),
+            action: None,
+            postback_url: None,
+            active: None,
+        };
+        let mut reading = Reading::default();
+        let most = MAX_ID_BYTES / MAX_ID_LENGTH;
+        assert_eq!(reading.take_in((0..most).map(id).collect(), After::Page), Ok(None));
+        assert_eq!(
+            reading.take_in(page(&["x"]), After::Page).unwrap_err().to_string(),
+            "the provider's answer cannot be read: the ids in the list take more than 8 MiB"
+        );
+        assert_eq!(MAX_ID_BYTES, 8 * 1024 * 1024);
+    }
+
+    #[test]
+    fn a_link_may_be_as_long_as_is_said() {
+        let link = |length: usize| {
+            let begin = "https://example.com/";
+            Url::parse(&format!("{begin}{}", "x".repeat(length - begin.len()))).unwrap()
+        };
+        let mut reading = Reading::default();
+        assert_eq!(MAX_LINK_LENGTH, 8_192);
+        assert_eq!(reading.take_in(Vec::new(), After::Link(link(MAX_LINK_LENGTH))), Ok(None));
+        assert!(reading.take_in(Vec::new(), After::Link(link(MAX_LINK_LENGTH + 1))).is_err());
+    }
+
+    #[test]
+    fn it_has_an_end() {
         let mut reading = Reading::default();
         for _ in 1..MAX_PAGES {
             assert_eq!(reading.take_in(Vec::new(), After::Page), Ok(None));

@@ -273,6 +273,13 @@ mod tests {
     }
 
     #[test]
+    fn a_target_says_whether_it_names_an_action() {
+        let url = "https://example.com/in";
+        assert!(Target::new(Some("a"), url).has_action() && Target::without_url(Some("a")).has_action());
+        assert!(!Target::new(None, url).has_action() && !Target::without_url(None).has_action());
+    }
+
+    #[test]
     fn a_record_is_read_again_whichever_release_wrote_it() {
         for action in [Some("a"), None] {
             let target = Target::new(action, "https://example.com/in");

@@ -106,6 +106,15 @@ mod tests {
     }
 
     #[test]
+    fn one_among_too_many_to_look_at_is_not_said_to_be_the_only_one() {
+        let ids: Vec<String> = (0..=MOST_LOOKED_AT).map(|number| format!("id-{number}")).collect();
+        let unclaimed = Unclaimed::unless(ids.iter().map(String::as_str), |id| id != "id-7");
+        assert_eq!((unclaimed.only(), unclaimed.is_empty()), (None, false));
+        assert_eq!(unclaimed.count(), "very many");
+        assert_eq!(unclaimed.named().as_deref(), Some("id-7 and others"));
+    }
+
+    #[test]
     fn a_few_are_named_each_once() {
         let ids = ["a", "mine", "a", "b"];
         let unclaimed = Unclaimed::unless(ids.into_iter(), |id| id == "mine");

@@ -425,3 +425,17 @@ fn a_clock_that_is_set_back_leaves_nothing_seen_in_the_future() {
     shown.sees(NEW, HOUR, false);
     assert_eq!(shown.shows(), SEEN, "an hour later by the clock that is right");
 }
+
+#[test]
+fn a_week_without_the_new_token_is_unusual_however_seldom_anything_comes() {
+    let mut shown = received();
+    let carried = shown.status.token_fingerprint.clone().unwrap();
+    for days in [0, 5] {
+        shown.sees(&carried, days * 24 * HOUR, false);
+    }
+    let rotated = 6 * 24 * HOUR;
+    shown.rotates("t2", rotated);
+    let week = 7 * 24 * HOUR;
+    assert!(!is_unusual(&shown, Some(rotated + 1), rotated + week));
+    assert!(is_unusual(&shown, Some(rotated + 1), rotated + week + 1));
+}
