@@ -465,6 +465,20 @@ impl Scene {
         self.settle();
     }
 
+    /// The same until there is such a call, within this time.
+    pub(crate) fn settle_until(&mut self, is: impl Fn(&Call) -> bool, within: Duration) {
+        let until = self.now.boot + within;
+        while !self.calls.values().any(&is) {
+            assert!(self.now.boot < until, "no such call within {within:?}");
+            let other = self.calls.iter().find(|(_, call)| !is(call)).map(|(ticket, _)| *ticket);
+            match other {
+                Some(ticket) => self.end(ticket, Outcome::Succeeds),
+                None => self.pass(Duration::from_secs(1)),
+            }
+            self.time();
+        }
+    }
+
     /// The subscription of this number.
     pub(crate) fn entry(&self, number: u32) -> &Entry {
         let id = self.state.by_key[&key(&format!("subscription-{number}"))];
@@ -487,6 +501,11 @@ impl Scene {
     fn report(&mut self, call: Call, outcome: Outcome) -> (Report, Option<crate::shares::NamespaceId>) {
         let report = match call {
             Call::Update { applying, decided, started, .. } => {
+                let is_there = self.remotes.contains_key(&applying.id);
+                let outcome = match outcome {
+                    Outcome::Succeeds if !is_there => Outcome::Missing,
+                    outcome => outcome,
+                };
                 let result = outcome.call(|| Applied { id: None, secrets: None });
                 Report::Applied { applying, decided, started, result }
             }
