@@ -164,6 +164,20 @@ impl TokenBook {
         before != self.known()
     }
 
+    /// Takes in what another gate has kept and this one does not know; returns whether that was anything.
+    pub fn take_over(&mut self, known: Vec<KnownToken>, now: DateTime<Utc>, overlap: Duration) -> bool {
+        let before = self.entries.len();
+        for entry in known.into_iter().map(Entry::from) {
+            let is_new = self.entries.iter().all(|one| one.digest != entry.digest);
+            if is_new && entry.accepted(now, overlap, None).is_some() {
+                self.entries.push(entry);
+            }
+        }
+        let has_more = self.entries.len() > before;
+        self.forget_the_oldest();
+        has_more
+    }
+
     /// Whether the token with this fingerprint is in it.
     #[must_use]
     pub fn knows(&self, fingerprint: &str) -> bool {
@@ -391,6 +405,33 @@ mod tests {
         assert_eq!(told(200, None), [name(2), name(1), name(0)]);
         assert_eq!(told(100 + 7_201, None), [name(2), name(1)]);
         assert_eq!(told(200, Some(150)), [name(2)]);
+    }
+
+    #[test]
+    fn what_another_gate_has_kept_is_taken_over_as_far_as_it_still_counts() {
+        let mut other = book();
+        for (number, now) in [(0, 0), (1, 100), (2, 200), (3, 300)] {
+            learn(&mut other, number, true, now);
+        }
+        // This one could not read what was published between.
+        let mut own = book();
+        learn(&mut own, 0, false, 0);
+        learn(&mut own, 3, false, 300);
+        assert_eq!(judge(&own, 1, 310), Judgement::Unknown);
+        let before = own.known();
+        assert!(own.take_over(other.known(), at(310), OVERLAP));
+        for number in 0..=3 {
+            assert_eq!(judge(&own, number, 310), accepted(number), "{number}");
+        }
+        assert_eq!(own.known()[..2], before, "what it knows itself stays as it was");
+        assert_eq!(*own.accepted(at(310), OVERLAP, None)[0], *name(3));
+        assert!(!own.take_over(other.known(), at(310), OVERLAP));
+
+        let mut late = book();
+        learn(&mut late, 4, false, 0);
+        let over = 300 + 7_200 + 8 * 86_400;
+        assert!(late.take_over(other.known(), at(over), OVERLAP), "the newest has no end yet");
+        assert_eq!(late.known().len(), 2);
     }
 
     #[test]

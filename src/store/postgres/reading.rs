@@ -38,7 +38,7 @@ pub(super) const TAKE: &str = "WITH clock AS (
          FROM counted c WHERE d.id = c.id AND c.before < $7::bigint
          RETURNING d.id, d.claim, d.arrived, d.refusals, d.attempts, d.since, d.receiver, d.event, d.due)
      SELECT t.id, t.claim, t.arrived, t.refusals, t.attempts, t.since, k.delivery,
-         b.seal, b.salt, b.content_type, b.content_encoding, b.event_time, b.body
+         b.seal, b.salt, b.content_type, b.content_encoding, b.event_time, b.body, t.event
      FROM taken t JOIN bodies b ON b.id = t.id
      LEFT JOIN keys k ON k.receiver = t.receiver AND k.event = t.event AND k.body = ''::bytea AND k.expires > $2
      ORDER BY t.due, t.id";
@@ -147,6 +147,7 @@ fn taken(row: &Columns) -> Result<TakenRow, Trouble> {
         // This one is counted already, so that one in which the process ends is counted as well.
         attempts: count(row, 4)?.saturating_sub(1),
         since: time(row.try_get(5)?),
+        event: row.try_get(13)?,
         duplicate_of: duplicate_of.filter(|earlier| *earlier != id),
         written: written(row, 7)?,
     })
