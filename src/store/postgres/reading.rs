@@ -46,6 +46,9 @@ pub(super) const TAKE: &str = "WITH clock AS (
 /// When the next one is due. All that is taken was due when it was taken, so that what stands before the first
 /// one that is free is no more than what is under way. Ends of claims are told by the caller's clock, which
 /// says that it is now `$3`.
+///
+/// The order and the limit, which is far beyond what is ever under way, are for the planner: without them it finds
+/// the other index of the table as good, and goes through all that waits for the receiver.
 pub(super) const NEXT_DUE: &str = "WITH clock AS (
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now),
      mine AS (SELECT receiver FROM receivers WHERE uid = $1),
@@ -55,9 +58,11 @@ pub(super) const NEXT_DUE: &str = "WITH clock AS (
          ORDER BY d.due, d.id LIMIT 1),
      held AS (
          SELECT min(greatest(d.due, d.claimed_until + coalesce($3::bigint - (SELECT now FROM clock), 0))) AS due
-         FROM deliveries d JOIN bodies b ON b.id = d.id
-         WHERE d.receiver = (SELECT receiver FROM mine) AND d.state = 0 AND d.claim IS NOT NULL
-             AND d.due <= coalesce((SELECT due FROM first), 9223372036854775807) AND b.seal = ANY($2))
+         FROM (SELECT id, due, claimed_until FROM deliveries
+               WHERE receiver = (SELECT receiver FROM mine) AND state = 0 AND claim IS NOT NULL
+                   AND due <= coalesce((SELECT due FROM first), 9223372036854775807)
+               ORDER BY due, id LIMIT 100000) d
+         JOIN bodies b ON b.id = d.id WHERE b.seal = ANY($2))
      SELECT least((SELECT due FROM first), (SELECT due FROM held))";
 
 /// It is given back as it was.

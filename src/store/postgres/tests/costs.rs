@@ -76,6 +76,22 @@ async fn what_is_due_is_found_by_an_index_and_not_sorted() {
         let scans = plan.lines().find(|line| line.contains("Seq Scan on") && !line.contains("receivers"));
         assert_eq!(scans.filter(|scan| !scan.contains("Seq Scan on store")), None, "{name}: {plan}");
     }
+    // What is under way stands before the first one that is free: no more than that is looked at.
+    for (rows, counted) in [(0, false), (5, true), (500, true), (500, false), (20_000, true)] {
+        base.sql(&format!(
+            "TRUNCATE hookkeeper.deliveries; TRUNCATE hookkeeper.bodies;
+             INSERT INTO hookkeeper.deliveries (id, receiver, state, arrived, due, since, size, event, body_digest,
+                 key_expires)
+             SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), 1, 0, n, n, n, 0, '', '', n
+             FROM generate_series(1, {rows}) n"
+        ));
+        if counted {
+            base.sql("ANALYZE hookkeeper.deliveries");
+        }
+        let plan = plan(&base, reading::NEXT_DUE, "('u', '{0}', 1)");
+        let is_bounded = !plan.contains("deliveries_of_receiver") && !plan.contains("Sort");
+        assert!(is_bounded, "{rows} rows, counted: {counted}: {plan}");
+    }
     // What comes first in its index is taken first, without looking at the rest.
     let plan = plan(&base, reading::TAKE, "('u', 1, '{0}', 9, '{1}', 1, 1, NULL)");
     let due = plan.split("CTE due").nth(1).unwrap().split("CTE ").next().unwrap();
