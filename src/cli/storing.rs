@@ -168,8 +168,8 @@ async fn database(
         match opened {
             Ok(store) => return Ok(Arc::new(store)),
             Err(error @ PostgresError::Away { .. }) => {
-                warn!("{error}; tried again in {} s", wait.as_secs());
                 starting.says(format!("{error}; it is tried again until it does"));
+                warn!("{error}; tried again in {} s", wait.as_secs());
             }
             Err(error) => return Err(error.into()),
         }
