@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::compose::{self, FromShell};
 use super::coupling::Coupling;
-use super::gate::beat;
+use super::serve::beat;
 use super::gating::{self, Gate, GateArgs, Shown};
 use super::serve::ServeArgs;
 use super::storing;

@@ -213,7 +213,7 @@ impl Line {
     /// What became of a delivery is in the store; `was_taken` says whether the application has taken it.
     pub(super) fn recorded(&mut self, delivery: &UnderWay, was_taken: bool) {
         if was_taken {
-            self.answered.recorded(&delivery.event, self.is_looking);
+            self.answered.recorded(&delivery.event, self.standing.is_looking);
         }
     }
 
