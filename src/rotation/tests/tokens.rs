@@ -267,7 +267,7 @@ fn without_any_token_the_first_one_is_waited_for() {
 #[test]
 fn a_token_that_expired_before_it_could_be_sent_is_told_to_live_too_short() {
     let mut world = World::needy();
-    let held = |life| {
+    let held = |life: i64| {
         Some(HeldToken {
             fingerprint: NEW.into(),
             minted: moment(-10),
