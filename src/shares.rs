@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_takes_all_he_can_leaves_as_much_as_he_has() {
+    fn whoever_takes_all_they_can_leaves_as_much_as_they_have() {
         for (all, hogs, each) in [(16, 1, 8), (16, 3, 4), (4, 1, 2), (2, 1, 1), (1, 1, 1), (64, 7, 8)] {
             let mut places = Places::new(all);
             for _ in 0..all {

@@ -148,7 +148,7 @@ pub enum Reason {
     Valid,
     /// Nobody has asked the provider yet.
     NotVerified,
-    /// The applied token's life has ended.
+    /// The applied token has expired.
     TokenExpired,
     /// Work has not come to an end.
     Pending,
@@ -178,7 +178,7 @@ pub enum Reason {
     LifetimeUnknown,
     /// Tokens live so shortly that none can be replaced before it ends.
     LifetimeTooShort,
-    /// The token source returned a token whose life had ended.
+    /// The token source returned a token that had expired.
     TokenExpiredOnArrival,
     /// The provider does not answer.
     ProviderUnavailable,

@@ -37,7 +37,7 @@ pub struct SubscriptionStatus {
     /// When the applied token was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_minted_time: Option<DateTime<Utc>>,
-    /// When the applied token ends.
+    /// When the applied token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expiration_time: Option<DateTime<Utc>>,
     /// When a token was applied last.
@@ -129,7 +129,7 @@ pub struct TokenSourceStatus {
     /// When the newest token was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_minted_time: Option<DateTime<Utc>>,
-    /// When the newest token ends.
+    /// When the newest token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_expiration_time: Option<DateTime<Utc>>,
     /// Tokens before the newest that subscriptions still carry, where gates take deliveries with them in: none of

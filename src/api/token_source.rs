@@ -67,7 +67,7 @@ pub struct TokenSourceSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
-    /// Whether issuing a token ends the previous one's life. Default false.
+    /// Whether issuing a token revokes the previous one. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revokes_previous: Option<bool>,
     /// A Secret that receives the current and the previous token.
@@ -76,7 +76,7 @@ pub struct TokenSourceSpec {
     /// The hosts that the tokens may be sent to, as the annotation hookkeeper.dev/allowed-hosts of a
     /// Secret names them: the provider's, that of the postback URL, and every other one that a request
     /// to the provider names. Without it, whoever may name the source in a subscription may send its
-    /// tokens to a host of his choice. What `publishTo` writes is annotated with them.
+    /// tokens to a host of their choice. What `publishTo` writes is annotated with them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253), regex(pattern = schema::ALLOWED_HOST)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -106,7 +106,7 @@ pub struct InlineTokenSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(schema::POSITIVE_RULE).message(schema::POSITIVE_MESSAGE))]
     pub assumed_lifetime: Option<Duration>,
-    /// Whether issuing a token ends the previous one's life. Default false.
+    /// Whether issuing a token revokes the previous one. Default false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revokes_previous: Option<bool>,
 }
@@ -130,7 +130,7 @@ impl From<InlineTokenSource> for TokenSourceSpec {
 }
 
 impl TokenSourceSpec {
-    /// Whether issuing a token ends the previous one's life.
+    /// Whether issuing a token revokes the previous one.
     #[must_use]
     pub fn revokes_previous(&self) -> bool {
         self.revokes_previous.unwrap_or(false)

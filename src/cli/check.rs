@@ -1,7 +1,9 @@
 //! `hookkeeper check`: judges manifests without a cluster.
 
+mod declared;
 mod findings;
 mod input;
+mod judge;
 mod receivers;
 
 use std::io::Write;
@@ -12,6 +14,7 @@ use super::output;
 use crate::gate::paths::AllowedPath;
 use crate::printable::printable;
 use findings::Findings;
+use judge::judge;
 
 /// Validates manifests offline; exit code 1 when there is a problem.
 #[derive(Debug, clap::Args)]
@@ -31,7 +34,7 @@ pub struct CheckArgs {
 /// When standard output cannot be written to; what is wrong with the files is no error.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let inputs = input::read(&args.files);
-    let findings = findings::judge(&inputs, &args.allow_path);
+    let findings = judge(&inputs, &args.allow_path);
     print(&findings, &mut output::standard())?;
     Ok(if findings.problems == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

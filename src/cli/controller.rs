@@ -86,8 +86,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .serve
         .serve(logs, prometheus_client::registry::Registry::default(), axum::Router::new(), shutdown.clone())
         .await?;
-    let activity = clients.activity.clone();
-    serving.metrics.follow_watch(Box::new(move || activity.oldest()));
+    let last_heard = clients.last_heard.clone();
+    serving.metrics.follow_watch(Box::new(move || last_heard.oldest()));
     let shell = Shell::new(&clients, settings, clock, serving.starting);
     let gates = shell.gates.clone();
     serving.metrics.follow_gates(Box::new(move || gates.seen()));

@@ -8,8 +8,9 @@ use anyhow::{Context, bail};
 use prometheus_client::registry::Registry as Series;
 use tokio::sync::{oneshot, watch};
 
-use super::gate::{Args, beat};
+use super::gate_args::Args;
 use super::gating::{self, FromShell, Gate};
+use super::serve::beat;
 use super::storing;
 use crate::gate::evidence::Evidence;
 use crate::gate::follow::follow;
@@ -28,27 +29,6 @@ const READ_AGAIN: ReadAgain = ReadAgain { every: Duration::from_secs(60), apart:
 const LAST_CALL: Duration = Duration::from_secs(10);
 /// Longest name of an object.
 const LONGEST_NAME: usize = 253;
-
-/// Arguments of a gate in a cluster.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ClusterArgs {
-    /// Look after this namespace only; may be given several times.
-    #[arg(long, short = 'n', value_name = "NAMESPACE", conflicts_with = "manifests")]
-    pub namespace: Vec<String>,
-    /// Look after objects with these labels only.
-    #[arg(long, short = 'l', value_name = "SELECTOR", conflicts_with = "manifests")]
-    pub selector: Option<String>,
-    /// Context of the kubeconfig; in a pod none is needed.
-    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
-    pub context: Option<String>,
-    /// Namespace of this gate's Lease; the one this process runs in when it is left out.
-    #[arg(long, value_name = "NAMESPACE", conflicts_with = "manifests")]
-    pub lease_namespace: Option<String>,
-    /// Name of this process, unlike that of any other gate: of its Lease, and in statuses. The name of the
-    /// pod when it is left out.
-    #[arg(long, value_name = "NAME", conflicts_with = "manifests")]
-    pub name: Option<String>,
-}
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -99,8 +79,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
     let (registry, evidence) = (gate.registry(), gate.evidence());
     let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;
-    let activity = clients.activity.clone();
-    serving.metrics.follow_watch(Box::new(move || activity.oldest()));
+    let last_heard = clients.last_heard.clone();
+    serving.metrics.follow_watch(Box::new(move || last_heard.oldest()));
     let starting = serving.starting;
     starting.says("the receivers are not at work yet");
 

@@ -1,7 +1,7 @@
 //! The command line: one file for each subcommand.
 //!
 //! [`main`] reads the arguments, runs one subcommand and turns what comes of it into an exit code
-//! and at most one line on standard error. Subcommands decide nothing: they put other rooms
+//! and at most one line on standard error. Subcommands decide nothing: they put other modules
 //! together and print.
 
 mod ask;
@@ -14,6 +14,7 @@ pub mod crds;
 pub mod deliveries;
 pub mod demo;
 pub mod gate;
+pub mod gate_args;
 pub mod gate_cluster;
 mod gate_ports;
 mod gating;
@@ -64,7 +65,7 @@ enum Command {
     Demo(demo::Args),
     Controller(controller::Args),
     Sidecar(sidecar::Args),
-    Gate(gate::Args),
+    Gate(gate_args::Args),
     Deliveries(deliveries::Args),
     Sandbox(sandbox::Args),
     Check(check::CheckArgs),

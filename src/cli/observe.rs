@@ -60,7 +60,7 @@ impl Meter for Observer {
     }
 }
 
-/// How many subscriptions are in which state, and which token ends first.
+/// How many subscriptions are in which state, and which token expires first.
 fn report(gauges: &Gauges) -> String {
     let mut states: BTreeMap<&str, usize> = BTreeMap::new();
     for row in &gauges.subscriptions {
@@ -72,7 +72,7 @@ fn report(gauges: &Gauges) -> String {
     let states: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
     let first = gauges.subscriptions.iter().filter_map(|row| Some((row.expires?, &row.key))).min();
     let first =
-        first.map(|(expires, key)| format!("; the first token to end is that of {key}, at {expires:?}"));
+        first.map(|(expires, key)| format!("; the first token to expire is that of {key}, at {expires:?}"));
     states.join(", ") + &first.unwrap_or_default()
 }
 
@@ -98,7 +98,7 @@ mod tests {
         let said = report(&Gauges { subscriptions, ..Gauges::default() });
         assert_eq!(
             said,
-            "2 ready, 1 suspended; the first token to end is that of hr/b, at 2026-11-21T17:00:02Z"
+            "2 ready, 1 suspended; the first token to expire is that of hr/b, at 2026-11-21T17:00:02Z"
         );
         assert_eq!(report(&Gauges::default()), "no subscriptions");
     }

@@ -27,7 +27,7 @@ pub struct Args {
     /// How long tokens live.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub token_life: Duration,
-    /// Issuing a token ends the previous one's life.
+    /// Issuing a token revokes the previous one.
     #[arg(long)]
     pub revokes_previous: bool,
     /// How many times faster than real time the provider's own rules pass: delivery retries, the

@@ -23,6 +23,8 @@ use crate::ops::shutdown::Shutdown;
 
 /// The scheduler turns every second; one that has not for this long hangs.
 const HEARTBEAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+/// The runtime that does not come to this in time has come to a standstill.
+const BEAT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Arguments of all commands that run until they are ended.
 #[derive(Clone, Debug, clap::Args)]
@@ -220,5 +222,13 @@ impl ServeArgs {
             shutdown_limit: self.shutdown_timeout.to_std(),
             ..Options::default()
         }
+    }
+}
+
+/// Shows that the runtime goes on.
+pub(super) async fn beat(heartbeat: &Heartbeat) -> std::convert::Infallible {
+    loop {
+        heartbeat.beat();
+        tokio::time::sleep(BEAT).await;
     }
 }

@@ -1,10 +1,10 @@
 //! How a call ended, in the few words that a metric has room for.
 
-use super::ports::{CallFailure, MintFailure};
+use crate::engine::ports::{CallFailure, MintFailure};
 
 /// How a call to a provider or a token source ended.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// With this status.
     Status(u16),
     /// It was certainly not sent: there was no connection, or none in time.
@@ -46,7 +46,7 @@ impl From<&MintFailure> for Ending {
 }
 
 /// The label `class` of all metrics of calls.
-pub(super) fn class_of<T, F>(result: &Result<T, F>) -> &'static str
+pub(crate) fn class_of<T, F>(result: &Result<T, F>) -> &'static str
 where
     for<'a> Ending: From<&'a F>,
 {

@@ -193,9 +193,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a sender writes, what his proxy adds to it decides.
+        /// Whatever a sender writes, what their proxy adds to it decides.
         #[test]
-        fn nothing_that_a_sender_writes_changes_who_he_is(
+        fn nothing_that_a_sender_writes_changes_who_they_are(
             lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
             joined in any::<bool>(),
         ) {

@@ -172,7 +172,7 @@ mod tests {
             guards.extend(guard);
             places.take(worth, idle());
         }
-        // A newcomer finds room, and is protected as soon as he is known.
+        // A newcomer finds room, and is protected as soon as it is known.
         assert!(matches!(places.make_room(), Room::Instead(_)));
         let newcomer = places.worth();
         places.take(newcomer.clone(), idle());

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::live::Live;
 use super::loader::{OfferedToken, SourceNow};
-use super::tokens::TokenBook;
+use super::verification::token_book::TokenBook;
 use crate::api::validation::Problem;
 use crate::api::{Identity, ObjectKey, TokenSourceSpec, WebhookReceiverStatus};
 

@@ -63,7 +63,7 @@ pub fn passed_on(headers: &HeaderMap, credential_headers: &[HeaderName]) -> Head
     kept
 }
 
-/// The type of a delivery's body: what the sender says, or `default` when he says nothing that can be
+/// The type of a delivery's body: what the sender says, or `default` when it says nothing that can be
 /// handed on.
 #[must_use]
 pub fn content_type(headers: &HeaderMap, default: Option<&str>) -> Option<String> {
@@ -77,7 +77,7 @@ pub fn content_type(headers: &HeaderMap, default: Option<&str>) -> Option<String
 }
 
 /// How a delivery's body is encoded beyond its type (RFC 9110, section 8.4): as the sender says, and
-/// nothing when he says nothing, or what is no list of codings.
+/// nothing when it says nothing, or what is no list of codings.
 ///
 /// Together with the type it is all that is needed to read the bytes, which is why no other header of the
 /// representation is kept with them. Content-Language, Content-Location, Last-Modified and ETag say nothing

@@ -56,7 +56,7 @@ pub enum Stage {
 }
 
 /// How many connections there may be in a process that may have so many files open: when they are used
-/// up, nobody can be let in, whoever would have to go for him.
+/// up, nobody can be let in, whoever would have to go for them.
 #[must_use]
 pub fn places(open_files: Option<u64>) -> usize {
     let Some(open_files) = open_files else { return CONNECTIONS };
@@ -187,7 +187,7 @@ impl Connection {
     }
 }
 
-/// Closes a connection in such a way that the last answer arrives: whoever is refused while he is still
+/// Closes a connection in such a way that the last answer arrives: whoever is refused while they are still
 /// sending would be met by a reset, and might never read why (RFC 9112, section 9.6).
 async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let reading = async {
@@ -196,7 +196,7 @@ async fn close(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         while stream.read(&mut thrown_away).await? > 0 {}
         std::io::Result::Ok(())
     };
-    // Nobody is waited for who goes on and on, and what he says then does not matter.
+    // Nobody is waited for who goes on and on, and what they say then does not matter.
     let _ = timeout(LAST_BYTES, reading).await;
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::ports::{CredentialFailure, Credentials};
 use super::rate::Rate;
 use super::receiver::{Proof, Receiver, Tokens};
-use super::tokens::TokenBook;
+use super::verification::token_book::TokenBook;
 use super::verification::{Head, Loaded, ProcessKey, SourceTokens, Unusable, Verifier, Why};
 use crate::api::SecretKeyReference;
 use crate::secret::SecretText;

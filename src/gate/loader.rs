@@ -13,7 +13,7 @@ use super::digest::DigestKey;
 use super::live::Live;
 use super::ports::{CredentialFailure, Credentials};
 use super::receiver::Proof;
-use super::tokens::{PublishedToken, TokenBook};
+use super::verification::token_book::{PublishedToken, TokenBook};
 use super::verification::{Prefix, ProcessKey};
 use crate::api::SecretKeyReference;
 use crate::secret::SecretText;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::hand_on::fairness::Fairness;
+use super::fairness::Fairness;
 use super::timers::Timers;
 use crate::shares::NamespaceId;
 
@@ -107,20 +107,22 @@ impl<L: Waits> Turns<L> {
         }
     }
 
-    /// Lets the receiver wait for its turn, if it may have something and has room for it.
-    pub(super) fn consider(&mut self, uid: &Arc<str>) {
+    /// Lets the receiver wait for its turn, if it may have something and has room for it. Returns whether it
+    /// was forgotten instead.
+    pub(super) fn consider(&mut self, uid: &Arc<str>) -> bool {
         let now = Instant::now();
-        let Some(line) = self.lines.get_mut(uid) else { return };
+        let Some(line) = self.lines.get_mut(uid) else { return false };
         let standing = line.standing();
         // One that waits for its turn is forgotten when it has it.
         if standing.is_queued || standing.is_looking {
-            return;
+            return false;
         }
         if standing.is_gone && standing.held == 0 && self.forgets {
-            return self.forget(uid);
+            self.forget(uid);
+            return true;
         }
         if !standing.is_wanted {
-            return;
+            return false;
         }
         if line.room(now) > 0 {
             let standing = line.standing_mut();
@@ -129,6 +131,7 @@ impl<L: Waits> Turns<L> {
         } else if let Some(until) = line.shut_until(now) {
             self.timers.arm(uid, until);
         }
+        false
     }
 
     fn forget(&mut self, uid: &Arc<str>) {

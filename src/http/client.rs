@@ -20,8 +20,8 @@ use super::date::{parse_http_date, parse_retry_after};
 use super::destination::Target;
 use super::encoding::{Coding, UnpackError};
 use super::files::{Contents, Parts};
+use super::guarded_resolver::{GuardedResolver, PURPOSE, Purpose};
 use super::lookups::{Author, Lookups};
-use super::resolver::{GuardedResolver, PURPOSE, Purpose};
 use super::{
     Answer, Body, Content, DestinationPolicy, Error, FileError, Files, MAX_BODY, ProxyUrl, Request, Resolver,
     SystemResolver, written,
@@ -291,7 +291,7 @@ impl Client {
         let response = timeout_at(deadline, PURPOSE.scope(purpose, sending))
             .await
             .map_err(|_| late())?
-            .map_err(|error| Error::from_reqwest(error, &target, proxy))?;
+            .map_err(|error| Error::from_reqwest(error, target.to_string(), proxy))?;
 
         let mut answer = read_head(&response, &target)?;
         answer.body =
@@ -411,7 +411,7 @@ async fn read_body(mut response: Response, target: &Target, most: Option<usize>)
     }
     let mut body = Body::default();
     while let Some(chunk) =
-        response.chunk().await.map_err(|error| Error::from_reqwest(error, target, None))?
+        response.chunk().await.map_err(|error| Error::from_reqwest(error, host(), None))?
     {
         let wanted = most.map_or(chunk.len(), |most| most.saturating_sub(body.len()).min(chunk.len()));
         body.extend(chunk.get(..wanted).unwrap_or_default()).map_err(|_| Error::TooLarge { host: host() })?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::ProxyUrl;
-use super::destination::Target;
 use crate::secret::bounds::{Forbidden, Owner};
 
 /// Why a request has no usable answer, or an answer no usable body.
@@ -192,14 +191,13 @@ impl Error {
     }
 
     /// Says in our words what reqwest says in its own.
-    /// `proxy` is the one that was to open the connection.
-    pub(super) fn from_reqwest(error: reqwest::Error, target: &Target, proxy: Option<&ProxyUrl>) -> Self {
+    /// `proxy` is the one that was to open the connection to the host.
+    pub(super) fn from_reqwest(error: reqwest::Error, host: String, proxy: Option<&ProxyUrl>) -> Self {
         // Belt and braces: its text is never shown, and this takes the URL out of it.
         let error = error.without_url();
         if let Some(own) = find::<Self>(&error) {
             return own.clone();
         }
-        let host = target.to_string();
         if error.is_builder() {
             return Self::invalid("it is no valid HTTP request");
         }

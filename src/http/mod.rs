@@ -2,7 +2,7 @@
 //!
 //! The authors of the custom resources choose the hosts, and the same process holds the
 //! credentials of many of them. So one place decides what may be reached and what an answer may
-//! cost, and no other room builds a client:
+//! cost, and no other module builds a client:
 //!
 //! - [`destination`](DestinationPolicy): only https and only public addresses, unless whoever runs
 //!   the process allowed more with `--allow-destination`. The parsed host is checked before
@@ -37,6 +37,7 @@ mod encoding;
 mod error;
 mod files;
 mod follow;
+mod guarded_resolver;
 mod json;
 mod lookups;
 mod message;

@@ -8,7 +8,7 @@ use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, InferConfigError, KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 
-use super::activity::Activity;
+use super::last_heard::LastHeard;
 use crate::ops::causes::told;
 
 /// A call that has no answer after this long is given up.
@@ -99,7 +99,7 @@ pub struct Clients {
     /// Without our credentials.
     pub anonymous: Client,
     /// When the watches were last heard of.
-    pub activity: Activity,
+    pub last_heard: LastHeard,
     /// The namespace this process is in.
     pub namespace: String,
     /// Where the API server is, `HOST:PORT`: as this process reaches it, and as pods do.
@@ -139,9 +139,9 @@ pub async fn connect(context: Option<&str>) -> Result<Clients, ConnectError> {
     nobody.auth_info = AuthInfo::default();
     let anonymous = Client::try_from(nobody)?;
     config.read_timeout = Some(WATCH_TIMEOUT);
-    let activity = Activity::default();
-    let watches = ClientBuilder::try_from(config)?.with_layer(&activity).build();
-    Ok(Clients { calls, watches, anonymous, activity, namespace, servers })
+    let last_heard = LastHeard::default();
+    let watches = ClientBuilder::try_from(config)?.with_layer(&last_heard).build();
+    Ok(Clients { calls, watches, anonymous, last_heard, namespace, servers })
 }
 
 fn servers(config: &Config) -> Vec<String> {

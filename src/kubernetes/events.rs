@@ -11,8 +11,8 @@ use tracing::{debug, warn};
 
 use super::client::{in_time, words};
 use super::event_queue::EventQueue;
-use super::known::Known;
 use super::resources::resource;
+use super::versions::Versions;
 use crate::engine::ports::{Notice, Notices};
 use crate::ops::shares::{Share, Shares};
 use crate::ops::system::LoggedNotices;
@@ -43,11 +43,11 @@ pub(super) struct EventWriter {
     waiting: Arc<Mutex<Waiting>>,
     bell: Receiver<()>,
     recorder: Recorder,
-    known: Known,
+    versions: Versions,
 }
 
 impl Events {
-    pub(super) fn new(client: Client, known: Known, instance: String) -> (Self, EventWriter) {
+    pub(super) fn new(client: Client, versions: Versions, instance: String) -> (Self, EventWriter) {
         let (sender, bell) = mpsc::channel(1);
         let waiting = Arc::new(Mutex::new(Waiting {
             queue: EventQueue::default(),
@@ -59,7 +59,7 @@ impl Events {
             waiting: Arc::clone(&waiting),
             bell,
             recorder: Recorder::new(client, reporter),
-            known,
+            versions,
         };
         (Self { waiting, bell: sender }, writer)
     }
@@ -105,7 +105,7 @@ impl EventWriter {
 
     async fn write(&self, notice: Notice) {
         let resource = resource(notice.kind);
-        let uid = self.known.get(notice.kind, &notice.key).map(|entry| entry.newest.uid);
+        let uid = self.versions.get(notice.kind, &notice.key).map(|entry| entry.newest.uid);
         let reference = ObjectReference {
             api_version: Some(resource.api_version),
             kind: Some(resource.kind),

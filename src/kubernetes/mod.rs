@@ -2,7 +2,6 @@
 //!
 //! It decides nothing. [`shell::Shell`] puts its parts together.
 
-mod activity;
 pub mod client;
 pub mod election;
 mod event_queue;
@@ -10,7 +9,7 @@ mod events;
 pub mod gate;
 pub mod gate_lease;
 mod gates;
-mod known;
+mod last_heard;
 pub mod lease;
 mod objects;
 mod publish;
@@ -20,11 +19,13 @@ mod secrets;
 mod service_accounts;
 pub mod shell;
 mod telling;
+mod versions;
 mod watch;
+mod watched;
 
-pub use activity::Activity;
 pub use events::Events;
 pub use gates::ClusterGates;
+pub use last_heard::LastHeard;
 pub use publish::SecretPublisher;
 pub use record::StatusRecord;
 pub use secrets::{Freshness, KubernetesSecrets};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::known::Version;
+use super::versions::Version;
 use crate::api::validation::{self, Problem, Spec};
 use crate::api::{
     Declared, FINALIZER, FORCE_ORPHAN_ANNOTATION, Identity, Kind, ObjectKey, ROTATE_ANNOTATION,

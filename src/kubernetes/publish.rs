@@ -11,9 +11,9 @@ use kube::{Api, Client};
 
 use super::client::{in_time, is, words};
 use super::election::Election;
-use super::known::Known;
 use super::record::FIELD_MANAGER;
 use super::resources::resource;
+use super::versions::Versions;
 use crate::api::{ALLOWED_HOSTS_ANNOTATION, Kind, ObjectKey, join_hosts, split_hosts};
 use crate::engine::ports::{Publish, PublishFailure, Published};
 use crate::rotation::published::Changed;
@@ -26,7 +26,7 @@ const SECRET_TYPE: &str = "hookkeeper.dev/token";
 #[derive(Clone)]
 pub struct SecretPublisher {
     client: Client,
-    known: Known,
+    versions: Versions,
     election: Election,
 }
 
@@ -37,8 +37,8 @@ impl std::fmt::Debug for SecretPublisher {
 }
 
 impl SecretPublisher {
-    pub(super) fn new(client: Client, known: Known, election: Election) -> Self {
-        Self { client, known, election }
+    pub(super) fn new(client: Client, versions: Versions, election: Election) -> Self {
+        Self { client, versions, election }
     }
 
     fn api(&self, source: &ObjectKey) -> Api<Secret> {
@@ -63,7 +63,7 @@ impl SecretPublisher {
 
     fn owner(&self, source: &ObjectKey) -> Result<OwnerReference, PublishFailure> {
         let resource = resource(Kind::TokenSource);
-        let entry = self.known.get(Kind::TokenSource, source);
+        let entry = self.versions.get(Kind::TokenSource, source);
         let entry = entry.ok_or_else(|| PublishFailure::Unavailable("the TokenSource is gone".to_owned()))?;
         Ok(OwnerReference {
             api_version: resource.api_version,

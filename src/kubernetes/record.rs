@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::client::{in_time, is, words};
 use super::election::Election;
 use super::gate_lease::field_manager;
-use super::known::{By, Entry, Known};
 use super::objects::{digest, version_of};
 use super::resources::{objects, resource};
+use super::versions::{By, Entry, Versions};
 use crate::api::{
     FINALIZER, Kind, ObjectKey, SubscriptionStatus, TokenSourceStatus, WebhookProviderStatus,
     WebhookReceiverStatus,
@@ -30,7 +30,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Clone)]
 pub struct StatusRecord {
     client: Client,
-    known: Known,
+    versions: Versions,
     election: Election,
 }
 
@@ -41,8 +41,8 @@ impl std::fmt::Debug for StatusRecord {
 }
 
 impl StatusRecord {
-    pub(super) fn new(client: Client, known: Known, election: Election) -> Self {
-        Self { client, known, election }
+    pub(super) fn new(client: Client, versions: Versions, election: Election) -> Self {
+        Self { client, versions, election }
     }
 
     async fn write(
@@ -60,12 +60,12 @@ impl StatusRecord {
             if term.is_none() || self.election.term() != term {
                 return Err(RecordFailure::Superseded);
             }
-            let entry = self.known.get(kind, key).ok_or(RecordFailure::Gone)?;
+            let entry = self.versions.get(kind, key).ok_or(RecordFailure::Gone)?;
             if uid.is_some_and(|uid| uid != entry.newest.uid) {
                 return Err(RecordFailure::Gone);
             }
             if entry.newest.status == wanted {
-                self.known.learn_of_known(kind, key, entry.newest, By::Write);
+                self.versions.learn_of_known(kind, key, entry.newest, By::Write);
                 return Ok(());
             }
             self.refuse_surprise(&entry)?;
@@ -78,12 +78,12 @@ impl StatusRecord {
             let parameters = PatchParams::apply(FIELD_MANAGER).force();
             match in_time(api.patch_status(&key.name, &parameters, &Patch::Apply(&body))).await {
                 Ok(object) => {
-                    self.known.learn_of_known(kind, key, version_of(kind, &object), By::Write);
+                    self.versions.learn_of_known(kind, key, version_of(kind, &object), By::Write);
                     return Ok(());
                 }
                 Err(error) if is(&error, 409) => self.read_again(kind, key).await?,
                 Err(error) => {
-                    self.known.may_be(kind, key, wanted);
+                    self.versions.may_be(kind, key, wanted);
                     return Err(self.failure(kind, key, &error));
                 }
             }
@@ -111,7 +111,7 @@ impl StatusRecord {
     ) -> Result<(), RecordFailure> {
         let kind = Kind::WebhookReceiver;
         let (api, resource) = (objects(&self.client, kind, &key.namespace), resource(kind));
-        let entry = self.known.get(kind, key).filter(|entry| entry.newest.uid == uid);
+        let entry = self.versions.get(kind, key).filter(|entry| entry.newest.uid == uid);
         let entry = entry.ok_or(RecordFailure::Gone)?;
         if self.election.term().is_none() {
             return Err(RecordFailure::Superseded);
@@ -125,7 +125,7 @@ impl StatusRecord {
         match in_time(api.patch_status(&key.name, &parameters, &Patch::Apply(&body))).await {
             Ok(object) => {
                 let by = By::Watch { leading: true };
-                self.known.learn_of_known(kind, key, version_of(kind, &object), by);
+                self.versions.learn_of_known(kind, key, version_of(kind, &object), by);
                 Ok(())
             }
             Err(error) if is(&error, 409) => {
@@ -151,20 +151,20 @@ impl StatusRecord {
         let only = ListParams::default().fields(&format!("metadata.name={}", key.name));
         let found = in_time(api.list(&only)).await.map_err(|error| self.failure(kind, key, &error))?;
         let Some(object) = found.items.first() else {
-            self.known.forget(kind, key);
+            self.versions.forget(kind, key);
             return Err(RecordFailure::Gone);
         };
         let version = version_of(kind, object);
-        if self.known.get(kind, key).is_none_or(|entry| entry.newest.uid != version.uid) {
+        if self.versions.get(kind, key).is_none_or(|entry| entry.newest.uid != version.uid) {
             return Err(RecordFailure::Gone);
         }
-        self.known.learn_of_known(kind, key, version, By::Watch { leading: true });
+        self.versions.learn_of_known(kind, key, version, By::Watch { leading: true });
         Ok(())
     }
 
     fn failure(&self, kind: Kind, key: &ObjectKey, error: &kube::Error) -> RecordFailure {
         if is(error, 404) {
-            self.known.forget(kind, key);
+            self.versions.forget(kind, key);
             return RecordFailure::Gone;
         }
         RecordFailure::Unavailable(words(error))
@@ -180,7 +180,7 @@ impl StatusRecord {
     ) -> Result<(), RecordFailure> {
         let api = objects(&self.client, kind, &key.namespace);
         for _ in 0..ATTEMPTS {
-            let entry = self.known.get(kind, key).ok_or(RecordFailure::Gone)?;
+            let entry = self.versions.get(kind, key).ok_or(RecordFailure::Gone)?;
             if uid != entry.newest.uid {
                 return Err(RecordFailure::Gone);
             }
@@ -200,7 +200,7 @@ impl StatusRecord {
                 Ok(object) => {
                     // The status that came with it is not one that the engine has been told of.
                     let version = version_of(kind, &object);
-                    self.known.learn_of_known(kind, key, version, By::Watch { leading: true });
+                    self.versions.learn_of_known(kind, key, version, By::Watch { leading: true });
                     return Ok(());
                 }
                 // 422: another finalizer has moved, or there is one where there was none.
@@ -210,7 +210,7 @@ impl StatusRecord {
                     if version.uid != uid {
                         return Err(RecordFailure::Gone);
                     }
-                    self.known.learn_of_known(kind, key, version, By::Watch { leading: true });
+                    self.versions.learn_of_known(kind, key, version, By::Watch { leading: true });
                 }
                 Err(error) => return Err(self.failure(kind, key, &error)),
             }

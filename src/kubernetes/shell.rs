@@ -14,13 +14,13 @@ use super::gates::ClusterGates;
 use super::gates::board::Board;
 use super::gates::leader::Leader;
 use super::gates::leases::LeaseWatch;
-use super::known::Known;
 use super::lease::{Candidate, LeaseSettings};
 use super::publish::SecretPublisher;
 use super::record::StatusRecord;
 use super::secrets::{Freshness, KubernetesSecrets};
 use super::service_accounts::TokenRequests;
 use super::telling::Telling;
+use super::versions::Versions;
 use super::watch::{Scope, Watcher};
 use crate::api::Kind;
 use crate::api::crd::KINDS;
@@ -109,17 +109,17 @@ impl Shell {
         let (sender, changes) = mpsc::channel(CHANGES);
         let (round, round_asked) = watch::channel(0);
         let (listed, listed_seen) = watch::channel(0);
-        let known = Known::default();
+        let versions = Versions::default();
         let instance = settings.lease.identity.clone();
         let board = Board::new(Arc::clone(&clock));
         let election = Election::new(clock);
-        let record = StatusRecord::new(clients.calls.clone(), known.clone(), election.clone());
+        let record = StatusRecord::new(clients.calls.clone(), versions.clone(), election.clone());
         let watcher = Watcher {
             client: clients.watches.clone(),
             kinds: &KINDS,
             scope: settings.scope,
             sink: Telling {
-                known: known.clone(),
+                versions: versions.clone(),
                 election: election.clone(),
                 board: board.clone(),
                 changes: sender.clone(),
@@ -132,7 +132,7 @@ impl Shell {
         };
         let candidate =
             Candidate::new(clients.calls.clone(), settings.lease, election.clone(), round, listed_seen);
-        let (events, writer) = Events::new(clients.calls.clone(), known.clone(), instance);
+        let (events, writer) = Events::new(clients.calls.clone(), versions.clone(), instance);
         let leases = LeaseWatch {
             client: clients.watches.clone(),
             namespace: settings.gate_namespace,
@@ -151,7 +151,7 @@ impl Shell {
         Self {
             changes,
             record,
-            publish: SecretPublisher::new(clients.calls.clone(), known, election.clone()),
+            publish: SecretPublisher::new(clients.calls.clone(), versions, election.clone()),
             mint_secrets: secrets(Freshness::OneRequest),
             secrets: secrets(Freshness::HalfAMinute),
             service_accounts: TokenRequests::new(clients.calls.clone(), clients.anonymous.clone()),

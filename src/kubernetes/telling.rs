@@ -11,9 +11,9 @@ use tokio::sync::mpsc::Sender;
 use super::client::is;
 use super::election::Election;
 use super::gates::board::Board;
-use super::known::{By, Entry, Known};
 use super::objects::{change_of, key_of, version_of};
 use super::record::looked_at;
+use super::versions::{By, Entry, Versions};
 use super::watch::Sink;
 use crate::api::{FINALIZER, Kind, ObjectKey};
 use crate::engine::change::Change;
@@ -21,7 +21,7 @@ use crate::engine::change::Change;
 /// Tells the engine, and notes the versions that its writes are made on.
 #[derive(Clone)]
 pub(super) struct Telling {
-    pub(super) known: Known,
+    pub(super) versions: Versions,
     pub(super) election: Election,
     /// Receivers, and what subscriptions say of them.
     pub(super) board: Board,
@@ -42,7 +42,7 @@ impl Sink for Telling {
 
     async fn there(&self, kind: Kind, object: DynamicObject, is_believed: bool) -> bool {
         let by = By::Watch { leading: !is_believed && self.election.holds() };
-        if !self.known.learn(kind, &key_of(&object), version_of(kind, &object), by) {
+        if !self.versions.learn(kind, &key_of(&object), version_of(kind, &object), by) {
             // The engine knows more already, by a write of its own.
             return true;
         }
@@ -56,7 +56,7 @@ impl Sink for Telling {
     }
 
     async fn gone(&self, kind: Kind, key: ObjectKey) -> bool {
-        self.known.forget(kind, &key);
+        self.versions.forget(kind, &key);
         if kind == Kind::WebhookReceiver {
             self.board.receiver_gone(&key);
             return true;
@@ -77,7 +77,7 @@ impl Sink for Telling {
         let all: BTreeSet<ObjectKey> = present.union(unlisted).cloned().collect();
         for key in all {
             let has_ours = |entry: Entry| entry.newest.finalizers.iter().any(|name| name == FINALIZER);
-            let is_guarded = unlisted.contains(&key) || self.known.get(kind, &key).is_some_and(has_ours);
+            let is_guarded = unlisted.contains(&key) || self.versions.get(kind, &key).is_some_and(has_ours);
             let looked_at = if !is_guarded {
                 None
             } else if self.election.holds() {

@@ -1,14 +1,11 @@
-//! Watching kinds, and telling what changes.
-//!
-//! A re-list is the truth about deletions: what it does not contain is gone, whether or not the watch
-//! has said so.
+//! Watching kinds, and telling what changes. What follows from an event is said by [`watched`](super::watched).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::DynamicObject;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::watch;
@@ -16,17 +13,14 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::client::{WATCH_SECONDS, is, words};
-use super::objects::key_of;
 use super::resources::resource;
+use super::watched::{Change, Watched};
 use crate::api::{Kind, ObjectKey};
 use crate::ops::causes::told;
 use crate::ops::health::Awaited;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
-/// How long to wait after a failure, doubled up to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// A list of which nothing more has come for this long is begun again; a watch may be silent.
 const LIST_SILENCE: Duration = Duration::from_secs(30);
 
@@ -173,6 +167,7 @@ struct One<S> {
 }
 
 impl<S: Sink> One<S> {
+    /// Ends when nobody listens any more.
     async fn run(mut self) {
         let begun = Instant::now();
         let resource = resource(self.kind);
@@ -180,17 +175,10 @@ impl<S: Sink> One<S> {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
-        // Whatever has been told to be there.
-        let mut present: BTreeSet<ObjectKey> = BTreeSet::new();
-        let mut unlisted: BTreeSet<ObjectKey> = BTreeSet::new();
-        // What others recorded before a round began is believed; what they write later is not.
-        let mut believed_round = None;
-        let mut wait = FIRST_WAIT;
+        let mut watched = Watched::new(self.namespace.is_some(), self.is_optional);
         loop {
-            let round = *self.round.borrow_and_update();
+            watched.begin(*self.round.borrow_and_update());
             let mut events = std::pin::pin!(watcher::watcher(api.clone(), self.config.clone()));
-            let mut listed: BTreeSet<ObjectKey> = BTreeSet::new();
-            let mut is_listing = true;
             loop {
                 let event = tokio::select! {
                     changed = self.round.changed() => {
@@ -200,109 +188,86 @@ impl<S: Sink> One<S> {
                         break;
                     }
                     event = events.next() => event,
-                    () = tokio::time::sleep(LIST_SILENCE), if is_listing => {
+                    () = tokio::time::sleep(LIST_SILENCE), if watched.is_listing() => {
                         warn!(kind = %self.kind, "the API server does not answer; its objects are listed again");
                         break;
                     }
                 };
-                match event {
-                    None => break,
-                    Some(Ok(Event::Init)) => {
-                        is_listing = true;
-                        listed.clear();
+                let Some(event) = event else { break };
+                let failed = event.is_err();
+                if let Err(error) = &event {
+                    self.tell_trouble(error);
+                }
+                for change in watched.take(event) {
+                    if !self.pass_on(change, &api, &mut watched, begun).await {
+                        return;
                     }
-                    Some(Ok(Event::InitApply(object))) => {
-                        let key = key_of(&object);
-                        present.insert(key.clone());
-                        listed.insert(key);
-                        if !self.sink.there(self.kind, object, believed_round != Some(round)).await {
+                }
+                if !failed {
+                    continue;
+                }
+                // Whoever asks for a new round has reached the server.
+                tokio::select! {
+                    changed = self.round.changed() => {
+                        if changed.is_err() {
                             return;
                         }
+                        watched.waited(true);
+                        break;
                     }
-                    Some(Ok(Event::InitDone)) => {
-                        for key in present.difference(&listed) {
-                            if !self.sink.gone(self.kind, key.clone()).await {
-                                return;
-                            }
-                        }
-                        present = std::mem::take(&mut listed);
-                        unlisted.clear();
-                        info!(kind = %self.kind, objects = present.len(), "listed");
-                        if !self.sink.listed(self.kind, self.namespace.as_deref()).await {
-                            return;
-                        }
-                        self.first_list = None;
-                        is_listing = false;
-                        believed_round = Some(round);
-                        if self.done.send((self.number, round + 1)).await.is_err() {
-                            return;
-                        }
-                        wait = FIRST_WAIT;
-                    }
-                    Some(Ok(Event::Apply(object))) => {
-                        present.insert(key_of(&object));
-                        if !self.sink.there(self.kind, object, false).await {
-                            return;
-                        }
-                        wait = FIRST_WAIT;
-                    }
-                    Some(Ok(Event::Delete(object))) => {
-                        let key = key_of(&object);
-                        present.remove(&key);
-                        if !self.sink.gone(self.kind, key).await {
-                            return;
-                        }
-                    }
-                    Some(Err(error)) => {
-                        let trouble = trouble(&error);
-                        warn!(kind = %self.kind, "{trouble}");
-                        if let Some(first_list) = &self.first_list {
-                            first_list.says(format!("{}: {trouble}", self.kind));
-                        }
-                        // Rights in a namespace go when it goes, and must not hold up the others.
-                        if self.namespace.is_some() && may_not_list(&error) {
-                            if !self.sink.may_not_list(self.kind, &api, &mut present, &mut unlisted).await {
-                                return;
-                            }
-                            if self.ready_without.is_some_and(|limit| begun.elapsed() >= limit) {
-                                self.first_list = None;
-                            }
-                            believed_round = None;
-                            if self.done.send((self.number, round + 1)).await.is_err() {
-                                return;
-                            }
-                        }
-                        // Without its definition there are none of this kind.
-                        if self.is_optional && is_not_installed(&error) {
-                            self.first_list = None;
-                            if self.done.send((self.number, round + 1)).await.is_err() {
-                                return;
-                            }
-                        }
-                        // Whoever asks for a new round has reached the server.
-                        tokio::select! {
-                            changed = self.round.changed() => {
-                                if changed.is_err() {
-                                    return;
-                                }
-                                wait = FIRST_WAIT;
-                                break;
-                            }
-                            () = tokio::time::sleep(wait) => wait = (wait * 2).min(LONGEST_WAIT),
-                        }
-                    }
+                    () = tokio::time::sleep(watched.wait()) => watched.waited(false),
                 }
             }
         }
     }
-}
 
-fn may_not_list(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(failed) if is(failed, 403))
-}
+    fn tell_trouble(&self, error: &watcher::Error) {
+        let trouble = trouble(error);
+        warn!(kind = %self.kind, "{trouble}");
+        if let Some(first_list) = &self.first_list {
+            first_list.says(format!("{}: {trouble}", self.kind));
+        }
+    }
 
-fn is_not_installed(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::InitialListFailed(failed) if is(failed, 404))
+    /// Passes a change on. Returns whether anybody still listens.
+    async fn pass_on(
+        &mut self,
+        change: Change,
+        api: &Api<DynamicObject>,
+        watched: &mut Watched,
+        begun: Instant,
+    ) -> bool {
+        match change {
+            Change::There(object, is_believed) => self.sink.there(self.kind, *object, is_believed).await,
+            Change::Gone(key) => self.sink.gone(self.kind, key).await,
+            Change::Listed => {
+                info!(kind = %self.kind, objects = watched.present.len(), "listed");
+                if !self.sink.listed(self.kind, self.namespace.as_deref()).await {
+                    return false;
+                }
+                self.first_list = None;
+                self.ends_round(watched.round()).await
+            }
+            Change::MayNotList => {
+                let Watched { present, unlisted, .. } = watched;
+                if !self.sink.may_not_list(self.kind, api, present, unlisted).await {
+                    return false;
+                }
+                if self.ready_without.is_some_and(|limit| begun.elapsed() >= limit) {
+                    self.first_list = None;
+                }
+                self.ends_round(watched.round()).await
+            }
+            Change::NotInstalled => {
+                self.first_list = None;
+                self.ends_round(watched.round()).await
+            }
+        }
+    }
+
+    async fn ends_round(&self, round: u64) -> bool {
+        self.done.send((self.number, round + 1)).await.is_ok()
+    }
 }
 
 /// What to do about a watch that does not get on.

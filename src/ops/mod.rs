@@ -5,6 +5,7 @@ mod by_hand;
 pub mod causes;
 mod clean_lines;
 pub mod descriptors;
+mod engine_state;
 pub mod gate_journal;
 pub mod gate_metrics;
 pub mod gates_there;

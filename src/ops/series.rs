@@ -1,5 +1,5 @@
-//! Who has series of his own: so many objects of a namespace and no more, so that one author cannot make
-//! the answer to a scrape as long as he likes. The others are counted together.
+//! Who has series of their own: so many objects of a namespace and no more, so that one author cannot make
+//! the answer to a scrape as long as they like. The others are counted together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

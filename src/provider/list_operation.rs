@@ -1,11 +1,12 @@
 //! The request that lists: its pages, and the fields of what is listed.
 
 use super::field::Field;
-use super::operation::{Context, Operation, Role};
+use super::operation::{Context, Operation};
 use super::placeholder::Source;
 use super::pointer::Pointer;
 use crate::api::{self, ListFields};
 use crate::engine::ports::Invalid;
+use crate::rotation::answers::Operation as Role;
 
 /// The request that lists all subscriptions.
 pub(super) struct ListOperation {

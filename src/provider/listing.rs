@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 use url::Url;
 
 use super::aside::aside;
-use super::gateway::{Connection, echoed, failure, without};
+use super::connection::{Connection, echoed, failure, without};
 use super::link::next_link;
 use super::list_operation::{Fields, ListOperation, Pagination};
 use super::pointer::{Answered, read_id};

@@ -1,4 +1,4 @@
-//! Providers: what their API looks like is data, and this room turns it into requests.
+//! Providers: what their API looks like is data, and this module turns it into requests.
 //!
 //! A `WebhookProvider` is laid over its preset, parsed and checked as a whole when it is read
 //! ([`Provider::resolve`]); what is left to go wrong later is what the values hold. From the file
@@ -12,7 +12,7 @@
 //! - `digest`: noticing that something sent has changed, without keeping it;
 //! - `credentials`, `secrets`, `kept`: who we are to the provider, where a Secret's value may go, and what is left when it
 //!   is gone;
-//! - [`Gateway`], `listing`: sending, and reading what comes back.
+//! - [`Gateway`], `connection`, `listing`: sending, and reading what comes back.
 //!
 //! A rendered document, header or answer may hold a token: they are wiped after use and never
 //! printed. The name of a provider stands in its preset and nowhere in the code.
@@ -21,6 +21,7 @@ mod account;
 mod aside;
 mod buffer;
 mod client_headers;
+mod connection;
 mod credentials;
 mod digest;
 mod document;

@@ -12,6 +12,7 @@ use super::pointer::Pointer;
 use crate::api::{self, HttpMethod};
 use crate::engine::ports::Invalid;
 use crate::http::{HeaderName, Method};
+use crate::rotation::answers::Operation as Role;
 
 /// The most headers of one operation.
 const MAX_HEADERS: usize = 32;
@@ -36,27 +37,10 @@ pub(super) struct CreateOperation {
     pub(super) id: Pointer,
 }
 
-/// Which of the four requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    List,
-    Create,
-    Update,
-    Delete,
-}
-
+/// What is checked of each of the four requests.
 impl Role {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Delete => "delete",
-        }
-    }
-
     pub(super) fn field(self) -> Field {
-        Field::new("spec.operations").child(self.name())
+        Field::new("spec.operations").child(self.as_str())
     }
 
     fn methods(self) -> &'static [HttpMethod] {
@@ -93,7 +77,7 @@ impl Context<'_> {
     fn accept(&self, role: Role, template: &Template, field: &Field) -> Result<(), Invalid> {
         for source in template.sources() {
             if !role.knows(source) {
-                return Err(field.invalid(format!("`{source}` is not known in {}", role.name())));
+                return Err(field.invalid(format!("`{source}` is not known in {}", role.as_str())));
             }
             if let Source::Parameter(name) = source
                 && !self.parameters.contains(name.as_str())
@@ -115,7 +99,9 @@ impl Operation {
     ) -> Result<Self, Invalid> {
         let field = role.field();
         if !role.methods().contains(&written.method) {
-            return Err(field.child("method").invalid(format!("this method is not used to {}", role.name())));
+            return Err(field
+                .child("method")
+                .invalid(format!("this method is not used to {}", role.as_str())));
         }
         let path = PathTemplate::parse(&written.path, &field.child("path"))?;
         context.accept(role, path.template(), &field.child("path"))?;
@@ -233,7 +219,7 @@ fn refuse_foreign_fields(written: &api::Operation, role: Role, field: &Field) ->
         ("settle", written.settle.is_some(), role != Role::List),
     ] {
         if given && !belongs {
-            return Err(field.child(name).invalid(format!("it has no meaning in {}", role.name())));
+            return Err(field.child(name).invalid(format!("it has no meaning in {}", role.as_str())));
         }
     }
     Ok(())

@@ -8,7 +8,6 @@ use url::Url;
 
 use super::client_headers::{self, Origin};
 use super::credentials::Credential;
-use super::digest;
 use super::field::Field;
 use super::header::{check_content_type, is_value};
 use super::list_operation::ListOperation;
@@ -197,12 +196,6 @@ impl Provider {
         let warnings: Vec<String> =
             self.postback.warning(&spec.postback_url).into_iter().chain(kept).chain(unfound).collect();
         (!warnings.is_empty()).then(|| warnings.join("; "))
-    }
-
-    /// Digest of everything the update document is made of but token and Secret bytes.
-    #[must_use]
-    pub fn document_digest(&self, spec: &WebhookSubscriptionSpec) -> String {
-        digest::of_document(self, spec)
     }
 
     /// Whether client headers stand in a document, so that their Secrets must be read.

@@ -42,7 +42,7 @@ const HURRIED_ATTEMPTS: u32 = 40;
 
 /// The longest wait of an object that has failed so often in a row, and whose token has so much life
 /// left: at the most a sixteenth of that, so that many attempts fit in whatever is left. A token that
-/// has ended sets no pace.
+/// has expired sets no pace.
 #[must_use]
 pub fn hurried(cap: Duration, failed: u32, rest: Duration) -> Duration {
     if rest.is_zero() || failed >= HURRIED_ATTEMPTS {
@@ -62,7 +62,7 @@ pub fn outage_pause(pauses_before: u32, cap: Duration) -> Duration {
 }
 
 /// The longest pause that somebody can bear whose token has so much life left: a tenth of that. Once
-/// the token has ended, a fifth of the lead: being called less often helps a provider that comes
+/// the token has expired, a fifth of the lead: being called less often helps a provider that comes
 /// back, and costs little more.
 #[must_use]
 pub fn bearable_pause(rest: Duration, lead: Option<Duration>) -> Duration {

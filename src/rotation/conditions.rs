@@ -122,7 +122,7 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
             .unwrap_or_else(|| "a rotation is under way".to_owned());
         return no(
             Reason::TokenExpired,
-            format!("the applied token ended at {}; {because}", written(expires)),
+            format!("the applied token expired at {}; {because}", written(expires)),
         );
     }
     if let Some(problem) = invalid {
@@ -158,7 +158,7 @@ fn ready(status: &SubscriptionStatus, view: &View<'_>) -> Verdict {
         let reason = (view.happened).unwrap_or_else(|| before.map_or(Reason::Rotated, |ready| ready.reason));
         let message = match status.token_expiration_time {
             Some(expires) => format!("the applied token lives until {}", written(expires)),
-            None => "a token is applied; nobody says when it ends".to_owned(),
+            None => "a token is applied; nobody says when it expires".to_owned(),
         };
         let message = match view.wait {
             WaitReason::Asked { not_before } => format!("{message}; {}", asked(*not_before)),
@@ -192,13 +192,13 @@ fn why_not(view: &View<'_>) -> Option<(Reason, String)> {
         }
         WaitReason::Conflict(other, id) => {
             let about = id.as_ref().map_or_else(
-                || format!("{} at the same provider", view.compared),
+                || format!("a webhook with {} at the same provider", view.compared),
                 |id| format!("webhook {id}"),
             );
             Some((
                 Reason::Conflict,
                 format!(
-                    "{other} is responsible for {about}; this object takes over when that one is deleted"
+                    "{about} is already managed by {other}; this object takes over when that one is deleted"
                 ),
             ))
         }

@@ -112,7 +112,7 @@ pub struct SourceState {
     pub split: bool,
     /// How many subscriptions the next token must be brought to.
     pub members: u32,
-    /// Whether issuing a token ends the previous one's life.
+    /// Whether issuing a token revokes the previous one.
     pub revokes_previous: bool,
     /// How long a mint may take.
     pub timeout: Duration,

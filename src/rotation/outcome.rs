@@ -104,7 +104,7 @@ pub enum MintFailure {
     /// A success that says an error in place of a token, and none of those in RFC 6749.
     #[error("the token source answered with an error in place of a token")]
     Declined,
-    /// A token whose life had ended when it arrived.
+    /// A token that had expired when it arrived.
     #[error("the token source returned a token that had already expired")]
     ExpiredOnArrival,
     /// A token whose life is stated as nothing or less, as if it were not stated.

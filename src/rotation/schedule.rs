@@ -70,7 +70,7 @@ pub struct Terms {
     pub mint_timeout: Duration,
     /// How long an apply may take.
     pub apply_timeout: Duration,
-    /// Whether issuing a token ends the previous one's life; overlap then counts as nothing.
+    /// Whether issuing a token revokes the previous one; overlap then counts as nothing.
     pub revokes_previous: bool,
     /// Fixed for the source, so that all its members move together.
     pub jitter_seed: u64,
@@ -81,7 +81,7 @@ pub struct Terms {
 pub struct Plan {
     /// When the rotation is due.
     pub due: DateTime<Utc>,
-    /// When the token ends, as far as planning goes.
+    /// When the token expires, as far as planning goes.
     pub expires: DateTime<Utc>,
     /// How long before expiry the rotation is wanted.
     pub lead: Duration,

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::account::Parked;
-use super::deliveries::Sender;
 use super::disturbances::Unrest;
 use super::document::{Document, Status};
 use super::exchange::Answer;
+use super::gupy_sender::GupySender;
 use super::ledger::{Event, LedgerSummary, Vanishing};
-use super::senders::SenderChange;
-use super::server::Shared;
+use super::post::SenderChange;
+use super::shared::Shared;
 use super::tokens::ClientChange;
 use super::world::World;
 
@@ -126,7 +126,7 @@ pub(super) fn change_sender(
         return Some(change_gupy(shared, change));
     }
     let post = shared.senders.iter().find(|post| post.name() == name)?;
-    Some(post.change(shared, change))
+    Some(post.change(shared.clock.now(), change))
 }
 
 fn change_gupy(shared: &Shared, change: SenderChange) -> Result<(), &'static str> {
@@ -139,7 +139,8 @@ fn change_gupy(shared: &Shared, change: SenderChange) -> Result<(), &'static str
     let interval = change.interval();
     let (mut world, now) = shared.lock_now();
     if let Some(target) = change.target {
-        let sender = Sender::new(Some(target), "").map_err(|_| "the target must be an http or https URL")?;
+        let sender =
+            GupySender::new(Some(target), "").map_err(|_| "the target must be an http or https URL")?;
         *shared.gupy() = sender;
         world.is_handed_on = true;
     }

@@ -1,6 +1,5 @@
 //! The customer's application behind a gate: it takes what is handed on, counts it, and judges it.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,18 +12,16 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::account::{Arrival, EventKey, Rule};
+use super::cuttable::Peer;
 use super::exchange::{Answer, exchange};
 use super::faults::{Subject, Target};
 use super::ledger::{Event, HandedOn};
 use super::platforms;
-use super::server::{Peer, Shared};
+use super::received::keep;
+use super::shared::Shared;
 
 /// The largest body that a receiver may allow, and some room.
 const LARGEST: usize = 17 * 1024 * 1024;
-/// Requests kept in full.
-pub const RECEIVED_KEPT: usize = 1_000;
-/// Bodies beyond this size are kept by their beginning only.
-const BODY_KEPT: usize = 16 * 1024;
 
 const DELIVERY: &str = "hookkeeper-delivery";
 const ATTEMPT: &str = "hookkeeper-attempt";
@@ -33,25 +30,6 @@ const EVENT_TIME: &str = "hookkeeper-event-time";
 const POLLED: &str = "hookkeeper-polled";
 /// Where platforms put their credentials, whatever stands in them.
 const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "signature", "x-webhook-token"];
-
-/// A request as the application got it. Its body may hold what nobody should see: not for printing.
-#[derive(Clone)]
-pub struct Received {
-    /// The path below `/application/`.
-    pub path: String,
-    /// Its headers, as far as they are text.
-    pub headers: Vec<(String, String)>,
-    /// Its body, as far as it is kept.
-    pub body: Bytes,
-}
-
-impl Received {
-    /// The value of a header, by its name in lower case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-}
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new().route("/application/{*path}", post(receive)).layer(DefaultBodyLimit::max(LARGEST))
@@ -193,19 +171,4 @@ fn event_time_is_true(headers: &HeaderMap, content: &Value) -> bool {
     said.is_some_and(|said| {
         dates.into_iter().any(|date| said == date || (time(said).is_some() && time(said) == time(date)))
     })
-}
-
-fn keep(received: &mut VecDeque<Received>, path: &str, headers: &HeaderMap, body: &Bytes) {
-    if received.len() == RECEIVED_KEPT {
-        received.pop_front();
-    }
-    let text = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
-        Some((name.to_string(), value.to_str().ok()?.to_owned()))
-    };
-    received.push_back(Received {
-        path: path.to_owned(),
-        headers: headers.iter().filter_map(text).collect(),
-        // A copy, for a part of a buffer would keep all of it.
-        body: Bytes::copy_from_slice(&body[..body.len().min(BODY_KEPT)]),
-    });
 }

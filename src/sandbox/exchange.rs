@@ -9,9 +9,10 @@ use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use super::cuttable::Peer;
 use super::faults::{Fault, FaultBody, Subject};
 use super::ledger::Event;
-use super::server::{Peer, Shared};
+use super::shared::Shared;
 use super::world::World;
 
 const JSON: &str = "application/json; charset=utf-8";

@@ -12,11 +12,12 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::cuttable::Peer;
 use super::document::Document;
 use super::exchange::{Answer, exchange};
 use super::faults::{Subject, Target};
 use super::ledger::{Event, Operation, ProviderCall};
-use super::server::{Peer, Shared};
+use super::shared::Shared;
 use super::webhooks::{Change, Webhook};
 use super::world::World;
 

@@ -20,24 +20,32 @@ mod account;
 mod admin;
 mod application;
 mod clock;
+mod config;
+mod cuttable;
 mod deliveries;
 mod desk;
 mod disturbances;
 mod document;
+mod error;
 mod exchange;
 mod faults;
 mod gupy;
+mod gupy_sender;
 mod ledger;
 mod platforms;
+mod post;
 mod processes;
 mod random;
 mod rate_limit;
+mod received;
 mod receiver;
 mod schedule;
 mod senders;
 mod server;
+mod shared;
 mod token_endpoint;
 mod tokens;
+mod trial;
 mod webhooks;
 mod wire;
 mod world;
@@ -48,143 +56,43 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::task::{JoinHandle, JoinSet};
-use url::Url;
 
 pub use account::{
     Arrival, BrokenRule, DeliveryLedger, EventKey, Expected, Parked, Reply, Rule, Summary, TRACKED_EVENTS,
 };
 pub use admin::WebhookView;
-pub use application::{RECEIVED_KEPT, Received};
+pub use config::Config;
 pub use desk::SenderCounts;
 pub use disturbances::Disturbances;
 pub use document::Status;
+pub use error::Error;
 pub use faults::{Fault, FaultBody, FaultState, Target};
 pub use ledger::{
     DETAILED_ENTRIES, Delivery, Entry, Event, HandedOn, LedgerSummary, Operation, Outcome, ProviderCall,
     TokenRequest, Vanishing,
 };
 pub use platforms::{Authentication, IdUnico, Platform, ProcessPlan, Pulpo, QualP};
-pub use senders::{SenderChange, SenderConfig, SenderView};
+pub use post::{SenderChange, SenderConfig, SenderView};
+pub use received::{RECEIVED_KEPT, Received};
 pub use tokens::{Client, ClientChange, Death};
+pub use trial::{
+    TRIAL_CLIENT_ID, TRIAL_CLIENT_SECRET, TRIAL_EXPECT_KEY, TRIAL_IDUNICO_API_KEY, TRIAL_IDUNICO_CREDENTIALS,
+    TRIAL_MANAGEMENT_TOKEN, TRIAL_PULPO_TOKEN, TRIAL_QUALP_ACCESS_TOKEN, TRIAL_QUALP_SECRET,
+    TRIAL_QUALP_TAX_ID, TRIAL_TOKEN_PREFIX,
+};
 pub use webhooks::Late;
 pub use write::{SandboxInfo, WriteOptions, Written, trial_platforms, write_manifests};
 
-use crate::secret::SecretText;
 use admin::GUPY;
-use server::Shared;
+use shared::Shared;
 
 /// How long a shutdown waits for requests that are being answered.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-
-/// The management token of a sandbox that was given none.
-pub const TRIAL_MANAGEMENT_TOKEN: &str = "sandbox-management-token";
-/// The id of the one client of a sandbox that was given none.
-pub const TRIAL_CLIENT_ID: &str = "hr-integration";
-/// The secret of that client.
-pub const TRIAL_CLIENT_SECRET: &str = "sandbox-client-secret";
-/// What IDUnico's deliveries of a trial show, as user and password.
-pub const TRIAL_IDUNICO_CREDENTIALS: &str = "sandbox-idunico:sandbox-idunico-password";
-/// What IDUnico's Get Process of a trial asks for.
-pub const TRIAL_IDUNICO_API_KEY: &str = "sandbox-idunico-api-key";
-/// The key with which an application of a trial says what it waits for from IDUnico.
-pub const TRIAL_EXPECT_KEY: &str = "sandbox-idunico-expect-key";
-/// The token that Pulpo has made for a trial.
-pub const TRIAL_PULPO_TOKEN: &str = "sandbox-pulpo-webhook-token";
-/// What QualP's deliveries of a trial are signed with.
-pub const TRIAL_QUALP_SECRET: &str = "sandbox-qualp-webhook-secret";
-/// The access token in the bodies of QualP's deliveries of a trial; nobody but the application may see it.
-pub const TRIAL_QUALP_ACCESS_TOKEN: &str = "sandbox-qualp-living-access-token";
-/// The tax id in the same bodies: a number that nobody has.
-pub const TRIAL_QUALP_TAX_ID: &str = "11222333000181";
-/// What every token of a sandbox begins with, so that one is recognised where none should be.
-pub const TRIAL_TOKEN_PREFIX: &str = "sandbox-token-";
-
-/// What a sandbox is like.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The bearer token of the provider's API.
-    pub management_token: SecretText,
-    /// The clients of the token server.
-    pub clients: Vec<Client>,
-    /// The provider's rate limit per source address, on average over five minutes of provider
-    /// time; `None` for no limit.
-    pub requests_per_minute: Option<u32>,
-    /// How many times faster than real time the provider's own rules pass: delivery retries, the
-    /// removal of failing webhooks, the window of the rate limit. Tokens live in real time.
-    pub time_scale: f64,
-    /// How often (real time) each active webhook has an event; `None` for no deliveries.
-    pub delivery_interval: Option<Duration>,
-    /// Where deliveries go instead of to the sandbox's own receiver.
-    pub deliver_to: Option<Url>,
-    /// Whether a retry carries the headers of the first attempt instead of the stored ones. What
-    /// Gupy does is not documented.
-    pub retries_repeat_headers: bool,
-    /// What goes wrong with Gupy's deliveries.
-    pub disturbances: Disturbances,
-    /// Senders of other platforms.
-    pub senders: Vec<SenderConfig>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            management_token: TRIAL_MANAGEMENT_TOKEN.into(),
-            clients: vec![Client {
-                id: TRIAL_CLIENT_ID.to_owned(),
-                secret: TRIAL_CLIENT_SECRET.into(),
-                token_life: Duration::from_secs(60),
-                revokes_previous: false,
-            }],
-            requests_per_minute: Some(500),
-            time_scale: 1.0,
-            delivery_interval: Some(Duration::from_secs(5)),
-            deliver_to: None,
-            retries_repeat_headers: false,
-            disturbances: Disturbances::default(),
-            senders: Vec::new(),
-        }
-    }
-}
-
-/// Why a sandbox could not start or write its files.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The address cannot be listened at.
-    #[error("cannot listen at {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes")]
-    Random,
-    /// A setting makes no sense.
-    #[error("{0}")]
-    Setting(&'static str),
-    /// The client that sends deliveries could not be made.
-    #[error("cannot send deliveries: {0}")]
-    Deliveries(String),
-    /// A file could not be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-}
 
 /// A running sandbox; it ends when this is dropped.
 pub struct Sandbox {

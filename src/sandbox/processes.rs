@@ -9,11 +9,12 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
 
+use super::cuttable::Peer;
 use super::exchange::{Answer, exchange};
 use super::faults::{Subject, Target};
 use super::ledger::Outcome;
 use super::platforms::Asked;
-use super::server::{Peer, Shared};
+use super::shared::Shared;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new().route("/processes/v1/{id}", get(process))

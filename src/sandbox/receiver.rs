@@ -8,19 +8,14 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::post;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::cuttable::Peer;
 use super::exchange::{Answer, exchange};
 use super::faults::{Subject, Target};
+use super::gupy_sender::Verdict;
 use super::ledger::Outcome;
-use super::server::{Peer, Shared};
-
-/// The body of the receiver's answer, by which the sender learns why it was refused.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Verdict {
-    pub(super) outcome: Outcome,
-}
+use super::shared::Shared;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new().route("/receive/{webhook}", post(receive))

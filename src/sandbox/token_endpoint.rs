@@ -14,10 +14,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
+use super::cuttable::Peer;
 use super::exchange::{Answer, exchange};
 use super::faults::{Fault, Subject, Target};
 use super::ledger::{Event, TokenRequest};
-use super::server::{Peer, Shared};
+use super::shared::Shared;
 use super::tokens::Issued;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {

@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::TRIAL_TOKEN_PREFIX;
 use super::clock::after;
 use super::random::Random;
+use super::trial::TRIAL_TOKEN_PREFIX;
 use crate::secret::SecretText;
 
 /// Dead tokens are forgotten beyond this many, so that a sandbox that runs for weeks stays small.
@@ -25,7 +25,7 @@ pub struct Client {
     pub secret: SecretText,
     /// How long a token lives; `expires_in` says it in whole seconds.
     pub token_life: Duration,
-    /// Whether issuing a token ends the life of the client's previous ones.
+    /// Whether issuing a token revokes the client's previous ones.
     pub revokes_previous: bool,
 }
 

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use super::Error;
 use super::disturbances::Breakage;
+use super::error::Error;
 use crate::http;
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;

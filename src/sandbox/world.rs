@@ -12,8 +12,10 @@ use serde_json::json;
 
 use super::account::{DeliveryLedger, EventKey, Expected, Reply};
 use super::clock::after;
+use super::config::Config;
 use super::disturbances::{Breakage, Unrest};
 use super::document::{Document, Status};
+use super::error::Error;
 use super::faults::{Fault, FaultBook, Subject};
 use super::ledger::{Delivery, Event, Ledger, LedgerSummary, Outcome, Vanishing};
 use super::random::Random;
@@ -21,7 +23,6 @@ use super::rate_limit::RateLimit;
 use super::schedule::{Attempt, Job, Load, REMOVAL, Schedule};
 use super::tokens::{Death, TokenServer};
 use super::webhooks::{Change, Late, Webhooks};
-use super::{Config, Error};
 use crate::secret::SecretText;
 
 /// The state of a sandbox.

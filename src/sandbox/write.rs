@@ -1,5 +1,6 @@
 //! Writes manifests and secrets that run against a sandbox.
 
+mod info;
 mod receivers;
 
 use std::fs;
@@ -9,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+pub use info::SandboxInfo;
 pub use receivers::trial_platforms;
 
-use super::{Client, Error, Platform};
-use crate::secret::SecretText;
+use super::Error;
+use info::quoted;
 
 /// Actions that Gupy documents; one webhook takes one.
 const ACTIONS: [&str; 16] = [
@@ -38,19 +40,6 @@ const ACTIONS: [&str; 16] = [
 const POSTBACK_HOST: &str = "integrations.example.com";
 /// Where the gate takes in what applications wait for.
 const EXPECT_LISTEN: &str = "127.0.0.1:8093";
-
-/// What the files need to know of a sandbox.
-#[derive(Clone, Debug)]
-pub struct SandboxInfo {
-    /// Its base URL, without a trailing slash.
-    pub url: String,
-    /// The bearer token of its provider API.
-    pub management_token: SecretText,
-    /// The client that asks for tokens.
-    pub client: Client,
-    /// Its other platforms, each with the name of its receiver.
-    pub platforms: Vec<(String, Platform)>,
-}
 
 /// What to write.
 #[derive(Clone, Debug)]
@@ -149,11 +138,6 @@ fn write(path: &Path, mode: u32, content: &str) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(content.as_bytes())?;
     fs::rename(&temporary, path)
-}
-
-/// A text as a YAML scalar: every JSON string is one.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// A path as one word of a POSIX shell.
@@ -270,7 +254,8 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::super::{
-        Authentication, TRIAL_EXPECT_KEY, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN, TRIAL_QUALP_SECRET,
+        Authentication, Client, Platform, TRIAL_EXPECT_KEY, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN,
+        TRIAL_QUALP_SECRET,
     };
     use super::*;
     use crate::api::{TokenSource, WebhookProvider, WebhookReceiver, WebhookSubscription};

@@ -3,9 +3,11 @@
 
 pub mod collisions;
 mod durable;
+pub mod manifest_secrets;
 pub mod manifests;
 mod names;
 pub mod publish;
 pub mod secrets;
 pub mod shell;
+mod stamp;
 pub mod state;

@@ -15,16 +15,16 @@
 //! Of a file, one line break at its end is no part of the value, because editors and `echo` put it
 //! there. Files are read at the moment of use, so a new value needs no restart.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
 use super::collisions::Place;
-use super::manifests::folder::stamp;
+use super::manifest_secrets::ManifestSecrets;
+use super::stamp::stamp;
 use super::{names, publish};
 use crate::api::{ObjectKey, SecretKeyReference};
 use crate::engine::ports::{SecretFailure, SecretValue, Secrets};
@@ -33,81 +33,6 @@ use crate::secret::bounds::names_host;
 
 /// Largest value, in bytes: what an API server takes for a whole Secret.
 pub const VALUE_LIMIT: u64 = 1024 * 1024;
-
-/// A Secret from a manifest.
-#[derive(Clone, Debug)]
-pub struct SecretManifest {
-    /// The values by key.
-    pub data: BTreeMap<String, SecretText>,
-    /// The hosts the values may be sent to, where the manifest says so.
-    pub allowed_hosts: Option<Vec<String>>,
-    /// Identity of the file it stands in.
-    pub version: String,
-}
-
-/// The Secrets of the manifests in force, and what the manifests refer to; whoever reads the manifests
-/// replaces them.
-#[derive(Clone, Debug, Default)]
-pub struct ManifestSecrets(Arc<RwLock<Manifests>>);
-
-#[derive(Debug, Default)]
-struct Manifests {
-    secrets: BTreeMap<ObjectKey, SecretManifest>,
-    /// By file.
-    references: BTreeMap<String, Vec<SecretKeyReference>>,
-}
-
-impl ManifestSecrets {
-    /// Puts these in the place of all before.
-    pub fn replace(&self, secrets: BTreeMap<ObjectKey, SecretManifest>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).secrets = secrets;
-    }
-
-    /// Notes what a file refers to, in the place of what it did before.
-    pub fn refer(&self, file: &str, references: Vec<SecretKeyReference>) {
-        let mut manifests = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        manifests.references.insert(file.to_owned(), references);
-    }
-
-    /// Forgets what files refer to that are not there any more.
-    pub fn retain_files(&self, is_there: impl Fn(&str) -> bool) {
-        let mut manifests = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        manifests.references.retain(|file, _| is_there(file));
-    }
-
-    fn get(&self, key: &ObjectKey) -> Option<SecretManifest> {
-        let manifests = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        manifests.secrets.get(key).cloned()
-    }
-
-    /// The annotations that count for a value which is read from a place by the name of a Secret: those
-    /// of that name in every namespace; those of names that are read from this very place somewhere
-    /// else; and those of names that may be, as far as nobody says which of their keys are read.
-    fn hosts_of(
-        &self,
-        name: &str,
-        is_read_there: impl Fn(&SecretKeyReference) -> bool,
-        may_be_there: impl Fn(&str) -> bool,
-    ) -> Vec<Vec<String>> {
-        let manifests = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let annotated = manifests
-            .secrets
-            .iter()
-            .filter_map(|(key, manifest)| manifest.allowed_hosts.as_ref().map(|hosts| (&*key.name, hosts)));
-        let counts = |secret: &str| {
-            if secret == name {
-                return true;
-            }
-            let references = manifests.references.values().flatten();
-            let mut of_secret = references.filter(|found| found.name == secret).peekable();
-            match of_secret.peek() {
-                None => may_be_there(secret),
-                Some(_) => of_secret.any(&is_read_there),
-            }
-        };
-        annotated.filter(|(secret, _)| counts(secret)).map(|(_, hosts)| hosts.clone()).collect()
-    }
-}
 
 type Environment = Arc<dyn Fn(&str) -> Option<SecretText> + Send + Sync>;
 
@@ -308,9 +233,12 @@ fn read_file(path: &std::path::Path) -> io::Result<Option<Found>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::engine::ports::{Publish, Published};
     use crate::secret::bounds::Bounds;
+    use crate::sidecar::manifest_secrets::SecretManifest;
     use crate::sidecar::publish::PublishFolder;
 
     fn reference(name: &str, key: &str) -> SecretKeyReference {

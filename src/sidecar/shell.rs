@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::collisions::{self, Collision};
+use super::manifest_secrets::ManifestSecrets;
 use super::manifests::folder::Folder;
 pub use super::manifests::plan::Parts;
 use super::manifests::plan::Planner;
+use super::manifests::references::references;
 use super::manifests::watch::{Outlets, Watch};
 use super::publish::PublishFolder;
-use super::secrets::{ManifestSecrets, SidecarSecrets};
+use super::secrets::SidecarSecrets;
 use super::state::{State, StateError};
 use crate::engine::change::Change;
 use crate::engine::ports::{Claim, Leadership, Random};
@@ -90,7 +92,7 @@ impl Shell {
                 return Err(StartError::Manifests { path: settings.manifests, problem: error.to_string() });
             }
         }
-        let references = collisions::references(&settings.manifests);
+        let references = references(&settings.manifests);
         let manifests = ManifestSecrets::default();
         let secrets = SidecarSecrets::new(
             manifests.clone(),

@@ -485,7 +485,7 @@ pub trait Store: Send + Sync {
     /// Keys that have expired at `now` are deleted, at most a bounded number at a time; returns how many.
     fn forget_expired(&self, now: DateTime<Utc>) -> Answer<'_, u64>;
     /// An application waits for this id. False when it has `most` open already. A known one begins again;
-    /// while it is open, what was handed on stays known, for the caller may only repeat himself.
+    /// while it is open, what was handed on stays known, for the caller may only repeat itself.
     fn expect(&self, expectation: Expectation, most: usize) -> Answer<'_, bool>;
     /// Up to `most` expectations of the receiver that are due at `now`.
     fn expectations_due<'a>(

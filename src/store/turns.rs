@@ -1,4 +1,4 @@
-//! Queues that are served in turn, so that whoever sends a flood waits behind his own flood.
+//! Queues that are served in turn, so that whoever sends a flood waits behind their own flood.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

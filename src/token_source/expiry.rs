@@ -68,7 +68,7 @@ pub(super) fn life_until(end: DateTime<Utc>, now: DateTime<Utc>) -> Option<Durat
 }
 
 /// The `exp` of a token that is a JWT (RFC 7519 4.1.4). Its signature is nobody's business here:
-/// whoever forges it shortens or lengthens the life of his own token.
+/// whoever forges it shortens or lengthens the life of their own token.
 pub(super) fn jwt_end(token: &str) -> Option<DateTime<Utc>> {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())

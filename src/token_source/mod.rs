@@ -22,7 +22,6 @@ mod tests;
 mod values;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod canaries;
+mod circles;
 mod cli;
 mod cluster;
 mod crashes;
@@ -11,6 +12,7 @@ mod fuzz;
 mod gate;
 mod hostile;
 mod keycloak;
+mod modules;
 mod operator;
 mod packaging;
 mod parties;
@@ -19,7 +21,6 @@ mod pods;
 mod postgres;
 mod process;
 mod readme;
-mod rooms;
 mod scenarios;
 mod secrets;
 mod service_manager;

@@ -14,13 +14,13 @@ use hookkeeper::sandbox::{
 };
 use hookkeeper::secret::SecretText;
 use hookkeeper::secret::bounds::Bounds;
+use hookkeeper::sidecar::manifest_secrets::{ManifestSecrets, SecretManifest};
 use hookkeeper::sidecar::manifests::document;
 use hookkeeper::sidecar::manifests::folder::Folder;
-use hookkeeper::sidecar::secrets::{ManifestSecrets, SecretManifest};
 
 use super::canaries::{CANARY, Canaries};
 use super::hookkeeper;
-use super::rooms::sources;
+use super::modules::sources;
 use super::trial::Trial;
 use super::world;
 
@@ -162,12 +162,12 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
             "cli/storing.rs",
             "gate/fallback/desk.rs",
             "gate/loader.rs",
-            "gate/tokens.rs",
             "gate/verification/api_key.rs",
             "gate/verification/basic.rs",
             "gate/verification/hmac.rs",
             "gate/verification/standard_webhooks.rs",
             "gate/verification/token.rs",
+            "gate/verification/token_book.rs",
             "http/client.rs",
             "http/message.rs",
             "http/proxy.rs",
@@ -178,14 +178,14 @@ fn a_secret_is_opened_only_where_it_is_sent_written_or_understood() {
             "provider/account.rs",
             "provider/client_headers.rs",
             "provider/credentials.rs",
+            "provider/connection.rs",
             "provider/echo.rs",
-            "provider/gateway.rs",
             "provider/path.rs",
             "provider/render.rs",
             "rotation/published.rs",
             "secret.rs",
-            "sidecar/collisions.rs",
             "sidecar/manifests/folder.rs",
+            "sidecar/manifests/references.rs",
             "sidecar/manifests/watch.rs",
             "sidecar/publish.rs",
             "token_source/answer.rs",
@@ -232,6 +232,7 @@ fn a_secrets_bounds_are_joined_where_it_is_read_and_judged_where_it_is_sent() {
             // The platform's own delivery, to the application that its receiver names.
             "gate/hand_on/request.rs",
             "kubernetes/service_accounts.rs",
+            "provider/connection.rs",
             "provider/gateway.rs",
             "token_source/mod.rs",
             "token_source/oauth2.rs",

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use regex::Regex;
 
+use super::modules::sources;
 use super::process::Program;
-use super::rooms::sources;
 use super::{hookkeeper, run};
 
 const CANARY: &str = "k3y-c4n4ry";

@@ -22,8 +22,7 @@ use super::{
 use crate::secret::SecretText;
 use metadata::Metadata;
 
-/// Largest document, in bytes: a little less than an API server takes.
-pub const LARGEST_DOCUMENT: usize = 1024 * 1024;
+pub use yaml::{LARGEST_DOCUMENT, Position};
 
 /// The most documents of a text, items of lists among them. The whole text is refused when it has more.
 pub const MOST_DOCUMENTS: usize = 20_000;
@@ -109,27 +108,6 @@ impl Document {
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         ObjectKey::new(&self.namespace, &self.name)
-    }
-}
-
-/// Where a document stands in its text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// Number of the document, counted from 1; empty ones do not count.
-    pub document: usize,
-    /// Number of the item, counted from 1, when the document is a `List`.
-    pub item: Option<usize>,
-    /// Line in which the document begins, counted from 1.
-    pub line: usize,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "document {}", self.document)?;
-        match self.item {
-            Some(item) => write!(formatter, " item {item}"),
-            None => Ok(()),
-        }
     }
 }
 

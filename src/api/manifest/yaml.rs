@@ -1,11 +1,36 @@
 //! YAML: splitting a text into documents and parsing each within limits.
 
+use std::fmt;
+
 use serde_json::Value;
 use serde_saphyr::options::MergeKeyPolicy;
 use serde_saphyr::{DuplicateKeyPolicy, Error};
 
-use super::{LARGEST_DOCUMENT, Position};
 use crate::api::validation::Problem;
+
+/// Largest document, in bytes: a little less than an API server takes.
+pub const LARGEST_DOCUMENT: usize = 1024 * 1024;
+
+/// Where a document stands in its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Number of the document, counted from 1; empty ones do not count.
+    pub document: usize,
+    /// Number of the item, counted from 1, when the document is a `List`.
+    pub item: Option<usize>,
+    /// Line in which the document begins, counted from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "document {}", self.document)?;
+        match self.item {
+            Some(item) => write!(formatter, " item {item}"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// All documents of a text, each parsed when its turn comes, so that there is never more than one in
 /// memory; those without any content are left out.

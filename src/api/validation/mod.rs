@@ -1,52 +1,23 @@
 //! Whether an object keeps the rules, found out without a server.
 //!
 //! The rules are written once: bounds, patterns and CEL rules in the schema, which is walked here
-//! as the API server walks it, and the few that a schema cannot hold in `beside`. The shells call
+//! as the API server walks it, and the few that a schema cannot hold in `beyond_schema`. The shells call
 //! this before anything is done with an object, because older servers drop rules silently and a
 //! folder of files has no server at all.
 
-mod beside;
+mod beyond_schema;
+mod problem;
 mod receiver;
 mod rules;
 mod structural;
 
+pub use problem::Problem;
 pub(super) use structural::readable;
-
-use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Kind, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec, WebhookSubscriptionSpec, crd};
-
-/// A rule that an object breaks: which field, and what to do about it.
-///
-/// Neither part ever holds a value that was written in the object.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// Path of the field, such as `spec.clientHeaders[2].name`; empty for the object itself.
-    pub field: String,
-    /// What is wrong and how to put it right.
-    pub problem: String,
-}
-
-impl Problem {
-    pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.field.is_empty() {
-            formatter.write_str(&self.problem)
-        } else {
-            write!(formatter, "{}: {}", self.field, self.problem)
-        }
-    }
-}
-
-impl std::error::Error for Problem {}
 
 /// The spec of one of the four kinds.
 pub trait Spec: DeserializeOwned {
@@ -54,37 +25,37 @@ pub trait Spec: DeserializeOwned {
     const KIND: Kind;
 
     /// Collects the rules it breaks that a schema cannot hold.
-    fn check_beside_schema(&self, problems: &mut Vec<Problem>);
+    fn check_beyond_schema(&self, problems: &mut Vec<Problem>);
 }
 
 impl Spec for WebhookSubscriptionSpec {
     const KIND: Kind = Kind::WebhookSubscription;
 
-    fn check_beside_schema(&self, problems: &mut Vec<Problem>) {
-        beside::subscription(self, problems);
+    fn check_beyond_schema(&self, problems: &mut Vec<Problem>) {
+        beyond_schema::subscription(self, problems);
     }
 }
 
 impl Spec for TokenSourceSpec {
     const KIND: Kind = Kind::TokenSource;
 
-    fn check_beside_schema(&self, problems: &mut Vec<Problem>) {
-        beside::token_source(self, problems);
+    fn check_beyond_schema(&self, problems: &mut Vec<Problem>) {
+        beyond_schema::token_source(self, problems);
     }
 }
 
 impl Spec for WebhookProviderSpec {
     const KIND: Kind = Kind::WebhookProvider;
 
-    fn check_beside_schema(&self, problems: &mut Vec<Problem>) {
-        beside::provider(self, problems);
+    fn check_beyond_schema(&self, problems: &mut Vec<Problem>) {
+        beyond_schema::provider(self, problems);
     }
 }
 
 impl Spec for WebhookReceiverSpec {
     const KIND: Kind = Kind::WebhookReceiver;
 
-    fn check_beside_schema(&self, problems: &mut Vec<Problem>) {
+    fn check_beyond_schema(&self, problems: &mut Vec<Problem>) {
         receiver::check(self, problems);
     }
 }
@@ -130,7 +101,7 @@ pub fn decode<S: Spec>(object: &Value, old: Option<&Value>) -> Result<S, Vec<Pro
     });
     match decoded {
         Ok(decoded) => {
-            decoded.check_beside_schema(&mut problems);
+            decoded.check_beyond_schema(&mut problems);
             if problems.is_empty() { Ok(decoded) } else { Err(problems) }
         }
         Err(_) if !problems.is_empty() => Err(problems),

@@ -2,16 +2,16 @@
 
 use serde::de::IgnoredAny;
 
-use super::{Problem, beside};
+use super::{Problem, beyond_schema};
 use crate::api::{FallbackRequest, WebhookReceiverSpec, schema};
 
 pub(super) fn check(spec: &WebhookReceiverSpec, problems: &mut Vec<Problem>) {
     let verification = &spec.verification;
     if let Some(prefix) = verification.token.as_ref().and_then(|token| token.prefix.as_ref()) {
-        beside::header_value("spec.verification.token.prefix", prefix, problems);
+        beyond_schema::header_value("spec.verification.token.prefix", prefix, problems);
     }
     if let Some(prefix) = verification.hmac.as_ref().and_then(|hmac| hmac.prefix.as_ref()) {
-        beside::header_value("spec.verification.hmac.prefix", prefix, problems);
+        beyond_schema::header_value("spec.verification.hmac.prefix", prefix, problems);
     }
     // The evaluator in process reads leading zeros as the API server does not.
     let problem = Problem::new("spec.sourceRanges", schema::RANGES_MESSAGE);
@@ -19,7 +19,7 @@ pub(super) fn check(spec: &WebhookReceiverSpec, problems: &mut Vec<Problem>) {
         problems.push(problem);
     }
     if let Some(url) = &spec.forward.url {
-        beside::url("spec.forward.url", url, problems);
+        beyond_schema::url("spec.forward.url", url, problems);
     }
     if let Some(fallback) = &spec.fallback {
         asking("spec.fallback.request", &fallback.request, problems);
@@ -37,8 +37,8 @@ fn is_plain(range: &str) -> bool {
 }
 
 fn asking(path: &str, request: &FallbackRequest, problems: &mut Vec<Problem>) {
-    beside::url(&format!("{path}.url"), &request.url.replace("{id}", "id"), problems);
-    beside::named_headers(&format!("{path}.headers"), &request.headers, problems);
+    beyond_schema::url(&format!("{path}.url"), &request.url.replace("{id}", "id"), problems);
+    beyond_schema::named_headers(&format!("{path}.headers"), &request.headers, problems);
     for (index, header) in request.headers.iter().enumerate() {
         if header.value.as_ref().is_some_and(|value| value.contains("{id}")) {
             problems.push(Problem::new(

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use url::Url;
 
-use super::findings::{Declared, Findings, place_of};
+use super::declared::{Declared, place_of};
+use super::findings::Findings;
 use crate::api::manifest::{Document, Manifest};
 use crate::api::{
     Identity, Kind, ObjectKey, PublishTo, TokenPlace, WebhookReceiverSpec, WebhookSubscriptionSpec,

@@ -36,7 +36,7 @@ pub(super) fn judge_allowing(files: &[(&str, &str)], allowed: &[&str]) -> Findin
         .iter()
         .map(|(file, text)| input::Input { file: (*file).to_owned(), text: Ok((*text).to_owned()) })
         .collect();
-    findings::judge(&inputs, &allowed)
+    judge::judge(&inputs, &allowed)
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn folders_are_read_in_order_and_unreadable_files_are_problems() {
     let inputs = input::read(&[folder.path().to_owned(), empty, missing]);
     let names: Vec<&str> = inputs.iter().map(|input| input.file.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["a.yaml", "b.yml", "c.json", "d.yaml", "missing.yaml"]);
-    let findings = findings::judge(&inputs, &[]);
+    let findings = judge::judge(&inputs, &[]);
     assert_eq!((findings.problems, findings.documents), (3, 2), "{findings:?}");
 }
 

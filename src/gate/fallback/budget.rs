@@ -17,9 +17,9 @@ pub trait Budget: Send + Sync {
     fn hold(&self, namespace: &str, origin: &str, wait: Duration);
 }
 
-/// Somebody else in this process who sends requests to platforms, within a budget of his own.
+/// Somebody else in this process who sends requests to platforms, within a budget of their own.
 pub trait Others: Send + Sync {
-    /// A question of this namespace counts in the budget that he has for this origin. `None` where he sends
+    /// A question of this namespace counts in the budget that they have for this origin. `None` where they send
     /// nothing there for the namespace.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const BURST: u32 = 10;
 /// So many origins are known; those that are quiet are forgotten.
 const MOST: usize = 4_096;
-/// Who does not come back so long after his time has lost his place.
+/// Who does not come back so long after their time has lost their place.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// 10 questions a second to each origin, or what is left of the budget that others have for it. Namespaces

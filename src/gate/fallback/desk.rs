@@ -17,8 +17,8 @@ use axum::response::Response;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::news::News;
 use super::settle::later;
-use super::{MOST_OPEN, News};
 use crate::gate::clock::Clock;
 use crate::gate::digest::{DigestKey, position};
 use crate::gate::hand_on::Receivers;
@@ -26,6 +26,8 @@ use crate::gate::ports::{CredentialFailure, Credentials};
 use crate::gate::receiver::{Fallback, Receiver};
 use crate::store::{Digest, Expectation, Store};
 
+/// So many expectations of one receiver may be open.
+pub const MOST_OPEN: usize = 10_000;
 /// Longest id at the platform, in bytes.
 const LONGEST_ID: usize = 128;
 /// Shortest key that is accepted, in bytes.

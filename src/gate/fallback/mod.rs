@@ -19,6 +19,8 @@
 mod budget;
 mod desk;
 mod line;
+mod news;
+mod parts;
 mod poll;
 mod polling;
 mod ports;
@@ -29,13 +31,15 @@ mod tests;
 mod writing;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::sync::{mpsc, watch};
 
 pub use self::budget::{Budget, Others, Questions};
-pub use self::desk::{Desk, Reply};
+pub use self::desk::{Desk, MOST_OPEN, Reply};
+use self::news::News;
+pub use self::parts::Options;
+use self::parts::Parts;
 use self::polling::Polling;
 pub use self::ports::{Asking, Means};
 use super::acceptance::Polled;
@@ -45,71 +49,12 @@ use super::hand_on::{ByName, Exchange, Locate, Receivers};
 use super::observer::Observer;
 use super::ports::Credentials;
 use super::receiver::Receiver;
-use crate::store::{Digest, Store, StoreError};
+use crate::store::{Store, StoreError};
 
-/// So many expectations of one receiver may be open.
-pub const MOST_OPEN: usize = 10_000;
 /// Those that nobody is asked for any more are kept so long, for people to see.
 pub const PARKED_FOR: TimeDelta = TimeDelta::days(7);
 /// What is told of deliveries and expectations waits here. More is left out, and costs a question.
 const MOST_NEWS: usize = 8_192;
-
-/// How platforms are asked; the defaults are those of a production process.
-#[derive(Clone)]
-pub struct Options {
-    /// How many questions may be under way together. A namespace may have as many as it leaves to the
-    /// next.
-    pub most: usize,
-    /// How many of them for one receiver.
-    pub most_of_one: usize,
-    /// A receiver is looked after at least so often, though nothing says that there is anything.
-    pub look_every: Duration,
-    /// How often it is looked whether something is waited for that nobody is asked for.
-    pub tidy_every: Duration,
-    /// Whether all receivers of a namespace are known. What is waited for by others is left alone until this
-    /// is so.
-    pub knows_all_of: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            most: 64,
-            most_of_one: 10,
-            look_every: Duration::from_secs(30),
-            tidy_every: Duration::from_secs(60),
-            knows_all_of: Arc::new(|_| true),
-        }
-    }
-}
-
-/// What asking works with.
-#[derive(Clone)]
-struct Parts {
-    store: Arc<dyn Store>,
-    asking: Arc<dyn Asking>,
-    exchange: Arc<dyn Exchange>,
-    locate: Arc<dyn Locate>,
-    means: Arc<dyn Means>,
-    budget: Arc<dyn Budget>,
-    observer: Arc<dyn Observer>,
-    clock: Arc<dyn Clock>,
-    digests: DigestKey,
-    options: Options,
-}
-
-/// Something that was told.
-enum News {
-    /// The application of the receiver with this uid waits for something.
-    Expected(Arc<str>),
-    /// A delivery came for the receiver with this uid.
-    Came {
-        uid: Arc<str>,
-        polled: Polled,
-        /// Whether it is one of those that are handed on.
-        is_handed_on: bool,
-    },
-}
 
 /// Asks platforms for what they did not deliver.
 pub struct Fallbacks {
@@ -216,9 +161,4 @@ impl Told {
             let _ = self.news.try_send(News::Came { uid, polled, is_handed_on });
         }
     }
-}
-
-/// What a status is known again by.
-fn status_digest(digests: &DigestKey, status: &str) -> Digest {
-    digests.digest("polled status", &[status.as_bytes()])
 }

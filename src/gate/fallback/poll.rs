@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::parts::Parts;
+use super::question;
 use super::settle::Outcome;
-use super::{Parts, question, status_digest};
 use crate::gate::acceptance::{self, Reading};
 use crate::gate::hand_on::attempt::{LONGEST_ASKED, Meaning, Sign};
 use crate::gate::hand_on::request::Notes;
@@ -62,7 +63,7 @@ pub(super) async fn poll(
     if polled.id != expectation.id {
         return no_answer("the platform's answer is about another id");
     }
-    let status = status_digest(&parts.digests, &polled.status);
+    let status = parts.status_digest(&polled.status);
     let is_final = fallback.until.contains(&polled.status);
     if !reading.hand_on || expectation.handed_on == Some(status) {
         return Ok(Outcome::Nothing { is_final }.into());

@@ -11,14 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::line::{Line, Slot};
+use super::news::News;
+use super::parts::Parts;
 use super::poll::{self, Application, poll};
 use super::settle::{Came, Outcome, Settled, after_asking, after_delivery};
 use super::writing::{is_asked_for, park_what_is_nobodys, settle};
-use super::{News, Parts, status_digest};
 use crate::gate::acceptance::Polled;
+use crate::gate::fairness::{Fairness, Grant};
 use crate::gate::guarded::{DEFECT, Health, broken, caught};
 use crate::gate::hand_on::Receivers;
-use crate::gate::hand_on::fairness::{Fairness, Grant};
 use crate::gate::observer::Fact;
 use crate::gate::turns::{Turns, Waits as _};
 use crate::http::MAX_BODY;
@@ -318,7 +319,7 @@ impl Polling {
                 let Polled { id, status } = polled;
                 let came = Came {
                     is_final: line.fallback.until.contains(&status),
-                    status: is_handed_on.then(|| status_digest(&self.parts.digests, &status)),
+                    status: is_handed_on.then(|| self.parts.status_digest(&status)),
                 };
                 let key = (uid, id);
                 match self.under_way.get_mut(&key) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Parts;
+use super::parts::Parts;
 use super::settle::Settled;
 use crate::gate::guarded::{Health, make_durable};
 use crate::gate::hand_on::Receivers;

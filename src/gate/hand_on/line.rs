@@ -12,6 +12,7 @@ use super::record::Record;
 use super::retention::Standstills;
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
+use crate::gate::turns::{Standing, Waits};
 use crate::shares::NamespaceId;
 use crate::store::{Claim, DeliveryId, LastFailure, Standstill, StoreError, Taken};
 
@@ -69,20 +70,11 @@ pub(super) enum Asking {
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) receiver: Arc<Receiver>,
-    pub(super) namespace: NamespaceId,
-    /// Whether the receiver is no longer there.
-    pub(super) is_gone: bool,
-    /// Places that are held: for deliveries that are under way, and for those that are being looked for.
-    pub(super) held: usize,
-    /// Those of them that were taken in the present epoch.
+    /// Places are held for deliveries that are under way, and for those that are being looked for.
+    pub(super) standing: Standing,
+    /// Those places that were taken in the present epoch.
     held_in_epoch: usize,
     counted_epoch: u64,
-    /// The store is being asked.
-    pub(super) is_looking: bool,
-    /// There may be something that is due.
-    pub(super) is_wanted: bool,
-    /// It waits for its turn.
-    pub(super) is_queued: bool,
     pub(super) pause: Pause,
     standstills: Standstills,
     /// The store has said when the receiver stood still before this process began.
@@ -99,14 +91,9 @@ impl Line {
     pub(super) fn new(receiver: Arc<Receiver>, namespace: NamespaceId) -> Self {
         Self {
             receiver,
-            namespace,
-            is_gone: false,
-            held: 0,
+            standing: Standing::new(namespace),
             held_in_epoch: 0,
             counted_epoch: 0,
-            is_looking: false,
-            is_wanted: true,
-            is_queued: false,
             pause: Pause::default(),
             standstills: Standstills::default(),
             is_recalled: false,
@@ -120,8 +107,8 @@ impl Line {
     /// no longer counts. Returns whether that ends a pause.
     pub(super) fn change(&mut self, receiver: Arc<Receiver>, now: DateTime<Utc>) -> bool {
         let has_other_way = self.receiver.forward != receiver.forward;
-        self.is_gone = false;
-        self.is_wanted = true;
+        self.standing.is_gone = false;
+        self.standing.is_wanted = true;
         self.receiver = receiver;
         self.stand(now);
         has_other_way && self.pause.reset()
@@ -129,7 +116,7 @@ impl Line {
 
     /// The receiver is no longer there.
     pub(super) fn go(&mut self, now: DateTime<Utc>) {
-        self.is_gone = true;
+        self.standing.is_gone = true;
         self.stand(now);
     }
 
@@ -137,7 +124,7 @@ impl Line {
     fn stand(&mut self, now: DateTime<Utc>) {
         if self.is_recalled {
             let before = self.standstills.clone();
-            self.standstills.set(self.is_gone || self.receiver.suspended, now);
+            self.standstills.set(self.standing.is_gone || self.receiver.suspended, now);
             self.is_unkept |= self.standstills != before;
         }
     }
@@ -165,28 +152,13 @@ impl Line {
         self.is_asking = false;
         match answered {
             Ok(Some(kept)) => {
-                let stands = self.is_gone || self.receiver.suspended;
+                let stands = self.standing.is_gone || self.receiver.suspended;
                 self.standstills = Standstills::recalled(kept.clone(), stands, now);
                 self.is_recalled = true;
                 self.is_unkept = self.standstills.to_keep() != kept;
             }
             Ok(None) => {}
             Err(_) => self.is_unkept = self.is_recalled,
-        }
-    }
-
-    /// How many deliveries may be taken now.
-    pub(super) fn room(&mut self, now: Instant) -> usize {
-        // Whose retention is over cannot be said before it is known how long it stood still.
-        if self.is_gone || self.receiver.suspended || !self.is_recalled {
-            return 0;
-        }
-        self.count_epoch();
-        let free = self.receiver.forward.max_concurrent.saturating_sub(self.held);
-        match self.pause.door(now) {
-            Door::Open => free,
-            Door::Probe => free.min(1_usize.saturating_sub(self.held_in_epoch)),
-            Door::Shut(_) => 0,
         }
     }
 
@@ -197,20 +169,20 @@ impl Line {
             Door::Probe => epoch == self.pause.epoch,
             Door::Shut(_) => false,
         };
-        may && !self.is_gone && !self.receiver.suspended
+        may && !self.standing.is_gone && !self.receiver.suspended
     }
 
     /// Places are held.
     pub(super) fn hold(&mut self, places: usize) {
         self.count_epoch();
-        self.held += places;
+        self.standing.held += places;
         self.held_in_epoch += places;
     }
 
     /// Places that were held since this epoch are held no longer.
     pub(super) fn let_go(&mut self, places: usize, epoch: u64) {
         self.count_epoch();
-        self.held = self.held.saturating_sub(places);
+        self.standing.held = self.standing.held.saturating_sub(places);
         if epoch == self.pause.epoch {
             self.held_in_epoch = self.held_in_epoch.saturating_sub(places);
         }
@@ -287,7 +259,7 @@ impl Line {
             let what = format!("it could not be handed on within its retention of {retention}: {what}");
             return park(id, what, now.wall, tell);
         }
-        if self.is_gone {
+        if self.standing.is_gone {
             // Whoever takes it out of the store has parked it, or keeps it.
             return Record::GiveBack;
         }
@@ -349,6 +321,34 @@ impl Line {
     fn back_off(&self, failed: u32, bits: u64) -> Duration {
         let forward = &self.receiver.forward;
         back_off(forward.interval, forward.max_interval, failed, bits)
+    }
+}
+
+impl Waits for Line {
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    fn standing_mut(&mut self) -> &mut Standing {
+        &mut self.standing
+    }
+
+    fn room(&mut self, now: Instant) -> usize {
+        // Whose retention is over cannot be said before it is known how long it stood still.
+        if self.standing.is_gone || self.receiver.suspended || !self.is_recalled {
+            return 0;
+        }
+        self.count_epoch();
+        let free = self.receiver.forward.max_concurrent.saturating_sub(self.standing.held);
+        match self.pause.door(now) {
+            Door::Open => free,
+            Door::Probe => free.min(1_usize.saturating_sub(self.held_in_epoch)),
+            Door::Shut(_) => 0,
+        }
+    }
+
+    fn shut_until(&self, now: Instant) -> Option<Instant> {
+        self.pause.shut_until(now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Handing on: from the store to the application, again and again until it has taken each delivery.
 //!
 //! One task decides, and nothing in it waits for an application or for the store. Which receiver is
-//! looked at next is a matter of turns ([`fairness`]), what may be taken of its own pause ([`pause`]),
+//! looked at next is a matter of turns ([`turns`](super::turns)), what may be taken of its own pause ([`pause`]),
 //! and what becomes of a delivery of what its attempt meant ([`attempt`], [`line`]).
 //!
 //! | the application | the delivery | the receiver |
@@ -15,8 +15,9 @@
 //! and while it is the only one that is known to fail, any other may try at once.
 
 pub(in crate::gate) mod attempt;
-pub(in crate::gate) mod fairness;
 mod line;
+mod nudge;
+mod parts;
 pub(in crate::gate) mod pause;
 mod ports;
 mod record;
@@ -27,103 +28,19 @@ pub(in crate::gate) mod sending;
 #[cfg(test)]
 pub(in crate::gate) mod tests;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
+pub use self::nudge::Nudge;
+use self::parts::Parts;
+pub use self::parts::{Gone, Options};
 pub use self::ports::{ByName, Exchange, LARGEST_ANSWER, Locate, NOT_ALLOWED, Place, url_of_service};
 use self::scheduler::Scheduler;
 use crate::gate::clock::Clock;
 pub use crate::gate::known::Receivers;
 use crate::gate::observer::Observer;
 use crate::store::{Store, StoreError};
-
-/// How deliveries are handed on; the defaults are those of a production process.
-#[derive(Clone)]
-pub struct Options {
-    /// How many deliveries may be under way, to all applications together. A namespace may have as many
-    /// as it leaves to the next.
-    pub most: usize,
-    /// How many bytes of bodies they may hold together, in the same way.
-    pub most_bytes: u64,
-    /// A receiver is looked after at least so often, though nothing says that there is anything.
-    pub look_every: Duration,
-    /// How often it is looked whether something waits for a receiver that is gone.
-    pub tidy_every: Duration,
-    /// What becomes of deliveries whose receiver is no longer there.
-    pub gone: Gone,
-    /// Whether all receivers of a namespace are known. What waits for a receiver that was never there waits
-    /// until this is so.
-    pub knows_all_of: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Random bits, so that deliveries that failed together do not come back together.
-    pub random: Arc<dyn Fn() -> u64 + Send + Sync>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            most: 512,
-            most_bytes: 128 << 20,
-            look_every: Duration::from_secs(30),
-            tidy_every: Duration::from_secs(60),
-            gone: Gone::Wait,
-            knows_all_of: Arc::new(|_| true),
-            random: Arc::new(|| getrandom::u64().unwrap_or_default()),
-        }
-    }
-}
-
-/// What becomes of deliveries whose receiver is no longer there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// They wait, as under `suspend`: a file that is missing may come back.
-    Wait,
-    /// They are parked: an object was deleted, and whoever takes its name gets nothing of it.
-    Park,
-}
-
-/// Says that something is due, without waiting. Cheap to clone.
-#[derive(Clone, Default)]
-pub struct Nudge {
-    shared: Arc<Nudged>,
-}
-
-#[derive(Default)]
-struct Nudged {
-    uids: Mutex<HashSet<Arc<str>>>,
-    notify: Notify,
-}
-
-impl Nudge {
-    /// A delivery was stored for the receiver of this uid, or waits again.
-    pub fn stored(&self, uid: &Arc<str>) {
-        let mut uids = self.shared.uids.lock().unwrap_or_else(PoisonError::into_inner);
-        if uids.contains(uid) {
-            return;
-        }
-        uids.insert(Arc::clone(uid));
-        if uids.len() == 1 {
-            self.shared.notify.notify_one();
-        }
-    }
-
-    fn take(&self) -> HashSet<Arc<str>> {
-        std::mem::take(&mut *self.shared.uids.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// What handing on works with.
-#[derive(Clone)]
-struct Parts {
-    store: Arc<dyn Store>,
-    exchange: Arc<dyn Exchange>,
-    locate: Arc<dyn Locate>,
-    observer: Arc<dyn Observer>,
-    clock: Arc<dyn Clock>,
-    options: Options,
-}
 
 /// Hands deliveries on.
 pub struct HandingOn {

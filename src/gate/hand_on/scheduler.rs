@@ -11,18 +11,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::Receivers;
 use super::attempt::Meaning;
-use super::fairness::{Fairness, Grant};
 use super::line::{Asking, Line, Now, UnderWay};
-use super::pause::Door;
+use super::nudge::Nudge;
+use super::parts::{Gone, Parts};
+use super::ports::{Exchange, Locate};
 use super::record::{Record, record};
 use super::request::{Notes, encoded};
 use super::sending::{GRACE, send};
-use super::{Exchange, Gone, Locate, Nudge, Parts, Receivers};
+use crate::gate::fairness::{Fairness, Grant};
 use crate::gate::guarded::{DEFECT, Health, broken, caught};
 use crate::gate::observer::Fact;
 use crate::gate::receiver::Receiver;
-use crate::gate::timers::Timers;
+use crate::gate::turns::{Turns, Waits as _};
 use crate::store::{LastFailure, Standstill, StoreError, Taken};
 
 /// What is taken is nobody else's for the time of an attempt and so much longer.
@@ -69,9 +71,7 @@ pub(super) struct Scheduler {
     parts: Parts,
     receivers: watch::Receiver<Receivers>,
     nudge: Nudge,
-    lines: HashMap<Arc<str>, Line>,
-    fairness: Fairness,
-    timers: Timers,
+    turns: Turns<Line>,
     tasks: JoinSet<Event>,
     health: Arc<Health>,
     /// Deliveries that are under way here: one whose lease is over must not go out twice.
@@ -87,12 +87,13 @@ pub(super) struct Scheduler {
 impl Scheduler {
     pub(super) fn new(parts: Parts, receivers: watch::Receiver<Receivers>, nudge: Nudge) -> Self {
         Self {
-            fairness: Fairness::new(parts.options.most, parts.options.most_bytes),
+            turns: Turns::new(
+                Fairness::new(parts.options.most, parts.options.most_bytes),
+                parts.options.gone == Gone::Park,
+            ),
             parts,
             receivers,
             nudge,
-            lines: HashMap::new(),
-            timers: Timers::default(),
             tasks: JoinSet::new(),
             health: Arc::default(),
             under_way: HashSet::new(),
@@ -124,7 +125,7 @@ impl Scheduler {
                     }
                 }
                 Ok(()) = self.receivers.changed(), if !self.is_stopping => self.receivers_changed(),
-                () = self.nudge.shared.notify.notified() => self.nudged(),
+                () = self.nudge.notified() => self.nudged(),
                 () = sleep_until(wake), if !self.is_stopping => {}
             }
         }
@@ -166,18 +167,18 @@ impl Scheduler {
         if self.tidy_at <= now && !self.is_tidying {
             self.tidy(now);
         }
-        while let Some(uid) = self.timers.due(now) {
-            if let Some(line) = self.lines.get_mut(&uid) {
-                line.is_wanted = true;
+        while let Some(uid) = self.turns.timers.due(now) {
+            if let Some(line) = self.turns.lines.get_mut(&uid) {
+                line.standing.is_wanted = true;
             }
             self.consider(&uid);
         }
-        let first = self.timers.first().unwrap_or(far);
+        let first = self.turns.timers.first().unwrap_or(far);
         let first = if self.is_tidying { first } else { first.min(self.tidy_at) };
         if let Some(until) = self.health.shut_until() {
             return first.max(until);
         }
-        while let Some(uid) = self.fairness.next() {
+        while let Some(uid) = self.turns.next() {
             self.look(&uid, now);
         }
         first
@@ -185,7 +186,7 @@ impl Scheduler {
 
     /// Asks the store when the receiver stood still, or tells it how that has gone on.
     fn ask_of_standstills(&mut self, uid: &Arc<str>) {
-        let Some(asking) = self.lines.get_mut(uid).and_then(Line::ask_of_standstills) else { return };
+        let Some(asking) = self.turns.lines.get_mut(uid).and_then(Line::ask_of_standstills) else { return };
         self.spawn_asking(uid, asking);
     }
 
@@ -211,7 +212,7 @@ impl Scheduler {
         answered: Result<Option<Vec<Standstill>>, StoreError>,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let Some(line) = self.lines.get_mut(&uid) else { return broken(answered.map(drop)) };
+        let Some(line) = self.turns.lines.get_mut(&uid) else { return broken(answered.map(drop)) };
         match answered {
             Ok(kept) => {
                 self.health.worked();
@@ -221,7 +222,7 @@ impl Scheduler {
             }
             Err(error) => {
                 line.standstills_asked(Err(&error), now.wall);
-                self.timers.arm(&uid, now.steady + self.health.failed());
+                self.turns.timers.arm(&uid, now.steady + self.health.failed());
                 broken(Err(error))
             }
         }
@@ -229,55 +230,30 @@ impl Scheduler {
 
     /// Lets the receiver wait for its turn, if it may have something and has room for it.
     fn consider(&mut self, uid: &Arc<str>) {
-        let now = Instant::now();
         if !self.is_stopping {
             self.ask_of_standstills(uid);
         }
-        let Some(line) = self.lines.get_mut(uid) else { return };
-        if line.is_gone && line.held == 0 && !line.is_looking && self.parts.options.gone == Gone::Park {
-            self.forget(uid);
-            return;
-        }
-        if !line.is_wanted || line.is_queued || line.is_looking {
-            return;
-        }
-        if line.room(now) > 0 {
-            line.is_queued = true;
-            self.fairness.queue(line.namespace, Arc::clone(uid));
-        } else if let Door::Shut(until) = line.pause.door(now) {
-            self.timers.arm(uid, until);
-        }
-    }
-
-    fn forget(&mut self, uid: &Arc<str>) {
-        // One that waits for its turn is forgotten when it has it.
-        if self.lines.get(uid).is_none_or(|line| line.is_queued) {
-            return;
-        }
-        if let Some(line) = self.lines.remove(uid) {
-            self.timers.disarm(uid);
-            self.fairness.leave(&line.receiver.owner.namespace);
+        if self.turns.consider(uid) {
             self.spawn_asking(uid, Asking::Keep(Vec::new()));
         }
     }
 
     fn look(&mut self, uid: &Arc<str>, now: Instant) {
-        let Some(line) = self.lines.get_mut(uid) else { return };
-        line.is_queued = false;
+        let Some(line) = self.turns.lines.get_mut(uid) else { return };
         let room = line.room(now);
         let largest = u64::try_from(line.receiver.max_body).unwrap_or(u64::MAX);
         let grant = if room == 0 {
             Grant { places: 0, bytes: 0 }
         } else {
-            self.fairness.take(line.namespace, room, largest)
+            self.turns.fairness.take(line.standing.namespace, room, largest)
         };
         if grant.places == 0 {
             self.consider(uid);
             return;
         }
         line.hold(grant.places);
-        line.is_looking = true;
-        line.is_wanted = false;
+        line.standing.is_looking = true;
+        line.standing.is_wanted = false;
         let epoch = line.pause.epoch;
         let lease = line.receiver.forward.timeout + GRACE + LEASE_BEYOND;
         let (store, wall, uid) = (Arc::clone(&self.parts.store), self.parts.clock.now(), Arc::clone(uid));
@@ -301,8 +277,8 @@ impl Scheduler {
         found: Result<Found, StoreError>,
     ) -> Result<(), StoreError> {
         let now = self.now();
-        let Some(line) = self.lines.get_mut(&uid) else { return Ok(()) };
-        line.is_looking = false;
+        let Some(line) = self.turns.lines.get_mut(&uid) else { return Ok(()) };
+        line.standing.is_looking = false;
         let found = match found {
             Ok(found) => {
                 self.health.worked();
@@ -310,10 +286,10 @@ impl Scheduler {
             }
             Err(error) => {
                 line.let_go(grant.places, epoch);
-                line.is_wanted = true;
-                self.fairness.give_back(line.namespace, grant);
+                line.standing.is_wanted = true;
+                self.turns.fairness.give_back(line.standing.namespace, grant);
                 let wait = self.health.failed();
-                self.timers.arm(&uid, now.steady + wait);
+                self.turns.timers.arm(&uid, now.steady + wait);
                 return broken(Err(error));
             }
         };
@@ -322,11 +298,11 @@ impl Scheduler {
         let spare = grant.places.saturating_sub(deliveries.len());
         line.let_go(spare, epoch);
         let sizes = deliveries.iter().map(|taken| u64::try_from(taken.body.len()).unwrap_or(u64::MAX)).sum();
-        self.fairness.hold_instead(line.namespace, grant.bytes, sizes);
-        self.fairness.give_back(line.namespace, Grant { places: spare, bytes: 0 });
-        line.is_wanted |= found.may_have_more;
+        self.turns.fairness.hold_instead(line.standing.namespace, grant.bytes, sizes);
+        self.turns.fairness.give_back(line.standing.namespace, Grant { places: spare, bytes: 0 });
+        line.standing.is_wanted |= found.may_have_more;
         let may_send = line.may_send(epoch, now.steady) && !self.is_stopping;
-        line.is_wanted |= !may_send;
+        line.standing.is_wanted |= !may_send;
         let next = found.next.map(|due| (due - now.wall).to_std().unwrap_or_default());
         let look_every = self.parts.options.look_every;
         let next = next.map_or(look_every, |wait| wait.min(look_every));
@@ -334,13 +310,13 @@ impl Scheduler {
         for taken in deliveries {
             self.begin(&uid, taken, epoch, may_send, now);
         }
-        self.timers.arm(&uid, now.steady + next);
+        self.turns.timers.arm(&uid, now.steady + next);
         self.consider(&uid);
         Ok(())
     }
 
     fn begin(&mut self, uid: &Arc<str>, taken: Taken, epoch: u64, may_send: bool, now: Now) {
-        let Some(line) = self.lines.get(uid) else { return };
+        let Some(line) = self.turns.lines.get(uid) else { return };
         let delivery = UnderWay::of(&taken, epoch, now.steady);
         self.under_way.insert(delivery.id);
         if !may_send {
@@ -367,13 +343,13 @@ impl Scheduler {
 
     fn answered(&mut self, uid: Arc<str>, delivery: UnderWay, meaning: Meaning) {
         let now = self.now();
-        let Some(line) = self.lines.get_mut(&uid) else { return };
+        let Some(line) = self.turns.lines.get_mut(&uid) else { return };
         let owner = line.receiver.owner.clone();
         let observer = &self.parts.observer;
         let bits = (self.parts.options.random)();
         let record = line.judge(&delivery, meaning, now, bits, &mut |fact| observer.saw(&owner, fact));
         if matches!(record, Record::Retry { .. } | Record::GiveBack) {
-            line.is_wanted = true;
+            line.standing.is_wanted = true;
         }
         self.record(&uid, delivery, record);
         // The receiver may have begun to pause, or no longer does.
@@ -382,7 +358,7 @@ impl Scheduler {
 
     /// Makes durable what became of a delivery. Until that is so it keeps its place.
     fn record(&mut self, uid: &Arc<str>, delivery: UnderWay, what: Record) {
-        let Some(line) = self.lines.get(uid) else { return };
+        let Some(line) = self.turns.lines.get(uid) else { return };
         let (uid, owner, parts) = (Arc::clone(uid), line.receiver.owner.clone(), self.parts.clone());
         let (health, stopping) = (Arc::clone(&self.health), self.stopping.subscribe());
         self.tasks.spawn(async move {
@@ -403,16 +379,16 @@ impl Scheduler {
     /// A delivery is no longer under way here.
     fn finish(&mut self, uid: &Arc<str>, delivery: &UnderWay) {
         self.under_way.remove(&delivery.id);
-        let Some(line) = self.lines.get_mut(uid) else { return };
+        let Some(line) = self.turns.lines.get_mut(uid) else { return };
         line.let_go(1, delivery.epoch);
-        self.fairness.give_back(line.namespace, Grant { places: 1, bytes: delivery.bytes });
+        self.turns.fairness.give_back(line.standing.namespace, Grant { places: 1, bytes: delivery.bytes });
         self.consider(uid);
     }
 
     fn nudged(&mut self) {
         for uid in self.nudge.take() {
-            if let Some(line) = self.lines.get_mut(&uid) {
-                line.is_wanted = true;
+            if let Some(line) = self.turns.lines.get_mut(&uid) {
+                line.standing.is_wanted = true;
                 line.pause.another_came();
                 self.consider(&uid);
             }
@@ -423,27 +399,25 @@ impl Scheduler {
         let receivers = Arc::clone(&self.receivers.borrow_and_update());
         let now = self.now();
         for (uid, receiver) in receivers.iter() {
-            match self.lines.get_mut(uid) {
-                Some(line) if !line.is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
+            match self.turns.lines.get_mut(uid) {
+                Some(line) if !line.standing.is_gone && Arc::ptr_eq(&line.receiver, receiver) => continue,
                 Some(line) => {
                     if line.change(Arc::clone(receiver), now.wall) {
                         self.parts.observer.saw(&receiver.owner, Fact::Resumed);
                     }
                 }
-                None => {
-                    let namespace = self.fairness.enter(&receiver.owner.namespace);
-                    let line = Line::new(Arc::clone(receiver), namespace);
-                    self.lines.insert(Arc::clone(uid), line);
-                }
+                None => self.turns.enter(uid, &receiver.owner.namespace, |namespace| {
+                    Line::new(Arc::clone(receiver), namespace)
+                }),
             }
             self.consider(uid);
         }
         let is_gone = |(uid, line): (&Arc<str>, &Line)| {
-            (!line.is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
+            (!line.standing.is_gone && !receivers.contains_key(uid)).then(|| Arc::clone(uid))
         };
-        let gone: Vec<Arc<str>> = self.lines.iter().filter_map(is_gone).collect();
+        let gone: Vec<Arc<str>> = self.turns.lines.iter().filter_map(is_gone).collect();
         for uid in gone {
-            if let Some(line) = self.lines.get_mut(&uid) {
+            if let Some(line) = self.turns.lines.get_mut(&uid) {
                 line.go(now.wall);
                 self.departed.insert(Arc::clone(&uid), now.steady);
                 self.tidy_at = now.steady;

@@ -115,7 +115,7 @@ pub(super) fn long_enough(credential: &[u8]) -> Result<&[u8], Why> {
 
 /// A credential as a header carries it: blanks around it are no part of a header's value (RFC 9110,
 /// section 5.5).
-pub(in crate::gate) fn as_header_value(credential: &str) -> Result<&[u8], Why> {
+pub(super) fn as_header_value(credential: &str) -> Result<&[u8], Why> {
     let credential = credential.trim_matches([' ', '\t']);
     if credential.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) {
         return Err(Why::NotAHeaderValue);

@@ -13,13 +13,16 @@ mod basic;
 mod credential;
 mod encoding;
 mod field;
+mod head;
 mod hmac;
 mod prefix;
+mod process_key;
 mod source;
 mod standard_webhooks;
 #[cfg(test)]
 pub(super) mod tests;
 mod token;
+pub mod token_book;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,88 +31,16 @@ use chrono::{DateTime, Utc};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
-use super::digest::DigestKey;
 use super::receiver::{Proof, Tokens};
 use super::refusal::Refusal;
 use crate::http::HeaderName;
 
-pub(super) use credential::as_header_value;
 pub use credential::{Credential, Loaded, SHORTEST, Unusable, Why};
+use head::Signature;
+pub use head::{Head, Matched, Presented};
 pub use prefix::Prefix;
+pub use process_key::ProcessKey;
 pub use source::SourceTokens;
-
-/// A key under which presented and known credentials are compared: random, of this process, never
-/// kept.
-#[derive(Clone, Debug)]
-pub struct ProcessKey(DigestKey);
-
-impl ProcessKey {
-    /// A key of these bytes, which are random.
-    #[must_use]
-    pub fn new(random: &[u8; 32]) -> Self {
-        Self(DigestKey::new(random))
-    }
-
-    fn digest(&self, credential: &[u8]) -> crate::store::Digest {
-        self.0.digest("credential", &[credential])
-    }
-}
-
-/// The credential that a delivery carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Matched {
-    /// Which one.
-    pub credential: Credential,
-    /// Its fingerprint, if it is a token of a source whose fingerprint is known.
-    pub fingerprint: Option<Arc<str>>,
-}
-
-/// What the head of a request says.
-#[derive(Debug)]
-pub enum Head {
-    /// The delivery is genuine.
-    Accepted(Matched),
-    /// It has a signature, and its body decides.
-    NeedsBody(Presented),
-    /// It is refused; with the fingerprint of the retired token that it carried.
-    Refused(Refusal, Option<Arc<str>>),
-}
-
-impl From<Refusal> for Head {
-    fn from(reason: Refusal) -> Self {
-        Self::Refused(reason, None)
-    }
-}
-
-/// What a request presents whose body decides.
-pub struct Presented(Signature);
-
-enum Signature {
-    Hmac(hmac::Presented),
-    StandardWebhooks(standard_webhooks::Presented),
-}
-
-impl Presented {
-    /// Judges the delivery by its whole body, as it came.
-    ///
-    /// # Errors
-    /// [`Refusal::UnknownCredential`] when no usable credential made the signature.
-    pub fn judge(&self, body: &[u8]) -> Result<Matched, Refusal> {
-        let credential = match &self.0 {
-            Signature::Hmac(presented) => presented.judge(body),
-            Signature::StandardWebhooks(presented) => presented.judge(body),
-        };
-        credential
-            .map(|credential| Matched { credential, fingerprint: None })
-            .ok_or(Refusal::UnknownCredential)
-    }
-}
-
-impl fmt::Debug for Presented {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Presented")
-    }
-}
 
 /// Judges the deliveries of one receiver, with the credentials that it has at this moment.
 pub struct Verifier {

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use hyper::HeaderMap;
 
 use super::token::presented;
+use super::token_book::{Judgement, TokenBook};
 use super::{Credential, Head, Matched, Prefix};
 use crate::gate::refusal::Refusal;
-use crate::gate::tokens::{Judgement, TokenBook};
 use crate::http::HeaderName;
 
 /// The tokens of a receiver's source, and how long they are accepted.

@@ -20,9 +20,9 @@ use crate::api::{Kind, ObjectKey, WebhookReceiverStatus};
 use crate::gate::ports::Statuses;
 use crate::kubernetes::client::{in_time, is, words};
 use crate::kubernetes::gate_lease::field_manager;
-use crate::kubernetes::known::is_older_version;
 use crate::kubernetes::objects::status;
 use crate::kubernetes::resources::{objects, resource};
+use crate::kubernetes::versions::is_older_version;
 use crate::shares::one_each::OneEach;
 
 /// How many writes may be under way at the same time: one for a namespace.

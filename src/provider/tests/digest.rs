@@ -5,6 +5,7 @@ use serde_json::json;
 use super::{APPLICATION_COMPLETED, GUPY, provider, subscription};
 use crate::api::{HttpMethod, Operation, Operations, WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::provider::Provider;
+use crate::provider::digest::of_document;
 
 const HEADERS: &str = "
   - {name: apiKey, valueFrom: {secretKeyRef: {name: receiver, key: apiKey}}}
@@ -19,7 +20,7 @@ fn object() -> WebhookSubscriptionSpec {
 }
 
 fn digest(provider: &WebhookProviderSpec, spec: &WebhookSubscriptionSpec) -> String {
-    Provider::resolve(provider).unwrap().document_digest(spec)
+    of_document(&Provider::resolve(provider).unwrap(), spec)
 }
 
 /// Edits the update operation of the preset, written out in the object.

@@ -1,4 +1,4 @@
-//! Tests of the room as a whole; those of one idea stand in its file.
+//! Tests of the module as a whole; those of one idea stand in its file.
 
 use crate::api::{WebhookProviderSpec, WebhookSubscriptionSpec};
 use crate::engine::ports::{CallFailure, CallFence, Listing, ProviderClient, Reading};

@@ -12,10 +12,9 @@ use axum::http::{HeaderName, header::AUTHORIZATION};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
 use serde_json::json;
 
-use super::{Message, Sends, json_content};
+use super::sends::{Asked, Message, ProcessPlan, Sends, json_content};
 use crate::sandbox::account::Expected;
 use crate::sandbox::random::Random;
 use crate::secret::SecretText;
@@ -75,29 +74,6 @@ impl IdUnico {
         }
         all
     }
-}
-
-/// A process whose statuses are known beforehand.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProcessPlan {
-    /// Its id.
-    pub id: String,
-    /// Its statuses, in the order in which they come.
-    pub statuses: Vec<u8>,
-}
-
-/// What a question for a process comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sandbox) enum Asked {
-    /// Its status.
-    Status(u8),
-    /// The header `APIKEY` is missing or wrong.
-    WrongKey,
-    /// There is no such process.
-    Unknown,
-    /// Too many questions in this second.
-    TooMany,
 }
 
 pub(super) struct Sender {

@@ -6,20 +6,16 @@
 mod idunico;
 mod pulpo;
 mod qualp;
+mod sends;
 
-use std::time::Duration;
-
-use axum::http::HeaderName;
-use chrono::{DateTime, Utc};
-
-pub use idunico::{Authentication, IdUnico, ProcessPlan};
+pub use idunico::{Authentication, IdUnico};
 pub use pulpo::Pulpo;
 pub use qualp::QualP;
+pub use sends::ProcessPlan;
 
-pub(super) use idunico::{Asked, body as status_body};
+pub(super) use idunico::body as status_body;
+pub(super) use sends::{Asked, Message, Sends};
 
-use super::account::Expected;
-use super::random::Random;
 use crate::secret::SecretText;
 
 /// A platform that sends, with what its users type into it.
@@ -60,61 +56,4 @@ impl Platform {
             Self::QualP(settings) => vec![settings.secret.clone()],
         }
     }
-}
-
-/// What a platform does, one event after the other. Nothing here waits or reads a clock.
-pub(super) trait Sends: Send {
-    /// What happens next.
-    fn event(&mut self, now: DateTime<Utc>, random: &mut Random) -> Message;
-
-    /// The platform's test event, where it has one.
-    fn sample(&mut self, _now: DateTime<Utc>, _random: &mut Random) -> Option<Message> {
-        None
-    }
-
-    /// The headers of a delivery with this body.
-    fn headers(&self, body: &str) -> Vec<(HeaderName, SecretText)>;
-
-    /// Whether an answer of this status ends the attempts.
-    fn is_success(&self, status: u16) -> bool;
-
-    /// How long to wait after attempt number `attempt` (from 1) has failed; `None` when it was the last.
-    fn wait_after(&self, attempt: u32) -> Option<Duration>;
-
-    /// How long an answer may take.
-    fn timeout(&self) -> Duration;
-
-    /// How many deliveries may be under way at this moment.
-    fn at_once(&self) -> usize;
-
-    /// An attempt has ended.
-    fn learn(&mut self, _success: bool) {}
-
-    /// Begins a process; false where the platform has none, or too many, or the plan is empty.
-    fn begin(&mut self, _plan: ProcessPlan) -> bool {
-        false
-    }
-
-    /// Answers the platform's own API for one process, where it has one.
-    fn ask(&mut self, _now: DateTime<Utc>, _id: &str, _api_key: Option<&str>) -> Option<Asked> {
-        None
-    }
-}
-
-/// One event, as it is delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    pub(super) body: String,
-    pub(super) expected: Expected,
-}
-
-/// Milliseconds and `Z`, as these platforms write times.
-fn timestamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
-const JSON: &str = "application/json";
-
-fn json_content() -> (HeaderName, SecretText) {
-    (axum::http::header::CONTENT_TYPE, JSON.into())
 }

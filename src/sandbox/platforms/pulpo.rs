@@ -9,7 +9,7 @@ use axum::http::HeaderName;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
-use super::{Message, Sends, json_content, timestamp};
+use super::sends::{Message, Sends, json_content, timestamp};
 use crate::sandbox::account::Expected;
 use crate::sandbox::random::Random;
 use crate::secret::SecretText;

@@ -7,7 +7,7 @@ use super::super::{
     TRIAL_EXPECT_KEY, TRIAL_IDUNICO_API_KEY, TRIAL_IDUNICO_CREDENTIALS, TRIAL_PULPO_TOKEN,
     TRIAL_QUALP_ACCESS_TOKEN, TRIAL_QUALP_SECRET, TRIAL_QUALP_TAX_ID,
 };
-use super::{SandboxInfo, quoted};
+use super::info::{SandboxInfo, quoted};
 
 /// The three platforms besides Gupy, with credentials that everybody knows, each with its name.
 #[must_use]

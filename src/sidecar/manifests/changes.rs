@@ -1,11 +1,10 @@
 //! What the engine is told of an object.
 
 use super::document::{Annotations, Item, Spec, digest_of_invalid};
-use super::plan::Entries;
 use crate::api::{Declared, Identity, Kind, ObjectKey, validation};
 use crate::engine::change::Change;
 use crate::engine::ports::Invalid;
-use crate::sidecar::state::Entry;
+use crate::sidecar::state::{Entries, Entry};
 
 pub(super) fn identity(
     key: &ObjectKey,

@@ -1,17 +1,17 @@
 //! A file's documents in the words the decisions are made in.
 
-use super::receivers;
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 
 use crate::api::manifest::{self, DocumentError, MOST_PROBLEMS, Manifest};
 use crate::api::{
-    ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Kind, ObjectKey, ROTATE_ANNOTATION,
-    SecretKeyReference, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec, WebhookSubscriptionSpec,
-    crd, secret_references, split_hosts,
+    ALLOWED_HOSTS_ANNOTATION, FORCE_ORPHAN_ANNOTATION, Identity, Kind, ObjectKey, ROTATE_ANNOTATION,
+    SecretKeyReference, TokenPlace, TokenSourceSpec, WebhookProviderSpec, WebhookReceiverSpec,
+    WebhookSubscriptionSpec, crd, secret_references, split_hosts,
 };
 use crate::engine::ports::Invalid;
-use crate::sidecar::secrets::SecretManifest;
+use crate::gate::receiver::Receiver;
+use crate::sidecar::manifest_secrets::SecretManifest;
 
 /// What a file's text declares.
 #[derive(Debug, Default)]
@@ -158,7 +158,7 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
     };
     // An object that does not fit its preset is one that breaks a rule: its version before stays in force.
     let judged = match &spec {
-        Spec::Receiver(spec) => receivers::check(&key, spec),
+        Spec::Receiver(spec) => check_receiver(&key, spec),
         _ => Ok(()),
     };
     let (digest, spec) = match judged {
@@ -175,6 +175,24 @@ fn item(document: manifest::Document, version: &str) -> Option<Item> {
         digest,
         spec,
     })
+}
+
+/// What only the object and its preset together show. Which header the token stands in, a subscription may
+/// say: it is not looked for here.
+fn check_receiver(key: &ObjectKey, spec: &WebhookReceiverSpec) -> Result<(), Invalid> {
+    let mut spec = spec.clone();
+    if spec.verification.token.as_ref().is_some_and(|token| token.header.is_none()) {
+        spec.reads_token_at(TokenPlace { header: "token", prefix: "" });
+    }
+    let problems = Receiver::of(&Identity::of_name(key.clone()), &spec).err().unwrap_or_default();
+    let more = match problems.len() {
+        0 | 1 => String::new(),
+        many => format!(" (and {} more; `hookkeeper check` lists them)", many - 1),
+    };
+    match problems.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(Invalid { field: first.field, problem: first.problem + &more }),
+    }
 }
 
 fn broken(error: DocumentError, content: &mut FileContent) {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
 use crate::secret::SecretText;
+use crate::sidecar::stamp::stamp;
 
 /// Largest manifest file, and the most that the files of a folder have together, in bytes.
 pub const SIZE_LIMIT: u64 = 64 * 1024 * 1024;
@@ -185,11 +185,6 @@ fn is_manifest(name: &str) -> bool {
         && Path::new(name)
             .extension()
             .is_some_and(|ending| ending == "yaml" || ending == "yml" || ending == "json")
-}
-
-/// Identity of a file's content as far as the file system knows it: inode, mtime and size.
-pub(in crate::sidecar) fn stamp(metadata: &Metadata) -> String {
-    format!("{}-{}.{:09}-{}", metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size())
 }
 
 /// A time in the future is no reason to wait: clocks of network file systems differ.

@@ -14,4 +14,5 @@ pub mod files;
 pub mod folder;
 pub mod plan;
 mod receivers;
+pub mod references;
 pub mod watch;

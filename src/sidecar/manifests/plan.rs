@@ -12,14 +12,11 @@ use super::receivers::{self, Places};
 use crate::api::{Identity, Kind, ObjectKey};
 use crate::engine::change::Change;
 use crate::gate::change::ReceiverChange;
-use crate::sidecar::secrets::SecretManifest;
-use crate::sidecar::state::{Entry, ValidSpec};
+use crate::sidecar::manifest_secrets::SecretManifest;
+use crate::sidecar::state::{Entries, Entry, ValidSpec};
 
 /// An object is gone when it was absent in two looks this far apart.
 pub const ABSENT_FOR: Duration = Duration::from_secs(60);
-
-/// What is remembered, as the state file has it.
-pub type Entries = BTreeMap<(Kind, ObjectKey), Entry>;
 
 /// What is to be done after a look.
 #[derive(Debug, Default)]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::document::{Item, Spec};
 use super::files::{Files, Id};
-use super::plan::Entries;
 use crate::api::validation::Problem;
 use crate::api::{
     Declared, Identity, Kind, ObjectKey, TokenPlace, TokenSourceSpec, WebhookReceiverSpec,
@@ -12,8 +11,7 @@ use crate::api::{
 };
 use crate::engine::ports::Invalid;
 use crate::gate::change::ReceiverChange;
-use crate::gate::receiver::Receiver;
-use crate::sidecar::state::Entry;
+use crate::sidecar::state::{Entries, Entry};
 
 /// A header and what stands before the token in it.
 type Place = (String, String);
@@ -139,23 +137,5 @@ pub(super) fn order(change: &ReceiverChange) -> u8 {
         ReceiverChange::Gone(..) | ReceiverChange::Deleted(_) => 2,
         ReceiverChange::Source(_, None) => 3,
         ReceiverChange::Listed(_) | ReceiverChange::Synced | ReceiverChange::Carried(..) => 4,
-    }
-}
-
-/// What only the object and its preset together show. Which header the token stands in, a subscription may
-/// say: it is not looked for here.
-pub(super) fn check(key: &ObjectKey, spec: &WebhookReceiverSpec) -> Result<(), Invalid> {
-    let mut spec = spec.clone();
-    if spec.verification.token.as_ref().is_some_and(|token| token.header.is_none()) {
-        spec.reads_token_at(TokenPlace { header: "token", prefix: "" });
-    }
-    let problems = Receiver::of(&Identity::of_name(key.clone()), &spec).err().unwrap_or_default();
-    let more = match problems.len() {
-        0 | 1 => String::new(),
-        many => format!(" (and {} more; `hookkeeper check` lists them)", many - 1),
-    };
-    match problems.into_iter().next() {
-        None => Ok(()),
-        Some(first) => Err(Invalid { field: first.field, problem: first.problem + &more }),
     }
 }

@@ -17,7 +17,7 @@ use crate::api::manifest::{MOST_DOCUMENTS, MOST_TOLD};
 use crate::engine::change::Change;
 use crate::engine::ports::Random;
 use crate::gate::change::ReceiverChange;
-use crate::sidecar::secrets::ManifestSecrets;
+use crate::sidecar::manifest_secrets::ManifestSecrets;
 use crate::sidecar::state::State;
 
 /// How often the folder is looked at.

@@ -75,6 +75,9 @@ pub enum StateError {
     },
 }
 
+/// What is remembered, as the state file has it.
+pub type Entries = BTreeMap<(Kind, ObjectKey), Entry>;
+
 /// What is remembered of one object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -149,7 +152,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Content {
     /// What is remembered, by object.
-    pub entries: BTreeMap<(Kind, ObjectKey), Entry>,
+    pub entries: Entries,
     /// Kinds that only a later release knows.
     foreign: BTreeMap<String, Box<RawValue>>,
 }

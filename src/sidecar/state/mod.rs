@@ -6,7 +6,6 @@
 
 mod format;
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -19,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use format::{Entry, StateError, VERSION, ValidSpec};
+pub use format::{Entries, Entry, StateError, VERSION, ValidSpec};
 
 use super::durable;
 use crate::api::{
@@ -107,7 +106,7 @@ impl State {
 
     /// Everything that is remembered.
     #[must_use]
-    pub fn entries(&self) -> BTreeMap<(Kind, ObjectKey), Entry> {
+    pub fn entries(&self) -> Entries {
         self.0.book().content.entries.clone()
     }
 

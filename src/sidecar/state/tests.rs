@@ -47,14 +47,14 @@ async fn a_provider_that_deletions_need_is_known_as_such_after_a_restart_and_a_c
     let (kind, key) = (Kind::WebhookProvider, key("gupy"));
     let state = State::open(&path).unwrap();
     state.declare(kind, &key, "uid-1", 1, "d", None);
-    state.guard_provider(&key, "uid-1", true).await.unwrap();
+    state.set_provider_finalizer(&key, "uid-1", true).await.unwrap();
     state.declare(kind, &key, "uid-1", 2, "e", None);
     state.flush().await.unwrap();
     drop(state);
     let state = State::open(&path).unwrap();
     assert!(state.has_finalizer(kind, &key));
-    assert_eq!(state.guard_provider(&key, "of-another", false).await, Err(RecordFailure::Gone));
-    state.guard_provider(&key, "uid-1", false).await.unwrap();
+    assert_eq!(state.set_provider_finalizer(&key, "of-another", false).await, Err(RecordFailure::Gone));
+    state.set_provider_finalizer(&key, "uid-1", false).await.unwrap();
     assert!(!state.has_finalizer(kind, &key));
 }
 

@@ -116,7 +116,7 @@ pub(super) fn account(row: &Row) -> Result<Account, Trouble> {
 }
 
 /// Makes the accounts that jobs need, outside of any transaction: nobody waits for another one's new
-/// receivers while he holds others.
+/// receivers while they hold others.
 pub(super) async fn add_accounts(session: &mut Session, owners: &[&Owner]) -> Result<(), Trouble> {
     let owners: BTreeMap<&str, &Owner> = owners.iter().map(|owner| (&*owner.uid, *owner)).collect();
     let uids: Vec<&str> = owners.keys().copied().collect();

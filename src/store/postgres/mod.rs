@@ -29,6 +29,7 @@ mod resealing;
 mod schema;
 mod seen;
 mod session;
+mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -53,7 +54,7 @@ use self::jobs::{Asked, Job, Outcome};
 use self::queue::Queue;
 use self::resealing::Resealing;
 use self::seen::Seen;
-use self::session::Sessions;
+use self::sessions::Sessions;
 use self::writer::Writer;
 use super::columns::micros;
 use super::content::Seals;
@@ -258,7 +259,7 @@ impl ClaimClock {
         }
     }
 
-    /// What time it is for who asks when something is due; `None` when the database's times are his.
+    /// What time it is for who asks when something is due; `None` when the database's times are theirs.
     fn of_caller(self) -> Option<i64> {
         match self {
             Self::Database => Some(micros(Utc::now())),

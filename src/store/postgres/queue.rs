@@ -1,7 +1,7 @@
 //! What callers ask for, on its way to the task that writes.
 //!
 //! What is new waits in a queue for each receiver and is taken in turn: namespaces one after the other, and
-//! in each of them its receivers. Whoever sends a flood waits behind his own flood.
+//! in each of them its receivers. Whoever sends a flood waits behind their own flood.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,25 +1,18 @@
-//! Connections that are lent: a bounded number of them, made when one is needed.
+//! One connection to the database, and what is asked of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{try_join, try_join_all};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::connecting::Connector;
 use super::error::Trouble;
-use crate::store::StoreError;
 
 /// How long an answer may take. Longer than the server itself would take until it gives up: this is for a
 /// server that is gone without a word.
 const ANSWER: Duration = Duration::from_secs(8);
-
-/// How long who asks waits for a free connection.
-const FREE: Duration = Duration::from_secs(5);
 
 /// Values of a statement.
 pub(super) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -38,7 +31,8 @@ impl Session {
         Self { client, statements: HashMap::new(), is_in_doubt: false }
     }
 
-    fn is_usable(&self) -> bool {
+    /// Whether others may use it.
+    pub(super) fn is_usable(&self) -> bool {
         !self.is_in_doubt && !self.client.is_closed()
     }
 
@@ -163,69 +157,5 @@ pub(super) async fn in_time<T>(
     match timeout(ANSWER, asking).await {
         Ok(answer) => answer.map_err(Trouble::from),
         Err(_) => Err(Trouble::late()),
-    }
-}
-
-/// Sessions, so many at most.
-pub(super) struct Sessions {
-    connector: Arc<Connector>,
-    places: Semaphore,
-    idle: Mutex<Vec<Session>>,
-}
-
-/// A session for as long as somebody uses it. Dropped without [`Lent::after`] its connection is closed, which
-/// takes back what was begun in it.
-pub(super) struct Lent<'a> {
-    pub(super) session: Session,
-    of: &'a Sessions,
-    _place: SemaphorePermit<'a>,
-}
-
-impl Lent<'_> {
-    /// It is not needed any more, after this came of it: others may have the session, if it can be used again.
-    pub(super) fn after<T>(self, result: Result<T, Trouble>) -> Result<T, Trouble> {
-        let is_left = result.as_ref().is_err_and(|trouble| !trouble.leaves_session());
-        if !is_left && self.session.is_usable() {
-            self.of.idle().push(self.session);
-        }
-        result
-    }
-}
-
-impl Sessions {
-    pub(super) fn new(connector: Arc<Connector>, most: usize) -> Self {
-        Self { connector, places: Semaphore::new(most), idle: Mutex::default() }
-    }
-
-    /// One that is there already.
-    pub(super) fn add(&self, session: Session) {
-        self.idle().push(session);
-    }
-
-    /// A session, when there is a place.
-    pub(super) async fn lend(&self) -> Result<Lent<'_>, Trouble> {
-        let place = match timeout(FREE, self.places.acquire()).await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) => return Err(Trouble::Store(StoreError::Unavailable("it is closed".to_owned()))),
-            Err(_) => return Err(Trouble::Away("all connections to the database are in use".to_owned())),
-        };
-        loop {
-            let Some(session) = self.idle().pop() else { break };
-            if session.is_usable() {
-                return Ok(Lent { session, of: self, _place: place });
-            }
-        }
-        let session = self.connector.connect().await?;
-        Ok(Lent { session, of: self, _place: place })
-    }
-
-    /// Nobody gets one any more.
-    pub(super) fn close(&self) {
-        self.places.close();
-        self.idle().clear();
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

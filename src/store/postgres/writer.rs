@@ -18,7 +18,8 @@ use super::expecting;
 use super::jobs::{Asked, Job, Outcome};
 use super::loading::{Locked, Patience, add_accounts, free, load, lock};
 use super::queue::Queue;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 use super::writing::write;
 use crate::store::columns::micros;
 use crate::store::{Owner, StoreError};
@@ -40,7 +41,7 @@ impl Writer {
     /// Works until the queue is closed.
     pub(super) async fn run(self) {
         while let Some(work) = self.queue.next().await {
-            // A panic is a defect; who waits is told so by the end of his channel, and others go on.
+            // A panic is a defect; who waits is told so by the end of their channel, and others go on.
             if AssertUnwindSafe(self.work(work)).catch_unwind().await.is_err() {
                 tracing::error!(
                     "a batch has ended with a panic, which is a defect of hookkeeper; please report it"

@@ -1,49 +1,26 @@
-//! The one thread that has the connection: it reads, gathers changes into commits, and answers when a commit
-//! is durable.
+//! The connection and what is known about its rows: transactions, and what an error in one means.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, named_params};
 use tokio::sync::watch;
 
 use super::error::meaning;
-use super::jobs::Change;
 use super::place::Place;
-use super::queue::{End, Queue, Work};
-use super::resealing::Resealing;
+use super::unsealed::Resealing;
 use crate::store::columns::signed;
 use crate::store::content::Seals;
 use crate::store::ledger::{Account, Ledger};
 use crate::store::{Claim, Owner, StoreError};
-
-/// How long nobody asks for anything until the store tidies up.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// A delivery that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) claim: Claim,
     pub(super) until: DateTime<Utc>,
-}
-
-/// Sees to it that nobody waits for a thread that has ended.
-struct Watch {
-    queue: Arc<Queue>,
-    failure: watch::Sender<Option<StoreError>>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let error = "its thread has ended, which is a fault of hookkeeper".to_owned();
-            self.failure.send_replace(Some(StoreError::Broken(error)));
-        }
-        self.queue.clear();
-    }
 }
 
 /// The connection and what is known about its rows.
@@ -60,8 +37,7 @@ pub(super) struct Engine {
     /// Most keys of one receiver.
     pub(super) most_keys: u64,
     pub(super) reserve: u64,
-    queue: Arc<Queue>,
-    failure: watch::Sender<Option<StoreError>>,
+    pub(super) failure: watch::Sender<Option<StoreError>>,
     pub(super) resealing: Resealing,
     pub(super) resealed: Instant,
     /// The last commit failed for want of space.
@@ -79,7 +55,6 @@ pub(super) struct Parts {
     pub(super) ledger: Ledger,
     pub(super) most_keys: u64,
     pub(super) reserve: u64,
-    pub(super) queue: Arc<Queue>,
     pub(super) failure: watch::Sender<Option<StoreError>>,
 }
 
@@ -96,7 +71,6 @@ impl Engine {
             released: Vec::new(),
             most_keys: parts.most_keys,
             reserve: parts.reserve,
-            queue: parts.queue,
             failure: parts.failure,
             resealing,
             resealed: Instant::now(),
@@ -105,39 +79,6 @@ impl Engine {
             emptied: Instant::now(),
             log_frames: 0,
         }
-    }
-
-    /// Works until the store is closed or abandoned.
-    pub(super) fn run(mut self) {
-        let _watch = Watch { queue: Arc::clone(&self.queue), failure: self.failure.clone() };
-        let mut gather = false;
-        let queue = Arc::clone(&self.queue);
-        let end = loop {
-            let patience = if self.resealing.is_done() { IDLE } else { Duration::from_millis(20) };
-            let Work { reads, changes, puts, put_bytes, end } = queue.next(patience, gather);
-            if let Some(end) = end {
-                break end;
-            }
-            gather = puts.len() > 1;
-            let is_idle = reads.is_empty() && changes.is_empty() && puts.is_empty();
-            for read in reads {
-                match self.failure() {
-                    Some(error) => read.refuse(error),
-                    None => read.run(&mut self),
-                }
-            }
-            self.commit(changes, puts, put_bytes);
-            self.tidy_up(is_idle);
-        };
-        if end == End::Close && self.failure().is_none() {
-            self.empty_log();
-        } else {
-            // SQLite would bring the log into the file on closing; after a failure nothing more is written.
-            let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-        }
-        let Self { connection, place, .. } = self;
-        let _ = connection.close();
-        drop(place);
     }
 
     pub(super) fn failure(&self) -> Option<StoreError> {
@@ -153,30 +94,6 @@ impl Engine {
             failure.get_or_insert(error);
             is_first
         });
-    }
-
-    fn commit(&mut self, changes: Vec<Box<dyn Change>>, puts: Vec<Box<dyn Change>>, put_bytes: usize) {
-        if changes.is_empty() && puts.is_empty() {
-            return;
-        }
-        if let Some(error) = self.failure() {
-            for change in changes.into_iter().chain(puts) {
-                change.settle(Err(error.clone()));
-            }
-            return;
-        }
-        let mut all = changes;
-        match self.room_for(puts.len(), put_bytes) {
-            Ok(()) => all.extend(puts),
-            Err(error) => puts.into_iter().for_each(|put| put.settle(Err(error.clone()))),
-        }
-        if all.is_empty() {
-            return;
-        }
-        let outcome = self.transaction(|engine| all.iter_mut().try_for_each(|change| change.run(engine)));
-        for change in all {
-            change.settle(outcome.clone());
-        }
     }
 
     /// Everything in it is committed, or nothing.

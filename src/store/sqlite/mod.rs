@@ -1,6 +1,6 @@
 //! The embedded engine: SQLite, one file in a folder of its own, one process.
 //!
-//! Everything goes through one thread with one connection ([`engine`]): deliveries that arrive together share
+//! Everything goes through one thread with one connection ([`worker`]): deliveries that arrive together share
 //! a commit, so that one fsync serves up to 64 of them. Sealing and opening are done by the callers.
 //!
 //! | file | holds |
@@ -25,9 +25,10 @@ mod schema;
 mod standstills;
 #[cfg(test)]
 mod tests;
+mod unsealed;
 mod upkeep;
+mod worker;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -43,38 +44,17 @@ use self::deliveries::PARKED_AT_ONCE;
 use self::engine::{Engine, Parts};
 pub use self::error::OpenError;
 use self::jobs::{ChangeOnce, ReadOnce};
+pub use self::opening::SqliteOptions;
 use self::queue::{End, Queue};
+use self::worker::Worker;
 use super::columns::micros;
 use super::content::{Seals, expectation_digest};
 use super::rows::Arriving;
-use super::seal::{Field, RowName, Sealer};
+use super::seal::{Field, RowName};
 use super::{
     Adopted, Answer, Claim, DeliveryId, Expectation, KnownToken, LastFailure, NewDelivery, Owner, Put, Room,
     Row, Selection, Standstill, Store, StoreError, Taken, Usage,
 };
-
-/// How a store is opened.
-#[derive(Debug)]
-pub struct SqliteOptions {
-    /// A folder of its own.
-    pub folder: PathBuf,
-    /// Allows file systems that do not keep what is written, such as tmpfs.
-    pub may_vanish: bool,
-    /// Seals bodies and what else came from outside; `None` leaves them in clear.
-    pub sealer: Option<Sealer>,
-    /// Bytes of the disk that are held back for what becomes of deliveries that are there already.
-    pub reserve: u64,
-    /// Most keys that one receiver has.
-    pub most_keys: u64,
-}
-
-impl SqliteOptions {
-    /// A store in this folder, in clear, with 64 MiB held back and up to a million keys for each receiver.
-    #[must_use]
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder, may_vanish: false, sealer: None, reserve: 64 << 20, most_keys: 1_000_000 }
-    }
-}
 
 /// Deliveries in an SQLite file.
 ///
@@ -115,12 +95,12 @@ impl SqliteStore {
             ledger: opened.ledger,
             most_keys,
             reserve,
-            queue: Arc::clone(&queue),
             failure,
         });
+        let worker = Worker::new(engine, Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || engine.run())
+            .spawn(move || worker.run())
             .map_err(|error| OpenError::Failed { path: folder, problem: error.to_string() })?;
         Ok(Self {
             queue,

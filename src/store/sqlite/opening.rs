@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
@@ -10,7 +10,6 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use zeroize::Zeroizing;
 
-use super::SqliteOptions;
 use super::error::OpenError;
 use super::place::Place;
 use super::resealing::is_needed;
@@ -20,6 +19,29 @@ use crate::store::content::{CLEAR, Sealing, Seals};
 use crate::store::ledger::{Account, Ledger};
 use crate::store::seal::{Field, KeyId, RowName, Sealer};
 use crate::store::{Extent, Owner};
+
+/// How a store is opened.
+#[derive(Debug)]
+pub struct SqliteOptions {
+    /// A folder of its own.
+    pub folder: PathBuf,
+    /// Allows file systems that do not keep what is written, such as tmpfs.
+    pub may_vanish: bool,
+    /// Seals bodies and what else came from outside; `None` leaves them in clear.
+    pub sealer: Option<Sealer>,
+    /// Bytes of the disk that are held back for what becomes of deliveries that are there already.
+    pub reserve: u64,
+    /// Most keys that one receiver has.
+    pub most_keys: u64,
+}
+
+impl SqliteOptions {
+    /// A store in this folder, in clear, with 64 MiB held back and up to a million keys for each receiver.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, may_vanish: false, sealer: None, reserve: 64 << 20, most_keys: 1_000_000 }
+    }
+}
 
 /// The first version without the fault that a log which is reset at the wrong moment loses commits
 /// (<https://www.sqlite.org/wal.html#walresetbug>).

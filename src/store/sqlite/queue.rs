@@ -1,7 +1,7 @@
 //! What callers ask for, on its way to the one thread that has the connection.
 //!
 //! New deliveries wait in a queue for each receiver and are taken in turn: namespaces one after the other,
-//! and in each of them its receivers. Whoever sends a flood waits behind his own flood.
+//! and in each of them its receivers. Whoever sends a flood waits behind their own flood.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -128,7 +128,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Nobody works any more: who waits is told so by the end of his channel.
+    /// Nobody works any more: who waits is told so by the end of their channel.
     pub(super) fn clear(&self) {
         let mut waiting = self.lock();
         let end = waiting.end.unwrap_or(End::Abandon);

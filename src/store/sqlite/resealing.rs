@@ -3,7 +3,8 @@
 
 use super::engine::Engine;
 use super::reading::written;
-use crate::store::content::{CLEAR, Content, Sealing, Seals};
+use super::unsealed::Resealing;
+use crate::store::content::{CLEAR, Content, Sealing};
 use crate::store::seal::{Field, RowName};
 use crate::store::{DeliveryId, StoreError};
 
@@ -21,17 +22,6 @@ pub(super) const SEALED_EXPECTATIONS: &str = "SELECT expectation, uid, digest, s
      FROM expectations JOIN receivers USING (receiver)
      WHERE seal = ?1 AND expectation > ?2 ORDER BY expectation LIMIT ?3";
 
-/// What is left to do.
-#[derive(Default)]
-pub(super) struct Resealing {
-    /// Numbers of keys whose rows are left.
-    seals: Vec<i64>,
-    /// The last row that was looked at; one that cannot be opened must not hold the others up.
-    after_delivery: i64,
-    after_expectation: i64,
-    skipped: u64,
-}
-
 /// What a row holds of a delivery.
 const READ: &str =
     "SELECT seal, salt, content_type, content_encoding, event_time, body FROM bodies WHERE delivery = ?1";
@@ -44,14 +34,6 @@ struct Found {
 }
 
 impl Resealing {
-    pub(super) fn new(seals: &Seals) -> Self {
-        Self { seals: seals.outdated(), ..Self::default() }
-    }
-
-    pub(super) fn is_done(&self) -> bool {
-        self.seals.is_empty()
-    }
-
     /// Seals some rows again.
     pub(super) fn step(&mut self, engine: &mut Engine) -> Result<(), StoreError> {
         let Some(seal) = self.seals.last().copied() else { return Ok(()) };

@@ -11,7 +11,7 @@ use hookkeeper::api::{HmacAlgorithm, HmacEncoding, SecretKeyReference};
 use hookkeeper::gate::digest::DigestKey;
 use hookkeeper::gate::receiver::{Proof, Tokens};
 use hookkeeper::gate::refusal::Refusal;
-use hookkeeper::gate::tokens::{PublishedToken, TokenBook};
+use hookkeeper::gate::verification::token_book::{PublishedToken, TokenBook};
 use hookkeeper::gate::verification::{Head, Loaded, Prefix, ProcessKey, SourceTokens, Verifier};
 use hookkeeper::http::HeaderName;
 use hookkeeper::secret::SecretText;

@@ -1,6 +1,9 @@
-//! A crash at every await of the engine: it is dropped after so many polls, for every number of
-//! them, and started again on what is durable. What it may leave behind stands in the table of
-//! `src/rotation/status.rs`.
+//! A crash between any two effects of the engine, and at every await of it: it is killed there, for every
+//! such place, and started again on what is durable.
+//!
+//! What happens in between is the engine's own: it hands effects out, and learns of what came of them. So the
+//! places are the boundaries of its effects: before one begins, and when it has taken effect and the engine
+//! does not know. What each may leave behind stands in the table of `src/rotation/status.rs`. Awaits are more than that, and are those of the ports: there, a request is cut off half-way.
 
 mod stories;
 
@@ -16,11 +19,20 @@ use crate::world::{End, Orphans, World, WriteFault};
 /// How a telling of a story is interrupted.
 #[derive(Clone, Debug)]
 struct Interruptions {
-    /// After how many polls the first engine ends, then the second, and so on.
-    after: Vec<usize>,
+    /// Where the first engine ends, then the second, and so on.
+    after: Vec<After>,
     end: End,
     /// What becomes of requests that are under way then.
     orphans: Orphans,
+}
+
+/// Where an engine ends.
+#[derive(Clone, Copy, Debug)]
+enum After {
+    /// When it has been polled so many times.
+    Polls(usize),
+    /// When it has passed so many boundaries of effects.
+    Boundaries(usize),
 }
 
 /// What a telling came to.
@@ -65,9 +77,12 @@ async fn tell(story: &Story, interruptions: &Interruptions, write_faults: &[Opti
     let world = &told.world;
     world.outside().late.clear();
     world.outside().write_faults = write_faults.iter().copied().collect();
-    for polls in &interruptions.after {
+    for after in &interruptions.after {
         world.outside().orphans = interruptions.orphans;
-        let mut engine = world.start_for(*polls, interruptions.end);
+        let mut engine = match after {
+            After::Polls(polls) => world.start_for(*polls, interruptions.end),
+            After::Boundaries(boundaries) => world.start_until(*boundaries),
+        };
         let ended = engine.ended_within(HORIZON).await;
         world.outside().orphans = Orphans::Vanish;
         if !ended {
@@ -181,6 +196,30 @@ async fn interrupted(story: &Story, smooth: &Told, interruptions: &Interruptions
 const ORPHANS: [Orphans; 3] = [Orphans::Vanish, Orphans::Arrive, Orphans::Alternate(false)];
 
 #[tokio::test(start_paused = true)]
+async fn killed_between_any_two_effects_once_and_twice_in_a_row() {
+    for story in stories::all() {
+        let smooth = smooth(&story).await;
+        for orphans in [Orphans::Vanish, Orphans::Arrive] {
+            let mut first = 0;
+            loop {
+                let killed = |after| Interruptions { after, end: End::Killed, orphans };
+                let once = killed(vec![After::Boundaries(first)]);
+                if !interrupted(&story, &smooth, &once).await {
+                    break;
+                }
+                let mut second = 0;
+                let twice = |second| killed(vec![After::Boundaries(first), After::Boundaries(second)]);
+                while interrupted(&story, &smooth, &twice(second)).await {
+                    second += 1;
+                }
+                first += 1;
+            }
+            assert!(first > 5, "{}: {first} boundaries of effects", story.name);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn killed_at_every_await() {
     for story in stories::all() {
         let smooth = smooth(&story).await;
@@ -189,7 +228,7 @@ async fn killed_at_every_await() {
             while interrupted(
                 &story,
                 &smooth,
-                &Interruptions { after: vec![polls], end: End::Killed, orphans },
+                &Interruptions { after: vec![After::Polls(polls)], end: End::Killed, orphans },
             )
             .await
             {
@@ -208,7 +247,11 @@ async fn killed_twice_in_a_row_at_every_pair_of_awaits() {
         let mut first = 0;
         loop {
             let mut second = 0;
-            let twice = |second| Interruptions { after: vec![first, second], end: End::Killed, orphans };
+            let twice = |second| Interruptions {
+                after: vec![After::Polls(first), After::Polls(second)],
+                end: End::Killed,
+                orphans,
+            };
             while interrupted(&story, &smooth, &twice(second)).await {
                 second += 1;
             }
@@ -225,7 +268,11 @@ async fn killed_twice_in_a_row_at_every_pair_of_awaits() {
 async fn asked_to_stop_at_every_await() {
     for story in stories::all() {
         let smooth = smooth(&story).await;
-        let stop = |polls| Interruptions { after: vec![polls], end: End::Stopped, orphans: Orphans::Vanish };
+        let stop = |polls| Interruptions {
+            after: vec![After::Polls(polls)],
+            end: End::Stopped,
+            orphans: Orphans::Vanish,
+        };
         let mut polls = 0;
         while interrupted(&story, &smooth, &stop(polls)).await {
             polls += 1;

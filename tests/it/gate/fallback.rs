@@ -486,9 +486,9 @@ spec:
   forward: {url: APPLICATION/without}
 ";
 
-/// Whoever may say what he waits for lets the platform be asked, with the credentials of the receiver.
+/// Whoever may say what they wait for lets the platform be asked, with the credentials of the receiver.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_who_has_a_key_of_the_receiver_may_say_what_he_waits_for() {
+async fn only_who_has_a_key_of_the_receiver_may_say_what_they_wait_for() {
     const OWN: &str = "canary-key-of-ours";
     const OTHERS: &str = "canary-key-of-the-shop";
     let stage = Stage::with(TWO).await;

@@ -243,7 +243,7 @@ enum End {
     At(DateTime<Utc>),
 }
 
-/// Each with its token in, and when that token ends.
+/// Each with its token in, and when that token expires.
 fn good_answers(end: DateTime<Utc>) -> Vec<(&'static str, Behaviour, End)> {
     let hour = || End::In(TimeDelta::hours(1));
     let at = || End::At(end);

@@ -104,7 +104,7 @@ async fn whoever_observes_reports_and_touches_nothing() {
         .until(&[&observer], "a report", |_| {
             observer
                 .log()
-                .contains("nobody is called and nothing is written: 2 ready; the first token to end is")
+                .contains("nobody is called and nothing is written: 2 ready; the first token to expire is")
         })
         .await;
     assert!(shows(&observer, "/readyz", "200 OK") && shows(&observer, "/metrics", "hookkeeper_leader 0"));

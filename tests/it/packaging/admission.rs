@@ -295,7 +295,7 @@ fn collect_names(schema: &Value, path: &str, paths: &mut Vec<String>) {
 }
 
 #[test]
-fn an_author_may_name_what_he_may_get_himself_and_nothing_else() {
+fn an_author_may_name_what_they_may_get_themselves_and_nothing_else() {
     let cluster = cluster();
     let places = places();
     let names: Vec<_> = (0..places.len()).map(|number| format!("object-{number}")).collect();

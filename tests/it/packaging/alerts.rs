@@ -114,7 +114,7 @@ fn they_say_what_is_wrong_in_plain_words() {
     let expiring =
         |labels: &str| series("hookkeeper_expiring", &format!(r#", within="1h", failing="true"{labels}"#), 2);
     let soon =
-        "2 subscription(s) in namespace hr have a token that ends within an hour, and rotating it fails.";
+        "2 subscription(s) in namespace hr have a token that expires within an hour, and rotating it fails.";
     let in_hr = |name: &str| {
         let input = vec![leader.clone(), series(name, r#", namespace="hr""#, 2)];
         (input, json!({"namespace": "hr"}))

@@ -22,7 +22,7 @@ fn at(namespace: &str, name: &str) -> ObjectKey {
     ObjectKey::new(namespace, name)
 }
 
-/// What one author declares: a provider with a credential of his own, and a source.
+/// What one author declares: a provider with a credential of their own, and a source.
 fn author(world: &World, namespace: &str, credential: Option<&str>) {
     provider(world, namespace, "provider", credential);
     let oauth2 = OAuth2TokenSource { audience: Some(namespace.into()), ..OAuth2TokenSource::default() };
@@ -71,7 +71,7 @@ fn assert_on_time(world: &World) {
     assert_eq!(outside.dead(wall), Vec::<&str>::new(), "dead tokens");
 }
 
-/// What an author reads of his own: statuses and events of his namespace.
+/// What an author reads of their own: statuses and events of their namespace.
 fn assert_unnamed(world: &World, reader: &str, other: &str) {
     let outside = world.outside();
     let statuses = outside.statuses.iter().filter(|(key, _)| &*key.namespace == reader);
@@ -181,7 +181,7 @@ async fn an_id_that_somebody_else_gives_keeps_nobody_from_rotating() {
 async fn copies_of_a_credential_are_one_account_and_the_other_namespace_is_not_named() {
     let world = World::new(Settings::default());
     let engine = two_of_one_account(&world).await;
-    let expected = "another object in another namespace is responsible for webhook 1; this object takes over when \
+    let expected = "webhook 1 is already managed by another object in another namespace; this object takes over when \
                     that one is deleted";
     assert_eq!(message(&world, PARTNER, "second"), expected);
     assert_eq!(ready(&status(&world, PARTNER, "second")), (ConditionStatus::False, Reason::Conflict));
@@ -221,7 +221,7 @@ async fn copies_of_a_credential_in_one_namespace_are_one_account_and_the_rival_i
     world.pass(MINUTE).await;
     for _ in 0..2 {
         assert_eq!(ready(&status(&world, HONEST, "second")).1, Reason::Conflict);
-        assert!(message(&world, HONEST, "second").starts_with("honest/first is responsible for"));
+        assert!(message(&world, HONEST, "second").contains("is already managed by honest/first;"));
     }
     engine.kill().await;
     let _engine = world.start();

@@ -74,7 +74,7 @@ async fn after_a_long_outage_the_living_come_before_the_dead() {
     let world = World::new(Settings { requests_per_minute: 600, ..Settings::default() });
     world.declare_provider("provider");
     let engine = world.start();
-    // Three groups, by when their tokens end: two in the outage, and one soon after it.
+    // Three groups, by when their tokens expire: two in the outage, and one soon after it.
     join(&world, &engine, 0..30, "source-0").await;
     world.pass(8 * MINUTE).await;
     join(&world, &engine, 30..60, "source-1").await;

@@ -7,7 +7,7 @@ use hookkeeper::api::{
 use super::{DAY, HOUR, MINUTE, ready};
 use crate::world::{Remote, Settings, World, subscription};
 
-/// Two authors: each of the guest's subscriptions is alike many that his provider lists. He is told of
+/// Two authors: each of the guest's subscriptions is alike many that their provider lists. They are told of
 /// a few of them; the other one is served as ever, and is never late.
 #[tokio::test(start_paused = true)]
 async fn a_long_list_of_one_author_keeps_nobody_else_waiting() {

@@ -375,7 +375,7 @@ async fn an_assumed_life_of_the_same_token_begins_anew_and_this_is_told() {
     }
 }
 
-/// A token that has ended and comes back without a new life: asked for with the usual patience.
+/// A token that has expired and comes back without a new life: asked for with the usual patience.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_has_ended_and_is_returned_again_is_asked_for_with_patience() {
     let world = World::new(Settings { token_life: 20 * SECOND, ..Settings::default() });

@@ -60,7 +60,7 @@ pub struct Gate {
     pub conduct: GateConduct,
     /// Fingerprints it has kept, by token.
     pub kept: BTreeMap<String, String>,
-    /// When each token ends that it has kept, by its fingerprint.
+    /// When each token expires that it has kept, by its fingerprint.
     pub handed: BTreeMap<String, Option<DateTime<Utc>>>,
     /// Each token it was handed, by its fingerprint, once for each time.
     pub offers: Vec<String>,
@@ -211,6 +211,7 @@ impl Gates for World {
         token: &'a Offered,
     ) -> BoxFuture<'a, Result<(), GateFailure>> {
         Box::pin(async move {
+            self.boundary().await;
             assert!(self.serves(source), "{source} is served by nobody");
             self.outside().gate.offers.push(token.fingerprint.clone());
             if self.outside().gate.in_cluster {
@@ -241,6 +242,7 @@ impl Gates for World {
             };
             tokio::time::sleep(takes).await;
             self.outside().gate.keep(token);
+            self.boundary().await;
             Ok(())
         })
     }

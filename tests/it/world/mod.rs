@@ -5,6 +5,7 @@
 
 mod conduct;
 mod gate;
+mod mortality;
 mod outside;
 mod ports;
 mod provider;
@@ -29,6 +30,7 @@ use crate::canaries::{Watched, watch_logs};
 
 pub use conduct::MintConduct;
 pub use gate::GateConduct;
+pub use mortality::Mortality;
 pub use outside::{CallFault, Manner, Orphans, Outside, Received, Remote, WriteFault};
 
 /// What the world is like.
@@ -44,7 +46,7 @@ pub struct Settings {
     pub overlap: Duration,
     /// How often listings are compared; zero for never.
     pub verify_interval: Duration,
-    /// Whether issuing a token ends the previous one's life.
+    /// Whether issuing a token revokes the previous one.
     pub revokes: bool,
     /// Whether listings show actions.
     pub lists_actions: bool,
@@ -123,15 +125,23 @@ impl World {
     }
 
     pub fn start_with(&self, options: Options) -> Running {
-        self.launch(options, usize::MAX, End::Killed)
+        self.launch(options, usize::MAX, End::Killed, None)
     }
 
     /// An engine that is killed or asked to stop when it has been polled so many times.
     pub fn start_for(&self, polls: usize, end: End) -> Running {
-        self.launch(Options { tick: Duration::from_secs(300), ..Options::default() }, polls, end)
+        self.launch(Options { tick: Duration::from_secs(300), ..Options::default() }, polls, end, None)
     }
 
-    fn launch(&self, options: Options, polls: usize, end: End) -> Running {
+    /// An engine that is killed at this boundary of its effects: see [`Mortality`].
+    pub fn start_until(&self, boundary: usize) -> Running {
+        let options = Options { tick: Duration::from_secs(300), ..Options::default() };
+        self.launch(options, usize::MAX, End::Killed, Some(boundary))
+    }
+
+    fn launch(&self, options: Options, polls: usize, end: End, dies_at: Option<usize>) -> Running {
+        self.outside().mortality = Mortality::begins(dies_at);
+        let world = self.clone();
         let (sender, receiver) = mpsc::channel(64);
         let engine = Engine::new(self.ports(), options);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -156,6 +166,10 @@ impl World {
             let is_last = left == 1;
             left = left.saturating_sub(1);
             let polled = running.as_mut().poll(context);
+            if dies_at.is_some() && world.outside().mortality.is_dead {
+                run = None;
+                return Poll::Ready(Ok(()));
+            }
             if is_last && polled.is_pending() {
                 // What is to come is to come now, not when the engine would have been polled again.
                 context.waker().wake_by_ref();

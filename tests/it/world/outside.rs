@@ -16,6 +16,7 @@ use tokio::sync::mpsc::WeakSender;
 use super::Settings;
 use super::conduct::Conduct;
 use super::gate::Gate;
+use super::mortality::Mortality;
 use crate::canaries::CANARY;
 
 /// A token that the token server has issued.
@@ -156,6 +157,8 @@ pub struct Outside {
     pub source_statuses: BTreeMap<ObjectKey, TokenSourceStatus>,
     pub provider_statuses: BTreeMap<ObjectKey, WebhookProviderStatus>,
     pub published: BTreeMap<ObjectKey, Published>,
+    /// Where the engine dies that was started last.
+    pub mortality: Mortality,
     /// Subscriptions with our finalizer.
     pub finalizers: BTreeSet<ObjectKey>,
     /// Providers with our finalizer.
@@ -238,6 +241,7 @@ impl Outside {
             provider_statuses: BTreeMap::new(),
             published: BTreeMap::new(),
             engines: Vec::new(),
+            mortality: Mortality::default(),
             finalizers: BTreeSet::new(),
             provider_finalizers: BTreeSet::new(),
             credentials: BTreeMap::new(),

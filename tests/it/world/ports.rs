@@ -54,6 +54,7 @@ impl World {
         unavailable: fn(String) -> E,
         effect: impl FnOnce(&mut super::Outside) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.boundary().await;
         let fault = self.outside().next_write_fault();
         let sent = InFlight::new(self, effect);
         self.disk().await;
@@ -67,6 +68,7 @@ impl World {
             }
             None => sent.arrive(),
         };
+        self.boundary().await;
         self.disk().await;
         result
     }
@@ -171,6 +173,9 @@ impl Leadership for World {
 impl Notices for World {
     fn emit(&self, notice: Notice) {
         look("a notice", || format!("{notice:?}"));
+        if self.is_cut_off() {
+            return;
+        }
         self.outside().notices.push(notice);
     }
 }
@@ -311,6 +316,7 @@ impl Publish for World {
         _: &'a str,
     ) -> BoxFuture<'a, Result<Option<Published>, PublishFailure>> {
         Box::pin(async move {
+            self.boundary().await;
             self.disk().await;
             Ok(self.outside().published.get(source).cloned())
         })
@@ -337,6 +343,7 @@ impl Minter for World {
         fence: &'a CallFence,
     ) -> BoxFuture<'a, Result<Minted, MintFailure>> {
         Box::pin(async move {
+            self.boundary().await;
             let timeout = fence.cut(source.timeout())?;
             let about = serde_json::to_string(source).unwrap();
             let asked = self.wall();
@@ -392,6 +399,7 @@ impl Minter for World {
             });
             self.halfway().await;
             let minted = sent.arrive();
+            self.boundary().await;
             self.halfway().await;
             minted
         })

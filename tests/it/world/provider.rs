@@ -124,6 +124,7 @@ impl Provider {
         fence: &CallFence,
         effect: impl FnOnce(&mut super::Outside) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
+        self.world.boundary().await;
         self.has_credential(operation)?;
         self.read_account()?;
         let accounts = *self.accounts.lock().unwrap();
@@ -164,6 +165,7 @@ impl Provider {
             });
         }
         let result = sent.arrive();
+        self.world.boundary().await;
         self.world.halfway().await;
         match fault {
             Some(CallFault::Garbled(failure)) => Err(failure),

@@ -283,7 +283,7 @@ async fn an_end_that_came_meanwhile_is_not_forgotten_for_what_came_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_it_again_does_not_get_again_what_he_has() {
+async fn who_says_it_again_does_not_get_again_what_they_have() {
     let world = World::start(ok);
     world.platform.has("p-1", 2);
     world.expect("p-1").await;

@@ -7,7 +7,7 @@ use tower::ServiceExt;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn who_may_say_what_he_waits_for() {
+async fn who_may_say_what_they_wait_for() {
     let other = waiting("other");
     let mut without = waiting("without");
     without.fallback = None;

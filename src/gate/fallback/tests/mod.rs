@@ -5,6 +5,7 @@ mod desk;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, Method};
 use futures::future::BoxFuture;

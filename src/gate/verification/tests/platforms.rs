@@ -7,9 +7,10 @@ use base64::Engine as _;
 use super::*;
 use crate::api::{Identity, ObjectKey, TestEventAction, validation};
 use crate::gate::acceptance::{Reading, read};
+use crate::gate::digest::DigestKey;
 use crate::gate::duplicates::{self, SAME_BODY};
 use crate::gate::headers::content_type;
-use crate::gate::tokens::{PublishedToken, TokenBook};
+use crate::gate::verification::token_book::{PublishedToken, TokenBook};
 use crate::secret::SecretText;
 use crate::store::EventKey;
 

@@ -1,7 +1,8 @@
 //! Tokens of a source.
 
 use super::*;
-use crate::gate::tokens::{PublishedToken, TokenBook};
+use crate::gate::digest::DigestKey;
+use crate::gate::verification::token_book::{PublishedToken, TokenBook};
 use crate::secret::SecretText;
 
 fn book(prefix: &Prefix, tokens: &[&str]) -> TokenBook {

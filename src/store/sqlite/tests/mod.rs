@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::seal::MasterKey;
+use crate::store::seal::{MasterKey, Sealer};
 use crate::store::suite::Ground;
 
 mod in_clear {

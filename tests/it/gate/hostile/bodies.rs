@@ -33,7 +33,7 @@ async fn a_body_over_the_limit_is_refused_by_what_is_announced_and_at_the_first_
             assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
         }
     }
-    // The same for who shows no credential, and one that waits to be asked is asked if he does.
+    // The same for who shows no credential, and one that waits to be asked is asked if they do.
     let expects = ("Expect", "100-continue");
     let answers = wire::exchange(gate.address, &head("/default/small", SMALL, &[expects]));
     assert!(answers.starts_with("HTTP/1.1 401 "), "{answers}");
@@ -56,7 +56,7 @@ async fn a_body_over_the_limit_is_refused_by_what_is_announced_and_at_the_first_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sends_without_end_is_refused_while_he_does_and_can_read_why() {
+async fn who_sends_without_end_is_refused_while_they_do_and_can_read_why() {
     let stage = stage().await;
     let gate = start(&stage);
     let neighbour = Neighbour::of(&gate);
@@ -76,7 +76,7 @@ async fn who_sends_without_end_is_refused_while_he_does_and_can_read_why() {
     let ended: std::io::Result<()> = endless.join().unwrap();
     assert!(ended.is_err());
 
-    // More than is on the way at once: who sends all of it before he looks for the answer finds it.
+    // More than is on the way at once: who sends all of it before they look for the answer finds it.
     let body = vec![b'x'; 8 << 20];
     for (path, headers, status) in [
         ("/default/small", &[TOKEN][..], 413),

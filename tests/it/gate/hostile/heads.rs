@@ -146,7 +146,7 @@ async fn a_request_for_no_host_or_for_several_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_refused_has_said_his_last_word_on_this_connection() {
+async fn whoever_is_refused_has_said_their_last_word_on_this_connection() {
     let stage = stage().await;
     let gate = start(&stage);
     let honest = request("POST", "/default/pulpo", &[TOKEN, LENGTH], BODY);

@@ -19,7 +19,7 @@ fn squat(world: &World, ids: usize) {
     }
 }
 
-/// He has no credential, or one for an account without such webhooks, or is not answered at all.
+/// They have no credential, or one for an account without such webhooks, or are not answered at all.
 #[tokio::test(start_paused = true)]
 async fn an_id_that_is_written_down_without_a_right_to_it_keeps_its_owner_from_nothing() {
     for fault in [

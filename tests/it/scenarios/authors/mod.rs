@@ -1,4 +1,4 @@
-//! Two authors, of whom one behaves as badly as he can. The other one is never late for it, never
+//! Two authors, of whom one behaves as badly as they can. The other one is never late for it, never
 //! charged for it, and never hears of it.
 
 mod accounts;
@@ -79,7 +79,7 @@ fn source(name: &str, timeout: Option<&str>) -> TokenSourceSpec {
 struct Authors {
     world: World,
     engine: Running,
-    /// What the honest author had to see that is not for him.
+    /// What the honest author had to see that is not for them.
     harm: Arc<Mutex<BTreeSet<String>>>,
 }
 

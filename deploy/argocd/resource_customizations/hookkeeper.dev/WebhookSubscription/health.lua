@@ -18,7 +18,7 @@ local expired = expires ~= nil and expires < os.date("!%Y-%m-%dT%H:%M:%S")
 
 if obj.spec.suspend == true then
   if expired then
-    return health("Suspended", "suspended; the applied token ended at " .. expires)
+    return health("Suspended", "suspended; the applied token expired at " .. expires)
   end
   return health("Suspended", "suspended; no calls are made until spec.suspend is false again")
 end
@@ -27,7 +27,7 @@ if ready == nil or seen < (obj.metadata.generation or 0) then
   return health("Progressing", "hookkeeper has not judged this version yet")
 end
 if expired and ready.status == "True" then
-  return health("Degraded", "the applied token ended at " .. expires .. " and was not replaced; is hookkeeper running?")
+  return health("Degraded", "the applied token expired at " .. expires .. " and was not replaced; is hookkeeper running?")
 end
 if expired or ready.reason == "TokenExpired" then
   return health("Degraded", ready.message)
