@@ -37,7 +37,7 @@
 //! |---|---|---|
 //! | [`api`] | the four custom resources, their schema, their validation, reading manifests | [`api::WebhookSubscriptionSpec`] |
 //! | [`rotation`] | when, what and what then: schedule, decisions, judgements, statuses; pure | [`rotation::decide::decide`] |
-//! | [`engine`] | the deadline queue, budgets and hold-backs, mints with fan-out, the ports | [`engine::Engine::run`], [`engine::ports`] |
+//! | [`engine`] | a state machine: an event in, effects out, and the loop around it; the deadline queue, budgets and hold-backs; the ports | [`engine`], `src/engine/handle.rs`, [`engine::ports`] |
 //! | [`http`] | the one guarded client | [`http::Client`] |
 //! | [`token_source`] | obtaining tokens, reading what token servers answer | [`token_source::TokenMinter`] |
 //! | [`provider`] | operations as data: the placeholder language, presets as YAML | [`provider::Gateway`] |
@@ -59,15 +59,16 @@
 //! | When is a token rotated? | `src/rotation/schedule.rs`: the formula and its table | the same file; `src/rotation/tests/due.rs` |
 //! | What happens next, in which order? | `src/rotation/decide.rs`: the nine rules | `src/rotation/tests/order.rs`, `src/rotation/tests/properties.rs` |
 //! | Which token is brought, a held one or a new one? | `src/rotation/rotate.rs` | `src/rotation/tests/tokens.rs`, `tests/it/scenarios/sources.rs` |
-//! | What happens on 429, 401, 404 or a timeout? | `src/rotation/answers.rs`: what an answer means; `src/rotation/backoff.rs`: how long to wait; `src/engine/queue/breaker.rs`: who else waits | the same files; `tests/it/scenarios/failures.rs`, `tests/it/scenarios/flaky.rs` |
+//! | What happens on 429, 401, 404 or a timeout? | `src/rotation/answers.rs`: what an answer means; `src/rotation/backoff.rs`: how long to wait; `src/engine/calls/outcome.rs`: what follows; `src/engine/queue/breaker.rs`: who else waits | the same files; `tests/it/scenarios/failures.rs`, `tests/it/scenarios/flaky.rs` |
 //! | What if the process is killed between a create and its record? | `src/rotation/status.rs`: what a crash leaves; `src/rotation/locate.rs`: how it is found out | `src/rotation/tests/creation.rs`, `tests/it/crashes/mod.rs` |
 //! | Who may claim a webhook? | `src/rotation/claims.rs` | the same file; `tests/it/scenarios/ownership.rs` |
 //! | What is deleted at the provider, and when is it left there? | `src/rotation/deletion.rs` | `src/rotation/tests/deletion.rs`, `tests/it/scenarios/deleting.rs` |
 //! | What do the conditions say? | `src/rotation/conditions.rs` | `src/rotation/tests/conditions.rs` |
+//! | What follows from an event? | `src/engine/handle.rs`: which handler takes it | `src/engine/tests/`, `tests/it/scenarios/` |
 //! | Where is a token kept, and how long? | `src/engine/state/tokens.rs`; `src/secret.rs`: what it travels in; `src/gate/verification/token_book.rs`: at the gate | `tests/it/scenarios/letting_go.rs`, `tests/it/secrets.rs` |
 //! | Which hosts may be called? | `src/http/destination.rs`, `src/http/address.rs`; `src/secret/bounds.rs`: with which secret | `src/http/tests/destinations.rs`, `tests/it/hostile/destinations.rs` |
 //! | Which of several processes acts? | `src/kubernetes/lease.rs`, `src/kubernetes/election.rs` | `tests/it/scenarios/leadership.rs`, `tests/it/operator/leading.rs` |
-//! | Whose turn is it, and who waits for whom? | `src/engine/queue/line.rs`, `src/engine/queue/origin.rs`, `src/shares.rs` | the same files; `tests/it/scenarios/load.rs`, `tests/it/scenarios/authors/mod.rs` |
+//! | Whose turn is it, and who waits for whom? | `src/engine/queue/line.rs`, `src/engine/turns.rs`, `src/shares.rs` | the same files; `tests/it/scenarios/load.rs`, `tests/it/scenarios/authors/mod.rs` |
 //! | When is a delivery answered with 200? | `src/gate/intake.rs`, `src/gate/acceptance.rs` | `tests/it/gate/keeping.rs` |
 //! | Who is believed to be the platform? | `src/gate/verification/mod.rs` | `src/gate/verification/tests/mod.rs`, `tests/it/gate/platforms.rs` |
 //! | How do I add an operation, a preset, a reason, a metric or a field? | `CONTRIBUTING.md` | the tests that each recipe names |

@@ -82,10 +82,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         require_allowed_hosts: args.serve.require_allowed_hosts,
         observe: args.observe,
     };
-    let serving = args
-        .serve
-        .serve(logs, prometheus_client::registry::Registry::default(), axum::Router::new(), shutdown.clone())
-        .await?;
+    let series = prometheus_client::registry::Registry::default();
+    let serving = args.serve.serve(logs, series, shutdown.clone()).await?;
+    serving.by_hand.comes(axum::Router::new());
     let last_heard = clients.last_heard.clone();
     serving.metrics.follow_watch(Box::new(move || last_heard.oldest()));
     let shell = Shell::new(&clients, settings, clock, serving.starting);

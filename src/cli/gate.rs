@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::gate_args::Args;
 use super::gate_cluster;
 use super::gate_ports::StateStatuses;
-use super::gating::{self, FromShell, Gate};
+use super::gating::{self, FromShell, Gate, Shown};
 use super::serve::beat;
 use super::storing;
 use crate::gate::follow::follow;
@@ -38,7 +38,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 async fn without_cluster(args: Args, manifests: PathBuf) -> anyhow::Result<()> {
     let logs = args.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
-    let store = storing::open(&args.gate.store, args.data.clone(), &shutdown).await?;
+    let mut series = Series::default();
+    let shown = Shown::new(&mut series);
+    let serving = args.process.serve(logs, series, false, shutdown.clone()).await?;
+    let starting = serving.starting;
+    let store = tokio::select! {
+        opened = storing::open(&args.gate.store, args.data.clone(), &starting, &shutdown) => opened?,
+        never = beat(&serving.heartbeat) => match never {},
+    };
     let shell = Shell::open(
         Settings {
             manifests,
@@ -52,12 +59,10 @@ async fn without_cluster(args: Args, manifests: PathBuf) -> anyhow::Result<()> {
         Arc::new(SystemRandom),
     )?;
     let client = args.process.client(gating::CONNECTIONS_PER_HOST)?;
-    let mut series = Series::default();
     let statuses = Arc::new(StateStatuses(shell.state.clone()));
     let from_shell = FromShell::without_cluster(Arc::new(shell.secrets), statuses);
-    let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
-    let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;
-    let starting = serving.starting;
+    let gate = Gate::open(args.gate, store, args.listen, client, from_shell, shown).await?;
+    serving.by_hand.comes(gate.by_hand());
     starting.says("the manifests have not been read");
     let watching = tokio::spawn(shell.watch.run(|| {}));
     let (synced, is_synced) = watch::channel(false);

@@ -9,12 +9,12 @@ use prometheus_client::registry::Registry as Series;
 use tokio::sync::{oneshot, watch};
 
 use super::gate_args::Args;
-use super::gating::{self, FromShell, Gate};
+use super::gating::{self, FromShell, Gate, Shown};
 use super::serve::beat;
 use super::storing;
 use crate::gate::evidence::Evidence;
 use crate::gate::follow::follow;
-use crate::gate::registry::{ReadAgain, Registry};
+use crate::gate::registry::{ReadAgain, Registry, Scope as Receivers};
 use crate::http::AllowedDestination;
 use crate::kubernetes::Scope;
 use crate::kubernetes::client::{ConnectError, connect};
@@ -47,12 +47,20 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let servers = clients.servers.iter().map(|server| server.parse::<AllowedDestination>());
     let servers = servers.collect::<Result<Vec<_>, _>>().context("the address of the API server")?;
     let client = args.process.client_but_never_to(servers, gating::CONNECTIONS_PER_HOST)?;
-    let store = storing::open(&args.gate.store, args.data.clone(), &shutdown).await?;
+    let mut series = Series::default();
+    let shown = Shown::new(&mut series);
+    let serving = args.process.serve(logs, series, false, shutdown.clone()).await?;
+    let starting = serving.starting;
+    // A database that is away is waited for as long as that takes: a process that is started again meanwhile
+    // would find it no sooner.
+    let store = tokio::select! {
+        opened = storing::open(&args.gate.store, args.data.clone(), &starting, &shutdown) => opened?,
+        never = beat(&serving.heartbeat) => match never {},
+    };
 
     let scope = Scope { namespaces: args.cluster.namespace.clone(), selector: args.cluster.selector.clone() };
-    let lists_by_namespace = !scope.namespaces.is_empty() || scope.selector.is_some();
     let settings = Settings {
-        scope,
+        scope: scope.clone(),
         gate: name.clone(),
         store: store.short_id(),
         lease_namespace: args
@@ -64,24 +72,22 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
         pod: environment("HOSTNAME").zip(environment("POD_UID")).map(|(name, uid)| OwningPod { name, uid }),
     };
     let shell = Shell::new(&clients, settings);
-    let mut series = Series::default();
     let from_shell = FromShell {
         secrets: Arc::new(shell.secrets),
         credentials: Arc::new(shell.credentials),
         statuses: Arc::new(shell.statuses),
         locate: Arc::new(shell.services),
         read_again: READ_AGAIN,
-        lists_by_namespace,
+        scope: receivers_of(&scope),
         name: name.clone(),
         engine: None,
         others: None,
     };
-    let gate = Gate::open(args.gate, store, args.listen, client, from_shell, &mut series).await?;
+    let gate = Gate::open(args.gate, store, args.listen, client, from_shell, shown).await?;
+    serving.by_hand.comes(gate.by_hand());
     let (registry, evidence) = (gate.registry(), gate.evidence());
-    let serving = args.process.serve(logs, series, false, gate.by_hand(), shutdown.clone()).await?;
     let last_heard = clients.last_heard.clone();
     serving.metrics.follow_watch(Box::new(move || last_heard.oldest()));
-    let starting = serving.starting;
     starting.says("the receivers are not at work yet");
 
     let (synced, is_synced) = watch::channel(false);
@@ -119,6 +125,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     // However it has ended: nobody counts on this gate any more.
     let _ = tokio::time::timeout(LAST_CALL, beating).await;
     result
+}
+
+/// The receivers that a gate with this scope looks after.
+fn receivers_of(scope: &Scope) -> Receivers {
+    let named = scope.namespaces.iter().map(|namespace| namespace.as_str().into()).collect();
+    match &scope.selector {
+        Some(_) => Receivers::Labelled(named),
+        None if scope.namespaces.is_empty() => Receivers::All,
+        None => Receivers::Namespaces(named),
+    }
 }
 
 /// What the Lease says.

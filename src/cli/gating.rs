@@ -98,8 +98,8 @@ pub(super) struct FromShell {
     pub(super) locate: Arc<dyn Locate>,
     /// How often Secrets are read again.
     pub(super) read_again: ReadAgain,
-    /// It is said of each namespace when all its receivers are known.
-    pub(super) lists_by_namespace: bool,
+    /// Which receivers it looks after.
+    pub(super) scope: registry::Scope,
     /// The name of this gate in statuses.
     pub(super) name: String,
     /// An engine in the same process hands tokens over, and is told of each source whose receivers may be
@@ -118,11 +118,27 @@ impl FromShell {
             statuses,
             locate: Arc::new(ByName),
             read_again: ReadAgain::default(),
-            lists_by_namespace: false,
+            scope: registry::Scope::All,
             name: LOCAL.to_owned(),
             engine: None,
             others: None,
         }
+    }
+}
+
+/// What a gate shows of itself from the first moment on, while its store is still being opened.
+pub(super) struct Shown {
+    clock: Arc<dyn Clock>,
+    board: Arc<Board>,
+    metrics: GateMetrics,
+}
+
+impl Shown {
+    /// Nothing has happened yet.
+    pub(super) fn new(series: &mut Series) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let board = Arc::new(Board::new(Arc::clone(&clock)));
+        Self { metrics: GateMetrics::new(series, Arc::clone(&board)), clock, board }
     }
 }
 
@@ -153,16 +169,14 @@ impl Gate {
         listen: SocketAddr,
         client: Client,
         from_shell: FromShell,
-        series: &mut Series,
+        Shown { clock, board, metrics }: Shown,
     ) -> anyhow::Result<Self> {
         let tls = match (&args.tls_cert, &args.tls_key) {
             (Some(certificate), Some(key)) => Some(Tls::open(certificate.clone(), key.clone())?),
             _ => None,
         };
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let board = Arc::new(Board::new(Arc::clone(&clock)));
+        metrics.store_is(&store.short_id());
         let evidence = Arc::new(Evidence::new(Arc::clone(&clock)));
-        let metrics = GateMetrics::new(series, Arc::clone(&board));
         let observer: Arc<dyn Observer> = Arc::new(Observers(vec![
             Arc::clone(&board) as _,
             Arc::clone(&evidence) as _,
@@ -174,7 +188,7 @@ impl Gate {
             allow_clear_bodies: args.allow_clear_bodies,
             public_url: args.public_url.clone(),
             read_again: from_shell.read_again,
-            lists_by_namespace: from_shell.lists_by_namespace,
+            scope: from_shell.scope.clone(),
             engine: from_shell.engine.clone(),
         };
         let random = random_bytes::<32>()?;

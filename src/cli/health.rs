@@ -58,6 +58,7 @@ mod tests {
 
     use super::*;
     use crate::ops::admin::{Admin, listen, serve};
+    use crate::ops::by_hand::ByHand;
     use crate::ops::health::{Heartbeat, Readiness};
     use crate::ops::metrics::Metrics;
 
@@ -70,7 +71,7 @@ mod tests {
             readiness: readiness.clone(),
             metrics: Metrics::new(heartbeat, true),
             log_level: None,
-            by_hand: axum::Router::new(),
+            by_hand: ByHand::of(axum::Router::new()),
         };
         let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::Router;
 use prometheus_client::registry::Registry as Series;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -15,6 +14,7 @@ use crate::api::Duration;
 use crate::engine::Options;
 use crate::http::{AllowedDestination, Client, Config, DestinationPolicy, Files, ProxyUrl, SetupError};
 use crate::ops::admin::{self, Admin};
+use crate::ops::by_hand::ByHand;
 use crate::ops::health::{Awaited, Heartbeat, Readiness};
 use crate::ops::logs::{self, LogFormat, Logs};
 use crate::ops::metrics::Metrics;
@@ -107,6 +107,8 @@ pub(super) struct Serving {
     pub(super) readiness: Readiness,
     /// Until it is dropped the process is not ready.
     pub(super) starting: Awaited,
+    /// What people on the same host may see and do; to be given as soon as it is there.
+    pub(super) by_hand: ByHand,
     /// The admin server; it must not end.
     pub(super) admin: JoinHandle<()>,
 }
@@ -118,15 +120,13 @@ impl ProcessArgs {
     }
 
     /// Starts the admin server: what is missing is what people want to see from the first moment on.
-    /// `series` are metrics besides the common ones;
-    /// `by_hand` is what people on the same host may see and do; `object_metrics` switches the metric on
-    /// that has a series for each subscription.
+    /// `series` are metrics besides the common ones; `object_metrics` switches the metric on that has a series for
+    /// each subscription.
     pub(super) async fn serve(
         &self,
         logs: Logs,
         series: Series,
         object_metrics: bool,
-        by_hand: Router,
         shutdown: Shutdown,
     ) -> anyhow::Result<Serving> {
         let heartbeat = Heartbeat::new(HEARTBEAT_LIMIT);
@@ -142,13 +142,14 @@ impl ProcessArgs {
                 () = ending.asked() => logs.shares.tell(),
             }
         });
+        let by_hand = ByHand::default();
         let log_level = self.allow_log_level_changes.then_some(logs.level);
         let shown = Admin {
             heartbeat: Arc::clone(&heartbeat),
             readiness: readiness.clone(),
             metrics: metrics.clone(),
             log_level,
-            by_hand,
+            by_hand: by_hand.clone(),
         };
         let admin = match self.admin_listen {
             AdminListen::At(address) => {
@@ -158,7 +159,7 @@ impl ProcessArgs {
             }
             AdminListen::Off => tokio::spawn(std::future::pending()),
         };
-        Ok(Serving { metrics, heartbeat, readiness, starting, admin })
+        Ok(Serving { metrics, heartbeat, readiness, starting, by_hand, admin })
     }
 
     /// The client for the outside, with so many connections to one host; and what is worth knowing about
@@ -204,10 +205,9 @@ impl ServeArgs {
         &self,
         logs: Logs,
         series: Series,
-        by_hand: Router,
         shutdown: Shutdown,
     ) -> anyhow::Result<Serving> {
-        self.process.serve(logs, series, !self.no_object_metrics, by_hand, shutdown).await
+        self.process.serve(logs, series, !self.no_object_metrics, shutdown).await
     }
 
     /// The client for providers and token servers.

@@ -9,7 +9,8 @@ use tracing::warn;
 
 use super::compose::{self, FromShell};
 use super::coupling::Coupling;
-use super::gating::{self, Gate, GateArgs};
+use super::gate::beat;
+use super::gating::{self, Gate, GateArgs, Shown};
 use super::serve::ServeArgs;
 use super::storing;
 use crate::engine::ports::{Gates, NoGates, Secrets};
@@ -60,11 +61,21 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let logs = args.serve.process.set_up_logs()?;
     let (_trigger, shutdown) = Shutdown::on_signals()?;
+    if args.gate_listen.is_none() && args.gate.store.database.database.is_some() {
+        anyhow::bail!("--database is the store of a gate: say where it listens with --gate-listen");
+    }
+    let mut series = Series::default();
+    let shown = args.gate_listen.map(|listen| (listen, Shown::new(&mut series)));
+    let serving = args.serve.serve(logs, series, shutdown.clone()).await?;
     // Before anything is done in the folder of data.
-    let gated = match args.gate_listen {
-        Some(listen) => Some((listen, storing::open(&args.gate.store, args.data.clone(), &shutdown).await?)),
-        None if args.gate.store.database.database.is_some() => {
-            anyhow::bail!("--database is the store of a gate: say where it listens with --gate-listen")
+    let gated = match shown {
+        Some((listen, shown)) => {
+            let store = tokio::select! {
+                opened =
+                    storing::open(&args.gate.store, args.data.clone(), &serving.starting, &shutdown) => opened?,
+                never = beat(&serving.heartbeat) => match never {},
+            };
+            Some((listen, shown, store))
         }
         None => None,
     };
@@ -82,19 +93,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     )?;
     let client = args.serve.client()?;
     let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
-    let mut series = Series::default();
     let coupling = Coupling::default();
     let budgets = coupling.budgets();
     let gate = match gated {
         None => None,
-        Some((listen, store)) => {
+        Some((listen, shown, store)) => {
             let from_shell = coupling.for_gate(&secrets, &shell.state);
             let client = args.serve.process.client(gating::CONNECTIONS_PER_HOST)?;
-            Some(Gate::open(args.gate.clone(), store, listen, client, from_shell, &mut series).await?)
+            Some(Gate::open(args.gate.clone(), store, listen, client, from_shell, shown).await?)
         }
     };
-    let by_hand = gate.as_ref().map(Gate::by_hand).unwrap_or_default();
-    let serving = args.serve.serve(logs, series, by_hand, shutdown.clone()).await?;
+    serving.by_hand.comes(gate.as_ref().map(Gate::by_hand).unwrap_or_default());
     let manifests = serving.starting;
     manifests.says("the manifests have not been read");
     let receivers = gate.is_some().then(|| manifests.and("the receivers are not at work yet"));

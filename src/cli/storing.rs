@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tracing::warn;
 
+use crate::ops::health::Awaited;
 use crate::ops::shutdown::Shutdown;
 use crate::secret::SecretText;
 use crate::store::seal::{MasterKey, Sealer};
@@ -87,15 +88,18 @@ pub struct StoreArgs {
     pub data_may_vanish: bool,
 }
 
-/// Opens the store, before anything else is done with it: that of the database, or that of the folder.
+/// Opens the store, before anything else is done with it: that of the database, or that of the folder. What it
+/// waits for is said by `starting`.
 ///
 /// # Errors
 /// When it cannot be used, and when the process is asked to end while the database does not answer.
 pub(super) async fn open(
     args: &StoreArgs,
     data: Option<PathBuf>,
+    starting: &Awaited,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Arc<dyn Store>> {
+    starting.says("the store is not open yet");
     match (&args.database.database, data) {
         (Some(_), Some(_)) => bail!("give either --data or --database: a gate has one store"),
         (None, None) => bail!("give --data, a folder for what was acknowledged, or --database"),
@@ -108,7 +112,7 @@ pub(super) async fn open(
         (Some(_), None) if args.data_may_vanish => {
             bail!("--data-may-vanish is about a folder of --data, and there is none with --database")
         }
-        (Some(text), None) => database(args, text, shutdown).await,
+        (Some(text), None) => database(args, text, starting, shutdown).await,
     }
 }
 
@@ -124,6 +128,7 @@ fn sealer(files: &[PathBuf]) -> anyhow::Result<Option<Sealer>> {
 async fn database(
     args: &StoreArgs,
     text: &SecretText,
+    starting: &Awaited,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let DatabaseArgs { database_ca_file, database_tls, database_connections, .. } = &args.database;
@@ -163,6 +168,7 @@ async fn database(
         match opened {
             Ok(store) => return Ok(Arc::new(store)),
             Err(error @ PostgresError::Away { .. }) => {
+                starting.says(format!("{error}; it is tried again until it does"));
                 warn!("{error}; tried again in {} s", wait.as_secs());
             }
             Err(error) => return Err(error.into()),

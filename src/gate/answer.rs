@@ -48,6 +48,13 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
     answer
 }
 
+/// Whether there is a receiver at all is not known yet.
+pub(super) fn later() -> Answer {
+    let mut answer = closing(503);
+    retry_after(&mut answer, WAIT);
+    answer
+}
+
 /// When to come again.
 pub(super) fn retry_after(answer: &mut Answer, wait: Duration) {
     let seconds = wait.as_secs().max(1);

@@ -113,7 +113,7 @@ mod tests {
     use crate::gate::clock::SteadyClock;
     use crate::gate::hand_on::tests::memory::MemoryStore;
     use crate::gate::ports::{Credentials, Read};
-    use crate::gate::registry::{Options, ReadAgain};
+    use crate::gate::registry::{Options, ReadAgain, Scope};
 
     /// Who has read, and when.
     type Reads = Arc<Mutex<Vec<(String, Duration)>>>;
@@ -157,7 +157,8 @@ mod tests {
         let clock = SteadyClock::starting("2026-11-27T03:00:00Z".parse().unwrap());
         let reads = Reads::default();
         let slow = Arc::new(Slow(Arc::clone(&reads), Instant::now()));
-        let options = Options { read_again, lists_by_namespace: true, ..Options::default() };
+        let scope = Scope::Namespaces(["flooding", "hr", "ops"].map(Arc::from).into());
+        let options = Options { read_again, scope, ..Options::default() };
         let store = Arc::new(MemoryStore::new(clock));
         (Registry::new(store, slow, Arc::new(clock), &[5; 32], options), reads)
     }
@@ -181,6 +182,17 @@ mod tests {
         is_synced.try_recv().unwrap();
         assert_eq!(registry.receivers().borrow().len(), 20);
         assert!(registry.knows_all_of("flooding") && !registry.knows_all_of("hr"));
+        // Of those that were not listed nobody can say that there is nothing at a path.
+        for (path, may_be_there) in [
+            ("/flooding/other", false),
+            ("/hr/in", true),
+            ("/hr", false),
+            ("/hrx/in", false),
+            ("/ops/in", true),
+            ("/sales/in", false),
+        ] {
+            assert_eq!(registry.may_be_there(path), may_be_there, "{path}");
+        }
 
         for number in 0..100 {
             changes.send(declared("flooding", &number.to_string())).await.unwrap();

@@ -98,8 +98,13 @@ impl Intake {
     pub(super) async fn handle(&self, request: Request<Incoming>, peer: SocketAddr, worth: &Worth) -> Answer {
         let arrived = Instant::now();
         // The path as it was sent: nothing is decoded, and the query is no part of it.
-        let Some(live) = self.parts.registry.at(request.uri().path()) else {
-            return answer::closing(404);
+        let path = request.uri().path();
+        let Some(live) = self.parts.registry.at(path) else {
+            return if self.parts.registry.may_be_there(path) {
+                answer::later()
+            } else {
+                answer::closing(404)
+            };
         };
         let mut from_platform = false;
         let subscription = headers::subscription(request.headers()).map(str::to_owned);

@@ -215,7 +215,7 @@ impl Loader {
         if !changed {
             return Ok(());
         }
-        self.keep(live, book).await
+        self.keep(live, book, now).await
     }
 
     /// Takes in which tokens subscriptions still carry.
@@ -227,19 +227,32 @@ impl Loader {
         let _one_at_a_time = live.learning.lock().await;
         live.set_carried(fingerprints.clone());
         let Some(book) = live.book() else { return Ok(()) };
-        let mut book = TokenBook::clone(&book);
-        if !book.carried(&fingerprints, self.clock.now()) {
+        let (mut book, now) = (TokenBook::clone(&book), self.clock.now());
+        if !book.carried(&fingerprints, now) {
             return Ok(());
         }
-        self.keep(live, book).await
+        self.keep(live, book, now).await
     }
 
     /// The receiver knows these tokens from now on, also after a restart.
-    async fn keep(&self, live: &Live, book: TokenBook) -> Result<(), StoreError> {
-        let known = book.known();
+    ///
+    /// What the store has is replaced as a whole, and a gate that shares it may know tokens that were published
+    /// while this one could not read them. Senders still bring those, so they are taken over before. Two gates
+    /// that do this at the same moment do it because of the same token; if one of them knows another one besides
+    /// that the other leaves out, the next change brings it back.
+    async fn keep(&self, live: &Live, mut book: TokenBook, now: DateTime<Utc>) -> Result<(), StoreError> {
         // Accepted before it is stored: a delivery may come first.
+        self.set_book(live, book.clone());
+        let receiver = live.receiver();
+        let uid = &receiver.owner.uid;
+        if book.take_over(self.store.tokens(uid).await?, now, receiver.overlap) {
+            self.set_book(live, book.clone());
+        }
+        self.store.set_tokens(uid, book.known()).await
+    }
+
+    fn set_book(&self, live: &Live, book: TokenBook) {
         live.set_book(book, &self.process_key);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
-        self.store.set_tokens(&live.receiver().owner.uid, known).await
     }
 }

@@ -73,18 +73,26 @@ impl fmt::Display for AllowedPath {
 }
 
 /// Whether a receiver of the namespace may have the path.
+#[must_use]
+pub fn is_open_to(namespace: &str, path: &str, allowed: &[AllowedPath]) -> bool {
+    let is_below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+    let mut more = allowed.iter().filter(|entry| entry.namespace == namespace);
+    path.strip_prefix('/')
+        .and_then(|path| path.strip_prefix(namespace))
+        .is_some_and(|rest| rest.starts_with('/'))
+        || more.any(|entry| path == entry.prefix || is_below(&entry.prefix))
+}
+
+/// As [`is_open_to`], in words for people.
 ///
 /// # Errors
 /// It may not; says what its path may begin with.
 pub fn check_path(namespace: &str, path: &str, allowed: &[AllowedPath]) -> Result<(), Problem> {
-    let is_below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-    let of_namespace = || allowed.iter().filter(|entry| entry.namespace == namespace);
-    if is_below(&format!("/{namespace}"))
-        || of_namespace().any(|entry| path == entry.prefix || is_below(&entry.prefix))
-    {
+    if is_open_to(namespace, path, allowed) {
         return Ok(());
     }
-    let more: String = of_namespace().map(|entry| format!(", or with {}/", entry.prefix)).collect();
+    let of_namespace = allowed.iter().filter(|entry| entry.namespace == namespace);
+    let more: String = of_namespace.map(|entry| format!(", or with {}/", entry.prefix)).collect();
     Err(Problem::new(
         "spec.path",
         format!(

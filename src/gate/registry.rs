@@ -22,7 +22,7 @@ use super::known::{Known, Receivers};
 use super::live::Live;
 use super::loader::Loader;
 pub use super::loader::OfferedToken;
-use super::paths::{AllowedPath, check_path};
+use super::paths::{AllowedPath, check_path, is_open_to};
 use super::ports::Credentials;
 use super::receiver::Receiver;
 use super::served::{Handed, Served};
@@ -67,12 +67,34 @@ pub struct Options {
     pub public_url: Option<url::Url>,
     /// How often Secrets are read again.
     pub read_again: ReadAgain,
-    /// Whether it is said of each namespace when all its receivers are known ([`Registry::listed`]); otherwise
-    /// all of them are known when anything is handed on.
-    pub lists_by_namespace: bool,
+    /// Which receivers there are to look after.
+    pub scope: Scope,
     /// An engine in this process hands over the tokens of sources, and no file is asked for them. It is
     /// told of each source whose receivers may be other ones now, which must not wait.
     pub engine: Option<ToldOfSources>,
+}
+
+/// Which receivers a process looks after, and so of which namespaces it is said when they are all known
+/// ([`Registry::listed`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All that there are: they are known when anything is handed on.
+    #[default]
+    All,
+    /// Those of these namespaces.
+    Namespaces(BTreeSet<Arc<str>>),
+    /// Those with some label, of these namespaces or of all: what is stored for others may be another gate's.
+    Labelled(BTreeSet<Arc<str>>),
+}
+
+impl Scope {
+    /// The namespaces that are named.
+    fn named(&self) -> Option<&BTreeSet<Arc<str>>> {
+        match self {
+            Self::All => None,
+            Self::Namespaces(named) | Self::Labelled(named) => Some(named),
+        }
+    }
 }
 
 /// The receivers of a process. Cheap to clone.
@@ -91,8 +113,8 @@ struct Shared {
     several_namespaces: AtomicBool,
     /// Nobody sees what is declared: it is not complete yet.
     is_held: AtomicBool,
-    /// The namespaces of which all receivers are known; `None` for all of them.
-    listed: RwLock<Option<BTreeSet<Arc<str>>>>,
+    /// The namespaces of which all receivers in scope are known.
+    listed: RwLock<BTreeSet<Arc<str>>>,
 }
 
 /// A receiver as its status tells of it.
@@ -140,7 +162,7 @@ impl Registry {
                 engine: options.engine.is_some(),
                 changes: watch::Sender::default(),
             },
-            listed: RwLock::new(options.lists_by_namespace.then(BTreeSet::new)),
+            listed: RwLock::default(),
             options,
             routes: RwLock::default(),
             by_uid: watch::Sender::new(Receivers::default()),
@@ -190,16 +212,30 @@ impl Registry {
 
     /// All receivers of this namespace have been declared.
     pub async fn listed(&self, namespace: &Arc<str>) {
-        if let Some(listed) = &mut *self.0.listed.write().unwrap_or_else(PoisonError::into_inner) {
-            listed.insert(Arc::clone(namespace));
-        }
+        let mut listed = self.0.listed.write().unwrap_or_else(PoisonError::into_inner);
+        listed.insert(Arc::clone(namespace));
     }
 
     /// Whether all receivers of this namespace are known, so that what is stored for another one is nobody's.
     #[must_use]
     pub fn knows_all_of(&self, namespace: &str) -> bool {
+        match self.0.options.scope {
+            Scope::All => true,
+            Scope::Namespaces(_) => {
+                self.0.listed.read().unwrap_or_else(PoisonError::into_inner).contains(namespace)
+            }
+            Scope::Labelled(_) => false,
+        }
+    }
+
+    /// Whether a receiver that is not known may have this path: those of its namespace could not be listed yet.
+    /// A platform that is answered so repeats, and one that is answered that there is nothing may give up.
+    pub(super) fn may_be_there(&self, path: &str) -> bool {
+        let options = &self.0.options;
+        let Some(named) = options.scope.named() else { return false };
         let listed = self.0.listed.read().unwrap_or_else(PoisonError::into_inner);
-        listed.as_ref().is_none_or(|listed| listed.contains(namespace))
+        let mut unlisted = named.difference(&listed);
+        unlisted.any(|namespace| is_open_to(namespace, path, &options.allowed_paths))
     }
 
     /// The sources whose tokens receivers accept, with the fingerprints of those tokens that all receivers of

@@ -52,10 +52,19 @@ struct World {
 impl World {
     fn new(engine: bool) -> Self {
         let clock = SteadyClock::starting("2026-11-27T03:00:00Z".parse().unwrap());
+        Self::on(Arc::new(MemoryStore::new(clock)), clock, engine)
+    }
+
+    /// Another gate that shares the store of this one.
+    fn beside(&self) -> Self {
+        Self::on(Arc::clone(&self.registry.0.loader.store), self.clock, false)
+    }
+
+    fn on(store: Arc<dyn Store>, clock: SteadyClock, engine: bool) -> Self {
         let folder = Folder::default();
         let engine = engine.then(|| Arc::new(|_: &ObjectKey| {}) as ToldOfSources);
         let registry = Registry::new(
-            Arc::new(MemoryStore::new(clock)),
+            store,
             Arc::new(folder.clone()),
             Arc::new(clock),
             &[5; 32],
@@ -282,6 +291,40 @@ async fn what_is_held_of_a_source_is_what_all_its_receivers_accept_the_newest_fi
     assert_eq!(held(), (1, vec!["f2".to_owned(), "f1".to_owned()]));
     world.registry.delete(&key("in")).await;
     assert!(world.registry.held().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_was_cut_off_takes_over_the_tokens_that_another_one_has_kept_and_none_is_forgotten() {
+    let one = World::new(false);
+    let other = one.beside();
+    let publishes = async |world: &World, token: &str| {
+        world.publishes(&format!("a token that is long: {token}"), None);
+        world.folder.has("p", "fingerprint", token);
+        world.folder.has("p", "mintedTime", &world.clock.now().to_rfc3339());
+        world.source(PUBLISHES).await;
+    };
+    let held = |world: &World| {
+        let held = world.registry.held().remove(&key("tokens")).unwrap_or_default();
+        held.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for world in [&one, &other] {
+        world.source(PUBLISHES).await;
+        world.receiver(OF_SOURCE).await;
+        publishes(world, "f1").await;
+    }
+    for token in ["f2", "f3"] {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        publishes(&one, token).await;
+    }
+    assert_eq!(held(&other), ["f1"], "it cannot read what is published");
+    tokio::time::advance(Duration::from_secs(60)).await;
+    publishes(&other, "f4").await;
+    assert_eq!(held(&other), ["f4", "f3", "f2", "f1"]);
+    // One that begins now knows them all.
+    let third = one.beside();
+    third.source(PUBLISHES).await;
+    third.receiver(OF_SOURCE).await;
+    assert_eq!(held(&third).len(), 4, "{:?}", held(&third));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use tokio::net::TcpListener;
 
-use super::by_hand;
+use super::by_hand::ByHand;
 use super::health::{Heartbeat, Readiness};
 use super::log_level::{self, LONGEST_LEVEL, LevelSwitch};
 use super::logs::LogLevel;
@@ -40,7 +40,7 @@ pub struct Admin {
     /// What is logged, if that may be changed from here.
     pub log_level: Option<LogLevel>,
     /// What only a person on the same host may see and do, beside the log level.
-    pub by_hand: Router,
+    pub by_hand: ByHand,
 }
 
 const LIMITS: Limits = Limits {
@@ -76,11 +76,7 @@ async fn serve_within(listener: TcpListener, admin: Admin, limits: Limits) {
 fn router(admin: Admin) -> Router {
     let scrapes = Scrapes::new(admin.metrics.clone());
     let switch = admin.log_level.clone().map(LevelSwitch::new);
-    let mut by_hand = admin.by_hand.clone();
-    // Only what has a route: of other paths it is not said who may see them.
-    if by_hand.has_routes() {
-        by_hand = by_hand.route_layer(axum::middleware::from_fn(by_hand::only));
-    }
+    let by_hand = admin.by_hand.clone();
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -91,7 +87,7 @@ fn router(admin: Admin) -> Router {
                 .route("/log-level", put(log_level::put).layer(DefaultBodyLimit::max(LONGEST_LEVEL)))
                 .with_state(switch),
         )
-        .merge(by_hand)
+        .fallback(async move |request: Request| by_hand.answer(request).await)
 }
 
 async fn livez(State(admin): State<Admin>) -> Response {

@@ -16,7 +16,7 @@ async fn started_with(limits: Limits, log_level: Option<LogLevel>) -> (SocketAdd
         readiness: Readiness::default(),
         metrics: Metrics::new(heartbeat, true),
         log_level,
-        by_hand: Router::new(),
+        by_hand: ByHand::of(Router::new()),
     };
     let listener = listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -61,7 +61,7 @@ async fn liveness_follows_the_heartbeat() {
         readiness: Readiness::default(),
         metrics: Metrics::new(Arc::clone(&heartbeat), true),
         log_level: None,
-        by_hand: Router::new(),
+        by_hand: ByHand::of(Router::new()),
     };
     // With no time allowed, any time at all is too long.
     while heartbeat.is_alive() {

@@ -4,13 +4,52 @@
 //! so does what a proxy or a mesh hands on.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
-use axum::Extension;
 use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use tower::ServiceExt as _;
+
+/// What only a person on the same host may see and do. It may come later than the server: until then it is
+/// said that the process is starting. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ByHand(Arc<OnceLock<Router>>);
+
+impl ByHand {
+    /// This, from the beginning.
+    #[must_use]
+    pub fn of(router: Router) -> Self {
+        let by_hand = Self::default();
+        by_hand.comes(router);
+        by_hand
+    }
+
+    /// It is there from now on. What comes a second time is left out.
+    pub fn comes(&self, router: Router) {
+        // Only what has a route: of other paths it is not said who may see them.
+        let router =
+            if router.has_routes() { router.route_layer(axum::middleware::from_fn(only)) } else { router };
+        let _ = self.0.set(router);
+    }
+
+    /// Answers a request that nothing else of the server is for.
+    pub(super) async fn answer(&self, request: Request) -> Response {
+        match self.0.get() {
+            // It never fails.
+            Some(router) => match router.clone().oneshot(request).await {
+                Ok(answer) => answer,
+                Err(never) => match never {},
+            },
+            None => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the process is starting: see /readyz\n").into_response()
+            }
+        }
+    }
+}
 
 /// Headers that a browser or a proxy sends and a person's curl does not.
 const NOT_BY_HAND: [&str; 6] =

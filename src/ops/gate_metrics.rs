@@ -2,6 +2,10 @@
 //!
 //! `receiver` is `namespace/name` of a receiver. Of one namespace so many have series of their own
 //! ([`super::series`]); the series of one that is gone go with it.
+//!
+//! What is in the store has a label `store` besides: gates that share a database each show all that is in it, and
+//! whoever adds up takes of each store the largest (`sum(max by (store, receiver) (…))`). It is the name that
+//! statuses have (`status.gates[].store`).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -164,6 +168,12 @@ impl GateMetrics {
         }))
     }
 
+    /// What is shown of the store from now on is of the one with this short name
+    /// ([`crate::store::Store::short_id`]).
+    pub fn store_is(&self, short_id: &str) {
+        short_id.clone_into(&mut lock(&self.0.state.last).store);
+    }
+
     fn forget(&self, receiver: &str) {
         let inner = &self.0;
         let of = Of { receiver: receiver.to_owned() };
@@ -319,6 +329,8 @@ struct Snapshot {
     rows: Vec<Row>,
     left_out: Vec<(Arc<str>, usize)>,
     ownerless: u64,
+    /// Empty until it is open.
+    store: String,
 }
 
 #[derive(Debug)]
@@ -331,14 +343,30 @@ struct Row {
     suspended: bool,
 }
 
+/// Where something is seen.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In this process.
+    Gate,
+    /// In the store, which other gates may share.
+    Store,
+}
+
 impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let last = lock(&self.last);
         let now = Utc::now();
-        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Row) -> f64| {
+        let mut gauge = |name: &str, help: &str, place: Place, value: &dyn Fn(&Row) -> f64| {
             let mut encoder = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             last.rows.iter().try_for_each(|row| {
-                labelled(&mut encoder, &[("receiver", row.key.to_string().as_str())], &value(row))
+                let (receiver, value) = (row.key.to_string(), value(row));
+                let receiver = ("receiver", receiver.as_str());
+                match place {
+                    Place::Gate => labelled(&mut encoder, &[receiver], &value),
+                    Place::Store => {
+                        labelled(&mut encoder, &[receiver, ("store", last.store.as_str())], &value)
+                    }
+                }
             })
         };
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a floating-point number")]
@@ -346,44 +374,52 @@ impl Collector for StateCollector {
         let of = |row: &Row, value: fn(&Usage) -> u64| {
             row.usage.as_ref().map_or(0.0, |usage| number(value(usage)))
         };
-        gauge("hookkeeper_gate_pending", "Deliveries that wait to be handed on", &|row| {
+        gauge("hookkeeper_gate_pending", "Deliveries that wait to be handed on", Place::Store, &|row| {
             of(row, |usage| usage.pending.deliveries)
         })?;
-        gauge("hookkeeper_gate_pending_bytes", "Bytes of their bodies", &|row| {
+        gauge("hookkeeper_gate_pending_bytes", "Bytes of their bodies", Place::Store, &|row| {
             of(row, |usage| usage.pending.bytes)
         })?;
-        gauge("hookkeeper_gate_parked_now", "Deliveries that wait for a person", &|row| {
+        gauge("hookkeeper_gate_parked_now", "Deliveries that wait for a person", Place::Store, &|row| {
             of(row, |usage| usage.parked.deliveries)
         })?;
         gauge(
             "hookkeeper_gate_expected",
             "Things that applications wait for, and the platform is asked for",
+            Place::Store,
             &|row| of(row, |usage| usage.expected),
         )?;
         gauge(
             "hookkeeper_gate_expected_parked",
             "Things that applications wait for, and nobody is asked for any more",
+            Place::Store,
             &|row| of(row, |usage| usage.expected_parked),
         )?;
         gauge(
             "hookkeeper_gate_oldest_pending_seconds",
             "Age of the oldest delivery that waits to be handed on",
+            Place::Store,
             &|row| {
                 let oldest = row.usage.as_ref().and_then(|usage| usage.oldest_pending);
                 oldest.map_or(0.0, |oldest| (now - oldest).as_seconds_f64().max(0.0))
             },
         )?;
-        gauge("hookkeeper_gate_credentials_unusable", "Credentials that cannot be used", &|row| {
-            number(row.unusable as u64)
-        })?;
+        gauge(
+            "hookkeeper_gate_credentials_unusable",
+            "Credentials that cannot be used",
+            Place::Gate,
+            &|row| number(row.unusable as u64),
+        )?;
         gauge(
             "hookkeeper_gate_paused",
             "Whether nothing is handed on because the application takes nothing",
+            Place::Gate,
             &|row| f64::from(u8::from(self.board.of(&row.uid).paused.is_some() && !row.suspended)),
         )?;
         gauge(
             "hookkeeper_gate_refused_for_seconds",
             "For how long all deliveries of the platform have been refused, when that may cost the webhook",
+            Place::Gate,
             &|row| {
                 let risk = self.board.of(&row.uid).risk;
                 let refused = row.removed_after.and_then(|after| risk.refused_for(after));
@@ -396,10 +432,74 @@ impl Collector for StateCollector {
             None,
             MetricType::Gauge,
         )?;
-        encoder.encode_gauge(&number(last.ownerless))
+        if last.store.is_empty() {
+            return Ok(());
+        }
+        labelled(&mut encoder, &[("store", last.store.as_str())], &number(last.ownerless))
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text;
+
+    use super::*;
+    use crate::api::{Identity, WebhookReceiverStatus};
+    use crate::gate::clock::SystemClock;
+    use crate::store::Extent;
+
+    fn view(name: &str) -> View {
+        View {
+            identity: Identity::of_name(ObjectKey::new("hr", name)),
+            receiver: None,
+            problems: Vec::new(),
+            conflict: None,
+            clear_bodies: false,
+            unusable: Vec::new(),
+            none_usable: false,
+            gone_since: None,
+            url: None,
+            recorded: WebhookReceiverStatus::default(),
+        }
+    }
+
+    fn waiting(uid: &str, deliveries: u64) -> Usage {
+        Usage {
+            owner: Owner { namespace: "hr".into(), name: "in".into(), uid: uid.into() },
+            pending: Extent { deliveries, bytes: 0 },
+            parked: Extent::default(),
+            oldest_pending: None,
+            expected: 0,
+            expected_parked: 0,
+            window_shortened_until: None,
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_store_says_in_which_one_and_what_is_of_the_gate_does_not() {
+        let mut registry = Registry::default();
+        let metrics = GateMetrics::new(&mut registry, Arc::new(Board::new(Arc::new(SystemClock))));
+        let shown = |registry: &Registry| {
+            let mut written = String::new();
+            text::encode(&mut written, registry).unwrap();
+            written
+        };
+        assert!(!shown(&registry).contains("hookkeeper_gate_ownerless{"), "of no store nothing is known");
+        metrics.store_is("0123456789abcdef");
+        let view = view("in");
+        metrics.show(&[waiting(&view.identity.uid, 7), waiting("gone", 3)], &[view]);
+        let shown = shown(&registry);
+        for line in [
+            "hookkeeper_gate_pending{receiver=\"hr/in\",store=\"0123456789abcdef\"} 7",
+            "hookkeeper_gate_oldest_pending_seconds{receiver=\"hr/in\",store=\"0123456789abcdef\"} 0",
+            "hookkeeper_gate_ownerless{store=\"0123456789abcdef\"} 3",
+            "hookkeeper_gate_paused{receiver=\"hr/in\"} 0",
+        ] {
+            assert!(shown.lines().any(|shown| shown.trim_end_matches(".0") == line), "{line} in {shown}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What whoever runs the process sees and touches: logs, metrics, health, the end.
 
 pub mod admin;
-mod by_hand;
+pub mod by_hand;
 pub mod causes;
 mod clean_lines;
 pub mod descriptors;

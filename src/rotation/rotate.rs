@@ -101,7 +101,7 @@ impl Case<'_> {
     }
 
     /// When the manual request that has not been handled was first seen. One that nobody has noted
-    /// could never be recorded as handled, and would be carried out again and again.
+    /// could never be recorded as handled, and would be carried out without end.
     fn request_seen(&self) -> Option<DateTime<Utc>> {
         let asked = recorded_request(self.subject.identity.rotate_requested.as_deref()?);
         if self.subject.status.last_handled_rotate_request.as_deref() == Some(asked.as_str()) {

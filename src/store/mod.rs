@@ -245,6 +245,8 @@ pub struct Taken {
     pub attempts: u32,
     /// When its retention began: its arrival, or the replay.
     pub since: DateTime<Utc>,
+    /// What names its event ([`EventKey::event`]).
+    pub event: Vec<u8>,
     /// An earlier delivery with the same key that the application has answered with success.
     pub duplicate_of: Option<DeliveryId>,
 }

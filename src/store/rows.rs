@@ -37,6 +37,7 @@ pub(super) struct TakenRow {
     pub(super) refusals: u32,
     pub(super) attempts: u32,
     pub(super) since: DateTime<Utc>,
+    pub(super) event: Vec<u8>,
     pub(super) duplicate_of: Option<DeliveryId>,
 }
 
@@ -44,7 +45,7 @@ impl TakenRow {
     /// The delivery as it came. One that cannot be read is to be parked, with the failure that comes back: it
     /// would come up again and again, before all others.
     pub(super) fn open(self, uid: &str, seals: &Seals, now: DateTime<Utc>) -> Result<Taken, LastFailure> {
-        let Self { id, claim, arrived, written, refusals, attempts, since, duplicate_of } = self;
+        let Self { id, claim, arrived, written, refusals, attempts, since, event, duplicate_of } = self;
         match seals.read(uid, id, written) {
             Ok(Content { body, content_type, content_encoding, event_time }) => Ok(Taken {
                 id,
@@ -57,6 +58,7 @@ impl TakenRow {
                 refusals,
                 attempts,
                 since,
+                event,
                 duplicate_of,
             }),
             Err(error) => {

@@ -185,6 +185,44 @@ fn a_module_knows_only_the_modules_below_it() {
     }
 }
 
+/// The functions of the engine that code imports, such as `calls::failure::fail`.
+fn functions_of_the_engine(code: &str) -> BTreeSet<String> {
+    let import = Regex::new(r"(?m)^use (?:crate::engine|super)::((?:\w+::)+)(\w+|\{[^}]*\});").unwrap();
+    let mut functions = BTreeSet::new();
+    for found in import.captures_iter(code) {
+        let names = found[2].trim_matches(['{', '}']).split(',').map(str::trim);
+        let is_function = |name: &&str| name.starts_with(|first: char| first.is_ascii_lowercase());
+        functions.extend(names.filter(is_function).map(|name| format!("{}{name}", &found[1])));
+    }
+    functions
+}
+
+/// A handler says what follows and leaves it to the loop: whoever reads one need not read the others.
+#[test]
+fn no_handler_of_the_engine_calls_another() {
+    // What handlers have in common, and the end of a step that broke.
+    let common = [
+        "calls::ending::end_call",
+        "calls::failure::fail",
+        "calls::failure::internal",
+        "dispatch::agenda::reconcile_soon",
+        "subscriptions::rest::rest",
+    ];
+    let sources = sources("engine");
+    let handle = sources.iter().find(|source| source.path == "engine/handle.rs").unwrap();
+    let mut handlers = functions_of_the_engine(&handle.code);
+    for name in common {
+        assert!(handlers.remove(name), "{name} is not used any more");
+    }
+    assert!(handlers.len() > 30, "{handlers:?}");
+    for source in sources.iter().filter(|source| source.path != handle.path) {
+        let called: Vec<String> =
+            functions_of_the_engine(&source.code).intersection(&handlers).cloned().collect();
+        let is_the_loop = source.path == "engine/mod.rs";
+        assert!(called.is_empty() || is_the_loop, "src/{} calls {called:?}", source.path);
+    }
+}
+
 #[test]
 fn only_one_module_sends_requests_to_the_outside() {
     let uses = Regex::new(r"\b(reqwest|hyper_util::client|hyper::client)::").unwrap();

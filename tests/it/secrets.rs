@@ -226,8 +226,8 @@ fn a_secrets_bounds_are_joined_where_it_is_read_and_judged_where_it_is_sent() {
         [
             // What is compared with what comes, and sent nowhere.
             "cli/gate_ports.rs",
-            "engine/state.rs",
-            "engine/tokens.rs",
+            "engine/state/mod.rs",
+            "engine/state/tokens.rs",
             "gate/fallback/question.rs",
             // The platform's own delivery, to the application that its receiver names.
             "gate/hand_on/request.rs",

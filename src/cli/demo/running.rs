@@ -12,12 +12,12 @@ use url::Url;
 use crate::api::{Kind, SubscriptionStatus};
 use crate::cli::compose::{self, FromShell};
 use crate::cli::coupling::{Coupled, Coupling};
-use crate::cli::gating::{self, Gate, GateArgs};
+use crate::cli::gating::{self, Gate, GateArgs, Shown};
 use crate::cli::storing::{self, StoreArgs};
 use crate::engine::Options;
 use crate::engine::ports::Secrets;
 use crate::http::{self, DestinationPolicy};
-use crate::ops::health::Heartbeat;
+use crate::ops::health::{Heartbeat, Readiness};
 use crate::ops::metrics::Metrics;
 use crate::ops::shutdown::{Shutdown, ShutdownTrigger};
 use crate::ops::system::{LoggedNotices, SystemRandom};
@@ -51,7 +51,8 @@ impl Running {
         let (trigger, shutdown) = Shutdown::new();
         let args = gate_args()?;
         let data = written.data.clone().context("no folder for the gate's data was made")?;
-        let store = storing::open(&args.store, Some(data), &shutdown).await?;
+        let starting = Readiness::default().awaits("the store is not open yet");
+        let store = storing::open(&args.store, Some(data), &starting, &shutdown).await?;
         let shell = Shell::open(
             Settings {
                 manifests: folder.join("manifests"),
@@ -67,13 +68,14 @@ impl Running {
         let state = shell.state.clone();
         let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
         let mut series = Series::default();
+        let shown = Shown::new(&mut series);
         let coupling = Coupling::default();
         let budgets = coupling.budgets();
         let from_shell = coupling.for_gate(&secrets, &state);
         let listen = ([127, 0, 0, 1], 0).into();
         let towards_application = client(sandbox_url, gating::CONNECTIONS_PER_HOST)?;
-        let gate = Gate::open(args, Arc::clone(&store), listen, towards_application, from_shell, &mut series)
-            .await?;
+        let gate =
+            Gate::open(args, Arc::clone(&store), listen, towards_application, from_shell, shown).await?;
         let gate_url = Url::parse(&format!("http://{}", gate.address()?)).context("the gate's address")?;
 
         let Coupled { gates, is_synced, tasks: mut others } =

@@ -1,6 +1,6 @@
 //! The engine's view of the outside: small traits, and nothing else.
 //!
-//! The shells, the rooms that talk to the network and the simulation implement them; the simulation
+//! The shells, the modules that talk to the network and the simulation implement them; the simulation
 //! runs the very same engine on virtual time.
 
 mod gates;

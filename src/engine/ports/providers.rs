@@ -13,7 +13,7 @@ use crate::rotation::reading::Reading;
 use crate::secret::SecretText;
 use crate::secret::bounds::Bounds;
 
-/// A document to send, but for the parts that only the provider's room knows.
+/// A document to send, but for the parts that only the module `provider` knows.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// Namespace of the subscription, where its Secrets are.

@@ -7,7 +7,7 @@
 //! makes nobody late.
 //!
 //! Each namespace finds out for itself: whether what one of them calls is there says nothing of what
-//! the others call at the same host, and an author could make his own calls fail.
+//! the others call at the same host, and an author could make their own calls fail.
 //!
 //! An outage is told from a platform that fails often by how many calls fail in a row, with nothing
 //! that arrives in between: so many that, by the share that failed until then, it happens once in a
@@ -193,7 +193,7 @@ impl Breaker {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Failed {
     pub(crate) of: Option<SubscriptionId>,
-    /// Whether it failed before, again and again: that says something of itself, and nothing of its
+    /// Whether it failed before, several times in a row: that says something of itself, and nothing of its
     /// origin.
     pub(crate) kept_failing: bool,
 }

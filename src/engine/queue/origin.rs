@@ -372,7 +372,7 @@ mod tests {
         let mut origin = Origin::new(60, Duration::ZERO);
         assert!(!origin.asked_for(HOSTILE, held(3_600), now(0)));
         assert_eq!(origin.pause(HONEST, now(1).wall), None);
-        assert!(!origin.asked_for(HOSTILE, held(7_200), now(0)), "he was asked before");
+        assert!(!origin.asked_for(HOSTILE, held(7_200), now(0)), "it was asked before");
         assert_eq!(origin.pause(HONEST, now(1).wall), None);
         assert!(origin.asked_for(HONEST, held(30), now(0)));
         assert_eq!(origin.pause(3, now(1).wall), Some(held(30)));

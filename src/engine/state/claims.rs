@@ -147,7 +147,7 @@ impl State {
                 Shared::Yes => {}
                 Shared::No => return None,
                 Shared::Unknown(provider) => {
-                    // Whoever has nothing on record cannot stand in the way before it is known who he is.
+                    // Whoever has nothing on record cannot stand in the way before it is known whose it is.
                     if other.object().is_some_and(|theirs| Self::has_on_record(&theirs)) {
                         unread.insert(provider);
                     }

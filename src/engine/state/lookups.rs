@@ -1,4 +1,4 @@
-//! What is asked of the state again and again.
+//! Questions that many handlers ask of the state.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use crate::engine::queue::timers::Alarm;
 use crate::engine::state::provider::Provider;
 use crate::engine::turn::Turn;
 
-/// A subscription's step has ended: it is looked at again, or makes room for its successor.
+/// A subscription's step has ended: it is looked at again, or makes way for its successor.
 pub(crate) fn rest(turn: &mut Turn<'_>, id: SubscriptionId) {
     let Some(entry) = turn.state.entry_mut(id) else {
         return;

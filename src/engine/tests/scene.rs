@@ -29,7 +29,7 @@ use crate::engine::state::subscription::Entry;
 use crate::engine::turn::Around;
 use crate::engine::write::Write;
 use crate::rotation::target::short_digest;
-use crate::rotation::time::{Moment, add};
+use crate::rotation::time::Moment;
 use crate::secret::bounds::Bounds;
 
 /// How long tokens live.
@@ -650,9 +650,4 @@ fn profile(spec: &WebhookProviderSpec) -> ProviderProfile {
         lists_actions: true,
         lists_urls: true,
     }
-}
-
-/// So long after a moment.
-pub(crate) fn later(now: Moment, time: Duration) -> DateTime<chrono::Utc> {
-    add(now.wall, time)
 }

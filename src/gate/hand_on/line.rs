@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
+use super::answered::Answered;
 use super::attempt::{Meaning, Sign, back_off};
 use super::pause::{Door, Pause};
 use super::record::Record;
@@ -37,6 +38,7 @@ pub(super) struct UnderWay {
     since: DateTime<Utc>,
     refusals: u32,
     attempts: u32,
+    event: Vec<u8>,
     marked: bool,
 }
 
@@ -52,6 +54,7 @@ impl UnderWay {
             since: taken.since,
             refusals: taken.refusals,
             attempts: taken.attempts,
+            event: taken.event.clone(),
             marked: taken.duplicate_of.is_some(),
         }
     }
@@ -62,8 +65,10 @@ impl UnderWay {
 pub(super) enum Asking {
     /// What it knows.
     Recall,
-    /// That it keeps them.
-    Keep(Vec<Standstill>),
+    /// That it keeps them, together with what other gates have kept.
+    Keep(Standstills),
+    /// That nothing of them is kept any more.
+    Forget,
 }
 
 /// A receiver.
@@ -85,6 +90,7 @@ pub(super) struct Line {
     is_asking: bool,
     /// When the application answered last.
     alive: Option<Instant>,
+    answered: Answered,
 }
 
 impl Line {
@@ -100,6 +106,7 @@ impl Line {
             is_unkept: false,
             is_asking: false,
             alive: None,
+            answered: Answered::default(),
         }
     }
 
@@ -140,10 +147,10 @@ impl Line {
             return Some(Asking::Recall);
         }
         self.is_unkept = false;
-        Some(Asking::Keep(self.standstills.to_keep()))
+        Some(Asking::Keep(self.standstills.clone()))
     }
 
-    /// The store has answered that; with what it knows, if it was asked for it.
+    /// The store has answered that; with what it knew.
     pub(super) fn standstills_asked(
         &mut self,
         answered: Result<Option<Vec<Standstill>>, &StoreError>,
@@ -151,6 +158,8 @@ impl Line {
     ) {
         self.is_asking = false;
         match answered {
+            // What has happened here meanwhile is kept the next time.
+            Ok(Some(kept)) if self.is_recalled => self.standstills = self.standstills.joined(&kept),
             Ok(Some(kept)) => {
                 let stands = self.standing.is_gone || self.receiver.suspended;
                 self.standstills = Standstills::recalled(kept.clone(), stands, now);
@@ -195,6 +204,24 @@ impl Line {
         }
     }
 
+    /// The delivery that this one repeats, which the application has taken and the store does not know yet.
+    pub(super) fn repeats(&self, taken: &Taken) -> Option<DeliveryId> {
+        let knows_repeated = !self.receiver.duplicates.window.is_zero();
+        knows_repeated.then(|| self.answered.other_than(&taken.event, taken.id)).flatten()
+    }
+
+    /// What became of a delivery is in the store; `was_taken` says whether the application has taken it.
+    pub(super) fn recorded(&mut self, delivery: &UnderWay, was_taken: bool) {
+        if was_taken {
+            self.answered.recorded(&delivery.event, self.is_looking);
+        }
+    }
+
+    /// All that a look has found has been begun with.
+    pub(super) fn looked(&mut self) {
+        self.answered.looked();
+    }
+
     fn end(&self, delivery: &UnderWay, now: DateTime<Utc>) -> DateTime<Utc> {
         self.standstills.end(delivery.since, self.receiver.retention, now)
     }
@@ -233,6 +260,7 @@ impl Line {
                 let age = (now.wall - delivery.arrived).to_std().unwrap_or_default();
                 let attempts = delivery.attempts.saturating_add(1);
                 tell(Fact::HandedOn { id, attempts, age, marked: delivery.marked });
+                self.answered.took(&delivery.event, id);
                 return Record::Done;
             }
             Meaning::Refused { what, wait } => {

@@ -14,6 +14,7 @@
 //! A delivery that makes its application fail holds no other one up: it goes behind those that wait,
 //! and while it is the only one that is known to fail, any other may try at once.
 
+mod answered;
 pub(in crate::gate) mod attempt;
 mod line;
 mod nudge;

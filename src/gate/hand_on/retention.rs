@@ -34,6 +34,43 @@ impl Standstills {
         recalled
     }
 
+    /// Both what is known here and what other gates that share the store have kept: one that was cut off, or
+    /// was not there, knows nothing of a time in which the receiver was suspended. Each sees the same time
+    /// begin and end at a moment of its own.
+    pub(super) fn joined(&self, kept: &[Standstill]) -> Self {
+        let mut past: Vec<(DateTime<Utc>, DateTime<Utc>)> = self.past.iter().copied().collect();
+        let mut since = self.since;
+        for Standstill { began, ended } in kept {
+            match (ended, since) {
+                (Some(ended), _) => past.push((*began, *ended)),
+                (None, Some(own)) => since = Some(own.min(*began)),
+                // It goes on for the other one alone. If it is over, its end is the one that was seen here, and
+                // that one says so itself as soon as it sees it.
+                (None, None) => {
+                    let end = self.past.iter().map(|(_, end)| *end).filter(|end| end >= began).min();
+                    past.extend(end.map(|end| (*began, end)));
+                }
+            }
+        }
+        past.sort_unstable();
+        let mut joined = Self { past: VecDeque::new(), since };
+        for (began, ended) in past {
+            match joined.past.back_mut() {
+                Some((_, end)) if began <= *end => *end = ended.max(*end),
+                _ => joined.past.push_back((began, ended)),
+            }
+        }
+        // One that goes on reaches back over those that it touches.
+        while let (Some(since), Some((began, ended))) = (joined.since, joined.past.back().copied())
+            && ended >= since
+        {
+            joined.since = Some(since.min(began));
+            joined.past.pop_back();
+        }
+        joined.forget_some();
+        joined
+    }
+
     /// What a later process has to know.
     pub(super) fn to_keep(&self) -> Vec<Standstill> {
         let past = self.past.iter().map(|(began, ended)| Standstill { began: *began, ended: Some(*ended) });
@@ -47,15 +84,18 @@ impl Standstills {
             (false, Some(since)) => {
                 self.since = None;
                 self.past.push_back((since, now.max(since)));
-                if self.past.len() > MOST {
-                    // What lies between two of them counts as one of them: rather longer than too short.
-                    if let (Some((begin, _)), Some((_, end))) = (self.past.pop_front(), self.past.pop_front())
-                    {
-                        self.past.push_front((begin, end));
-                    }
-                }
+                self.forget_some();
             }
             _ => {}
+        }
+    }
+
+    fn forget_some(&mut self) {
+        while self.past.len() > MOST {
+            // What lies between two of them counts as one of them: rather longer than too short.
+            if let (Some((begin, _)), Some((_, end))) = (self.past.pop_front(), self.past.pop_front()) {
+                self.past.push_front((begin, end));
+            }
         }
     }
 
@@ -134,6 +174,35 @@ mod tests {
         assert_eq!(Standstills::recalled(vec![], false, at(80)), Standstills::default());
         let unknown = Standstills::recalled(vec![], true, at(80));
         assert_eq!(end(&unknown, 0, 90), 190, "since when is not known");
+    }
+
+    #[test]
+    fn what_several_gates_have_seen_counts_once_and_none_of_it_is_forgotten() {
+        let kept = |began: i64, ended: Option<i64>| Standstill { began: at(began), ended: ended.map(at) };
+        let mut own = Standstills::default();
+        own.set(true, at(100));
+        own.set(false, at(200));
+        let parts = |still: &Standstills| {
+            let seconds = |time: DateTime<Utc>| (time - at(0)).num_seconds();
+            let part = |one: &Standstill| (seconds(one.began), one.ended.map(seconds));
+            still.to_keep().iter().map(part).collect::<Vec<_>>()
+        };
+        // The other one was cut off meanwhile, or has seen the same a little earlier and later.
+        assert_eq!(own.joined(&[]), own);
+        assert_eq!(own.joined(&own.to_keep()), own);
+        let joined = own.joined(&[kept(99, Some(150)), kept(150, Some(201)), kept(300, Some(310))]);
+        assert_eq!(parts(&joined), [(99, Some(201)), (300, Some(310))]);
+        assert_eq!(end(&joined, 0, 400), 100 + 102 + 10);
+        // The other one has not seen the end yet; or a beginning that has not been seen here.
+        assert_eq!(parts(&own.joined(&[kept(98, None)])), [(98, Some(200))]);
+        assert_eq!(parts(&own.joined(&[kept(500, None)])), [(100, Some(200))]);
+        // It goes on here.
+        own.set(true, at(300));
+        assert_eq!(parts(&own.joined(&[kept(298, None)])), [(100, Some(200)), (298, None)]);
+        assert_eq!(parts(&own.joined(&[kept(298, Some(400))])), [(100, Some(200)), (298, None)]);
+        let many: Vec<Standstill> = (0..200).map(|number| kept(number * 10, Some(number * 10 + 1))).collect();
+        assert_eq!(own.joined(&many).past.len(), 20, "those up to the one that goes on");
+        assert_eq!(Standstills::default().joined(&many).past.len(), MOST);
     }
 
     #[test]

@@ -49,6 +49,8 @@ enum Event {
     Recorded {
         uid: Arc<str>,
         delivery: UnderWay,
+        /// Whether the application has taken it.
+        was_taken: bool,
         recorded: Result<(), StoreError>,
     },
     Tidied(Result<(), StoreError>),
@@ -142,8 +144,8 @@ impl Scheduler {
                 self.answered(uid, delivery, meaning);
                 Ok(())
             }
-            Event::Recorded { uid, delivery, recorded } => {
-                self.finish(&uid, &delivery);
+            Event::Recorded { uid, delivery, was_taken, recorded } => {
+                self.finish(&uid, &delivery, was_taken);
                 broken(recorded)
             }
             Event::Tidied(tidied) => {
@@ -196,9 +198,13 @@ impl Scheduler {
             let answering = async {
                 match asking {
                     Asking::Recall => store.standstills(&uid).await.map(Some),
-                    Asking::Keep(standstills) => {
-                        store.set_standstills(&uid, standstills).await.map(|()| None)
+                    Asking::Keep(own) => {
+                        // What is kept is replaced as a whole. Two gates that do this at the same moment have
+                        // seen the same.
+                        let kept = store.standstills(&uid).await?;
+                        store.set_standstills(&uid, own.joined(&kept).to_keep()).await.map(|()| Some(kept))
                     }
+                    Asking::Forget => store.set_standstills(&uid, Vec::new()).await.map(|()| None),
                 }
             };
             let answered = caught(answering).await;
@@ -234,7 +240,7 @@ impl Scheduler {
             self.ask_of_standstills(uid);
         }
         if self.turns.consider(uid) {
-            self.spawn_asking(uid, Asking::Keep(Vec::new()));
+            self.spawn_asking(uid, Asking::Forget);
         }
     }
 
@@ -285,6 +291,7 @@ impl Scheduler {
                 found
             }
             Err(error) => {
+                line.looked();
                 line.let_go(grant.places, epoch);
                 line.standing.is_wanted = true;
                 self.turns.fairness.give_back(line.standing.namespace, grant);
@@ -310,13 +317,17 @@ impl Scheduler {
         for taken in deliveries {
             self.begin(&uid, taken, epoch, may_send, now);
         }
+        if let Some(line) = self.turns.lines.get_mut(&uid) {
+            line.looked();
+        }
         self.turns.timers.arm(&uid, now.steady + next);
         self.consider(&uid);
         Ok(())
     }
 
-    fn begin(&mut self, uid: &Arc<str>, taken: Taken, epoch: u64, may_send: bool, now: Now) {
+    fn begin(&mut self, uid: &Arc<str>, mut taken: Taken, epoch: u64, may_send: bool, now: Now) {
         let Some(line) = self.turns.lines.get(uid) else { return };
+        taken.duplicate_of = taken.duplicate_of.or_else(|| line.repeats(&taken));
         let delivery = UnderWay::of(&taken, epoch, now.steady);
         self.under_way.insert(delivery.id);
         if !may_send {
@@ -372,14 +383,15 @@ impl Scheduler {
             let at = (delivery.id, delivery.claim);
             let recording = record(&*parts.store, at, &what, &health, &stopping, not_yet);
             let recorded = caught(recording).await;
-            Event::Recorded { uid, delivery, recorded }
+            Event::Recorded { uid, delivery, was_taken: what == Record::Done, recorded }
         });
     }
 
     /// A delivery is no longer under way here.
-    fn finish(&mut self, uid: &Arc<str>, delivery: &UnderWay) {
+    fn finish(&mut self, uid: &Arc<str>, delivery: &UnderWay, was_taken: bool) {
         self.under_way.remove(&delivery.id);
         let Some(line) = self.turns.lines.get_mut(uid) else { return };
+        line.recorded(delivery, was_taken);
         line.let_go(1, delivery.epoch);
         self.turns.fairness.give_back(line.standing.namespace, Grant { places: 1, bytes: delivery.bytes });
         self.consider(uid);

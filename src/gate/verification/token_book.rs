@@ -165,6 +165,20 @@ impl TokenBook {
         before != self.known()
     }
 
+    /// Takes in what another gate has kept and this one does not know; returns whether that was anything.
+    pub fn take_over(&mut self, known: Vec<KnownToken>, now: DateTime<Utc>, overlap: Duration) -> bool {
+        let before = self.entries.len();
+        for entry in known.into_iter().map(Entry::from) {
+            let is_new = self.entries.iter().all(|one| one.digest != entry.digest);
+            if is_new && entry.accepted(now, overlap, None).is_some() {
+                self.entries.push(entry);
+            }
+        }
+        let has_more = self.entries.len() > before;
+        self.forget_the_oldest();
+        has_more
+    }
+
     /// Whether the token with this fingerprint is in it.
     #[must_use]
     pub fn knows(&self, fingerprint: &str) -> bool {

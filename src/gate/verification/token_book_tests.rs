@@ -100,6 +100,33 @@ fn those_that_are_accepted_are_told_the_newest_first() {
 }
 
 #[test]
+fn what_another_gate_has_kept_is_taken_over_as_far_as_it_still_counts() {
+    let mut other = book();
+    for (number, now) in [(0, 0), (1, 100), (2, 200), (3, 300)] {
+        learn(&mut other, number, true, now);
+    }
+    // This one could not read what was published between.
+    let mut own = book();
+    learn(&mut own, 0, false, 0);
+    learn(&mut own, 3, false, 300);
+    assert_eq!(judge(&own, 1, 310), Judgement::Unknown);
+    let before = own.known();
+    assert!(own.take_over(other.known(), at(310), OVERLAP));
+    for number in 0..=3 {
+        assert_eq!(judge(&own, number, 310), accepted(number), "{number}");
+    }
+    assert_eq!(own.known()[..2], before, "what it knows itself stays as it was");
+    assert_eq!(*own.accepted(at(310), OVERLAP, None)[0], *name(3));
+    assert!(!own.take_over(other.known(), at(310), OVERLAP));
+
+    let mut late = book();
+    learn(&mut late, 4, false, 0);
+    let over = 300 + 7_200 + 8 * 86_400;
+    assert!(late.take_over(other.known(), at(over), OVERLAP), "the newest has no end yet");
+    assert_eq!(late.known().len(), 2);
+}
+
+#[test]
 fn a_revocation_ends_acceptance_at_once_and_not_recognition() {
     let mut book = book();
     learn(&mut book, 0, true, 0);

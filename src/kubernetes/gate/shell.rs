@@ -79,9 +79,7 @@ impl Shell {
         let (sender, changes) = mpsc::channel(CHANGES);
         let Settings { scope, gate, store, lease_namespace, pod } = settings;
         let statuses = GateStatuses::new(clients.calls.clone(), gate.clone(), store);
-        // With a selector nobody knows all receivers of a namespace.
-        let by_namespace = scope.selector.is_none();
-        let sink = Telling::new(&gate, by_namespace, statuses.clone(), sender);
+        let sink = Telling::new(&gate, statuses.clone(), sender);
         Self {
             changes,
             credentials: SecretCredentials::new(clients.calls.clone()),

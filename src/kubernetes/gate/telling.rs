@@ -40,21 +40,14 @@ struct Told {
 #[derive(Clone)]
 pub(super) struct Telling {
     gate: Arc<str>,
-    /// Whether it is said of each namespace when all its receivers have been told.
-    by_namespace: bool,
     statuses: GateStatuses,
     changes: Sender<ReceiverChange>,
     told: Arc<Mutex<HashMap<(Kind, ObjectKey), Told>>>,
 }
 
 impl Telling {
-    pub(super) fn new(
-        gate: &str,
-        by_namespace: bool,
-        statuses: GateStatuses,
-        changes: Sender<ReceiverChange>,
-    ) -> Self {
-        Self { gate: gate.into(), by_namespace, statuses, changes, told: Arc::default() }
+    pub(super) fn new(gate: &str, statuses: GateStatuses, changes: Sender<ReceiverChange>) -> Self {
+        Self { gate: gate.into(), statuses, changes, told: Arc::default() }
     }
 
     /// What the gate has to be told of an object, if it is something new: first what must not be over, then
@@ -165,7 +158,7 @@ impl Sink for Telling {
 
     async fn listed(&self, kind: Kind, namespace: Option<&str>) -> bool {
         match namespace {
-            Some(namespace) if kind == Kind::WebhookReceiver && self.by_namespace => {
+            Some(namespace) if kind == Kind::WebhookReceiver => {
                 self.changes.send(ReceiverChange::Listed(namespace.into())).await.is_ok()
             }
             _ => true,
@@ -208,7 +201,7 @@ mod tests {
         let client = kube::Client::new(service, "hr");
         let (sender, receiver) = mpsc::channel(16);
         let statuses = GateStatuses::new(client, "gate-0".into(), "store".into());
-        (Telling::new("gate-0", true, statuses, sender), receiver)
+        (Telling::new("gate-0", statuses, sender), receiver)
     }
 
     /// What was told, in short.

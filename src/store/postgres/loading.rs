@@ -19,17 +19,17 @@ use crate::store::{DeliveryId, Extent, Owner, StoreError};
 pub(super) const LOCK: &str =
     "SELECT receiver, uid, namespace, name, pending, pending_bytes, parked, parked_bytes,
          keys, expected, expected_parked, shortened_until
-     FROM receivers WHERE receiver IN (
+     FROM receivers WHERE receiver = ANY(ARRAY(
          SELECT receiver FROM receivers WHERE uid = ANY($1)
-         UNION SELECT receiver FROM deliveries WHERE id = ANY($2))
+         UNION SELECT receiver FROM deliveries WHERE id = ANY($2)))
      ORDER BY receiver FOR UPDATE";
 
 /// The same, without those that somebody else holds.
 pub(super) const LOCK_FREE: &str = "SELECT receiver, uid, namespace, name, pending, pending_bytes, parked,
          parked_bytes, keys, expected, expected_parked, shortened_until
-     FROM receivers WHERE receiver IN (
+     FROM receivers WHERE receiver = ANY(ARRAY(
          SELECT receiver FROM receivers WHERE uid = ANY($1)
-         UNION SELECT receiver FROM deliveries WHERE id = ANY($2))
+         UNION SELECT receiver FROM deliveries WHERE id = ANY($2)))
      ORDER BY receiver FOR UPDATE SKIP LOCKED";
 
 /// Makes accounts of receivers that have none.
@@ -38,23 +38,29 @@ const ADD_ACCOUNTS: &str = "INSERT INTO receivers (uid, namespace, name)
      ON CONFLICT (uid) DO NOTHING";
 
 /// Keys by their names; of these deliveries, and of those for another receiver.
-pub(super) const KEYS: &str = "SELECT k.receiver, k.event, k.body, k.delivery, k.expires
+pub(super) const KEYS: &str = "SELECT w.receiver, w.event, w.body, k.delivery, k.expires
      FROM (SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[]) AS named (receiver, event, body)
            UNION SELECT receiver, event, body_digest FROM deliveries WHERE id = ANY($4)
            UNION SELECT receiver, event, ''::bytea FROM deliveries WHERE id = ANY($4)
            UNION SELECT a.receiver, d.event, d.body_digest
-               FROM unnest($5::bytea[], $6::bigint[]) AS a (id, receiver) JOIN deliveries d ON d.id = a.id
+               FROM unnest($5::bytea[], $6::bigint[]) AS a (id, receiver)
+               CROSS JOIN LATERAL (SELECT event, body_digest FROM deliveries WHERE id = a.id LIMIT 1) d
            UNION SELECT a.receiver, d.event, ''::bytea
-               FROM unnest($5::bytea[], $6::bigint[]) AS a (id, receiver) JOIN deliveries d ON d.id = a.id) AS w
-     JOIN keys k ON k.receiver = w.receiver AND k.event = w.event AND k.body = w.body";
+               FROM unnest($5::bytea[], $6::bigint[]) AS a (id, receiver)
+               CROSS JOIN LATERAL (SELECT event FROM deliveries WHERE id = a.id LIMIT 1) d) AS w
+     CROSS JOIN LATERAL (
+         SELECT delivery, expires FROM keys
+         WHERE receiver = w.receiver AND event = w.event AND body = w.body LIMIT 1) k";
 
 /// Rows by their ids, and those that keys name.
 pub(super) const ROWS: &str = "SELECT id, receiver, state, size, due, since, attempts, refusals, failed_at, failure,
          event, body_digest, key_expires, claim
-     FROM deliveries WHERE id IN (
+     FROM deliveries WHERE id = ANY(ARRAY(
          SELECT unnest($1::bytea[])
          UNION SELECT k.delivery FROM unnest($2::bigint[], $3::bytea[], $4::bytea[]) AS w (receiver, event, body)
-             JOIN keys k ON k.receiver = w.receiver AND k.event = w.event AND k.body = w.body)
+             CROSS JOIN LATERAL (
+                 SELECT delivery FROM keys
+                 WHERE receiver = w.receiver AND event = w.event AND body = w.body LIMIT 1) k))
      ORDER BY id FOR UPDATE";
 
 /// What other receivers of these namespaces hold.

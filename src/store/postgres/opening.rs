@@ -126,7 +126,7 @@ pub(super) async fn numbers(session: &mut Session) -> Result<HashMap<i64, KeyId>
 pub(super) async fn is_needed(session: &mut Session, seal: i64) -> Result<bool, Trouble> {
     let row = session
         .query_opt(
-            "SELECT EXISTS (SELECT 1 FROM bodies WHERE seal = $1) OR EXISTS (SELECT 1 FROM expectations WHERE seal = $1)
+            "SELECT EXISTS (SELECT 1 FROM bodies WHERE seal = $1 AND seal + 0 >= 0) OR EXISTS (SELECT 1 FROM expectations WHERE seal = $1)
                  OR EXISTS (SELECT 1 FROM store WHERE seal = $1)",
             &[&seal],
         )

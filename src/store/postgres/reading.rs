@@ -22,48 +22,60 @@ const LONGEST_LIST: usize = 10_000;
 /// Takes what is due. Rows that another gate is just taking are passed over. Until when they are taken is
 /// said and judged by the clock of the database alone, which all gates share; the eighth value is another
 /// clock's time, for tests. What is sealed with a key that this process does not know is left to others.
+///
+/// Rows of other tables are looked up one by one, and never joined: see the schema for what the planner may
+/// believe of a table.
 pub(super) const TAKE: &str = "WITH clock AS (
          SELECT coalesce($8::bigint, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) AS now),
      due AS (
-         SELECT d.id, d.due, d.size FROM deliveries d JOIN bodies b ON b.id = d.id
+         SELECT d.id, d.due, d.size FROM deliveries d
          WHERE d.receiver = (SELECT receiver FROM receivers WHERE uid = $1) AND d.state = 0 AND d.due <= $2
-             AND (d.claim IS NULL OR d.claimed_until <= (SELECT now FROM clock)) AND b.seal = ANY($3)
-         ORDER BY d.due, d.id LIMIT $4 FOR UPDATE OF d SKIP LOCKED),
+             AND (d.claim IS NULL OR d.claimed_until <= (SELECT now FROM clock))
+             AND (SELECT b.seal FROM bodies b WHERE b.id = d.id) = ANY($3)
+         ORDER BY d.due, d.id LIMIT $4 FOR UPDATE SKIP LOCKED),
      counted AS (
          SELECT id, row_number() OVER oldest AS number, sum(size) OVER oldest - size AS before
          FROM due WINDOW oldest AS (ORDER BY due, id)),
      taken AS (
          UPDATE deliveries d SET claim = ($5::bigint[])[c.number], attempts = d.attempts + 1,
              claimed_until = (SELECT now FROM clock) + $6::bigint
-         FROM counted c WHERE d.id = c.id AND c.before < $7::bigint
+         FROM counted c WHERE d.id = c.id AND c.before < $7::bigint AND d.id = ANY(ARRAY(SELECT id FROM counted))
          RETURNING d.id, d.claim, d.arrived, d.refusals, d.attempts, d.since, d.receiver, d.event, d.due)
      SELECT t.id, t.claim, t.arrived, t.refusals, t.attempts, t.since, k.delivery,
-         b.seal, b.salt, b.content_type, b.content_encoding, b.event_time, b.body
-     FROM taken t JOIN bodies b ON b.id = t.id
-     LEFT JOIN keys k ON k.receiver = t.receiver AND k.event = t.event AND k.body = ''::bytea AND k.expires > $2
+         b.seal, b.salt, b.content_type, b.content_encoding, b.event_time, b.body, t.event
+     FROM taken t CROSS JOIN LATERAL (SELECT * FROM bodies WHERE id = t.id LIMIT 1) b
+     LEFT JOIN LATERAL (
+         SELECT delivery FROM keys
+         WHERE receiver = t.receiver AND event = t.event AND body = ''::bytea AND expires > $2 LIMIT 1) k ON true
      ORDER BY t.due, t.id";
 
 /// When the next one is due. All that is taken was due when it was taken, so that what stands before the first
 /// one that is free is no more than what is under way. Ends of claims are told by the caller's clock, which
 /// says that it is now `$3`.
+///
+/// The order and the limit, which is far beyond what is ever under way, are for the planner: without them it finds
+/// the other index of the table as good, and goes through all that waits for the receiver.
 pub(super) const NEXT_DUE: &str = "WITH clock AS (
          SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now),
      mine AS (SELECT receiver FROM receivers WHERE uid = $1),
      first AS (
-         SELECT d.due FROM deliveries d JOIN bodies b ON b.id = d.id
-         WHERE d.receiver = (SELECT receiver FROM mine) AND d.state = 0 AND d.claim IS NULL AND b.seal = ANY($2)
+         SELECT d.due FROM deliveries d
+         WHERE d.receiver = (SELECT receiver FROM mine) AND d.state = 0 AND d.claim IS NULL
+             AND (SELECT b.seal FROM bodies b WHERE b.id = d.id) = ANY($2)
          ORDER BY d.due, d.id LIMIT 1),
      held AS (
          SELECT min(greatest(d.due, d.claimed_until + coalesce($3::bigint - (SELECT now FROM clock), 0))) AS due
-         FROM deliveries d JOIN bodies b ON b.id = d.id
-         WHERE d.receiver = (SELECT receiver FROM mine) AND d.state = 0 AND d.claim IS NOT NULL
-             AND d.due <= coalesce((SELECT due FROM first), 9223372036854775807) AND b.seal = ANY($2))
+         FROM (SELECT id, due, claimed_until FROM deliveries
+               WHERE receiver = (SELECT receiver FROM mine) AND state = 0 AND claim IS NOT NULL
+                   AND due <= coalesce((SELECT due FROM first), 9223372036854775807)
+               ORDER BY due, id LIMIT 100000) d
+         WHERE (SELECT b.seal FROM bodies b WHERE b.id = d.id) = ANY($2))
      SELECT least((SELECT due FROM first), (SELECT due FROM held))";
 
 /// It is given back as it was.
 const GIVE_BACK: &str =
     "UPDATE deliveries SET claim = NULL, claimed_until = NULL, attempts = greatest(attempts - 1, 0)
-     WHERE id = $1 AND claim = $2 AND state = 0";
+     WHERE id = $1 AND claim = $2 AND state <> 1";
 
 macro_rules! row_columns {
     () => {
@@ -85,7 +97,7 @@ pub(super) const PAGE_OF_RECEIVERS: &str = concat!(
     row_columns!(),
     "FROM receivers r CROSS JOIN unnest($3::smallint[]) AS s (state)
      CROSS JOIN LATERAL (
-         SELECT * FROM deliveries d WHERE d.receiver = r.receiver AND d.state = s.state AND d.id > $1
+         SELECT * FROM deliveries d WHERE d.receiver = r.receiver AND d.state = s.state AND d.receiver + 0 > 0 AND d.id > $1
          ORDER BY d.id LIMIT $2) d
      WHERE ($4::text IS NULL OR r.namespace = $4) AND ($5::text IS NULL OR r.name = $5) ORDER BY d.id LIMIT $2"
 );
@@ -96,7 +108,8 @@ const BODY: &str = "SELECT r.uid, b.seal, b.salt, b.content_type, b.content_enco
 /// What receivers have, and when the oldest that waits arrived.
 pub(super) const USAGE: &str = "SELECT r.receiver, r.uid, r.namespace, r.name, r.pending, r.pending_bytes, r.parked,
          r.parked_bytes, r.keys, r.expected, r.expected_parked, r.shortened_until,
-         (SELECT d.arrived FROM deliveries d WHERE d.receiver = r.receiver AND d.state = 0 ORDER BY d.id LIMIT 1)
+         (SELECT d.arrived FROM deliveries d WHERE d.receiver = r.receiver AND d.state = 0 AND d.receiver + 0 > 0
+             ORDER BY d.id LIMIT 1)
      FROM receivers r";
 
 /// What is to be taken.
@@ -147,6 +160,7 @@ fn taken(row: &Columns) -> Result<TakenRow, Trouble> {
         // This one is counted already, so that one in which the process ends is counted as well.
         attempts: count(row, 4)?.saturating_sub(1),
         since: time(row.try_get(5)?),
+        event: row.try_get(13)?,
         duplicate_of: duplicate_of.filter(|earlier| *earlier != id),
         written: written(row, 7)?,
     })

@@ -32,7 +32,7 @@ pub(super) const DELIVERIES: &str =
     "SELECT b.id, b.seal, b.salt, b.content_type, b.content_encoding, b.event_time,
          b.body, r.uid
      FROM bodies b JOIN deliveries d ON d.id = b.id JOIN receivers r ON r.receiver = d.receiver
-     WHERE b.seal = $1 AND b.id > $2 ORDER BY b.id LIMIT $3 FOR UPDATE OF b, d SKIP LOCKED";
+     WHERE b.seal = $1 AND b.seal + 0 >= 0 AND b.id > $2 ORDER BY b.id LIMIT $3 FOR UPDATE OF b, d SKIP LOCKED";
 
 /// Expectations that were sealed with a key.
 pub(super) const EXPECTATIONS: &str = "SELECT e.receiver, e.digest, e.seal, e.salt, e.id, r.uid

@@ -32,7 +32,7 @@ const PARK_SOME: &str = "WITH picked AS (
          SELECT id FROM deliveries WHERE receiver = $1 AND state = 0 ORDER BY due, id LIMIT $2 FOR UPDATE),
      parked AS (
          UPDATE deliveries d SET state = 1, failed_at = $3, failure = $4, claim = NULL, claimed_until = NULL
-         FROM picked WHERE d.id = picked.id RETURNING d.size)
+         WHERE d.id = ANY(ARRAY(SELECT id FROM picked)) RETURNING d.size)
      SELECT count(*), coalesce(sum(size), 0)::bigint FROM parked";
 
 const MOVE_TO_PARKED: &str =
@@ -48,14 +48,13 @@ pub(super) const LOCK_EXPIRED: &str = "SELECT receiver FROM receivers r
      ORDER BY receiver LIMIT $2 FOR UPDATE SKIP LOCKED";
 
 pub(super) const FORGET_KEYS: &str = "WITH gone AS (
-         DELETE FROM keys k USING (
-             SELECT o.receiver, o.event, o.body FROM unnest($1::bigint[]) AS r (receiver)
+         DELETE FROM keys k WHERE k.ctid = ANY(ARRAY(
+             SELECT o.ctid FROM unnest($1::bigint[]) AS r (receiver)
              CROSS JOIN LATERAL (
-                 SELECT receiver, event, body FROM keys
+                 SELECT ctid FROM keys
                  WHERE receiver = r.receiver AND expires <= $2 AND expires + 0 > 0
                  ORDER BY expires LIMIT $3) o
-             LIMIT $3) o
-         WHERE k.receiver = o.receiver AND k.event = o.event AND k.body = o.body
+             LIMIT $3))
          RETURNING k.receiver),
      counted AS (SELECT receiver, count(*) AS gone FROM gone GROUP BY receiver),
      changed AS (

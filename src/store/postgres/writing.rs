@@ -14,17 +14,18 @@ use crate::store::content::Written;
 /// Most keys that go at once because a receiver has too many.
 const EVICTED: u64 = 2000;
 
-const DELETE_ROWS: &str = "DELETE FROM deliveries WHERE id = ANY($1)";
+pub(super) const DELETE_ROWS: &str = "DELETE FROM deliveries WHERE id = ANY($1)";
 
-const DELETE_BODIES: &str = "DELETE FROM bodies WHERE id = ANY($1)";
+pub(super) const DELETE_BODIES: &str = "DELETE FROM bodies WHERE id = ANY($1)";
 
-const CHANGE_ROWS: &str = "UPDATE deliveries d SET receiver = n.receiver, state = n.state, due = n.due,
+pub(super) const CHANGE_ROWS: &str =
+    "UPDATE deliveries d SET receiver = n.receiver, state = n.state, due = n.due,
          since = n.since, attempts = n.attempts, refusals = n.refusals, failed_at = n.failed_at,
          failure = n.failure, claim = NULL, claimed_until = NULL
      FROM unnest($1::bytea[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[], $6::int[], $7::int[],
          $8::bigint[], $9::text[])
          AS n (id, receiver, state, due, since, attempts, refusals, failed_at, failure)
-     WHERE d.id = n.id";
+     WHERE d.id = n.id AND d.id = ANY($1)";
 
 const ADD_ROWS: &str = "INSERT INTO deliveries (id, receiver, state, arrived, due, since, size, event, body_digest,
          key_expires)
@@ -52,9 +53,9 @@ const REMEMBER_KEYS: &str = "INSERT INTO keys (receiver, event, body, delivery, 
 
 /// The oldest keys of a receiver go.
 pub(super) const EVICT_KEYS: &str = "WITH gone AS (
-         DELETE FROM keys WHERE receiver = $1 AND (event, body) IN (
-             SELECT event, body FROM keys WHERE receiver = $1 AND expires + 0 > 0
-             ORDER BY expires LIMIT $2)
+         DELETE FROM keys WHERE ctid = ANY(ARRAY(
+             SELECT ctid FROM keys WHERE receiver = $1 AND expires + 0 > 0
+             ORDER BY expires LIMIT $2))
          RETURNING expires)
      SELECT count(*), coalesce(max(expires), 0)::bigint FROM gone";
 
@@ -65,7 +66,7 @@ pub(super) const WRITE_ACCOUNTS: &str = "UPDATE receivers r SET pending = n.pend
          $7::bigint[], $8::bigint[], $9::bigint[])
          AS n (receiver, pending, pending_bytes, parked, parked_bytes, keys, expected, expected_parked,
              shortened_until)
-     WHERE r.receiver = n.receiver";
+     WHERE r.receiver = n.receiver AND r.receiver = ANY($1)";
 
 /// Writes all that was decided. Keys that are too many for a receiver go; `now` says which of them would still
 /// have counted.

@@ -84,7 +84,7 @@ impl Engine {
     }
 
     fn taken_row(&self, receiver: i64, row: i64, now: DateTime<Utc>) -> rusqlite::Result<TakenRow> {
-        let (mut taken, event) = self
+        let mut taken = self
             .connection
             .prepare_cached(
                 "SELECT id, arrived, since, attempts, refusals, event, seal, salt, content_type,
@@ -92,20 +92,20 @@ impl Engine {
                  FROM deliveries JOIN bodies USING (delivery) WHERE delivery = ?1",
             )?
             .query_row([row], |columns| {
-                let taken = TakenRow {
+                Ok(TakenRow {
                     id: DeliveryId::from_bytes(columns.get(0)?),
                     claim: Claim(0),
                     arrived: time(columns.get(1)?),
                     since: time(columns.get(2)?),
                     attempts: columns.get(3)?,
                     refusals: columns.get(4)?,
+                    event: columns.get(5)?,
                     written: written(columns, 6)?,
                     duplicate_of: None,
-                };
-                Ok((taken, columns.get::<_, Vec<u8>>(5)?))
+                })
             })?;
         taken.duplicate_of =
-            self.answered(receiver, &event, micros(now))?.filter(|earlier| *earlier != taken.id);
+            self.answered(receiver, &taken.event, micros(now))?.filter(|earlier| *earlier != taken.id);
         Ok(taken)
     }
 

@@ -42,7 +42,7 @@ fn measure(options: &Options, folder: &Path, report: &mut Report) -> Result<(), 
     let paths = NAMESPACES.iter().map(|namespace| format!("/{namespace}/deliveries")).collect();
     let deliveries = Rc::new(Deliveries::small(paths));
     let time = Until::Passed(Duration::from_secs(options.seconds));
-    let send = |pace, until| load::run(&deliveries, gate.listen, CONNECTIONS, pace, until);
+    let send = |pace, until| load::run(&deliveries, &[gate.listen], CONNECTIONS, pace, until);
 
     let mut waiting = 0;
     for part in [0, options.backlog / 10, options.backlog] {
@@ -117,7 +117,7 @@ fn come_back(
     let before = cpu(running);
     let pace = Pace::PerSecond(RATE);
     let time = Until::Passed(Duration::from_secs(options.seconds));
-    let outcome = load::run(deliveries, gate.listen, CONNECTIONS, pace, time);
+    let outcome = load::run(deliveries, &[gate.listen], CONNECTIONS, pace, time);
     let spent = cpu(running) - before;
     let handed_on = application.count()[0] - first;
     let rate = handed_on as f64 / begun.elapsed().as_secs_f64();

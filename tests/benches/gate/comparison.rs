@@ -144,7 +144,7 @@ impl Trial<'_> {
     /// and how many seconds that took.
     fn load_and_settle(&self, connections: usize, pace: Pace, until: Until) -> (Loaded, u64, f64) {
         let before = cpu(&self.running.processes);
-        let outcome = load::run(&self.deliveries, self.running.address, connections, pace, until);
+        let outcome = load::run(&self.deliveries, &self.running.addresses, connections, pace, until);
         let (left, seconds) = self.application.map_or((0, 0.0), |application| {
             let begun = Instant::now();
             (settle(&self.deliveries, application), begun.elapsed().as_secs_f64())

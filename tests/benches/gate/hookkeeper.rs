@@ -34,7 +34,14 @@ pub fn subjects() -> Vec<Subject> {
             title: "hookkeeper, stored in PostgreSQL",
             less: "as the first, in a database on the same machine that other gates may share",
             hands_on: true,
-            start: in_database,
+            start: |place| in_database(place, 1),
+        },
+        Subject {
+            name: "gate-postgresql-two",
+            title: "hookkeeper, two gates, one PostgreSQL",
+            less: "the same with two gates that share the database, half of the connections to each",
+            hands_on: true,
+            start: |place| in_database(place, 2),
         },
         Subject {
             name: "gate-away",
@@ -65,15 +72,27 @@ pub fn subjects() -> Vec<Subject> {
 
 fn start(place: &Place, more: &str, sealed: bool) -> Result<Running, String> {
     let gate = Gate::prepare(place, &["bench"], more, sealed);
-    Ok(Running { address: gate.listen, processes: vec![gate.start()?] })
+    Ok(Running { addresses: vec![gate.listen], processes: vec![gate.start()?] })
 }
 
-fn in_database(place: &Place) -> Result<Running, String> {
+/// So many gates that share a database.
+fn in_database(place: &Place, count: usize) -> Result<Running, String> {
     let database = free_address();
     let server = peers::postgresql(place, database.port())?;
     let mut gate = Gate::prepare(place, &["bench"], "", false);
     gate.database = Some(database);
-    Ok(Running { address: gate.listen, processes: vec![gate.start()?, server] })
+    let mut gates = vec![gate];
+    if count > 1 {
+        // The first one gives the receivers their uids, and the others take them over.
+        drop(gates[0].start()?);
+    }
+    while gates.len() < count {
+        gates.push(gates[0].beside(gates.len()));
+    }
+    let addresses = gates.iter().map(|gate| gate.listen).collect();
+    let mut processes = gates.iter().map(Gate::start).collect::<Result<Vec<_>, _>>()?;
+    processes.push(server);
+    Ok(Running { addresses, processes })
 }
 
 /// A gate with its files; it may be started again and again.
@@ -86,6 +105,8 @@ pub struct Gate {
     sealed: bool,
     /// Where its store is, if that is no folder.
     database: Option<SocketAddr>,
+    /// Its file of statuses, where the store is a database.
+    state: PathBuf,
 }
 
 impl Gate {
@@ -123,7 +144,23 @@ spec:
             fs::write(folder.join(format!("manifests/{namespace}.yaml")), receiver).unwrap();
         }
         let (listen, admin) = (free_address(), free_address());
-        Self { folder, listen, admin, application: place.application, sealed, database: None }
+        let (application, state) = (place.application, folder.join("state.json"));
+        Self { folder, listen, admin, application, sealed, database: None, state }
+    }
+
+    /// Another gate with the same manifests and the same database. This one must have been started once.
+    fn beside(&self, number: usize) -> Self {
+        let state = self.folder.join(format!("state-{number}.json"));
+        fs::copy(&self.state, &state).unwrap();
+        Self {
+            folder: self.folder.clone(),
+            listen: free_address(),
+            admin: free_address(),
+            application: self.application,
+            sealed: self.sealed,
+            database: self.database,
+            state,
+        }
     }
 
     /// Starts it; returns when it says that it is ready.
@@ -137,7 +174,7 @@ spec:
             Some(database) => command
                 .args(["--database", &format!("postgres://bench@{database}/postgres")])
                 .args(["--database-tls", "disable", "--state"])
-                .arg(self.folder.join("state.json")),
+                .arg(&self.state),
         };
         command.arg("--listen").arg(self.listen.to_string());
         command.arg("--admin-listen").arg(self.admin.to_string());

@@ -109,10 +109,10 @@ struct Shared {
     outcome: RefCell<Outcome>,
 }
 
-/// Runs the load.
+/// Runs the load. Each connection stays with one of the addresses; they are divided evenly.
 pub fn run(
     deliveries: &Rc<Deliveries>,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     connections: usize,
     pace: Pace,
     until: Until,
@@ -143,7 +143,7 @@ pub fn run(
         Until::Acknowledged(_) => PATIENCE,
     };
     let connected = LocalSet::new();
-    for index in 0..connections {
+    for (index, address) in addresses.iter().cycle().copied().take(connections).enumerate() {
         connected.spawn_local(send(Rc::clone(&shared), index, address));
     }
     // What is cut here is counted as unanswered.

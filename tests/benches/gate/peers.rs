@@ -122,7 +122,7 @@ http {{
     command.arg("-c").arg(path).arg("-e").arg(place.folder.join("nginx-error.log"));
     let mut nginx = Process::start("nginx", &mut command, &place.folder)?;
     nginx.listens(address)?;
-    Ok(Running { address, processes: vec![nginx] })
+    Ok(Running { addresses: vec![address], processes: vec![nginx] })
 }
 
 fn webhook(place: &Place) -> Result<Running, String> {
@@ -146,7 +146,7 @@ fn webhook(place: &Place) -> Result<Running, String> {
     command.arg("-port").arg(address.port().to_string());
     let mut webhook = Process::start("webhook", &mut command, &place.folder)?;
     webhook.listens(address)?;
-    Ok(Running { address, processes: vec![webhook] })
+    Ok(Running { addresses: vec![address], processes: vec![webhook] })
 }
 
 fn express(place: &Place, fsync: &str) -> Result<Running, String> {
@@ -175,7 +175,7 @@ fn express(place: &Place, fsync: &str) -> Result<Running, String> {
     let mut command = node("worker.js");
     command.env("APPLICATION", format!("http://{}/", place.application));
     let worker = Process::start("worker", &mut command, &place.folder)?;
-    Ok(Running { address, processes: vec![receiver, worker, redis] })
+    Ok(Running { addresses: vec![address], processes: vec![receiver, worker, redis] })
 }
 
 fn fastapi(place: &Place) -> Result<Running, String> {
@@ -199,7 +199,7 @@ fn fastapi(place: &Place) -> Result<Running, String> {
     command.args(["--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "75"]);
     let mut uvicorn = Process::start("uvicorn", &mut command, &place.folder)?;
     uvicorn.answers(address, "/ready")?;
-    Ok(Running { address, processes: vec![uvicorn, server] })
+    Ok(Running { addresses: vec![address], processes: vec![uvicorn, server] })
 }
 
 /// The same server for the gate.

@@ -35,8 +35,8 @@ pub struct Place {
 
 /// It runs, until this is dropped.
 pub struct Running {
-    /// Where it takes deliveries in.
-    pub address: SocketAddr,
+    /// Where it takes deliveries in; connections are divided among them.
+    pub addresses: Vec<SocketAddr>,
     /// Its programs; they are ended in this order.
     pub processes: Vec<Process>,
 }
@@ -50,7 +50,7 @@ pub fn all() -> Vec<Subject> {
         hands_on: false,
         start: |place| {
             let limit = Application::start(free_address(), &place.folder, "answers-200")?;
-            Ok(Running { address: limit.address, processes: vec![limit.process] })
+            Ok(Running { addresses: vec![limit.address], processes: vec![limit.process] })
         },
     }];
     all.extend(hookkeeper::subjects());

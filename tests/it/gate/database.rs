@@ -232,6 +232,15 @@ async fn a_database_that_is_not_there_yet_is_waited_for_and_the_process_can_be_e
     tokio::task::block_in_place(|| server.stop());
     let mut waiting = shared.program("one").spawn();
     waiting.until_says("does not answer");
+    // Nobody has a reason to start it again meanwhile.
+    let answer = |path: &str| waiting.get(path).unwrap();
+    assert!(answer("/livez").starts_with("HTTP/1.1 200 "), "{}", answer("/livez"));
+    assert!(answer("/metrics").starts_with("HTTP/1.1 200 "), "{}", answer("/metrics"));
+    let ready = answer("/readyz");
+    let says = ["the database", shared.database.as_str(), "does not answer", "it is tried again"];
+    assert!(ready.starts_with("HTTP/1.1 503 ") && says.iter().all(|words| ready.contains(words)), "{ready}");
+    let deliveries = answer("/deliveries");
+    assert!(deliveries.starts_with("HTTP/1.1 503 ") && deliveries.contains("starting"), "{deliveries}");
     tokio::task::block_in_place(|| server.start_again());
     let gate = Gate::of(waiting);
     assert_eq!(send(&gate, "a"), 200);

@@ -144,8 +144,15 @@ impl Gate {
     /// The value of a series of its metrics; 0 when it is not there.
     pub fn metric(&self, series: &str) -> f64 {
         let metrics = self.process.get("/metrics").unwrap();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(series));
-        line.map_or(0.0, |value| value.trim().parse().unwrap())
+        let (name, labels) =
+            series.strip_suffix('}').and_then(|series| series.split_once('{')).unwrap_or((series, ""));
+        let value = metrics.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let rest = if labels.is_empty() { rest } else { rest.strip_prefix('{')?.strip_prefix(labels)? };
+            // Other labels may follow, such as which store it is in.
+            rest.starts_with([' ', '{', ',', '}']).then(|| rest.rsplit(' ').next())?
+        });
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// Memory of the process in bytes, as the kernel counts it (proc_pid_status(5)).

@@ -106,6 +106,16 @@ fn they_say_what_is_wrong_in_plain_words() {
         let labels = format!(r#", receiver="hr/gupy", reason="{reason}""#);
         growing("hookkeeper_gate_refused_total", &labels)
     };
+    // Two gates share a database with 2, and a third one has a volume with 3.
+    let in_stores = |name: &str, labels: &str| {
+        let places = [("a", "shared", 2), ("b", "shared", 2), ("c", "own", 3)];
+        let of_place = |(instance, store, value)| {
+            let series =
+                format!(r#"{name}{{job="hookkeeper", instance="{instance}", store="{store}"{labels}}}"#);
+            json!({"series": series, "values": format!("{value}x60")})
+        };
+        places.map(of_place).to_vec()
+    };
     let receiver = json!({"receiver": "hr/gupy"});
     let subscriptions = |state: &str, reason: &str| {
         let labels = format!(r#", provider="hr/gupy", state="{state}", reason="{reason}""#);
@@ -226,6 +236,18 @@ fn they_say_what_is_wrong_in_plain_words() {
             vec![of_receiver("hookkeeper_gate_parked_now", 3)],
             receiver.clone(),
             "3 delivery(s) of hr/gupy are parked.",
+        ),
+        (
+            "HookkeeperDeliveriesParked",
+            in_stores("hookkeeper_gate_parked_now", r#", receiver="hr/gupy""#),
+            receiver.clone(),
+            "5 delivery(s) of hr/gupy are parked.",
+        ),
+        (
+            "HookkeeperDeliveriesOwnerless",
+            in_stores("hookkeeper_gate_ownerless", ""),
+            json!({}),
+            "5 delivery(s) belong to receivers that are gone.",
         ),
         (
             "HookkeeperCredentialUnusable",

@@ -109,9 +109,9 @@ async fn the_account_of_deliveries_closes() {
     let account = panels(&dashboard).into_iter().find(|panel| panel["title"] == "Account").unwrap();
     let (stage, gate) = gate_with_deliveries_of_all_kinds().await;
     let of_platform = |expression: &str| {
-        let (_, name) = expression.split_once('(').unwrap().1.split_once('(').unwrap();
+        let name = &expression[expression.find("hookkeeper_").unwrap()..];
         let (name, matchers) = name.split_once('{').unwrap();
-        let action = matchers.split_once("action=").map(|(_, action)| action.trim_end_matches("})"));
+        let action = matchers.split_once("action=").map(|(_, action)| action.trim_end_matches(['}', ')']));
         let more = action.map_or_else(String::new, |action| format!(",action={action}"));
         gate.metric(&format!("{name}{{receiver=\"default/platform\"{more}}}"))
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::gate::clock::Clock;
 use crate::store::{
@@ -44,11 +45,13 @@ pub(in crate::gate) struct MemoryStore<C> {
     state: Mutex<State>,
     /// Where it is shorter than what is asked for.
     longest_lease: Duration,
+    /// The method that has no answer yet.
+    slow: watch::Sender<Option<&'static str>>,
 }
 
 impl<C: Clock> MemoryStore<C> {
     pub(in crate::gate) fn new(clock: C) -> Self {
-        Self { clock, state: Mutex::default(), longest_lease: Duration::MAX }
+        Self { clock, state: Mutex::default(), longest_lease: Duration::MAX, slow: watch::Sender::default() }
     }
 
     pub(in crate::gate) fn with_lease(clock: C, longest_lease: Duration) -> Self {
@@ -62,6 +65,11 @@ impl<C: Clock> MemoryStore<C> {
             Some(error) => state.faults.insert(method, error),
             None => state.faults.remove(method),
         };
+    }
+
+    /// This method has no answer from now on, and all have one that were asked before.
+    pub(in crate::gate) fn is_slow(&self, method: Option<&'static str>) {
+        self.slow.send_replace(method);
     }
 
     /// How often it succeeded.
@@ -101,8 +109,10 @@ impl<C: Clock> MemoryStore<C> {
                 Ok(act(&mut state, now))
             }
         };
+        let mut slow = self.slow.subscribe();
         Box::pin(async move {
             tokio::task::yield_now().await;
+            let _ = slow.wait_for(|slow| *slow != Some(method)).await;
             answer
         })
     }
@@ -198,6 +208,7 @@ impl<C: Clock> Store for MemoryStore<C> {
                     refusals: row.refusals,
                     attempts: row.attempts,
                     since: row.since,
+                    event: row.new.key.event.to_vec(),
                     duplicate_of: row.duplicate_of,
                 })
             };

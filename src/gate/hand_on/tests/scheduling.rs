@@ -200,6 +200,42 @@ async fn under_suspend_nothing_is_handed_on_and_no_time_counts() {
     );
 }
 
+/// The store takes down late that the application has taken the first copy.
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_marked_although_the_store_does_not_know_yet_that_the_first_one_was_taken() {
+    for (window, is_marked) in [(600, true), (0, false)] {
+        let application = Application::new(|_| status(200));
+        let known = with(|receiver| receiver.duplicates.window = Duration::from_secs(window));
+        let world = World::start(&application, vec![known]);
+        world.pass(1).await;
+        world.store.is_slow(Some("done"));
+        let to = owner("hr", "gupy");
+        let first = world.deliver_of_event(&to, "a", Some(1)).await;
+        world.nudge.stored(&to.uid);
+        world.pass(1).await;
+        for (body, event) in [("a", Some(1)), ("b", Some(2))] {
+            world.deliver_of_event(&to, body, event).await;
+            world.nudge.stored(&to.uid);
+        }
+        world.pass(1).await;
+        let told: Vec<_> = application
+            .seen()
+            .iter()
+            .map(|seen| (seen.text().to_owned(), seen.header("hookkeeper-duplicate-of").map(str::to_owned)))
+            .collect();
+        let mark = is_marked.then(|| first.to_string());
+        let expected = [("a", None), ("a", mark), ("b", None)];
+        assert_eq!(told, expected.map(|(body, mark)| (body.to_owned(), mark)));
+        // As soon as it is written down, the store says it.
+        world.store.is_slow(None);
+        world.pass(1).await;
+        world.deliver_of_event(&to, "c", Some(1)).await;
+        world.nudge.stored(&to.uid);
+        world.pass(1).await;
+        assert_eq!(application.seen().last().unwrap().header("hookkeeper-duplicate-of"), None);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_standstill_that_was_over_before_a_restart_still_counts() {
     let application = Application::new(|_| refused_connection());

@@ -81,6 +81,7 @@ fn taken(body: &'static [u8], content_type: Option<&str>, content_encoding: Opti
         refusals: 0,
         attempts: 4,
         since: now,
+        event: vec![0; 32],
         duplicate_of: None,
     }
 }

@@ -188,11 +188,18 @@ impl World {
 
     /// The same, by another process.
     pub(super) async fn deliver_quietly(&self, owner: &Owner, body: &str) -> DeliveryId {
+        self.deliver_of_event(owner, body, None).await
+    }
+
+    /// The same, of this event; without one, of an event of its own.
+    pub(super) async fn deliver_of_event(&self, owner: &Owner, body: &str, event: Option<u8>) -> DeliveryId {
         let number = {
             let mut next = self.next.lock().unwrap();
             *next += 1;
             *next
         };
+        let event = event.map_or([number, u128::MAX], |event| [event.into(), 0]);
+        let event = event.map(u128::to_be_bytes).concat().try_into().unwrap();
         let random = number.to_be_bytes()[6..].try_into().unwrap();
         let all = Extent { deliveries: 1_000_000, bytes: 1 << 40 };
         let delivery = NewDelivery {
@@ -203,7 +210,7 @@ impl World {
             content_type: Some("application/json".to_owned()),
             content_encoding: None,
             event_time: Some("2026-11-27".to_owned()),
-            key: EventKey { event: [0; 32], body: [0; 32], window: Duration::ZERO, drop_repeated: false },
+            key: EventKey { event, body: [0; 32], window: Duration::ZERO, drop_repeated: false },
             room: Room { pending: all, parked: all, namespace: all, leaves_some: false },
         };
         let id = delivery.id;

@@ -2,7 +2,7 @@
 //! has counted them.
 
 use super::*;
-use crate::store::postgres::{asking, loading, reading, resealing, tidying};
+use crate::store::postgres::{asking, loading, reading, resealing, tidying, writing};
 
 /// The plan of a statement, as a session of a store has it.
 fn plan(base: &Base<'_>, sql: &str, values: &str) -> String {
@@ -76,10 +76,81 @@ async fn what_is_due_is_found_by_an_index_and_not_sorted() {
         let scans = plan.lines().find(|line| line.contains("Seq Scan on") && !line.contains("receivers"));
         assert_eq!(scans.filter(|scan| !scan.contains("Seq Scan on store")), None, "{name}: {plan}");
     }
+    // What is under way stands before the first one that is free: no more than that is looked at.
+    for (rows, counted) in [(0, false), (5, true), (500, true), (500, false), (20_000, true)] {
+        base.sql(&format!(
+            "TRUNCATE hookkeeper.deliveries; TRUNCATE hookkeeper.bodies;
+             INSERT INTO hookkeeper.deliveries (id, receiver, state, arrived, due, since, size, event, body_digest,
+                 key_expires)
+             SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), 1, 0, n, n, n, 0, '', '', n
+             FROM generate_series(1, {rows}) n"
+        ));
+        if counted {
+            base.sql("ANALYZE hookkeeper.deliveries");
+        }
+        let plan = plan(&base, reading::NEXT_DUE, "('u', '{0}', 1)");
+        let is_bounded = !plan.contains("deliveries_of_receiver") && !plan.contains("Sort");
+        assert!(is_bounded, "{rows} rows, counted: {counted}: {plan}");
+    }
     // What comes first in its index is taken first, without looking at the rest.
     let plan = plan(&base, reading::TAKE, "('u', 1, '{0}', 9, '{1}', 1, 1, NULL)");
     let due = plan.split("CTE due").nth(1).unwrap().split("CTE ").next().unwrap();
     assert!(!due.contains("Sort"), "{plan}");
+}
+
+/// A server that counted the tables when next to nothing was in them believes so for a minute, and all indexes are
+/// equally good to it. A row is looked up all the same, and no index is gone through.
+#[tokio::test]
+async fn a_row_is_looked_up_although_the_server_takes_the_tables_for_empty() {
+    let base = Base::new(None);
+    base.store().await;
+    let fill = |from: u32, to: u32| {
+        base.sql(&format!(
+            "INSERT INTO hookkeeper.deliveries (id, receiver, state, arrived, due, since, size, event, body_digest,
+                 key_expires)
+             SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), 1, 0, n, n, n, 0, decode(lpad(to_hex(n), 64, '0'), 'hex'),
+                 '', n FROM generate_series({from}, {to}) n;
+             INSERT INTO hookkeeper.bodies (id, seal, body)
+             SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), 0, '' FROM generate_series({from}, {to}) n;
+             INSERT INTO hookkeeper.keys
+             SELECT 1, decode(lpad(to_hex(n), 64, '0'), 'hex'), '', decode(lpad(to_hex(n), 32, '0'), 'hex'), n
+             FROM generate_series({from}, {to}) n"
+        ))
+    };
+    base.sql("INSERT INTO hookkeeper.receivers (uid, namespace, name) VALUES ('u', 'a', 'one')");
+    fill(1, 5_000);
+    // The last one holds the pages of all of them.
+    base.sql(
+        "DELETE FROM hookkeeper.deliveries WHERE arrived < 5000; DELETE FROM hookkeeper.keys WHERE expires < 5000;
+         DELETE FROM hookkeeper.bodies WHERE id < decode(lpad(to_hex(5000), 32, '0'), 'hex')",
+    );
+    for table in ["receivers", "deliveries", "bodies", "keys"] {
+        base.sql(&format!("VACUUM ANALYZE hookkeeper.{table}"));
+    }
+    fill(5_001, 10_000);
+    let (id, event) = (format!(r"{{\\x{:032x}}}", 7777), format!(r"{{\\x{:064x}}}", 7777));
+    for (name, sql, values) in [
+        ("take", reading::TAKE, "('u', 9000, '{0}', 1, '{1}', 1, 1, NULL)".to_owned()),
+        ("next due", reading::NEXT_DUE, "('u', '{0}', 1)".to_owned()),
+        ("lock", loading::LOCK, format!("('{{u}}', '{id}')")),
+        ("keys", loading::KEYS, format!("('{{1}}', '{event}', '{{\"\"}}', '{id}', '{{}}', '{{}}')")),
+        ("rows", loading::ROWS, format!("('{id}', '{{1}}', '{event}', '{{\"\"}}')")),
+        (
+            "change",
+            writing::CHANGE_ROWS,
+            format!("('{id}', '{{1}}', '{{0}}', '{{1}}', '{{1}}', '{{1}}', '{{1}}', '{{1}}', '{{a}}')"),
+        ),
+        ("delete a row", writing::DELETE_ROWS, format!("('{id}')")),
+        ("delete a body", writing::DELETE_BODIES, format!("('{id}')")),
+    ] {
+        let plan = base.sql(&format!(
+            "SET search_path TO hookkeeper; SET enable_seqscan TO off; SET enable_bitmapscan TO off;
+             SET plan_cache_mode TO force_generic_plan; PREPARE it AS {sql};
+             EXPLAIN (ANALYZE, BUFFERS) EXECUTE it {values}"
+        ));
+        let read = plan.split("shared hit=").nth(1).unwrap().split_whitespace().next().unwrap();
+        assert!(read.parse::<u32>().unwrap() <= 40, "{name}: {plan}");
+    }
 }
 
 #[tokio::test]

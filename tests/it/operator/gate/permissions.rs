@@ -191,3 +191,31 @@ async fn a_right_that_is_missing_is_named() {
     assert_eq!(send_signed(&stage, &gate, "canary-first-key"), 200, "deliveries do not depend on it");
     gate.stop();
 }
+
+/// Nobody knows which receivers there are in a namespace that may not be listed: platforms are told to come again,
+/// and not that there is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_of_a_namespace_that_may_not_be_listed_is_answered_503_until_it_may() {
+    let stage = Stage::new().await;
+    stage.secret("hooks", &[("secret", "canary-first-key")]);
+    stage.apply("receiver.yaml", SIGNED);
+    let other = format!("{}-other", stage.namespace);
+    let gate = Gate::of(stage.program("gate-0").args(["--namespace", &other]).spawn());
+    assert_eq!(send_signed(&stage, &gate, "canary-first-key"), 200);
+    let status = |path: &str| gate.post(path, &[], b"{}").status;
+    assert_eq!(status(&format!("/{}/unknown", stage.namespace)), 404);
+    let answered = gate.post(&format!("/{other}/in"), &[], b"{}");
+    assert_eq!((answered.status, answered.header("retry-after")), (503, Some("30")));
+    let says = r#"cannot list resource "webhookreceivers""#;
+    assert!(gate.process.get("/readyz").unwrap().contains(says), "{}", gate.process.log());
+
+    stage.kubectl(&["create", "namespace", &other]);
+    stage.kubectl(&["-n", &other, "apply", "-f", stage.path("manifests/rights.yaml").to_str().unwrap()]);
+    let subject = format!("{}:{ACCOUNT}", stage.namespace);
+    let binding = ["create", "rolebinding", "of-the-gate", "--role", ACCOUNT, "--serviceaccount", &subject];
+    stage.kubectl(&[&["-n", other.as_str()][..], &binding].concat());
+    gate.until("it is listed", || status(&format!("/{other}/in")) == 404).await;
+    gate.until("the gate is ready", || gate.process.get("/readyz").unwrap().starts_with("HTTP/1.1 200"))
+        .await;
+    gate.stop();
+}
