@@ -65,7 +65,7 @@
 //! | What is deleted at the provider, and when is it left there? | `src/rotation/deletion.rs` | `src/rotation/tests/deletion.rs`, `tests/it/scenarios/deleting.rs` |
 //! | What do the conditions say? | `src/rotation/conditions.rs` | `src/rotation/tests/conditions.rs` |
 //! | What follows from an event? | `src/engine/handle.rs`: which handler takes it | `src/engine/tests/`, `tests/it/scenarios/` |
-//! | Where is a token kept, and how long? | `src/engine/state/tokens.rs`; `src/secret.rs`: what it travels in; `src/gate/tokens.rs`: at the gate | `tests/it/scenarios/letting_go.rs`, `tests/it/secrets.rs` |
+//! | Where is a token kept, and how long? | `src/engine/state/tokens.rs`; `src/secret.rs`: what it travels in; `src/gate/verification/token_book.rs`: at the gate | `tests/it/scenarios/letting_go.rs`, `tests/it/secrets.rs` |
 //! | Which hosts may be called? | `src/http/destination.rs`, `src/http/address.rs`; `src/secret/bounds.rs`: with which secret | `src/http/tests/destinations.rs`, `tests/it/hostile/destinations.rs` |
 //! | Which of several processes acts? | `src/kubernetes/lease.rs`, `src/kubernetes/election.rs` | `tests/it/scenarios/leadership.rs`, `tests/it/operator/leading.rs` |
 //! | Whose turn is it, and who waits for whom? | `src/engine/queue/line.rs`, `src/engine/turns.rs`, `src/shares.rs` | the same files; `tests/it/scenarios/load.rs`, `tests/it/scenarios/authors/mod.rs` |

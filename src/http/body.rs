@@ -80,6 +80,18 @@ mod tests {
     }
 
     #[test]
+    fn grows_to_twice_what_it_needs_and_to_the_limit_at_most() {
+        let mut body = Body::default();
+        assert!(body.is_empty());
+        let capacities = [100, 100, 1, 600_000, 400_000].map(|size| {
+            body.extend(&vec![0; size]).unwrap();
+            body.0.capacity()
+        });
+        assert_eq!(capacities, [200, 200, 402, MAX_BODY, MAX_BODY]);
+        assert!(!body.is_empty());
+    }
+
+    #[test]
     fn is_never_printed() {
         let body = Body::new(b"token".to_vec());
         assert_eq!(format!("{body:?}"), "[redacted, 5 bytes]");

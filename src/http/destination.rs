@@ -494,4 +494,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn plain_http_is_refused_at_once_where_no_exception_can_allow_it() {
+        assert!(
+            check(&["http://other.internal"], "http://auth.internal/").is_err(),
+            "it is for another name"
+        );
+        assert_eq!(check(&["http://10.0.0.0/8"], "http://auth.internal/"), Ok(()), "its addresses will tell");
+    }
+
+    #[test]
+    fn a_target_is_known_by_its_name() {
+        let is_named = |url: &str, name| Target::of(&url.parse().unwrap()).unwrap().is_named(name);
+        assert!(is_named("https://API.example.com./x", "api.example.com"));
+        assert!(is_named("https://api.example.com/", "API.example.com."));
+        assert!(!is_named("https://api.example.com/", "example.com"));
+        assert!(!is_named("https://1.1.1.1/", "1.1.1.1"), "that is an address");
+    }
 }

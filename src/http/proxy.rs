@@ -141,4 +141,11 @@ mod tests {
             assert_eq!(authorization(&text.into()), Err(InvalidCredentials), "{text:?}");
         }
     }
+
+    #[test]
+    fn a_proxy_is_known_by_its_name() {
+        let proxy: ProxyUrl = "http://Proxy.internal:3128".parse().unwrap();
+        assert!(proxy.is_named("proxy.INTERNAL"));
+        assert!(!proxy.is_named("proxy.internal.example"));
+    }
 }

@@ -165,4 +165,12 @@ mod tests {
             assert_eq!(prefixed(prefix, &token.into()).expose(), expected, "{prefix:?} {token:?}");
         }
     }
+
+    #[test]
+    fn a_scheme_without_a_credential_is_a_bare_one() {
+        assert!(is_bare_scheme("Bearer") && is_bare_scheme("bearer"));
+        for text in ["", "Bearer ", "Bearer abc", "Token"] {
+            assert!(!is_bare_scheme(text), "{text:?}");
+        }
+    }
 }

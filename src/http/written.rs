@@ -378,6 +378,7 @@ mod tests {
             ("https://2130706433/", "127.0.0.1"),
             ("https://0x7f.1/", "127.0.0.1"),
             ("https://[::1]/", "[::1]"),
+            ("https:[::1]/", "[::1]"),
             ("https://bücher.de", "xn--bcher-kva.de"),
             ("https://in.example.com,https://evil.example", "in.example.com,https"),
             ("https://a@b@in.example.com", UNREADABLE),
@@ -395,6 +396,8 @@ mod tests {
             ("url", "HTTPS://API.example.com.:8443/"),
             ("url", "https://user@in.example.com"),
             ("url", "/relative/path"),
+            ("url", "/evil.example/path"),
+            ("url", "8443"),
             ("url", ""),
             ("host", "in.example.com:443"),
             ("action", "application.completed"),
@@ -422,6 +425,22 @@ mod tests {
         }
         let nested = request(r#"{"callback": {"value": ["evil.example"]}}"#);
         assert!(judge(&nested).is_err());
+    }
+
+    #[test]
+    fn json_is_read_as_whoever_gets_it_reads_it() {
+        let escaped = request(r#"{"url": "https:\u002f\u002fin.example.com/x"}"#);
+        assert_eq!(judge(&escaped), Ok(()), "its text as it stands would name another host");
+        let evil = request(r#"{"url": "https:\u002f\u002fevil.example/x"}"#);
+        assert!(judge(&evil).is_err());
+    }
+
+    #[test]
+    fn what_is_no_json_is_read_as_text() {
+        for body in [r#"{} https://evil.example"#, r#"{"url": "https://evil.example"#, "https://evil.example"]
+        {
+            assert!(judge(&request(body)).is_err(), "{body}");
+        }
     }
 
     #[test]
@@ -486,6 +505,7 @@ mod tests {
             ("forwarded", "for=1.2.3.4;host=evil.example;proto=https", true),
             ("forwarded", "for=1.2.3.4;host=\"api.example.com\"", false),
             ("x-original-url", "https://evil.example/", true),
+            ("x-original-url", "https://api.example.com/path", false),
             ("x-original-url", "/path", false),
             ("x-rewrite-url", "//evil.example/", true),
         ] {

@@ -567,12 +567,20 @@ mod tests {
             credential_refused: false,
             oauth_error: None,
         };
+        let of_oauth = |error: &str| MintFailure::Status {
+            code: 400,
+            retry_after: None,
+            credential_refused: false,
+            oauth_error: Some(error.to_owned()),
+        };
         for (failure, reason) in [
             (unexplained(400), Reason::TokenSourceRefused),
             (unexplained(404), Reason::TokenSourceRefused),
             (unexplained(408), Reason::TokenSourceUnavailable),
             (unexplained(500), Reason::TokenSourceUnavailable),
             (unexplained(503), Reason::TokenSourceUnavailable),
+            (of_oauth("invalid_scope"), Reason::TokenSourceRefused),
+            (of_oauth("temporarily_unavailable"), Reason::TokenSourceUnavailable),
             (refused(401, None), Reason::TokenSourceRefused),
             (refused(500, Some("invalid_client")), Reason::TokenSourceRefused),
             (MintFailure::NotSent { what: what() }, Reason::TokenSourceUnavailable),

@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn memory_doubles_and_grows_no_further_than_is_said() {
-        for (count, expected) in [(1, (4, 16)), (2, (8, 16)), (3, (16, 16)), (17, (128, 32))] {
+        for (count, expected) in [(1, (4, 16)), (2, (8, 16)), (3, (16, 16)), (4, (16, 16)), (17, (128, 32))] {
             assert_eq!(set_aside(count, 1_000, 1_000), expected, "{count}");
         }
         assert_eq!(set_aside(3, 3, 12), (12, 3), "no more than will be needed");
