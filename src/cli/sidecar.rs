@@ -9,9 +9,9 @@ use tracing::warn;
 
 use super::compose::{self, FromShell};
 use super::coupling::Coupling;
-use super::serve::beat;
 use super::gating::{self, Gate, GateArgs, Shown};
 use super::serve::ServeArgs;
+use super::serve::beat;
 use super::storing;
 use crate::engine::ports::{Gates, NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;

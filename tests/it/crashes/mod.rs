@@ -196,26 +196,41 @@ async fn interrupted(story: &Story, smooth: &Told, interruptions: &Interruptions
 const ORPHANS: [Orphans; 3] = [Orphans::Vanish, Orphans::Arrive, Orphans::Alternate(false)];
 
 #[tokio::test(start_paused = true)]
-async fn killed_between_any_two_effects_once_and_twice_in_a_row() {
+async fn killed_between_any_two_effects() {
     for story in stories::all() {
         let smooth = smooth(&story).await;
-        for orphans in [Orphans::Vanish, Orphans::Arrive] {
-            let mut first = 0;
-            loop {
-                let killed = |after| Interruptions { after, end: End::Killed, orphans };
-                let once = killed(vec![After::Boundaries(first)]);
-                if !interrupted(&story, &smooth, &once).await {
-                    break;
-                }
-                let mut second = 0;
-                let twice = |second| killed(vec![After::Boundaries(first), After::Boundaries(second)]);
-                while interrupted(&story, &smooth, &twice(second)).await {
-                    second += 1;
-                }
-                first += 1;
+        for orphans in ORPHANS {
+            let mut boundaries = 0;
+            let killed = |at| Interruptions { after: vec![After::Boundaries(at)], end: End::Killed, orphans };
+            while interrupted(&story, &smooth, &killed(boundaries)).await {
+                boundaries += 1;
             }
-            assert!(first > 5, "{}: {first} boundaries of effects", story.name);
+            assert!(boundaries > 5, "{}: {boundaries} boundaries of effects", story.name);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_between_two_effects_twice_in_a_row() {
+    for story in stories::all() {
+        let smooth = smooth(&story).await;
+        let orphans = Orphans::Alternate(true);
+        let mut first = 0;
+        loop {
+            let mut second = 0;
+            let twice = |second| {
+                let after = vec![After::Boundaries(first), After::Boundaries(second)];
+                Interruptions { after, end: End::Killed, orphans }
+            };
+            while interrupted(&story, &smooth, &twice(second)).await {
+                second += 1;
+            }
+            if second == 0 {
+                break;
+            }
+            first += 1;
+        }
+        assert!(first > 5, "{}: {first} boundaries of effects", story.name);
     }
 }
 
@@ -236,31 +251,6 @@ async fn killed_at_every_await() {
             }
             assert!(polls > 10, "{}: {polls} polls", story.name);
         }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_twice_in_a_row_at_every_pair_of_awaits() {
-    for story in stories::all() {
-        let smooth = smooth(&story).await;
-        let orphans = Orphans::Alternate(true);
-        let mut first = 0;
-        loop {
-            let mut second = 0;
-            let twice = |second| Interruptions {
-                after: vec![After::Polls(first), After::Polls(second)],
-                end: End::Killed,
-                orphans,
-            };
-            while interrupted(&story, &smooth, &twice(second)).await {
-                second += 1;
-            }
-            if second == 0 {
-                break;
-            }
-            first += 1;
-        }
-        assert!(first > 10, "{}: {first} polls", story.name);
     }
 }
 
