@@ -312,7 +312,8 @@ spec: {{\"{escaped}\": x}}
         assert!(!shown.lines().any(|line| line.starts_with(forged)), "{shown}");
     }
     // The command line itself is in the message of an error.
-    let ended = run(&["sidecar", "--manifests", &named, "--state", &format!("{hostile}/state")]);
+    let state = format!("{hostile}/state");
+    let ended = run(&["sidecar", "--admin-listen", "off", "--manifests", &named, "--state", &state]);
     assert_eq!((ended.code, ended.stderr.lines().count()), (Some(1), 1), "{:?}", ended.stderr);
     assert!(!ended.stderr.trim_end_matches('\n').chars().any(hookkeeper::printable::is_active));
     stage.assert_withstood(&mut sidecar);
