@@ -66,7 +66,7 @@ fn token_over(turn: &mut Turn<'_>, id: SourceId, ended: &str) {
         return;
     };
     let message = format!(
-        "the token source returns the token that ended at {ended} and states no new life of it; shorten what caches \
+        "the token source returns the token that expired at {ended} and states no new life of it; shorten what caches \
          it, or, if the token goes on to live, set assumedLifetime on the token source"
     );
     let wait = backoff::delay(source.failures, backoff::LONGEST_WAIT, random);
