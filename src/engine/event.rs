@@ -19,7 +19,7 @@ pub(crate) enum Event {
     /// This process may act in this term, or may not.
     Claim(Option<u64>),
     /// The desired state has changed. A provider comes with what it was resolved to.
-    Change(Change, Option<Resolved>),
+    Change(Box<Change>, Option<Resolved>),
     /// A call has ended: the one with this ticket. One that has ended already is not heard again.
     Ended(Ticket, Box<Ended>),
     /// Time has passed.

@@ -68,7 +68,7 @@ pub(crate) fn handle(state: &mut State, event: Event, now: Moment, around: Aroun
     let has_ended = matches!(event, Event::Ended(..));
     match event {
         Event::Claim(term) => claim_changed(&mut turn, term),
-        Event::Change(change, resolved) => take_in(&mut turn, change, resolved),
+        Event::Change(change, resolved) => take_in(&mut turn, *change, resolved),
         Event::Ended(ticket, ended) => {
             if turn.state.under_way.close(ticket) {
                 finish(&mut turn, *ended);

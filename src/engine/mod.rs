@@ -171,7 +171,7 @@ impl Engine {
             }
             _ => None,
         };
-        self.step(Event::Change(change, resolved));
+        self.step(Event::Change(Box::new(change), resolved));
     }
 
     fn watch_claim(&mut self) {

@@ -151,7 +151,7 @@ fn compare(turn: &mut Turn<'_>, id: SubscriptionId, view: &ListingView, asked: b
         .any(|header| header.value_from.as_ref().is_some_and(|source| source.secret_key_ref.is_some()));
     let key = object.identity.key.clone();
     if asked && !missing {
-        let owners = Owners::new(&turn.state, id);
+        let owners = Owners::new(turn.state, id);
         let others = view.remotes.alike(wanted).map(|(other, _)| other).filter(|other| *other != remote_id);
         if let Some(others) = Unclaimed::among(others, &owners).named() {
             let compared = turn.state.profile_of(id, ProviderProfile::compared).unwrap_or_default();

@@ -112,7 +112,7 @@ pub(crate) fn judge(turn: &Turn<'_>, id: SubscriptionId) -> Option<Judged> {
         memory.minted_boot = Some(minted.boot);
         std::mem::replace(&mut object.status, status)
     });
-    let owners = Owners::new(&turn.state, id);
+    let owners = Owners::new(turn.state, id);
     let mut unread = BTreeSet::new();
     let rival = turn.state.rival(id, &object, &mut unread);
     let heir = is_deleting(&object, entry.gone).then(|| turn.state.heir(id)).flatten().map(|(_, key)| key);

@@ -397,7 +397,7 @@ impl Scene {
     }
 
     pub(crate) fn change(&mut self, change: Change) {
-        self.handle(Event::Change(change, None));
+        self.handle(Event::Change(Box::new(change), None));
     }
 
     pub(crate) fn declare_provider(&mut self, name: &str, more: &serde_json::Value) {
@@ -410,7 +410,7 @@ impl Scene {
         let spec: WebhookProviderSpec = serde_json::from_value(spec).unwrap();
         let client: Arc<dyn ProviderClient> = Arc::new(Client(profile(&spec)));
         let declared = Declared { identity, spec, status: WebhookProviderStatus::default() };
-        self.handle(Event::Change(Change::Provider(Box::new(declared)), Some(Ok(client))));
+        self.handle(Event::Change(Box::new(Change::Provider(Box::new(declared))), Some(Ok(client))));
     }
 
     /// Whatever can be done now is begun.
