@@ -191,10 +191,9 @@ fn a_deletion_waits_for_the_webhooks_and_is_written_down_last() {
     while !scene.calls.values().any(|call| matches!(call, Call::Delete { .. })) {
         scene.time();
         assert!(!scene.calls.values().any(is_release), "before the webhook is deleted");
-        if let Some(ticket) = scene.calls.keys().next().copied() {
-            if !matches!(scene.calls[&ticket], Call::Delete { .. }) {
-                scene.end(ticket, Outcome::Succeeds);
-            }
+        let other = scene.calls.iter().find(|(_, call)| !matches!(call, Call::Delete { .. }));
+        if let Some(ticket) = other.map(|(ticket, _)| *ticket) {
+            scene.end(ticket, Outcome::Succeeds);
         }
     }
     scene.end_the(|call| matches!(call, Call::Delete { .. }), Outcome::Succeeds);
