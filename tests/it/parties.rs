@@ -82,7 +82,7 @@ fn every_test_with_two_authors_is_on_the_page() {
 #[test]
 fn a_test_that_is_made_up_is_missed() {
     assert!(exists("parties::a_test_that_is_made_up_is_missed"));
-    assert!(exists("engine::ready::tests::a_probe_is_somebody_else_each_time"));
+    assert!(exists("engine::queue::line::tests::a_probe_is_somebody_else_each_time"));
     for made_up in
         ["parties::a_test_that", "parties::exists", "a_test_that_is_made_up_is_missed", "other::exists", ""]
     {

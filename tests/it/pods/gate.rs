@@ -10,7 +10,6 @@ use hookkeeper::sandbox::{
 };
 use serde_json::{Value, json};
 
-use super::database;
 use super::trial::{NAMESPACE, Trial};
 
 /// Where the receivers are: the paths that the sandbox sends to begin with it.
@@ -94,7 +93,7 @@ fn manifests(trial: &Trial) -> String {
 }
 
 /// A gate that is installed, with what it works for.
-pub struct Gate<'trial> {
+struct Gate<'trial> {
     trial: &'trial Trial,
     values: String,
 }
@@ -104,7 +103,7 @@ impl Gate<'_> {
         self.trial.node.kubectl(&[&["--namespace", TEAM], arguments].concat())
     }
 
-    pub fn helm(&self, settings: &[&str]) {
+    fn helm(&self, settings: &[&str]) {
         self.trial.helm("upgrade", &[&["--values", &self.values], settings].concat());
     }
 
@@ -120,7 +119,7 @@ impl Gate<'_> {
 
     /// Waits until so many more have arrived, and nothing that was acknowledged is missing. Of a delivery that is
     /// repeated to the other pod, nobody knows that it was there before: each has a volume of its own.
-    pub fn until_delivered(&self, what: &str) {
+    fn until_delivered(&self, what: &str) {
         let wanted = self.count("once") + SOME;
         self.trial.until(&format!("deliveries {what}: {:#}", self.account()), |_| {
             let account = self.account();
@@ -136,24 +135,12 @@ impl Gate<'_> {
     }
 
     /// Does something that no platform may notice.
-    pub fn unnoticed(&self, what: &str, act: impl FnOnce()) {
+    fn unnoticed(&self, what: &str, act: impl FnOnce()) {
         let before = self.failed();
         act();
         self.until_delivered(what);
         let account = self.account();
         assert_eq!(self.failed(), before, "{what}: {account:#}\n{}", self.trial.node.story());
-    }
-
-    /// The team applies its objects, and all of them are well.
-    pub fn serves_the_team(&self) {
-        self.in_team(&["apply", "--server-side", "-f", &manifests(self.trial)]);
-        self.in_team(&["wait", "whr,whs", "--all", "--for=condition=Ready", "--timeout=180s"]);
-    }
-
-    /// Platforms that have sent nothing yet: what was under way when receivers were deleted was parked.
-    pub fn begins_a_new_account(&self) {
-        self.in_team(&["rollout", "restart", "deployment/platforms"]);
-        self.in_team(&["rollout", "status", "deployment/platforms", "--timeout=180s"]);
     }
 
     fn rolled_out(&self) {
@@ -182,7 +169,8 @@ pub fn loses_and_refuses_nothing_while_pods_and_releases_come_and_go(trial: &Tri
     let platforms = PLATFORMS.replace("IMAGE", &trial.node.image).replace("GATE", GATE);
     gate.in_team(&["apply", "-f", &trial.file("platforms.yaml", &platforms)]);
     gate.in_team(&["rollout", "status", "deployment/platforms", "--timeout=180s"]);
-    gate.serves_the_team();
+    gate.in_team(&["apply", "--server-side", "-f", &manifests(trial)]);
+    gate.in_team(&["wait", "whr,whs", "--all", "--for=condition=Ready", "--timeout=180s"]);
     gate.until_delivered("at the start");
 
     // The loop: what a real delivery has carried is said of each token, one after the other.
@@ -208,12 +196,6 @@ pub fn loses_and_refuses_nothing_while_pods_and_releases_come_and_go(trial: &Tri
         trial.kubectl(&["delete", "pod", "hookkeeper-gate-0", "--wait=false"]);
         gate.rolled_out();
     });
-    // Whoever drains a node asks like this. While one is away, the budget keeps the other one.
-    gate.unnoticed("after a pod was evicted", || {
-        trial.evict("hookkeeper-gate-1");
-        trial.is_not_evicted("hookkeeper-gate-0");
-        gate.rolled_out();
-    });
     gate.unnoticed("after an upgrade", || gate.helm(&["--set=log.level=debug"]));
     gate.unnoticed("after a rollback", || {
         trial.node.helm(&["rollback", "hookkeeper", "--namespace", NAMESPACE, "--wait", "--timeout=3m"]);
@@ -226,8 +208,5 @@ pub fn loses_and_refuses_nothing_while_pods_and_releases_come_and_go(trial: &Tri
     }
     let (status, _) = gate.observed();
     assert_ne!(status, "False", "{}", trial.node.story());
-    gate.in_team(&["delete", "whs,whr,tsrc,whp", "--all", "--timeout=120s"]);
-
-    database::what_was_acknowledged_outlives_the_pod_of_the_database(trial, &gate);
     gate.in_team(&["delete", "whs,whr,tsrc,whp", "--all", "--timeout=120s"]);
 }

@@ -1,6 +1,5 @@
 //! The image in real pods, installed with Helm: what only pods can show.
 
-mod database;
 mod gate;
 mod node;
 mod operator;

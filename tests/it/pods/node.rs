@@ -110,16 +110,6 @@ impl Node {
         kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
     }
 
-    /// Whether images can be brought into it.
-    pub fn is_own(&self) -> bool {
-        matches!(self.kind, Kind::Own { .. })
-    }
-
-    /// Brings one more image into it.
-    pub fn load(&self, archive: &Path) {
-        self.script(&["image", archive.to_str().unwrap()]);
-    }
-
     /// Has one more volume, for the next claim that asks for one.
     pub fn offer_volume(&self, name: &str) {
         let Kind::Own { folder } = &self.kind else { return };

@@ -65,11 +65,12 @@ pub fn works_while_pods_and_releases_come_and_go(trial: &Trial) {
     });
     without_leader(trial, "killed", |pod| trial.node.kill(NAMESPACE, pod));
     without_leader(trial, "evicted", |pod| {
-        let pods = ["get", "pods", "-l", "app.kubernetes.io/component=controller", "-o"];
-        let pods = trial.kubectl(&[&pods[..], &["jsonpath={.items[*].metadata.name}"]].concat());
-        let other = pods.split(' ').find(|name| *name != pod).unwrap();
-        trial.evict(pod);
-        trial.is_not_evicted(other);
+        let eviction = format!(
+            "{{\"apiVersion\": \"policy/v1\", \"kind\": \"Eviction\", \"metadata\": {{\"name\": \"{pod}\"}}}}"
+        );
+        let file = trial.file("eviction.json", &eviction);
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction");
+        trial.kubectl(&["create", "--raw", &path, "-f", &file]);
     });
 
     let upgraded = trial.holder();

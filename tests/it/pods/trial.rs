@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::super::{Ended, in_repository};
+use super::super::in_repository;
 use super::node::Node;
 
 /// Generous: only a test that fails waits this long.
@@ -96,25 +96,6 @@ impl Trial {
         for name in ["late", "doubled", "deliveries_refused"] {
             assert_eq!(ledger[name], 0, "{name} {what}: {ledger:#}\n{}", self.node.story());
         }
-    }
-
-    /// Asks for the eviction of a pod, as whoever drains its node does.
-    fn try_evict(&self, pod: &str) -> Ended {
-        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
-        let file = self.file("eviction.json", &eviction.to_string());
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction");
-        self.node.try_kubectl(&["create", "--raw", &path, "-f", &file])
-    }
-
-    /// Evicts a pod, as soon as the budget of its workload lets it go.
-    pub fn evict(&self, pod: &str) {
-        self.until(&format!("{pod} is evicted"), |trial| trial.try_evict(pod).code == Some(0));
-    }
-
-    /// The budget of its workload does not let this pod go, because another one is away.
-    pub fn is_not_evicted(&self, pod: &str) {
-        let refused = self.try_evict(pod);
-        assert!(refused.stderr.contains("disruption budget"), "{}{}", refused.stdout, refused.stderr);
     }
 
     /// The process that acts: its pod's name, and what tells two processes of one pod apart.
