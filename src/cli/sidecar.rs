@@ -65,19 +65,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         anyhow::bail!("--database is the store of a gate: say where it listens with --gate-listen");
     }
     let mut series = Series::default();
-    let shown = args.gate_listen.map(|listen| (listen, Shown::new(&mut series)));
-    let serving = args.serve.serve(logs, series, shutdown.clone()).await?;
-    // Before anything is done in the folder of data.
-    let gated = match shown {
-        Some((listen, shown)) => {
+    // A database that is away is waited for while the admin server says so. Without a gate nothing is waited
+    // for, and a process that cannot start says why in one line. Both before the folder of data is used.
+    let (early, gated) = match args.gate_listen {
+        Some(listen) => {
+            let shown = Shown::new(&mut series);
+            let serving = args.serve.serve(logs, series, shutdown.clone()).await?;
             let store = tokio::select! {
                 opened =
                     storing::open(&args.gate.store, args.data.clone(), &serving.starting, &shutdown) => opened?,
                 never = beat(&serving.heartbeat) => match never {},
             };
-            Some((listen, shown, store))
+            (Ok(serving), Some((listen, shown, store)))
         }
-        None => None,
+        None => (Err((logs, series)), None),
     };
     let shell = Shell::open(
         Settings {
@@ -91,6 +92,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         },
         Arc::new(SystemRandom),
     )?;
+    let serving = match early {
+        Ok(serving) => serving,
+        Err((logs, series)) => args.serve.serve(logs, series, shutdown.clone()).await?,
+    };
     let client = args.serve.client()?;
     let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);
     let coupling = Coupling::default();
