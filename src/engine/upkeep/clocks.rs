@@ -45,7 +45,7 @@ fn forget_the_future(turn: &mut Turn<'_>) {
 }
 
 /// The clock was set forward: a create was sent no longer ago because of that, and the provider
-/// needs as long as ever to show it.
+/// needs as long as before to show it.
 fn date_creates_anew(turn: &mut Turn<'_>, milliseconds: i64) {
     let now = turn.now;
     for id in turn.state.subscriptions.ids() {
