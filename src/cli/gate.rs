@@ -42,10 +42,8 @@ async fn without_cluster(args: Args, manifests: PathBuf) -> anyhow::Result<()> {
     let shown = Shown::new(&mut series);
     let serving = args.process.serve(logs, series, false, shutdown.clone()).await?;
     let starting = serving.starting;
-    let store = tokio::select! {
-        opened = storing::open(&args.gate.store, args.data.clone(), &starting, &shutdown) => opened?,
-        never = beat(&serving.heartbeat) => match never {},
-    };
+    let data = args.data.clone();
+    let store = storing::open_alive(&args.gate.store, data, &starting, &serving.heartbeat, &shutdown).await?;
     let shell = Shell::open(
         Settings {
             manifests,

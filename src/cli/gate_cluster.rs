@@ -51,12 +51,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let shown = Shown::new(&mut series);
     let serving = args.process.serve(logs, series, false, shutdown.clone()).await?;
     let starting = serving.starting;
-    // A database that is away is waited for as long as that takes: a process that is started again meanwhile
-    // would find it no sooner.
-    let store = tokio::select! {
-        opened = storing::open(&args.gate.store, args.data.clone(), &starting, &shutdown) => opened?,
-        never = beat(&serving.heartbeat) => match never {},
-    };
+    let data = args.data.clone();
+    let store = storing::open_alive(&args.gate.store, data, &starting, &serving.heartbeat, &shutdown).await?;
 
     let scope = Scope { namespaces: args.cluster.namespace.clone(), selector: args.cluster.selector.clone() };
     let settings = Settings {

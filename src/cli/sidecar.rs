@@ -11,7 +11,6 @@ use super::compose::{self, FromShell};
 use super::coupling::Coupling;
 use super::gating::{self, Gate, GateArgs, Shown};
 use super::serve::ServeArgs;
-use super::serve::beat;
 use super::storing;
 use crate::engine::ports::{Gates, NoGates, Secrets};
 use crate::ops::shutdown::Shutdown;
@@ -65,36 +64,34 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         anyhow::bail!("--database is the store of a gate: say where it listens with --gate-listen");
     }
     let mut series = Series::default();
-    // A database that is away is waited for while the admin server says so. Without a gate nothing is waited
-    // for, and a process that cannot start says why in one line. Both before the folder of data is used.
-    let (early, gated) = match args.gate_listen {
-        Some(listen) => {
-            let shown = Shown::new(&mut series);
-            let serving = args.serve.serve(logs, series, shutdown.clone()).await?;
-            let store = tokio::select! {
-                opened =
-                    storing::open(&args.gate.store, args.data.clone(), &serving.starting, &shutdown) => opened?,
-                never = beat(&serving.heartbeat) => match never {},
-            };
-            (Ok(serving), Some((listen, shown, store)))
-        }
-        None => (Err((logs, series)), None),
-    };
-    let shell = Shell::open(
-        Settings {
+    let open_shell = |parts| {
+        let settings = Settings {
             manifests: args.manifests.clone(),
             state: args.state.clone(),
             secrets_dir: args.secrets_dir.clone(),
             publish_dir: args.publish_dir.clone(),
-            parts: if gated.is_some() { Parts::Both } else { Parts::Engine },
+            parts,
             prune: args.prune,
             require_allowed_hosts: args.serve.require_allowed_hosts,
-        },
-        Arc::new(SystemRandom),
-    )?;
-    let serving = match early {
-        Ok(serving) => serving,
-        Err((logs, series)) => args.serve.serve(logs, series, shutdown.clone()).await?,
+        };
+        Shell::open(settings, Arc::new(SystemRandom))
+    };
+    let (serving, gated, shell) = match args.gate_listen {
+        // A database that is away is waited for while the admin server says so, and before anything is done
+        // in the folder of data.
+        Some(listen) => {
+            let shown = Shown::new(&mut series);
+            let serving = args.serve.serve(logs, series, shutdown.clone()).await?;
+            let (data, starting) = (args.data.clone(), &serving.starting);
+            let store =
+                storing::open_alive(&args.gate.store, data, starting, &serving.heartbeat, &shutdown).await?;
+            (serving, Some((listen, shown, store)), open_shell(Parts::Both)?)
+        }
+        // Nothing is waited for, and a process that cannot start says why in one line.
+        None => {
+            let shell = open_shell(Parts::Engine)?;
+            (args.serve.serve(logs, series, shutdown.clone()).await?, None, shell)
+        }
     };
     let client = args.serve.client()?;
     let secrets: Arc<dyn Secrets> = Arc::new(shell.secrets);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tracing::warn;
 
-use crate::ops::health::Awaited;
+use super::serve::beat;
+use crate::ops::health::{Awaited, Heartbeat};
 use crate::ops::shutdown::Shutdown;
 use crate::secret::SecretText;
 use crate::store::seal::{MasterKey, Sealer};
@@ -113,6 +114,24 @@ pub(super) async fn open(
             bail!("--data-may-vanish is about a folder of --data, and there is none with --database")
         }
         (Some(text), None) => database(args, text, starting, shutdown).await,
+    }
+}
+
+/// The same while the process shows that it lives. A database that is away is waited for as long as that takes:
+/// a process that is started again meanwhile would find it no sooner.
+///
+/// # Errors
+/// Those of [`open`].
+pub(super) async fn open_alive(
+    args: &StoreArgs,
+    data: Option<PathBuf>,
+    starting: &Awaited,
+    heartbeat: &Heartbeat,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Arc<dyn Store>> {
+    tokio::select! {
+        opened = open(args, data, starting, shutdown) => opened,
+        never = beat(heartbeat) => match never {},
     }
 }
 
