@@ -40,17 +40,15 @@ pub(crate) fn overtaken(
     result: Result<Applied, CallFailure>,
 ) {
     let now = turn.now;
-    let (news, sent) = match &result {
-        Ok(_) => (OriginNews::Answers, true),
-        Err(failure) => {
-            let judgement = judge_call(operation, failure);
-            (news_of(failure, &judgement), judgement.outcome_unknown)
-        }
+    let judged = result.err().map(|failure| (judge_call(operation, &failure), failure));
+    let (news, sent) = match &judged {
+        None => (OriginNews::Answers, true),
+        Some((judgement, failure)) => (news_of(failure, judgement), judgement.outcome_unknown),
     };
     end_call(turn, id, Some(news));
-    if let (Err(failure), Some(entry)) = (&result, turn.state.entry(id)) {
+    if let (Some((judgement, _)), Some(entry)) = (&judged, turn.state.entry(id)) {
         let provider = entry.provider;
-        hold_provider(turn, provider, &judge_call(operation, failure));
+        hold_provider(turn, provider, judgement);
     }
     let (timeout, settle) = (turn.state.timeout_of(id), turn.state.settle_of(id));
     if let Some(entry) = turn.state.entry_mut(id).filter(|_| sent) {

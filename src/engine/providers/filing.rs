@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::engine::dispatch::agenda::reconcile_soon;
+use crate::engine::dispatch::agenda::reconcile_each;
 use crate::engine::dispatch::pauses::held_back;
 use crate::engine::ids::{ProviderId, SubscriptionId};
 use crate::engine::queue::timers::Alarm;
@@ -160,8 +160,6 @@ pub(crate) fn wake_blocked(turn: &mut Turn<'_>, id: ProviderId) {
     } else {
         Vec::new()
     };
-    for woken in woken {
-        reconcile_soon(turn, woken);
-    }
+    reconcile_each(turn, woken);
     file_provider(turn, id);
 }

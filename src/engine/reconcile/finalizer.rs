@@ -11,7 +11,7 @@ use crate::engine::subscriptions::decision::is_deleting;
 use crate::engine::subscriptions::rest::rest;
 use crate::engine::turn::Turn;
 use crate::engine::write::Write;
-use crate::rotation::answers::{Judgement, Operation};
+use crate::rotation::answers::Operation;
 use crate::rotation::facts::Memory;
 
 /// Whether the last failure may be that of writing the finalizer.
@@ -79,12 +79,7 @@ pub(crate) fn finalizer_written(
         Err(failure) => {
             let done = if wanted { "added" } else { "removed" };
             let what = format!("the finalizer could not be {done}: {failure}");
-            fail(
-                turn,
-                id,
-                &Judgement { reason: Reason::InternalError, ..internal(&what) },
-                Operation::Create,
-            );
+            fail(turn, id, &internal(&what), Operation::Create);
         }
     }
 }

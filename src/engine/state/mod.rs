@@ -19,6 +19,7 @@ pub(crate) mod source;
 pub(crate) mod subscription;
 pub(crate) mod terms;
 pub(crate) mod tokens;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::rotation::facts::SourceState;
 use crate::rotation::target::short_digest;
 use crate::secret::bounds::Bounds;
 use crate::shares::budget::{Bucket, Budgets};
+
 /// Everything the engine knows.
 pub(crate) struct State {
     pub(crate) subscriptions: Arena<SubscriptionId, Entry>,
