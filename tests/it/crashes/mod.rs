@@ -195,19 +195,24 @@ async fn interrupted(story: &Story, smooth: &Told, interruptions: &Interruptions
 
 const ORPHANS: [Orphans; 3] = [Orphans::Vanish, Orphans::Arrive, Orphans::Alternate(false)];
 
-#[tokio::test(start_paused = true)]
-async fn killed_between_any_two_effects() {
+/// Tells each story with an end at the first such place, at the second, and so on. There are at least so many.
+async fn ended_at_every(place: fn(usize) -> After, end: End, ways: &[Orphans], least: usize) {
     for story in stories::all() {
         let smooth = smooth(&story).await;
-        for orphans in ORPHANS {
-            let mut boundaries = 0;
-            let killed = |at| Interruptions { after: vec![After::Boundaries(at)], end: End::Killed, orphans };
-            while interrupted(&story, &smooth, &killed(boundaries)).await {
-                boundaries += 1;
+        for orphans in ways.iter().copied() {
+            let mut places = 0;
+            let ended = |at| Interruptions { after: vec![place(at)], end, orphans };
+            while interrupted(&story, &smooth, &ended(places)).await {
+                places += 1;
             }
-            assert!(boundaries >= 5, "{}: {boundaries} boundaries of effects", story.name);
+            assert!(places >= least, "{}: {places} places", story.name);
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_between_any_two_effects() {
+    ended_at_every(After::Boundaries, End::Killed, &ORPHANS, 5).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,39 +241,12 @@ async fn killed_between_two_effects_twice_in_a_row() {
 
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_await() {
-    for story in stories::all() {
-        let smooth = smooth(&story).await;
-        for orphans in ORPHANS {
-            let mut polls = 0;
-            while interrupted(
-                &story,
-                &smooth,
-                &Interruptions { after: vec![After::Polls(polls)], end: End::Killed, orphans },
-            )
-            .await
-            {
-                polls += 1;
-            }
-            assert!(polls > 10, "{}: {polls} polls", story.name);
-        }
-    }
+    ended_at_every(After::Polls, End::Killed, &ORPHANS, 11).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn asked_to_stop_at_every_await() {
-    for story in stories::all() {
-        let smooth = smooth(&story).await;
-        let stop = |polls| Interruptions {
-            after: vec![After::Polls(polls)],
-            end: End::Stopped,
-            orphans: Orphans::Vanish,
-        };
-        let mut polls = 0;
-        while interrupted(&story, &smooth, &stop(polls)).await {
-            polls += 1;
-        }
-        assert!(polls > 10, "{}: {polls} polls", story.name);
-    }
+    ended_at_every(After::Polls, End::Stopped, &[Orphans::Vanish], 11).await;
 }
 
 /// Nothing is minted or sent again because it could not be written down at once.
